@@ -1,0 +1,96 @@
+# syntax=docker/dockerfile:1
+#
+# docker build --target service -t activity-indexer:dev .           the indexer (the default target)
+# docker build --target loadgen -t activity-indexer-loadgen:dev .   the load generator
+# docker build --target dev     -t activity-indexer-dev:dev .       sources, tests and all their tools
+
+ARG PYTHON_IMAGE=python:3.12-slim
+
+# ---- what builds: uv and the sources; nothing of it but the environments is shipped --------------
+FROM ${PYTHON_IMAGE} AS uv
+ARG UV_VERSION=0.13.9
+# The system's certificates, so that a build behind a company's proxy works too.
+ENV UV_CACHE_DIR=/var/cache/uv \
+    UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_NO_PROGRESS=1 \
+    UV_PROJECT_ENVIRONMENT=/opt/venv \
+    UV_PYTHON_DOWNLOADS=0 \
+    UV_SYSTEM_CERTS=1
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --disable-pip-version-check --root-user-action=ignore "uv==${UV_VERSION}"
+WORKDIR /src
+COPY pyproject.toml uv.lock ./
+
+# Dependencies are a layer of their own: they change with the lock only.
+FROM uv AS build-service
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --extra service --no-install-project
+COPY README.md ./
+COPY service service
+COPY loadgen loadgen
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --extra service --no-editable
+
+FROM uv AS build-loadgen
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --extra loadgen --no-install-project
+COPY README.md ./
+COPY service service
+COPY loadgen loadgen
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --extra loadgen --no-editable
+
+# ---- what runs: Python, one environment, one user; no pip, no uv, no compiler --------------------
+FROM ${PYTHON_IMAGE} AS runtime
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
+ && rm -rf /usr/local/lib/python3.12/ensurepip
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+WORKDIR /app
+# A number, so that Kubernetes' runAsNonRoot can check it.
+USER 65532:65532
+STOPSIGNAL SIGTERM
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.12-slim"
+
+FROM runtime AS loadgen
+LABEL org.opencontainers.image.title="activity-loadgen" \
+      org.opencontainers.image.description="Publishes synthetic transaction events to Kafka and checks what became searchable."
+COPY --from=build-loadgen /opt/venv /opt/venv
+COPY publish_test_data_to_kafka.py ./
+CMD ["activity-loadgen", "--help"]
+
+# ---- development: editable, with the dev group; runs the tests that need no servers ---------------
+FROM uv AS dev
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends git make \
+ && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --all-extras --no-install-project
+COPY --chown=65532:65532 . .
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --all-extras \
+ && chown 65532:65532 /src
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    UV_CACHE_DIR=/tmp/uv
+USER 65532:65532
+LABEL org.opencontainers.image.title="activity-indexer-dev" \
+      org.opencontainers.image.description="Activity Indexer's sources, tests and tools."
+CMD ["pytest", "tests/unit"]
+
+# ---- last, and so the target where none is named -------------------------------------------------
+FROM runtime AS service
+LABEL org.opencontainers.image.title="activity-indexer" \
+      org.opencontainers.image.description="Indexes transaction events from Kafka into Elasticsearch."
+COPY --from=build-service /opt/venv /opt/venv
+COPY consumer_worker.py ./
+EXPOSE 8080
+CMD ["activity-indexer", "run"]
