@@ -1,0 +1,1 @@
+"""decode → dedup → enrich → batch → index → settle: values in, values out."""

@@ -1,0 +1,91 @@
+"""A protocol for each outside system: the pipeline knows these, and nothing of sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from activity_indexer.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class BulkReply:
+    """What came back for one bulk request.
+
+    `status` is the HTTP status, `body` the JSON as it came (bytes). `latency` is in seconds.
+    """
+
+    status: int
+    body: bytes
+    latency: float
+
+
+class BulkIndex(Protocol):
+    """Elasticsearch, as the pipeline uses it."""
+
+    async def bulk(self, body: bytes) -> BulkReply:
+        """Send ready NDJSON. Raises Unavailable when there is no answer."""
+
+    async def prepare(self) -> None:
+        """Create index, mapping and alias when absent. Raises Unavailable, or Refused when people are needed."""
+
+
+class SeenStore(Protocol):
+    """Message ids that were settled before, shared by all indexers."""
+
+    async def seen(self, message_ids: Sequence[str]) -> set[str]:
+        """Those of the ids that are known, in one round trip. Raises Unavailable."""
+
+    async def mark(self, message_ids: Sequence[str]) -> None:
+        """Remember the ids, in one round trip. Raises Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutRecord:
+    """A record to be written to a topic."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class DeadLetters(Protocol):
+    """The dead-letter topic."""
+
+    async def send(self, records: Sequence[OutRecord]) -> None:
+        """Write all records; returns when all in-sync replicas have them. Raises Unavailable or Refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """An event with the place that it came from, for the audit."""
+
+    event: Event
+    topic: str
+    partition: int
+    offset: int
+
+
+class AuditStore(Protocol):
+    """The audit database."""
+
+    async def prepare(self) -> None:
+        """Bring the schema up to date. Raises Unavailable or Refused."""
+
+    async def write(self, events: Sequence[AuditEvent]) -> None:
+        """Write all events in one statement; repeated and stale events change nothing.
+
+        Raises Unavailable when the same call may pass later, Refused when people are needed,
+        AuditRejected when the database refuses a value of the events.
+        """
+
+    async def reject(self, event: AuditEvent, reason: str) -> None:
+        """Keep an event that the database refuses, apart."""
+
+
+class Enricher(Protocol):
+    """Adds what people search and filter by."""
+
+    def __call__(self, event: Event) -> tuple[Mapping[str, Any], str]:
+        """The fields of `enrichment` and the text of `search_content`. Raises EnrichmentError."""

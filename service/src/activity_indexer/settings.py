@@ -1,0 +1,313 @@
+"""The only place that reads the environment: every setting is declared once, here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from activity_indexer.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Megabyte = 1024 * 1024
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+def _url(*schemes: str) -> Any:
+    def check(value: SecretStr) -> SecretStr:
+        for url in value.get_secret_value().split(","):
+            parts = urlsplit(url.strip())
+            if parts.scheme not in schemes or not parts.hostname:
+                wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+                raise ValueError(f"expected a URL that begins with {wanted} and names a host")
+            _ = parts.port  # raises ValueError when the port is no number
+        return value
+
+    return AfterValidator(check)
+
+
+def _servers(value: str) -> str:
+    for server in value.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("expected host:port, or several separated by commas")
+    return value
+
+
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+
+class _Section(BaseSettings):
+    """Empty variables count as absent, as a Compose file or a ConfigMap writes them."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class KafkaSettings(_Section):
+    """The broker, the topics and the consumer group."""
+
+    model_config = SettingsConfigDict(env_prefix="KAFKA_")
+
+    bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
+        "kafka:9093", description="Brokers to ask first: host:port, separated by commas."
+    )
+    transactions_topic: str = Field("transactions", min_length=1, description="Topic of the transaction events.")
+    consumer_group: str = Field("transaction_indexer", min_length=1, description="Consumer group of the indexer.")
+    dead_letter_topic: str = Field("", description="Dead-letter topic; empty: the transactions topic's name with `.dlq`.")
+    topic_partitions: int = Field(
+        0, ge=0, description="Create the transactions topic with so many partitions when it is absent; 0: wait for it."
+    )
+    replication_factor: int = Field(-1, ge=-1, description="Replicas of topics that are created; -1: the broker's default.")
+    client_id: str = Field("activity-indexer", min_length=1, description="Name that the broker sees in its logs and quotas.")
+    group_instance_id: str = Field("", description="Static membership: a name of this instance that outlives a restart.")
+    auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="Where a new group begins.")
+    session_timeout: Seconds = Field(30.0, description="Silence after which the broker gives a member up (seconds).")
+    rebalance_timeout: Seconds = Field(60.0, description="Time for a member to finish and rejoin in a rebalance (seconds).")
+    metadata_max_age: Seconds = Field(10.0, description="How soon new partitions are seen (seconds).")
+    request_timeout: Seconds = Field(20.0, description="Limit of one request to a broker (seconds).")
+    max_request_bytes: int = Field(16 * Megabyte, ge=1024, description="Largest record that is sent to the dead-letter topic.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the connection is secured."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="How a SASL user logs in.")
+    sasl_username: str = Field("", description="SASL user.")
+    sasl_password: SecretStr = Field(SecretStr(""), description="SASL password.")
+    ssl_ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM); absent: the system's.")
+    ssl_cert_file: ExistingFile | None = Field(None, description="Client certificate (PEM).")
+    ssl_key_file: ExistingFile | None = Field(None, description="Client key (PEM).")
+    ssl_key_password: SecretStr = Field(SecretStr(""), description="Password of the client key.")
+    ssl_check_hostname: bool = Field(True, description="Whether the broker's certificate must name its host.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> KafkaSettings:
+        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password.get_secret_value()):
+            raise ValueError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…")
+        return self
+
+    @property
+    def dead_letters(self) -> str:
+        """Name of the dead-letter topic."""
+        return self.dead_letter_topic or f"{self.transactions_topic}.dlq"
+
+    @property
+    def audit_group(self) -> str:
+        """Consumer group of the audit."""
+        return f"{self.consumer_group}.audit"
+
+
+class ElasticsearchSettings(_Section):
+    """Where documents go."""
+
+    model_config = SettingsConfigDict(env_prefix="ELASTICSEARCH_")
+
+    url: Annotated[SecretStr, _url("http", "https")] = Field(
+        SecretStr("http://elasticsearch:9200"), description="One node or several, separated by commas."
+    )
+    index: str = Field(
+        "transactions",
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,200}$",
+        description="Alias that is written and searched; the index behind it is this name with -000001.",
+    )
+    create_index: bool = Field(True, description="Create the index, its mapping and alias when absent.")
+    shards: int = Field(1, ge=1, description="Primary shards of an index that is created.")
+    replicas: int = Field(0, ge=0, description="Replicas of an index that is created.")
+    refresh_interval: str = Field("1s", pattern=r"^(-1|\d+(ms|s|m))$", description="How soon documents become searchable.")
+    username: str = Field("", description="User for basic authentication.")
+    password: SecretStr = Field(SecretStr(""), description="Password for basic authentication.")
+    api_key: SecretStr = Field(SecretStr(""), description="API key (encoded), instead of a user.")
+    ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM); absent: the system's.")
+    verify_certs: bool = Field(True, description="Whether the server's certificate is checked.")
+    request_timeout: Seconds = Field(30.0, description="Limit of one request (seconds).")
+
+    @model_validator(mode="after")
+    def _one_login(self) -> ElasticsearchSettings:
+        if self.api_key.get_secret_value() and self.username:
+            raise ValueError("set ELASTICSEARCH_API_KEY or ELASTICSEARCH_USERNAME, not both")
+        return self
+
+    @property
+    def hosts(self) -> list[str]:
+        """URLs of the nodes."""
+        return [url.strip() for url in self.url.get_secret_value().split(",")]
+
+
+class RedisSettings(_Section):
+    """Where seen message ids are kept."""
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_")
+
+    url: Annotated[SecretStr, _url("redis", "rediss")] = Field(
+        SecretStr("redis://redis:6379/0"), description="Server and database; rediss:// for TLS."
+    )
+    ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
+    timeout: Seconds = Field(0.25, description="Limit of one round trip (seconds); then memory alone answers.")
+    retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
+    key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
+
+
+class DatabaseSettings(_Section):
+    """Where the audit is written."""
+
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
+
+    url: Annotated[SecretStr, _url("postgresql", "postgres")] = Field(
+        SecretStr("postgresql://astropay:astropay@postgres:5432/activity_feed"),
+        description="PostgreSQL server, user and database; ?sslmode=… as libpq has it.",
+    )
+    ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM); given, the server must show one of them.")
+    pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
+    timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
+    batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+
+
+class ConsumerSettings(_Section):
+    """How the indexer works."""
+
+    model_config = SettingsConfigDict(env_prefix="CONSUMER_")
+
+    batch_size: int = Field(10, ge=1, le=10_000, description="Events in a batch at most.")
+    batch_timeout: Seconds = Field(5.0, description="Age at which a batch is sent though it is not full (seconds).")
+    batch_bytes: int = Field(
+        5 * Megabyte, ge=1024, le=90 * Megabyte, description="Bytes of event values in a batch at most."
+    )
+    enable_audit_db: bool = Field(True, description="Whether the audit is written to PostgreSQL.")
+    max_in_flight: int = Field(8, ge=1, le=64, description="Bulk requests under way at once at most; adapted below that.")
+    max_retries: int = Field(3, ge=0, le=100, description="Further tries for an event whose failure nobody can explain.")
+    backoff_initial: Seconds = Field(0.2, description="First wait before a retry (seconds); doubles, with jitter.")
+    backoff_max: Seconds = Field(10.0, description="Longest wait before a retry (seconds).")
+    latency_target: Seconds = Field(5.0, description="Bulk latency above which fewer requests are under way (seconds).")
+    max_clock_skew: Seconds = Field(86_400.0, description="How far in the future an event may be (seconds).")
+    dedup_memory_size: int = Field(100_000, ge=0, description="Message ids kept in memory.")
+    dedup_ttl: Seconds = Field(86_400.0, description="How long Redis keeps a message id (seconds).")
+    enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
+    breaker_threshold: float = Field(
+        0.5, gt=0, le=1, description="Share of failed events that stops intake instead of dead-lettering all; 1: never."
+    )
+    breaker_window: int = Field(1000, ge=10, description="Events over which that share is taken.")
+    breaker_min_failures: int = Field(100, ge=1, description="Failed events in the window before intake can stop.")
+    breaker_retry_interval: Seconds = Field(30.0, description="How often failed documents are tried again meanwhile (seconds).")
+    fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
+    commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
+    shutdown_timeout: Seconds = Field(20.0, description="Time to finish what is under way at the end (seconds).")
+    stall_timeout: Seconds = Field(120.0, description="Time without progress after which the indexer calls itself dead (seconds).")
+    http_host: str = Field("0.0.0.0", description="Address of health and metrics.")  # noqa: S104 - a container's port
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0: any free one.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON.")
+    enrichments: str = Field("", description="Names of enrichment strategies to use, separated by commas; empty: all.")
+
+
+SECTIONS: tuple[type[_Section], ...] = (
+    KafkaSettings,
+    ElasticsearchSettings,
+    RedisSettings,
+    DatabaseSettings,
+    ConsumerSettings,
+)
+
+
+class Settings:
+    """All settings of one indexer."""
+
+    def __init__(self, sections: Mapping[type[_Section], Any]) -> None:
+        self.kafka: KafkaSettings = sections[KafkaSettings]
+        self.elasticsearch: ElasticsearchSettings = sections[ElasticsearchSettings]
+        self.redis: RedisSettings = sections[RedisSettings]
+        self.database: DatabaseSettings = sections[DatabaseSettings]
+        self.consumer: ConsumerSettings = sections[ConsumerSettings]
+        if self.kafka.rebalance_timeout <= self.consumer.shutdown_timeout:
+            raise SettingsError(
+                f"KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT ({self.consumer.shutdown_timeout:g}), "
+                f"got {self.kafka.rebalance_timeout:g}"
+            )
+
+
+def load_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises SettingsError with a line for each variable that is wrong.
+    """
+    sections: dict[type[_Section], Any] = {}
+    problems: list[str] = []
+    for section in SECTIONS:
+        try:
+            sections[section] = section()
+        except ValidationError as error:
+            problems += _problems(section, error)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Settings(sections)
+
+
+def _problems(section: type[_Section], error: ValidationError) -> Iterator[str]:
+    from os import environ
+
+    for detail in error.errors():
+        message = detail["msg"].removeprefix("Value error, ")
+        if not detail["loc"]:
+            yield message
+            continue
+        field = str(detail["loc"][0])
+        name = variable(section, field)
+        info = section.model_fields[field]
+        got = "a value that is not shown" if is_secret(info) else repr(environ.get(name))
+        yield f"{name}: {message[0].lower()}{message[1:]}, got {got}. {info.description}"
+
+
+def variable(section: type[_Section], field: str) -> str:
+    """Name of a field's environment variable."""
+    return f"{section.model_config['env_prefix']}{field}".upper()
+
+
+def is_secret(info: FieldInfo) -> bool:
+    """Whether a field's value must never be shown."""
+    return info.annotation is SecretStr
+
+
+def declared() -> Iterator[tuple[type[_Section], str, str, FieldInfo]]:
+    """Section, field, variable and declaration of every setting."""
+    for section in SECTIONS:
+        for field, info in section.model_fields.items():
+            yield section, field, variable(section, field), info
+
+
+def shown(value: Any) -> str:
+    """A value as people may see it: passwords in URLs and other secrets are masked."""
+    if not isinstance(value, SecretStr):
+        return "" if value is None else str(value)
+    text = value.get_secret_value()
+    if "://" in text:
+        return ",".join(_masked(url) for url in text.split(","))
+    return "********" if text else ""
+
+
+def _masked(url: str) -> str:
+    parts = urlsplit(url.strip())
+    if parts.password is None:
+        return url.strip()
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:********@{host}"))
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Variables that look like settings and are none, each with the setting that may be meant.
+
+    Only those that resemble a setting are told: Kubernetes itself sets variables such as KAFKA_PORT.
+    """
+    names = [name for _, _, name, _ in declared()]
+    for given in environ:
+        if given in names or not given.startswith(tuple(str(s.model_config["env_prefix"]) for s in SECTIONS)):
+            continue
+        if close := difflib.get_close_matches(given, names, n=1, cutoff=0.85):
+            yield given, close[0]

@@ -1,0 +1,69 @@
+"""RFC 3339 timestamps to microseconds since 1970-01-01T00:00:00Z, and back."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:([Zz])|([+-])(\d{2}):(\d{2}))?",
+    re.ASCII,
+)
+
+
+def parse_timestamp(text: str) -> int:
+    """Microseconds since the epoch; without an offset the time is UTC, digits beyond microseconds are cut.
+
+    Raises ValueError when the text is not an RFC 3339 timestamp.
+    """
+    if len(text) in (20, 27) and text[19] in ".Z" and text[7] == "-" and text[10] == "T" and text[-1] == "Z":
+        with suppress(ValueError):
+            return _microseconds(datetime.fromisoformat(text))  # the form that nearly all producers write
+    return _parse_any(text)
+
+
+def _parse_any(text: str) -> int:
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected an RFC 3339 timestamp such as 2024-01-01T12:00:00Z, got {shorten(text)!r}")
+    year, month, day, hour, minute, second, fraction, _, sign, offset_hour, offset_minute = match.groups()
+    leap = second == "60"
+    try:
+        moment = datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour),
+            int(minute),
+            59 if leap else int(second),
+            int(fraction[:6].ljust(6, "0")) if fraction else 0,
+            tzinfo=_offset(sign, offset_hour, offset_minute) if sign else UTC,
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}, got {shorten(text)!r}") from None
+    return _microseconds(moment) + (1_000_000 if leap else 0)
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _offset(sign: str, hour: str, minute: str) -> timezone:
+    if int(hour) > 23 or int(minute) > 59:
+        raise ValueError(f"offset must be within 23:59, is {hour}:{minute}")
+    delta = timedelta(hours=int(hour), minutes=int(minute))
+    return timezone(-delta if sign == "-" else delta)
+
+
+def format_timestamp(microseconds: int) -> str:
+    """RFC 3339 in UTC with microseconds when there are any: `2024-01-01T12:00:00Z`."""
+    return (EPOCH + microseconds * MICROSECOND).isoformat().replace("+00:00", "Z")
+
+
+def shorten(text: str, limit: int = 80) -> str:
+    """The text, cut to `limit` characters, for error messages."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
