@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-from activity_indexer.timestamps import format_timestamp
 
 CREATED: Final = "transaction.created"
 UPDATED: Final = "transaction.updated"
@@ -38,25 +37,22 @@ class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid event: an immutable value.
 
-    `body` is the transaction's JSON object as the producer wrote it (bytes, one line). `version` is the event version,
-    a positive 64-bit integer that orders all events of a transaction.
+    `body` is the transaction's JSON object as the producer wrote it (bytes, one line; empty for a deletion). `timestamp`
+    is in microseconds since the epoch and `updated_at` the same in RFC 3339, UTC. `version` is the event version, a
+    positive 64-bit integer that orders all events of a transaction.
     """
 
     event_type: str
     transaction: Transaction
     body: bytes
     timestamp: int
+    updated_at: str
     version: int
 
     @property
     def message_id(self) -> str:
         """32 hexadecimal digits, the same for every copy of this event."""
         return message_id(self.transaction.id, self.version)
-
-    @property
-    def updated_at(self) -> str:
-        """The event's timestamp, RFC 3339 in UTC."""
-        return format_timestamp(self.timestamp)
 
     @property
     def deleted(self) -> bool:

@@ -19,10 +19,15 @@ def parse_timestamp(text: str) -> int:
 
     Raises ValueError when the text is not an RFC 3339 timestamp.
     """
-    if len(text) in (20, 27) and text[19] in ".Z" and text[7] == "-" and text[10] == "T" and text[-1] == "Z":
+    if is_plain(text):
         with suppress(ValueError):
-            return _microseconds(datetime.fromisoformat(text))  # the form that nearly all producers write
+            return _microseconds(datetime.fromisoformat(text))
     return _parse_any(text)
+
+
+def is_plain(text: str) -> bool:
+    """Whether the text has the shape that nearly all producers write: `2024-01-01T12:00:00[.123456]Z`."""
+    return len(text) in (20, 27) and text[19] in ".Z" and text[7] == "-" and text[10] == "T" and text[-1] == "Z"
 
 
 def _parse_any(text: str) -> int:

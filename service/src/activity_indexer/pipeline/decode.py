@@ -11,7 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from activity_indexer.errors import DecodeError, EventError, ValidationError
 from activity_indexer.event import DELETED, RANKS, Event, Transaction
-from activity_indexer.timestamps import parse_timestamp, shorten
+from activity_indexer.timestamps import format_timestamp, is_plain, parse_timestamp, shorten
 
 MAX_ID_BYTES: Final = 512
 MAX_AMOUNT_CHARACTERS: Final = 256
@@ -113,13 +113,14 @@ def _event(envelope: _Envelope, latest: int) -> Event:
         raise ValidationError("unknown_event_type", f"expected event_type {known}, got {shorten(event_type)!r}")
     timestamp = _timestamp(envelope.timestamp, latest)
     body = bytes(envelope.transaction)
-    transaction = _removed(body) if event_type == DELETED else _upserted(body)
+    transaction = _removed(body) if event_type == DELETED else _upserted(body, envelope.timestamp)
     _check_identity(transaction)
     return Event(
         event_type,
         transaction,
         b"" if event_type == DELETED else _one_line(body, transaction),
         timestamp,
+        envelope.timestamp if is_plain(envelope.timestamp) else format_timestamp(timestamp),
         timestamp * 4 + RANKS[event_type],
     )
 
@@ -144,16 +145,17 @@ def _removed(body: bytes) -> Transaction:
     return Transaction(id=found.id, user_id=found.user_id)
 
 
-def _upserted(body: bytes) -> _Whole:
+def _upserted(body: bytes, parsed: str) -> _Whole:
     transaction = _whole(body)
     _check_amount(bytes(transaction.amount).strip())
     metadata = bytes(transaction.metadata).strip()
     if metadata and metadata[0] not in b"{n":
         raise ValidationError("wrong_type", f"metadata: expected an object, got {_preview(metadata)}")
-    try:
-        parse_timestamp(transaction.created_at)
-    except ValueError as error:
-        raise ValidationError("invalid_timestamp", f"created_at: {error}") from None
+    if transaction.created_at != parsed:
+        try:
+            parse_timestamp(transaction.created_at)
+        except ValueError as error:
+            raise ValidationError("invalid_timestamp", f"created_at: {error}") from None
     return transaction
 
 

@@ -1,0 +1,98 @@
+"""The document: the transaction's own bytes with what the indexer adds, and the index that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from activity_indexer.event import Event
+
+encode: Final = msgspec.json.Encoder().encode
+
+NOT_DELETED: Final[dict[str, Any]] = {"bool": {"must_not": {"exists": {"field": "_deleted_at"}}}}
+"""The alias' filter: searches do not see tombstones."""
+
+MAX_KEYWORD: Final = 8191
+"""Characters of a keyword that is indexed: four bytes each stay below Lucene's limit of 32,766 bytes a term."""
+
+
+def index_line(transaction_id: str, version: int) -> bytes:
+    """The action line of a bulk request, without its line break."""
+    return b'{"index":{"_id":%b,"version":%d,"version_type":"external"}}' % (encode(transaction_id), version)
+
+
+def live_document(event: Event, fields: Mapping[str, Any], search_content: str, *, enriched: bool, now: bytes) -> bytes:
+    """The two lines of a bulk request that write a live document.
+
+    `now` is the time of enrichment, RFC 3339.
+    """
+    return b'%b\n%b,"event_type":"%b","_updated_at":"%b","_enriched":%b,"_enriched_at":"%b","enrichment":%b,%b%b}\n' % (
+        index_line(event.transaction.id, event.version),
+        event.body[:-1],
+        event.event_type.encode(),
+        event.updated_at.encode(),
+        b"true" if enriched else b"false",
+        now,
+        encode(fields),
+        b'"search_content":',
+        encode(search_content),
+    )
+
+
+def tombstone(event: Event) -> bytes:
+    """The two lines of a bulk request that put a tombstone in the document's place."""
+    transaction = event.transaction
+    return b'%b\n{"id":%b,"user_id":%b,"_deleted_at":"%b"}\n' % (
+        index_line(transaction.id, event.version),
+        encode(transaction.id),
+        encode(transaction.user_id),
+        event.updated_at.encode(),
+    )
+
+
+def _keyword() -> dict[str, Any]:
+    return {"type": "keyword", "ignore_above": MAX_KEYWORD}
+
+
+def mappings(enrichment: Mapping[str, Any]) -> dict[str, Any]:
+    """The explicit, closed mapping; `enrichment` are the properties that the strategies declare."""
+    date = {"type": "date", "ignore_malformed": True}
+    return {
+        "dynamic": False,
+        "properties": {
+            "id": _keyword(),
+            "user_id": _keyword(),
+            "transaction_type": _keyword(),
+            "product": _keyword(),
+            "status": _keyword(),
+            "currency": _keyword(),
+            "amount": {"type": "double"},
+            "created_at": date,
+            "metadata": {"type": "flattened", "ignore_above": MAX_KEYWORD // 8},
+            "event_type": _keyword(),
+            "_updated_at": date,
+            "_enriched": {"type": "boolean"},
+            "_enriched_at": date,
+            "_deleted_at": date,
+            "_trace_id": _keyword(),
+            "enrichment": {"type": "object", "dynamic": False, "properties": dict(enrichment)},
+            "search_content": {"type": "text", "analyzer": "folded"},
+        },
+    }
+
+
+def settings(shards: int, replicas: int, refresh_interval: str) -> dict[str, Any]:
+    """Settings of a new index: `folded` makes queries match as search_content was written."""
+    return {
+        "number_of_shards": shards,
+        "number_of_replicas": replicas,
+        "refresh_interval": refresh_interval,
+        "analysis": {
+            "filter": {"without_accents": {"type": "asciifolding"}},
+            "analyzer": {
+                "folded": {"type": "custom", "tokenizer": "standard", "filter": ["lowercase", "without_accents"]}
+            },
+        },
+    }

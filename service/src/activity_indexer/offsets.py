@@ -1,0 +1,87 @@
+"""What is in flight, and the low-water mark below which everything is settled."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+
+class Span:
+    """Offsets of one partition that are in one batch, in ascending order."""
+
+    __slots__ = ("_left", "_settled", "offsets")
+
+    def __init__(self, offsets: Sequence[int]) -> None:
+        self.offsets = offsets
+        self._settled: bytearray | None = None
+        self._left = len(offsets)
+
+    def settle_all(self) -> None:
+        """Every offset is settled."""
+        self._left = 0
+
+    def settle(self, index: int) -> None:
+        """The offset at this place is settled; saying so twice is harmless."""
+        if self._left == 0:
+            return
+        if self._settled is None:
+            self._settled = bytearray(len(self.offsets))
+        if not self._settled[index]:
+            self._settled[index] = 1
+            self._left -= 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether every offset is settled."""
+        return self._left == 0
+
+    def first_unsettled(self) -> int:
+        """The lowest offset that is not settled."""
+        return self.offsets[0 if self._settled is None else self._settled.index(0)]
+
+
+class PartitionOffsets:
+    """The spans of one partition, in the order in which they were taken."""
+
+    def __init__(self) -> None:
+        self._spans: deque[Span] = deque()
+        self._mark: int | None = None
+        self._committed: int | None = None
+
+    def take(self, offsets: Sequence[int]) -> Span:
+        """Offsets go into a batch; they must be above all that were taken before."""
+        span = Span(offsets)
+        self._spans.append(span)
+        return span
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was taken is unsettled."""
+        self._advance()
+        return not self._spans
+
+    def mark(self) -> int | None:
+        """The offset to commit: the first that is not settled; None when none was taken."""
+        self._advance()
+        return self._mark
+
+    def uncommitted(self) -> int | None:
+        """The low-water mark, if it is not committed yet."""
+        mark = self.mark()
+        return None if mark == self._committed else mark
+
+    def committed(self, offset: int) -> None:
+        """The broker has this offset."""
+        self._committed = offset
+
+    def skip_to(self, position: int) -> None:
+        """Nothing is left before `position`: transaction markers and records that compaction removed."""
+        if self.idle and (self._mark is None or position > self._mark):
+            self._mark = position
+
+    def _advance(self) -> None:
+        spans = self._spans
+        while spans and spans[0].settled:
+            self._mark = spans.popleft().offsets[-1] + 1
+        if spans:
+            self._mark = spans[0].first_unsettled()
