@@ -1,0 +1,60 @@
+"""docker-compose.yml, started beside whatever else runs on the machine."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from dataclasses import dataclass
+from subprocess import CompletedProcess
+from typing import Any
+
+from e2e.commands import free_port, run
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One project: its name, and the ports of the host that it takes, by variable."""
+
+    name: str
+    ports: dict[str, int]
+
+    @classmethod
+    def with_free_ports(cls) -> Compose:
+        """A project that collides with no other."""
+        variables = ("KAFKA_PORT", "ELASTICSEARCH_PORT", "REDIS_PORT", "POSTGRES_PORT", "CONSUMER_PORTS")
+        return cls(f"activity-e2e-{secrets.token_hex(3)}", {variable: free_port() for variable in variables})
+
+    def __call__(
+        self, *arguments: str, check: bool = True, stdin: str | None = None, timeout: float = 300
+    ) -> CompletedProcess[str]:
+        """`docker compose` with these arguments."""
+        env = {variable: str(port) for variable, port in self.ports.items()}
+        return run("docker", "compose", "-p", self.name, *arguments, env=env, check=check, stdin=stdin, timeout=timeout)
+
+    def execute(self, service: str, *command: str, check: bool = True, stdin: str | None = None) -> str:
+        """What a command in a service's container writes to its standard output."""
+        return self("exec", "-T", service, *command, check=check, stdin=stdin).stdout
+
+    def address(self, variable: str) -> str:
+        """URL of a port on loopback."""
+        return f"http://127.0.0.1:{self.ports[variable]}"
+
+    def states(self) -> dict[str, tuple[str, int]]:
+        """State ("running (healthy)", …) and exit code by service, ended ones included."""
+        lines = self("ps", "--all", "--format", "json").stdout.splitlines()
+        return {p["Service"]: (_state(p), int(p["ExitCode"])) for p in map(json.loads, lines)}
+
+    def dump(self) -> None:
+        """Prints what there is to know after a failure; pytest shows it."""
+        for arguments in (("ps", "--all"), ("logs", "--no-color", "--tail", "80")):
+            done = self(*arguments, check=False)
+            sys.stdout.write(done.stdout + done.stderr)
+
+    def down(self) -> None:
+        """Removes containers, networks and volumes."""
+        self("--profile", "publish-data", "down", "--volumes", "--timeout", "30", check=False)
+
+
+def _state(process: dict[str, Any]) -> str:
+    return f"{process['State']} ({process['Health']})" if process["Health"] else str(process["State"])

@@ -1,0 +1,71 @@
+"""Skips where containers cannot be run, and builds the images once where they can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e.commands import missing_engine, missing_image, missing_program, run
+from e2e.compose import Compose
+from e2e.kind import Cluster
+
+BASE_IMAGES = ("python:3.12-slim", "docker/dockerfile:1")
+SERVER_IMAGES = ("apache/kafka:4.3.1", "elasticsearch:9.1.0", "redis:7", "postgres:15")
+OUR_IMAGES = {"service": "activity-indexer:dev", "loadgen": "activity-indexer-loadgen:dev"}
+
+
+def _skip_for(reason: str | None) -> None:
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, str]:
+    """Our images by target, built from the checkout."""
+    _skip_for(missing_engine() or missing_image(*BASE_IMAGES))
+    for target, image in OUR_IMAGES.items():
+        run("docker", "build", "--target", target, "--tag", image, ".", timeout=900)
+    return OUR_IMAGES
+
+
+@pytest.fixture(scope="session")
+def server_images(images: dict[str, str]) -> tuple[str, ...]:
+    """The images of Kafka and the others, on this machine."""
+    _skip_for(missing_image(*SERVER_IMAGES))
+    return SERVER_IMAGES
+
+
+@pytest.fixture(scope="module")
+def compose(request: pytest.FixtureRequest, server_images: tuple[str, ...]) -> Iterator[Compose]:
+    """docker-compose.yml as a project of its own with free ports; gone, volumes and all, afterwards."""
+    project = Compose.with_free_ports()
+    failed_before = request.session.testsfailed
+    try:
+        yield project
+    finally:
+        if request.session.testsfailed > failed_before:
+            project.dump()
+        project.down()
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    request: pytest.FixtureRequest,
+    images: dict[str, str],
+    server_images: tuple[str, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Cluster]:
+    """A kind cluster with all images in it; deleted afterwards."""
+    _skip_for(missing_program("kind", "kubectl"))
+    kubeconfig: Path = tmp_path_factory.mktemp("kind") / "kubeconfig"
+    made = Cluster.with_unique_name(kubeconfig)
+    failed_before = request.session.testsfailed
+    try:
+        made.create()
+        made.load(*images.values(), *server_images)
+        yield made
+    finally:
+        if request.session.testsfailed > failed_before:
+            made.dump()
+        made.delete()

@@ -1,0 +1,81 @@
+"""A kind cluster of the tests' own, with its kubeconfig outside the user's."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from e2e.commands import run
+
+NAMESPACE = "activity-indexer"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster by name; it exists between `create` and `delete`."""
+
+    name: str
+    kubeconfig: Path
+
+    @classmethod
+    def with_unique_name(cls, kubeconfig: Path) -> Cluster:
+        """A cluster that collides with no other."""
+        return cls(f"activity-e2e-{secrets.token_hex(3)}", kubeconfig)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """kubectl, bound to the cluster and the namespace."""
+        return ("kubectl", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE)
+
+    def create(self) -> None:
+        """Makes the cluster as kind-config.yaml describes it."""
+        run(
+            "kind", "create", "cluster", "--config", "kind-config.yaml", "--name", self.name,
+            "--kubeconfig", str(self.kubeconfig), "--wait", "180s", timeout=420,
+        )  # fmt: skip
+
+    def load(self, *images: str) -> None:
+        """Puts images of this machine's engine into the cluster; in one go what they share goes once."""
+        run("kind", "load", "docker-image", "--name", self.name, *images, timeout=600)
+
+    def kubectl(self, *arguments: str, check: bool = True, timeout: float = 300) -> CompletedProcess[str]:
+        """`kubectl` with these arguments, in the namespace."""
+        return run(*self.command, *arguments, check=check, timeout=timeout)
+
+    def get(self, *arguments: str) -> Any:
+        """Objects as the API has them."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
+
+    def ready_pods(self, selector: str) -> list[str]:
+        """Names of the pods that match, are ready and not on their way out."""
+        return [
+            pod["metadata"]["name"]
+            for pod in self.get("pods", "-l", selector)["items"]
+            if "deletionTimestamp" not in pod["metadata"]
+            and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+        ]
+
+    def sql(self, statement: str) -> str:
+        """The one value that a statement answers with."""
+        psql = ("psql", "-U", "astropay", "-d", "activity_feed", "-tAc", statement)
+        return self.kubectl("exec", "postgres-0", "--", *psql).stdout.strip()
+
+    def dump(self) -> None:
+        """Prints what there is to know after a failure; pytest shows it."""
+        for arguments in (
+            ("get", "all,pvc", "-o", "wide"),
+            ("get", "events", "--sort-by", ".lastTimestamp"),
+            ("describe", "pods", "-l", "app.kubernetes.io/name=activity-indexer"),
+            ("logs", "-l", "app.kubernetes.io/part-of=activity-indexer", "--tail=60", "--prefix", "--all-containers"),
+        ):
+            done = self.kubectl(*arguments, check=False)
+            sys.stdout.write(f"--- kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+
+    def delete(self) -> None:
+        """Removes the cluster; that it is not there is no error."""
+        run("kind", "delete", "cluster", "--name", self.name, timeout=180, check=False)
