@@ -1,0 +1,5 @@
+"""`python -m activity_loadgen`."""
+
+from activity_loadgen.cli import main
+
+main()

@@ -1,0 +1,189 @@
+"""How to reach Kafka, and the topic that events go to."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
+
+PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+DEFAULT_SERVERS: Final = "localhost:9092"
+BROKER_DEFAULT: Final = -1
+TOPIC_ALREADY_EXISTS: Final = 36
+RETRY_SECONDS: Final = 0.5
+CONNECT_TIMEOUT_MS: Final = 5_000
+
+Say = Callable[[str], None]
+
+
+class KafkaUnavailableError(Exception):
+    """Kafka could not be reached, or refused, for as long as we were told to wait."""
+
+
+class KafkaSettingError(ValueError):
+    """A setting of the connection cannot work; the message names the variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Servers as `host:port,host:port`, and how to talk to them."""
+
+    servers: str = DEFAULT_SERVERS
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: str | None = None
+    ssl_ca_file: str | None = None
+    ssl_cert_file: str | None = None
+    ssl_key_file: str | None = None
+
+    def __repr__(self) -> str:
+        """Servers and protocol; never a secret."""
+        return f"KafkaConnection({self.servers!r}, {self.security_protocol})"
+
+    def client_arguments(self) -> dict[str, Any]:
+        """The arguments that every aiokafka client takes.
+
+        Raises:
+            KafkaSettingError: when a certificate or key cannot be read.
+        """
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": [server.strip() for server in self.servers.split(",")],
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol.startswith("SASL"):
+            arguments["sasl_mechanism"] = self.sasl_mechanism
+            arguments["sasl_plain_username"] = self.sasl_username
+            arguments["sasl_plain_password"] = self.sasl_password
+        if self.security_protocol.endswith("SSL"):
+            arguments["ssl_context"] = self._ssl_context()
+        return arguments
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+            if self.ssl_cert_file:
+                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
+        except (OSError, ssl.SSLError) as error:
+            files = "KAFKA_SSL_CA_FILE, KAFKA_SSL_CERT_FILE and KAFKA_SSL_KEY_FILE"
+            raise KafkaSettingError(f"{files}: expected readable PEM files: {error}") from error
+        return context
+
+
+def connection_from(environment: Mapping[str, str], servers: str) -> KafkaConnection:
+    """The connection the KAFKA_* variables describe.
+
+    Raises:
+        KafkaSettingError: naming the variable, what it wants and what it got.
+    """
+    protocol = _one_of(environment, "KAFKA_SECURITY_PROTOCOL", PROTOCOLS)
+    connection = KafkaConnection(
+        servers=_checked_servers(servers),
+        security_protocol=protocol,
+        sasl_mechanism=_one_of(environment, "KAFKA_SASL_MECHANISM", MECHANISMS),
+        sasl_username=environment.get("KAFKA_SASL_USERNAME") or None,
+        sasl_password=environment.get("KAFKA_SASL_PASSWORD") or None,
+        ssl_ca_file=environment.get("KAFKA_SSL_CA_FILE") or None,
+        ssl_cert_file=environment.get("KAFKA_SSL_CERT_FILE") or None,
+        ssl_key_file=environment.get("KAFKA_SSL_KEY_FILE") or None,
+    )
+    if protocol.startswith("SASL") and not (connection.sasl_username and connection.sasl_password):
+        wanted = "expected both KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+        raise KafkaSettingError(f"KAFKA_SECURITY_PROTOCOL is {protocol}: {wanted}, got only some or none")
+    return connection
+
+
+def _one_of(environment: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = (environment.get(name) or allowed[0]).upper()
+    if value not in allowed:
+        raise KafkaSettingError(f"{name}: expected one of {', '.join(allowed)}, got {environment[name]!r}")
+    return value
+
+
+def _checked_servers(servers: str) -> str:
+    for server in servers.split(","):
+        host, colon, port = server.strip().rpartition(":")
+        if colon and not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise KafkaSettingError(f"Kafka servers: expected host:port[,host:port…], got {servers!r}")
+        if not server.strip():
+            raise KafkaSettingError(f"Kafka servers: expected host:port[,host:port…], got {servers!r}")
+    return servers
+
+
+async def wait_for(
+    attempt: Callable[[], Awaitable[None]], *, what: str, wait: float, say: Say
+) -> None:
+    """Try until it works, telling `say` the first reason and every new one.
+
+    Raises:
+        KafkaUnavailableError: when it has not worked for `wait` seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline, told = loop.time() + wait, ""
+    while True:
+        try:
+            return await attempt()
+        except (KafkaError, OSError, TimeoutError) as error:
+            reason = str(error) or type(error).__name__
+        if loop.time() >= deadline:
+            raise KafkaUnavailableError(f"{what}: gave up after {wait:g} s: {reason}")
+        if reason != told:
+            say(f"waiting for {what} (up to {wait:g} s): {reason}")
+            told = reason
+        await asyncio.sleep(RETRY_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def admin_client(connection: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client, closed at the end."""
+    client = AIOKafkaAdminClient(**connection.client_arguments(), request_timeout_ms=CONNECT_TIMEOUT_MS)
+    try:
+        await client.start()
+        yield client
+    finally:
+        await client.close()
+
+
+async def partitions_of(client: AIOKafkaAdminClient, topic: str) -> int:
+    """How many partitions of the topic have a leader, or 0; does not create the topic by asking."""
+    for found in await client.describe_topics():
+        if found["topic"] == topic:
+            return sum(1 for partition in found["partitions"] if partition["leader"] >= 0)
+    return 0
+
+
+async def ensure_topic(
+    connection: KafkaConnection, topic: str, partitions: int, *, wait: float, say: Say
+) -> None:
+    """Create the topic when it is absent, and wait until it can be written to.
+
+    Raises:
+        KafkaUnavailableError: when that has not come about in `wait` seconds.
+    """
+
+    async def attempt() -> None:
+        async with admin_client(connection) as client:
+            if await partitions_of(client, topic):
+                return
+            await _create(client, topic, partitions)
+            while await partitions_of(client, topic) < partitions:
+                await asyncio.sleep(RETRY_SECONDS / 5)
+            say(f"created topic {topic} with {partitions} partitions")
+
+    await wait_for(lambda: asyncio.wait_for(attempt(), max(wait, 1)), what=_name(connection), wait=wait, say=say)
+
+
+async def _create(client: AIOKafkaAdminClient, topic: str, partitions: int) -> None:
+    answer = await client.create_topics([NewTopic(topic, partitions, BROKER_DEFAULT, replica_assignments={})])
+    for _, code, *message in answer.topic_errors:
+        if code not in {0, TOPIC_ALREADY_EXISTS}:
+            raise KafkaError(f"topic {topic} is absent and could not be created: error {code} {message}")
+
+
+def _name(connection: KafkaConnection) -> str:
+    return f"Kafka at {connection.servers}"
