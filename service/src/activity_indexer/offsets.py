@@ -47,6 +47,11 @@ class PartitionOffsets:
         self._spans: deque[Span] = deque()
         self._mark: int | None = None
         self._committed: int | None = None
+        self._received: int | None = None
+
+    def receive(self, offset: int) -> None:
+        """The client handed out records up to this offset; they are unsettled until a span that holds them is."""
+        self._received = offset
 
     def take(self, offsets: Sequence[int]) -> Span:
         """Offsets go into a batch; they must be above all that were taken before."""
@@ -56,9 +61,9 @@ class PartitionOffsets:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing that was taken is unsettled."""
+        """Whether nothing that was received is unsettled."""
         self._advance()
-        return not self._spans
+        return not self._spans and (self._received is None or self._mark == self._received + 1)
 
     def mark(self) -> int | None:
         """The offset to commit: the first that is not settled; None when none was taken."""

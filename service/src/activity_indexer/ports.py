@@ -4,9 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from activity_indexer.event import Event
+
+
+class Partition(NamedTuple):
+    """A topic's partition; equal to the client's own type."""
+
+    topic: str
+    partition: int
+
+
+class Record(Protocol):
+    """A record as the client hands it out; `timestamp` is in milliseconds since the epoch."""
+
+    @property
+    def topic(self) -> str:  # noqa: D102 - the client's own name
+        ...
+    @property
+    def partition(self) -> int:  # noqa: D102 - the client's own name
+        ...
+    @property
+    def offset(self) -> int:  # noqa: D102 - the client's own name
+        ...
+    @property
+    def key(self) -> bytes | None:  # noqa: D102 - the client's own name
+        ...
+    @property
+    def value(self) -> bytes | None:  # noqa: D102 - the client's own name
+        ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:  # noqa: D102 - the client's own name
+        ...
+    @property
+    def timestamp(self) -> int:  # noqa: D102 - the client's own name
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +120,8 @@ class AuditStore(Protocol):
 class Enricher(Protocol):
     """Adds what people search and filter by."""
 
-    def __call__(self, event: Event) -> tuple[Mapping[str, Any], str]:
-        """The fields of `enrichment` and the text of `search_content`. Raises EnrichmentError."""
+    def __call__(self, event: Event) -> tuple[Mapping[str, Any], str, bool]:
+        """The fields of `enrichment`, the text of `search_content`, and whether a strategy of the type ran.
+
+        Raises EnrichmentError.
+        """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -64,23 +65,37 @@ class KafkaSettings(_Section):
     )
     transactions_topic: str = Field("transactions", min_length=1, description="Topic of the transaction events.")
     consumer_group: str = Field("transaction_indexer", min_length=1, description="Consumer group of the indexer.")
-    dead_letter_topic: str = Field("", description="Dead-letter topic; empty: the transactions topic's name with `.dlq`.")
+    dead_letter_topic: str = Field(
+        "", description="Dead-letter topic; empty: the transactions topic's name with `.dlq`."
+    )
     topic_partitions: int = Field(
         0, ge=0, description="Create the transactions topic with so many partitions when it is absent; 0: wait for it."
     )
-    replication_factor: int = Field(-1, ge=-1, description="Replicas of topics that are created; -1: the broker's default.")
-    client_id: str = Field("activity-indexer", min_length=1, description="Name that the broker sees in its logs and quotas.")
-    group_instance_id: str = Field("", description="Static membership: a name of this instance that outlives a restart.")
+    replication_factor: int = Field(
+        -1, ge=-1, description="Replicas of topics that are created; -1: the broker's default."
+    )
+    client_id: str = Field(
+        "activity-indexer", min_length=1, description="Name that the broker sees in its logs and quotas."
+    )
+    group_instance_id: str = Field(
+        "", description="Static membership: a name of this instance that outlives a restart."
+    )
     auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="Where a new group begins.")
     session_timeout: Seconds = Field(30.0, description="Silence after which the broker gives a member up (seconds).")
-    rebalance_timeout: Seconds = Field(60.0, description="Time for a member to finish and rejoin in a rebalance (seconds).")
+    rebalance_timeout: Seconds = Field(
+        60.0, description="Time for a member to finish and rejoin in a rebalance (seconds)."
+    )
     metadata_max_age: Seconds = Field(10.0, description="How soon new partitions are seen (seconds).")
     request_timeout: Seconds = Field(20.0, description="Limit of one request to a broker (seconds).")
-    max_request_bytes: int = Field(16 * Megabyte, ge=1024, description="Largest record that is sent to the dead-letter topic.")
+    max_request_bytes: int = Field(
+        16 * Megabyte, ge=1024, description="Largest record that is sent to the dead-letter topic."
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the connection is secured."
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="How a SASL user logs in.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="How a SASL user logs in."
+    )
     sasl_username: str = Field("", description="SASL user.")
     sasl_password: SecretStr = Field(SecretStr(""), description="SASL password.")
     ssl_ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM); absent: the system's.")
@@ -91,8 +106,12 @@ class KafkaSettings(_Section):
 
     @model_validator(mode="after")
     def _complete(self) -> KafkaSettings:
-        if self.security_protocol.startswith("SASL") and not (self.sasl_username and self.sasl_password.get_secret_value()):
-            raise ValueError("KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…")
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password.get_secret_value()
+        ):
+            raise ValueError(
+                "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…"
+            )
         return self
 
     @property
@@ -122,7 +141,9 @@ class ElasticsearchSettings(_Section):
     create_index: bool = Field(True, description="Create the index, its mapping and alias when absent.")
     shards: int = Field(1, ge=1, description="Primary shards of an index that is created.")
     replicas: int = Field(0, ge=0, description="Replicas of an index that is created.")
-    refresh_interval: str = Field("1s", pattern=r"^(-1|\d+(ms|s|m))$", description="How soon documents become searchable.")
+    refresh_interval: str = Field(
+        "1s", pattern=r"^(-1|\d+(ms|s|m))$", description="How soon documents become searchable."
+    )
     username: str = Field("", description="User for basic authentication.")
     password: SecretStr = Field(SecretStr(""), description="Password for basic authentication.")
     api_key: SecretStr = Field(SecretStr(""), description="API key (encoded), instead of a user.")
@@ -165,7 +186,9 @@ class DatabaseSettings(_Section):
         SecretStr("postgresql://astropay:astropay@postgres:5432/activity_feed"),
         description="PostgreSQL server, user and database; ?sslmode=… as libpq has it.",
     )
-    ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM); given, the server must show one of them.")
+    ca_file: ExistingFile | None = Field(
+        None, description="CA certificates (PEM); given, the server must show one of them."
+    )
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
     batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
@@ -182,8 +205,12 @@ class ConsumerSettings(_Section):
         5 * Megabyte, ge=1024, le=90 * Megabyte, description="Bytes of event values in a batch at most."
     )
     enable_audit_db: bool = Field(True, description="Whether the audit is written to PostgreSQL.")
-    max_in_flight: int = Field(8, ge=1, le=64, description="Bulk requests under way at once at most; adapted below that.")
-    max_retries: int = Field(3, ge=0, le=100, description="Further tries for an event whose failure nobody can explain.")
+    max_in_flight: int = Field(
+        8, ge=1, le=64, description="Bulk requests under way at once at most; adapted below that."
+    )
+    max_retries: int = Field(
+        3, ge=0, le=100, description="Further tries for an event whose failure nobody can explain."
+    )
     backoff_initial: Seconds = Field(0.2, description="First wait before a retry (seconds); doubles, with jitter.")
     backoff_max: Seconds = Field(10.0, description="Longest wait before a retry (seconds).")
     latency_target: Seconds = Field(5.0, description="Bulk latency above which fewer requests are under way (seconds).")
@@ -196,15 +223,21 @@ class ConsumerSettings(_Section):
     )
     breaker_window: int = Field(1000, ge=10, description="Events over which that share is taken.")
     breaker_min_failures: int = Field(100, ge=1, description="Failed events in the window before intake can stop.")
-    breaker_retry_interval: Seconds = Field(30.0, description="How often failed documents are tried again meanwhile (seconds).")
+    breaker_retry_interval: Seconds = Field(
+        30.0, description="How often failed documents are tried again meanwhile (seconds)."
+    )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
     shutdown_timeout: Seconds = Field(20.0, description="Time to finish what is under way at the end (seconds).")
-    stall_timeout: Seconds = Field(120.0, description="Time without progress after which the indexer calls itself dead (seconds).")
+    stall_timeout: Seconds = Field(
+        120.0, description="Time without progress after which the indexer calls itself dead (seconds)."
+    )
     http_host: str = Field("0.0.0.0", description="Address of health and metrics.")  # noqa: S104 - a container's port
     http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0: any free one.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console on a terminal, else JSON."
+    )
     enrichments: str = Field("", description="Names of enrichment strategies to use, separated by commas; empty: all.")
 
 
@@ -251,8 +284,6 @@ def load_settings() -> Settings:
 
 
 def _problems(section: type[_Section], error: ValidationError) -> Iterator[str]:
-    from os import environ
-
     for detail in error.errors():
         message = detail["msg"].removeprefix("Value error, ")
         if not detail["loc"]:
@@ -261,7 +292,7 @@ def _problems(section: type[_Section], error: ValidationError) -> Iterator[str]:
         field = str(detail["loc"][0])
         name = variable(section, field)
         info = section.model_fields[field]
-        got = "a value that is not shown" if is_secret(info) else repr(environ.get(name))
+        got = "a value that is not shown" if is_secret(info) else repr(os.environ.get(name))
         yield f"{name}: {message[0].lower()}{message[1:]}, got {got}. {info.description}"
 
 

@@ -164,7 +164,9 @@ def _check_identity(transaction: Transaction) -> None:
     if not identifier:
         raise ValidationError("empty_field", "id: expected 1 to 512 bytes, got an empty string")
     if len(identifier) > MAX_ID_BYTES // 4 and len(identifier.encode()) > MAX_ID_BYTES:
-        raise ValidationError("id_too_long", f"id: expected at most {MAX_ID_BYTES} bytes, got {len(identifier.encode())}")
+        raise ValidationError(
+            "id_too_long", f"id: expected at most {MAX_ID_BYTES} bytes, got {len(identifier.encode())}"
+        )
     if "\0" in identifier:
         raise ValidationError("invalid_id", "id: expected no NUL character, got one")
     if not transaction.user_id:

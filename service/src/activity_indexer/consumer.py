@@ -1,0 +1,223 @@
+"""Takes records in, keeps a bounded number of batches under way, and commits what is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from activity_indexer.breaker import Breaker
+from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.observer import Observer
+from activity_indexer.offsets import PartitionOffsets
+from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.ports import Partition, Record
+
+
+class RecordSource(Protocol):
+    """A member of the consumer group."""
+
+    async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
+        """Records of the current assignment, waiting for them so many seconds at most. Raises Unavailable."""
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit offsets. Raises Unavailable when they are not committed."""
+
+    async def position(self, partition: Partition) -> int | None:
+        """The next offset that poll hands out; None when it is not known."""
+
+    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Where the partitions end now. Raises Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeLimits:
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way."""
+
+    fetch_max_records: int
+    commit_interval: float
+    drain_timeout: float
+    stall_timeout: float
+    spare_batches: int = 1
+    poll_timeout: float = 0.5
+    watch_interval: float = 5.0
+
+
+class Indexer:
+    """One member of the group: intake → batches → commits.
+
+    What was polled is in the open batch, in the queue of full ones, or under way; each is given up when a rebalance or
+    the end does not leave the time to finish it, and is delivered again.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        batcher: Batcher,
+        process: Callable[[Batch], Awaitable[None]],
+        places: Callable[[], int],
+        breaker: Breaker,
+        observer: Observer,
+        limits: IntakeLimits,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._batcher = batcher
+        self._process = process
+        self._places = places
+        self._breaker = breaker
+        self._observer = observer
+        self._limits = limits
+        self._clock = clock
+        self._offsets: dict[Partition, PartitionOffsets] = {}
+        self._full: deque[Batch] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._crash: BaseException | None = None
+        self._moved_at = clock()
+
+    async def run(self) -> None:
+        """Take in and process until told to stop. Raises what a batch raised unexpectedly."""
+        tasks = [asyncio.create_task(self._commit_often()), asyncio.create_task(self._watch())]
+        try:
+            while not self._stopping:
+                await self._turn()
+                if self._crash is not None:
+                    raise self._crash
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _turn(self) -> None:
+        self._observer.ticked()
+        if batch := self._batcher.take_due():
+            self._full.append(batch)
+        self._start_batches()
+        self._observer.buffered(self._batcher.buffered + sum(len(batch.records) for batch in self._full))
+        if self._full or self._breaker.is_open:
+            await self._wait_for_a_place()
+            return
+        due = self._batcher.due_in
+        wait = self._limits.poll_timeout if due is None else min(due, self._limits.poll_timeout)
+        polled = await self._source.poll(wait, self._limits.fetch_max_records)
+        if polled:
+            self._take(polled)
+
+    def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
+        records = [record for partition in polled.values() for record in partition]
+        self._observer.polled(len(records), sum(len(record.value or b"") for record in records))
+        self._full += self._batcher.add(polled, self._offsets)
+
+    def _start_batches(self) -> None:
+        while self._full and len(self._under_way) < self._places() + self._limits.spare_batches:
+            task = asyncio.create_task(self._run_batch(self._full.popleft()))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _run_batch(self, batch: Batch) -> None:
+        try:
+            await self._process(batch)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a defect: run() raises it, the process ends and says so
+            self._crash = error
+        self._moved_at = self._clock()
+
+    async def _wait_for_a_place(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self._limits.poll_timeout, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(self._limits.poll_timeout)
+
+    def stop(self) -> None:
+        """Take nothing in any more; `run` returns soon, `drain` finishes the rest."""
+        self._stopping = True
+
+    async def drain(self) -> None:
+        """Finish what was taken in, within the limit; give up the rest; commit what is settled."""
+        deadline = self._clock() + self._limits.drain_timeout
+        if batch := self._batcher.take():
+            self._full.append(batch)
+        while (self._full or self._under_way) and (left := deadline - self._clock()) > 0:
+            self._start_batches()
+            await asyncio.wait(self._under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        await self._give_up()
+        await self._commit()
+
+    async def _give_up(self) -> None:
+        self._full.clear()
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        """The group gave this member these partitions."""
+        self._offsets = {partition: PartitionOffsets() for partition in partitions}
+        self._moved_at = self._clock()
+        self._observer.assigned(len(partitions))
+
+    async def revoked(self) -> None:
+        """The group takes all partitions back, to hand them out anew."""
+        self._observer.revoked()
+        await self.drain()
+        self._offsets = {}
+
+    async def _commit_often(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.commit_interval)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        marks = {
+            partition: mark
+            for partition, tracker in self._offsets.items()
+            if (mark := tracker.uncommitted()) is not None
+        }
+        if not marks:
+            return
+        trackers = {partition: self._offsets[partition] for partition in marks}
+        try:
+            await self._source.commit(marks)
+        except ActivityIndexerError:
+            return  # told by the source; the next commit carries the same mark or a higher one
+        for partition, mark in marks.items():
+            trackers[partition].committed(mark)
+            self._observer.committed(partition, mark)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._limits.watch_interval)
+            await self._measure_lag()
+
+    async def _measure_lag(self) -> None:
+        """Tell each partition's lag, pass over what holds no records, and notice when nothing moves."""
+        partitions = list(self._offsets)
+        try:
+            ends = await self._source.end_offsets(partitions) if partitions else {}
+        except ActivityIndexerError:
+            return
+        behind = False
+        for partition, end in ends.items():
+            tracker = self._offsets.get(partition)
+            if tracker is None:
+                continue
+            position = await self._source.position(partition)
+            if position is not None:
+                tracker.skip_to(position)
+                behind = behind or position < end
+            mark = tracker.mark()
+            if mark is not None:
+                self._observer.lag(partition, max(0, end - mark))
+        self._judge(behind=behind)
+
+    def _judge(self, *, behind: bool) -> None:
+        busy = self._under_way or self._full or self._batcher.buffered or not behind
+        if busy:
+            self._moved_at = self._clock()
+        still = self._clock() - self._moved_at
+        stalled = still > self._limits.stall_timeout
+        self._observer.stalled(f"records are there, but none came for {still:.0f} s" if stalled else None)

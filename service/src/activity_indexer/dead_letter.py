@@ -1,0 +1,53 @@
+"""The dead-letter record: the original bytes, and headers that say where they came from and why they are here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from activity_indexer.errors import EventError
+from activity_indexer.ports import OutRecord, Record
+from activity_indexer.timestamps import format_timestamp
+
+PREFIX: Final = "dead-letter-"
+MAX_MESSAGE: Final = 2000
+"""Characters of an error message that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an event cannot be indexed; times in seconds since the epoch."""
+
+    error: EventError
+    attempts: int
+    first_failure: float
+    last_failure: float
+    message_id: str | None = None
+
+
+def dead_letter(record: Record, failure: Failure) -> OutRecord:
+    """The record for the dead-letter topic.
+
+    The original headers are kept, the trace context among them; those of an earlier stay here give way to the new ones.
+    """
+    error = failure.error
+    told = {
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
+        "timestamp": format_timestamp(max(0, record.timestamp) * 1000),
+        "stage": error.stage,
+        "error": error.code,
+        "message": error.message[:MAX_MESSAGE],
+        "attempts": str(failure.attempts),
+        "first-failure": format_timestamp(int(failure.first_failure * 1e6)),
+        "last-failure": format_timestamp(int(failure.last_failure * 1e6)),
+    }
+    if failure.message_id:
+        told["message-id"] = failure.message_id
+    kept = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
+    return OutRecord(
+        record.key,
+        record.value,
+        [*kept, *((PREFIX + name, text.encode(errors="replace")) for name, text in told.items())],
+    )

@@ -1,0 +1,105 @@
+"""What the indexer tells the outside: one protocol, so that no other part knows of logs, metrics or health."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from activity_indexer.event import Event
+from activity_indexer.ports import Partition
+
+
+@dataclass(slots=True)
+class BatchSummary:
+    """What became of a batch's events.
+
+    `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
+    `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds).
+    """
+
+    events: int
+    size: int
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    known_in_memory: int = 0
+    known_in_store: int = 0
+    duration: float = 0.0
+    ages: list[float] = field(default_factory=list)
+
+    def total(self, outcome: str) -> int:
+        """Events with this outcome."""
+        return sum(count for (name, _), count in self.outcomes.items() if name == outcome)
+
+
+class Observer(Protocol):
+    """Told of everything that people may want to know; its methods are cheap and never raise."""
+
+    def polled(self, records: int, size: int) -> None:
+        """The client handed out so many records, with so many bytes of values."""
+
+    def buffered(self, events: int) -> None:
+        """Events that wait for their turn."""
+
+    def event_decoded(self, event: Event) -> None:
+        """Called for each event, only while `debug` is true."""
+
+    @property
+    def debug(self) -> bool:
+        """Whether each event is wanted."""
+
+    def stage_done(self, stage: str, seconds: float) -> None:
+        """A batch spent so long in `decode`, `dedup`, `enrich`, `bulk` or `settle`."""
+
+    def batch_done(self, summary: BatchSummary) -> None:
+        """A batch is settled."""
+
+    def dead_lettered(self, stage: str, error: str, message: str) -> None:
+        """An event is in the dead-letter topic."""
+
+    def bulk_request(self, outcome: str, latency: float) -> None:
+        """A bulk request was answered with this HTTP status after so many seconds."""
+
+    def retried(self, reason: str, count: int) -> None:
+        """So many documents will be sent again."""
+
+    def outage(self, reason: str) -> None:
+        """Elasticsearch is away or pushes back."""
+
+    def halted(self, reason: str) -> None:
+        """Elasticsearch needs people."""
+
+    def recovered(self) -> None:
+        """Elasticsearch takes requests again."""
+
+    def concurrency(self, in_flight: int, limit: int) -> None:
+        """Bulk requests under way, and how many may be."""
+
+    def breaker_opened(self, share: float, example: str) -> None:
+        """Too many events fail: intake is stopped."""
+
+    def breaker_closed(self) -> None:
+        """What failed has passed: intake goes on."""
+
+    def seen_store(self, up: bool, reason: str) -> None:
+        """Redis answered, or did not."""
+
+    def dead_letter_topic(self, problem: str | None) -> None:
+        """The dead-letter topic takes records, or does not and why."""
+
+    def assigned(self, partitions: int) -> None:
+        """A rebalance ended."""
+
+    def revoked(self) -> None:
+        """A rebalance began."""
+
+    def committed(self, partition: Partition, offset: int) -> None:
+        """The broker has this offset."""
+
+    def lag(self, partition: Partition, events: int) -> None:
+        """Events of a partition that are not settled."""
+
+    def stalled(self, problem: str | None) -> None:
+        """Nothing moves though something should, or it moves again."""
+
+    def ticked(self) -> None:
+        """The intake loop went round."""

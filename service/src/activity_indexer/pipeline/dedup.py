@@ -1,0 +1,99 @@
+"""Message ids that were settled before: in memory first, then in the store that all indexers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from activity_indexer.errors import Unavailable
+from activity_indexer.ports import SeenStore
+
+
+class RecentIds:
+    """At most `size` ids, the latest ones: two generations of half that size, so that an id costs one set entry."""
+
+    def __init__(self, size: int) -> None:
+        self._half = size // 2
+        self._young: set[str] = set()
+        self._old: set[str] = set()
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self._young or message_id in self._old
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def clear(self) -> None:
+        """Forget all ids."""
+        self._young, self._old = set(), set()
+
+    def add(self, message_ids: Iterable[str]) -> None:
+        """Remember ids; the older generation is forgotten when the younger is full."""
+        if self._half == 0:
+            return
+        for message_id in message_ids:
+            if len(self._young) >= self._half:
+                self._old, self._young = self._young, set()
+            self._young.add(message_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Which ids of a batch are known, by the level that knew them."""
+
+    memory: frozenset[str] = frozenset()
+    store: frozenset[str] = frozenset()
+
+    def __contains__(self, message_id: str) -> bool:
+        return message_id in self.memory or message_id in self.store
+
+
+@dataclass(slots=True)
+class Deduplicator:
+    """Looks up and marks the ids of whole batches.
+
+    The store may be away: then memory alone answers, and the store is left alone for `retry_interval` seconds, so that
+    a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    `namespace` names the index that the ids were settled in: a new index knows none of them.
+    """
+
+    recent: RecentIds
+    store: SeenStore | None
+    retry_interval: float
+    clock: Callable[[], float]
+    report: Callable[[bool, str], None]
+    namespace: Callable[[], str] = str
+    _away_until: float = field(default=float("-inf"), init=False)
+    _known_of: str = field(default="", init=False)
+
+    async def known(self, message_ids: Sequence[str]) -> Known:
+        """Those of the ids that were settled before."""
+        if self._known_of != (current := self.namespace()):
+            self._known_of = current
+            self.recent.clear()
+        memory = frozenset(message_id for message_id in message_ids if message_id in self.recent)
+        unknown = [message_id for message_id in message_ids if message_id not in memory]
+        if not unknown or self.store is None or self.clock() < self._away_until:
+            return Known(memory)
+        try:
+            stored = await self.store.seen(unknown)
+        except Unavailable as error:
+            self._failed(error)
+            return Known(memory)
+        self.report(True, "")
+        self.recent.add(stored)
+        return Known(memory, frozenset(stored))
+
+    async def mark(self, message_ids: Sequence[str]) -> None:
+        """Remember ids whose outcome is safe."""
+        self.recent.add(message_ids)
+        if not message_ids or self.store is None or self.clock() < self._away_until:
+            return
+        try:
+            await self.store.mark(message_ids)
+        except Unavailable as error:
+            self._failed(error)
+
+    def _failed(self, error: Unavailable) -> None:
+        self._away_until = self.clock() + self.retry_interval
+        self.report(False, str(error))

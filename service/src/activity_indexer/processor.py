@@ -1,0 +1,257 @@
+"""Takes one batch all the way: decode, dedup, enrich, index, dead-letter, settle."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from activity_indexer.backoff import Backoff
+from activity_indexer.breaker import Breaker
+from activity_indexer.dead_letter import Failure, dead_letter
+from activity_indexer.document import live_document, tombstone
+from activity_indexer.errors import EventError, Refused, Unavailable
+from activity_indexer.event import CREATED, DELETED, UPDATED, Event
+from activity_indexer.indexing import BulkWriter, Document, Result
+from activity_indexer.observer import BatchSummary, Observer
+from activity_indexer.pipeline.batch import Batch
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.dedup import Deduplicator
+from activity_indexer.ports import DeadLetters, Enricher
+from activity_indexer.timestamps import format_timestamp
+
+WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
+Chain = list[int]
+"""Events of one transaction in one batch, by their place in it, the newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_clock_skew` and `breaker_retry_interval` are in seconds."""
+
+    max_clock_skew: float
+    breaker_retry_interval: float
+    backoff: Backoff
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch and what is known of its events so far, by their place in it."""
+
+    batch: Batch
+    events: list[Event | None] = field(default_factory=list)
+    message_ids: list[str] = field(default_factory=list)
+    failures: dict[int, Failure] = field(default_factory=dict)
+    outcomes: dict[int, str] = field(default_factory=dict)
+    summary: BatchSummary = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.summary = BatchSummary(len(self.batch.records), self.batch.size)
+
+    def event(self, at: int) -> Event:
+        event = self.events[at]
+        if event is None:
+            raise LookupError(f"record {at} of the batch holds no event")
+        return event
+
+
+class Processor:
+    """Processes batches, several at once; they share nothing but what is given here."""
+
+    def __init__(
+        self,
+        deduplicator: Deduplicator | None,
+        enricher: Enricher,
+        writer: BulkWriter,
+        dead_letters: DeadLetters,
+        breaker: Breaker,
+        observer: Observer,
+        limits: Limits,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._deduplicator = deduplicator
+        self._enricher = enricher
+        self._writer = writer
+        self._dead_letters = dead_letters
+        self._breaker = breaker
+        self._observer = observer
+        self._limits = limits
+        self._now = now
+
+    async def process(self, batch: Batch) -> None:
+        """Returns when every event of the batch is settled; cancelled, it settles those that are."""
+        started = time.perf_counter()
+        work = _Work(batch)
+        try:
+            with self._stage("decode"):
+                self._decode(work)
+            await self._skip_known(work)
+            await self._index(work, _chains(work))
+            await self._bury(work)
+            await self._remember(work)
+        finally:
+            self._settle(work)
+        work.summary.duration = time.perf_counter() - started
+        self._observer.batch_done(work.summary)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self._observer.stage_done(name, time.perf_counter() - started)
+
+    def _decode(self, work: _Work) -> None:
+        latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
+        append = work.events.append
+        for at, record in enumerate(work.batch.records):
+            try:
+                append(decode_event(record.value, latest))
+            except EventError as error:
+                append(None)
+                self._fail(work, at, error)
+        work.message_ids = [event.message_id if event else "" for event in work.events]
+        if self._observer.debug:
+            for event in filter(None, work.events):
+                self._observer.event_decoded(event)
+
+    async def _skip_known(self, work: _Work) -> None:
+        if self._deduplicator is None:
+            return
+        with self._stage("dedup"):
+            known = await self._deduplicator.known([message_id for message_id in work.message_ids if message_id])
+        work.summary.known_in_memory = len(known.memory)
+        work.summary.known_in_store = len(known.store)
+        if known.memory or known.store:
+            for at, message_id in enumerate(work.message_ids):
+                if message_id in known:
+                    work.outcomes[at] = "duplicate"
+
+    async def _index(self, work: _Work, chains: list[Chain]) -> None:
+        """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
+        while chains:
+            with self._stage("enrich"):
+                documents = self._documents(work, chains)
+            try:
+                with self._stage("bulk"):
+                    await self._writer.write([document for document in documents if not document.settled])
+            finally:
+                chains = self._take_results(work, chains, documents)
+
+    def _documents(self, work: _Work, chains: Sequence[Chain]) -> list[Document]:
+        now = format_timestamp(int(self._now() * 1e6)).encode()
+        return [self._document(work, chain[0], now) for chain in chains]
+
+    def _document(self, work: _Work, at: int, now: bytes) -> Document:
+        event = work.event(at)
+        if event.deleted:
+            return Document(event.version, tombstone(event))
+        try:
+            fields, search_content, enriched = self._enricher(event)
+        except EventError as error:
+            return Document(event.version, b"", error=error)
+        return Document(event.version, live_document(event, fields, search_content, enriched=enriched, now=now))
+
+    def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
+        left: list[Chain] = []
+        for chain, document in zip(chains, documents, strict=True):
+            if document.error:
+                self._fail(work, chain[0], document.error, document)
+                if len(chain) > 1:
+                    left.append(chain[1:])
+            elif document.result:
+                self._written(work, chain, document.result)
+        return left
+
+    def _written(self, work: _Work, chain: Chain, result: str) -> None:
+        newest = work.event(chain[0])
+        work.failures.pop(chain[0], None)
+        if result == Result.WRITTEN:
+            work.outcomes[chain[0]] = WRITTEN[newest.event_type]
+            work.summary.ages.append(self._now() - work.batch.records[chain[0]].timestamp / 1000)
+        else:
+            work.outcomes[chain[0]] = result
+        for at in chain[1:]:
+            work.outcomes[at] = "duplicate" if work.event(at).version == newest.version else "late"
+
+    def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
+        now = self._now()
+        event = work.events[at]
+        work.failures[at] = Failure(
+            error,
+            max(1, document.attempts) if document else 1,
+            (document and document.first_failure) or now,
+            (document and document.last_failure) or now,
+            event.message_id if event else None,
+        )
+
+    async def _bury(self, work: _Work) -> None:
+        """Dead-letter what failed, unless so much fails that intake stops instead."""
+        if self._breaker.record(len(work.batch.records), len(work.failures)) and work.failures:
+            await self._hold(work)
+        if not work.failures:
+            return
+        places = sorted(work.failures)
+        records = [dead_letter(work.batch.records[at], work.failures[at]) for at in places]
+        attempt = 0
+        while True:
+            try:
+                await self._dead_letters.send(records)
+                break
+            except (Unavailable, Refused) as error:
+                self._observer.dead_letter_topic(str(error))
+                await asyncio.sleep(self._limits.backoff.delay(attempt))
+                attempt += 1
+        self._observer.dead_letter_topic(None)
+        for at in places:
+            cause = work.failures[at].error
+            work.outcomes[at] = "dead_lettered"
+            self._observer.dead_lettered(cause.stage, cause.code, cause.message)
+
+    async def _hold(self, work: _Work) -> None:
+        """Wait with what failed until it passes; what Elasticsearch refused is tried again now and then."""
+        while self._breaker.is_open and work.failures:
+            example = next(iter(work.failures.values())).error
+            self._observer.breaker_opened(self._breaker.share, f"{example.stage} {example.code}: {example.message}")
+            await asyncio.sleep(self._limits.breaker_retry_interval)
+            again = [[at] for at, failure in work.failures.items() if failure.error.stage == "index"]
+            await self._index(work, again)
+        if self._breaker.is_open:
+            self._breaker.close()
+            self._observer.breaker_closed()
+
+    async def _remember(self, work: _Work) -> None:
+        """Mark what is safe, but never a dead letter: its replay would be taken for a duplicate."""
+        if self._deduplicator is None:
+            return
+        outcomes, ids = work.outcomes, work.message_ids
+        with self._stage("settle"):
+            await self._deduplicator.mark(
+                [message_id for at, message_id in enumerate(ids) if message_id and outcomes.get(at) != "dead_lettered"]
+            )
+
+    def _settle(self, work: _Work) -> None:
+        if len(work.outcomes) == len(work.batch.records):
+            work.batch.settle_all()
+        else:
+            work.batch.settle(list(work.outcomes))
+        for at, outcome in work.outcomes.items():
+            event = work.events[at]
+            work.summary.outcomes[outcome, event.event_type if event else "invalid"] += 1
+
+
+def _chains(work: _Work) -> list[Chain]:
+    chains: dict[str, Chain] = {}
+    for at, event in enumerate(work.events):
+        if event is not None and at not in work.outcomes:
+            chain = chains.get(event.transaction.id)
+            if chain is None:
+                chains[event.transaction.id] = [at]
+            else:
+                chain.append(at)
+    found = list(chains.values())
+    for chain in found:
+        if len(chain) > 1:
+            chain.sort(key=lambda at: work.event(at).version, reverse=True)
+    return found
