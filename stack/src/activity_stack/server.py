@@ -1,0 +1,113 @@
+"""What every server of the stack has in common."""
+
+from __future__ import annotations
+
+import signal
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from activity_stack import certs
+from activity_stack.certs import Certificates
+from activity_stack.jars import discard
+from activity_stack.java import find_java
+from activity_stack.processes import Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from activity_stack.jars import Jar
+    from activity_stack.java import Java
+    from activity_stack.settings import Settings
+
+PROBE_TIMEOUT = 2.0
+"""Seconds that one look at a server's readiness may take."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The folders of one instance of the stack, and what its servers share."""
+
+    settings: Settings
+
+    def data(self, name: str) -> Path:
+        """A server's data folder."""
+        return self.settings.home / "data" / name
+
+    def config(self, name: str) -> Path:
+        """A server's configuration folder, which is written anew at each start."""
+        folder = self.settings.home / "config" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def log(self, name: str) -> Path:
+        """A server's log."""
+        return self.settings.home / "log" / f"{name}.log"
+
+    def certificates(self) -> Certificates:
+        """The instance's certificates; `ensure_certificates` makes them."""
+        return Certificates(self.settings.home / "certs")
+
+    def ensure_certificates(self) -> Certificates:
+        """Make the certificates unless they are there."""
+        return certs.ensure(self.settings.home / "certs")
+
+    def java(self) -> Java:
+        """The Java that Kafka and Elasticsearch run on."""
+        return find_java(use_system=self.settings.use_system)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file of prepared classes: where this run writes it, and where later runs look for it."""
+
+    written: Path
+    kept: Path
+
+
+class Server(ABC):
+    """One server: how it is laid out, started, looked at and ended."""
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+
+    def __init__(self, instance: Instance) -> None:
+        """Belong to an instance of the stack."""
+        self.instance = instance
+        self.ports = instance.settings.ports
+
+    @abstractmethod
+    def listens_on(self) -> dict[str, int]:
+        """Its ports by the name they have in the settings."""
+
+    @abstractmethod
+    def address(self) -> str:
+        """Where clients reach it."""
+
+    def missing_jars(self) -> list[Jar]:
+        """The published jars it needs and is not yet laid out from."""
+        return []
+
+    @abstractmethod
+    def prepare(self) -> str:
+        """Have everything it needs to be started; its version."""
+
+    @abstractmethod
+    def launch(self) -> Launch:
+        """The command that starts it, once it is prepared."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether it serves clients now. May raise OSError while it does not."""
+
+    def archive(self) -> Archive | None:
+        """The class archive it writes in this run, if it writes one."""
+        return None
+
+    def discard_data(self) -> None:
+        """Forget everything."""
+        discard(self.instance.data(self.name))
+
+    def notes(self) -> str:
+        """What is worth knowing about it besides its address."""
+        return ""

@@ -1,0 +1,103 @@
+"""What an instance of the stack remembers between commands: `state.json` in its folder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from activity_stack.errors import StackError
+from activity_stack.processes import Process
+from activity_stack.settings import Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from activity_stack.settings import Settings
+
+LOCK_POLL_INTERVAL = 0.1
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that was started: its process and what it is."""
+
+    process: Process
+    version: str
+    training: str | None = None
+    """Where the server writes its class archive when it ends, if it writes one."""
+    archive: str | None = None
+    """Where that archive is kept."""
+
+
+@dataclass
+class State:
+    """The servers that were started, and the ports they were given."""
+
+    ports: Ports | None = None
+    servers: dict[str, Running] = field(default_factory=dict)
+
+    def alive(self, name: str) -> Running | None:
+        """The server's record if its process still runs."""
+        record = self.servers.get(name)
+        return record if record and record.process.alive() else None
+
+    def settle_ports(self, settings: Settings) -> Settings:
+        """Settings with the ports that running servers have. Raises StackError if others are asked for meanwhile."""
+        running = [name for name in self.servers if self.alive(name)]
+        if not running or self.ports is None or self.ports == settings.ports:
+            return settings
+        if settings.explicit_ports:
+            msg = f"{running[0]} runs in {settings.home} on other ports than asked for: end it first with `down`"
+            raise StackError(msg)
+        return replace(settings, ports=self.ports)
+
+
+def load_state(path: Path) -> State:
+    """The saved state; an empty one where there is none or where it was left damaged."""
+    try:
+        raw: dict[str, Any] = json.loads(path.read_bytes())
+        ports = Ports(**raw["ports"]) if raw["ports"] else None
+        return State(ports, {name: _record(entry) for name, entry in raw["servers"].items()})
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return State()
+
+
+def save_state(path: Path, state: State) -> None:
+    """Replace the saved state in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = {"ports": asdict(state.ports) if state.ports else None, "servers": {}}
+    whole["servers"] = {name: asdict(record) for name, record in state.servers.items()}
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(whole, indent=1))
+    fresh.replace(path)
+
+
+def _record(entry: dict[str, Any]) -> Running:
+    return Running(Process(**entry["process"]), str(entry["version"]), entry["training"], entry["archive"])
+
+
+@contextmanager
+def exclusive(path: Path, limit: float) -> Iterator[None]:
+    """Hold a lock file while the block runs; the kernel frees it however the holder ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        _lock(handle.fileno(), path, time.monotonic() + limit)
+        yield
+
+
+def _lock(handle: int, path: Path, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                msg = f"another command of the stack still holds {path}: wait for it, or end it"
+                raise StackError(msg) from None
+            time.sleep(LOCK_POLL_INTERVAL)
+        else:
+            return
