@@ -1,0 +1,1 @@
+"""What the indexer says of itself: logs, metrics and health."""

@@ -1,0 +1,134 @@
+"""Every metric, declared once: the exposition and the table in the docs are made from this list."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+PREFIX: Final = "activity_indexer_"
+OTHER: Final = "other"
+INVALID: Final = "invalid"
+
+EVENT_TYPES: Final = ("transaction.created", "transaction.updated", "transaction.deleted", INVALID)
+OUTCOMES: Final = ("indexed", "updated", "deleted", "duplicate", "late", "dead_lettered")
+STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
+DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
+BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect", "permanent")
+AUDIT_OUTCOMES: Final = ("written", "rejected", "invalid")
+DEDUP_LEVELS: Final = ("memory", "redis")
+DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
+COMMIT_OUTCOMES: Final = ("done", "failed")
+
+DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
+SIZES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+BYTES: Final = tuple(1024 * 4**power for power in range(9))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A label: its name, and its values when they are a closed set (a tuple), else what they are (a text)."""
+
+    name: str
+    values: tuple[str, ...] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One metric. `name` is what Prometheus shows, without the prefix; histograms have `buckets` in `unit`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    unit: str
+    help: str
+    labels: Sequence[Label] = ()
+    buckets: Sequence[float] = field(default=())
+
+    @property
+    def full_name(self) -> str:
+        """The name with its prefix."""
+        return PREFIX + self.name
+
+
+PARTITION: Final = Label("partition", "number of an assigned partition")
+_WORD: Final = "a word of the code, at most 64 different ones, else `other`"
+
+
+def _counter(name: str, unit: str, about: str, *labels: Label) -> Declaration:
+    return Declaration(name, "counter", unit, about, labels)
+
+
+def _gauge(name: str, unit: str, about: str, *labels: Label) -> Declaration:
+    return Declaration(name, "gauge", unit, about, labels)
+
+
+def _histogram(name: str, unit: str, buckets: Sequence[float], about: str, *labels: Label) -> Declaration:
+    return Declaration(name, "histogram", unit, about, labels, buckets)
+
+
+DECLARATIONS: Final = (
+    _counter("events_consumed_total", "events", "Events taken from the transactions topic."),
+    _counter("consumed_bytes_total", "bytes", "Bytes of the values of these events."),
+    _counter(
+        "events_total",
+        "events",
+        "Events settled: written (indexed, updated, deleted), known already (duplicate), older than what is there "
+        "or than another one of its batch (late), or dead-lettered.",
+        Label("outcome", OUTCOMES),
+        Label("event_type", EVENT_TYPES),
+    ),
+    _histogram("batch_events", "events", SIZES, "Events in a batch."),
+    _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of a batch."),
+    _histogram("batch_duration_seconds", "seconds", DURATIONS, "Time from the closing of a batch to its settlement."),
+    _histogram("stage_duration_seconds", "seconds", DURATIONS, "Time of a batch in one stage.", Label("stage", STAGES)),
+    _histogram("event_age_seconds", "seconds", AGES, "Time from the publishing of an event to its settlement."),
+    _counter("bulk_requests_total", "requests", "Bulk requests by their outcome.", Label("outcome", BULK_OUTCOMES)),
+    _counter("bulk_bytes_total", "bytes", "Bytes of the bodies of bulk requests."),
+    _histogram("bulk_duration_seconds", "seconds", DURATIONS, "Time of a bulk request as the indexer sees it."),
+    _histogram("bulk_took_seconds", "seconds", DURATIONS, "Time of a bulk request as Elasticsearch tells it (`took`)."),
+    _gauge("in_flight_bulk_requests", "requests", "Bulk requests under way."),
+    _gauge("in_flight_limit", "requests", "Bulk requests that may be under way now."),
+    _gauge("buffered_events", "events", "Events taken from the topic and not settled yet."),
+    _counter("retries_total", "events", "Events that were sent again, by the reason.", Label("reason", _WORD)),
+    _counter(
+        "dead_letters_total",
+        "events",
+        "Events moved to the dead-letter topic.",
+        Label("stage", DEAD_LETTER_STAGES),
+        Label("error", _WORD),
+    ),
+    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
+    _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
+    _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
+    _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
+    _gauge("consumer_lag_seconds", "seconds", "Age of the newest settled event while there is lag, else 0.", PARTITION),
+    _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
+    _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
+    _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
+    _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
+    _gauge("last_settled_timestamp_seconds", "seconds", "When an event was last settled (Unix time); 0: never."),
+    _gauge("dependency_up", "", "1 while a server answers, 0 while it does not.", Label("dependency", DEPENDENCIES)),
+    _counter(
+        "audit_events_total",
+        "events",
+        "Events of the audit: written, rejected by PostgreSQL, or invalid (not an event).",
+        Label("outcome", AUDIT_OUTCOMES),
+    ),
+    _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),
+    _histogram("event_loop_lag_seconds", "seconds", DURATIONS, "How late the event loop comes to a timer."),
+    _gauge(
+        "build_info",
+        "",
+        "Always 1; the labels say what runs.",
+        Label("version", "version of the indexer"),
+        Label("python_version", "version of Python"),
+    ),
+)
+
+COLLECTED: Final[Mapping[str, str]] = {
+    "process_*": "CPU, memory, file descriptors and start time of the process (Linux).",
+    "python_gc_*": "Work of the garbage collector by generation.",
+    "python_info": "Version and implementation of Python.",
+}
+"""Metrics that the Prometheus client adds of itself."""

@@ -1,0 +1,82 @@
+"""The port of health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from activity_indexer.errors import Refused
+from activity_indexer.telemetry.health import Health, Verdict
+from activity_indexer.telemetry.masking import masked
+from activity_indexer.telemetry.metrics import Metrics
+
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that an answer under way has at the end."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpServer:
+    """Serves /livez, /readyz, /startupz (200 or 503) and /metrics."""
+
+    def __init__(self, host: str, port: int, health: Health, metrics: Metrics) -> None:
+        self._host = host
+        self._port = port
+        self._metrics = metrics
+        app = web.Application(middlewares=[_errors_as_json])
+        app.router.add_get("/livez", _probe(health.live))
+        app.router.add_get("/readyz", _probe(health.ready))
+        app.router.add_get("/startupz", _probe(health.startup))
+        app.router.add_get("/metrics", self._exposition)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
+
+    async def start(self) -> int:
+        """Listen; returns the port, which is a free one when 0 was asked for. Raises Refused when it cannot be had."""
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self._port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise Refused(
+                f"CONSUMER_HTTP_PORT: cannot listen on {self._host}:{self._port} ({error.strerror or error}); choose a "
+                "port that is free and an address of this machine (CONSUMER_HTTP_HOST)"
+            ) from error
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Close the port. May be called twice, and without a start."""
+        await self._runner.cleanup()
+
+    async def _exposition(self, request: web.Request) -> web.Response:
+        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def _probe(ask: Callable[[], Verdict]) -> _Handler:
+    async def answer(_request: web.Request) -> web.Response:
+        ok, reasons = ask()
+        status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
+        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons)})
+
+    return answer
+
+
+@web.middleware
+async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        response = _json(error.status, {"status": "error", "reasons": [f"{request.path}: {error.reason.lower()}"]})
+        response.headers.update({name: error.headers[name] for name in ("Allow",) if name in error.headers})
+        return response
+
+
+def _json(status: int, content: dict[str, Any]) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(content), content_type="application/json")

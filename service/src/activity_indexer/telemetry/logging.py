@@ -1,0 +1,195 @@
+"""Logs: one form for our own lines and those of every library, JSON or readable, without secrets.
+
+This module and `masking` need nothing else of the package.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, TextIO
+
+import msgspec
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from activity_indexer.telemetry.masking import masked
+
+PACKAGE: Final = __name__.partition(".")[0]
+LEVELS: Final = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
+QUIET: Final = ("elastic_transport.transport", "aiohttp.access")
+"""Libraries that log each request at info."""
+
+REPEAT_INTERVAL: Final = 10.0
+"""Seconds in which a library's line is shown once."""
+
+REPEAT_TEMPLATES: Final = 1000
+"""Different lines of libraries that are remembered at most."""
+
+_Fields = MutableMapping[str, Any]
+
+
+class RepeatLimit(logging.Filter):
+    """Lets a library's line pass once per interval; the next one that passes says how many were `suppressed`.
+
+    Lines are the same when logger and message template are. Our own lines always pass.
+    """
+
+    def __init__(self, interval: float = REPEAT_INTERVAL, templates: int = REPEAT_TEMPLATES) -> None:
+        super().__init__()
+        self._interval = interval
+        self._templates = templates
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown."""
+        if _is_own(record):
+            return True
+        key = (record.name, str(record.msg))
+        since, suppressed = self._seen.pop(key, (None, 0))
+        if since is not None and 0 <= record.created - since < self._interval:
+            self._seen[key] = (since, suppressed + 1)
+            return False
+        self._seen[key] = (record.created, 0)
+        if len(self._seen) > self._templates:
+            del self._seen[next(iter(self._seen))]
+        if suppressed:
+            record.suppressed = suppressed
+        return True
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that a second configuration replaces it and leaves other handlers alone."""
+
+
+def configure_logging(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
+    """Send all logs of the process to `stream` (standard output), in one form.
+
+    `level` is debug, info, warning or error. Libraries speak at info or above even at debug: what they say below holds
+    payloads. `log_format` is json, console, or auto: console on a terminal, else JSON.
+    """
+    out = stream or sys.stdout
+    least = LEVELS[level]
+    _configure_root(_handler(out, console=log_format == "console" or (log_format == "auto" and out.isatty())), least)
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    sys.excepthook = _log_crash
+
+
+def is_debug() -> bool:
+    """Whether lines at debug are shown. Ask once per batch, before anything is made for them."""
+    return logging.getLogger(PACKAGE).isEnabledFor(logging.DEBUG)
+
+
+def log_event(event_type: str, transaction_id: str, message_id: str) -> None:
+    """The line of one event, at debug; `timestamp` is the time of the line."""
+    structlog.get_logger(f"{PACKAGE}.event").debug(
+        "Processing transaction message", event_type=event_type, transaction_id=transaction_id, message_id=message_id
+    )
+
+
+def _configure_root(handler: logging.Handler, least: int) -> None:
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(max(least, logging.INFO))
+    logging.getLogger(PACKAGE).setLevel(least)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.INFO if least == logging.DEBUG else max(least, logging.WARNING))
+
+
+def _handler(stream: TextIO, *, console: bool) -> logging.Handler:
+    handler = _Handler(stream)
+    handler.addFilter(RepeatLimit())
+    handler.setFormatter(
+        ProcessorFormatter(
+            processors=[
+                _head,
+                structlog.processors.StackInfoRenderer(),
+                structlog.processors.format_exc_info,
+                ProcessorFormatter.remove_processors_meta,
+                _mask,
+                *((_escape, _console(stream)) if console else (_json,)),
+            ]
+        )
+    )
+    return handler
+
+
+def _head(_logger: Any, _method: str, fields: _Fields) -> _Fields:
+    record: logging.LogRecord = fields["_record"]
+    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    head = {
+        "event": fields.pop("event", ""),
+        "level": record.levelname.lower(),
+        "timestamp": moment.replace("+00:00", "Z"),
+        "logger": record.name,
+    }
+    if suppressed := getattr(record, "suppressed", 0):
+        head["suppressed"] = suppressed
+    return head | {key: value for key, value in fields.items() if key not in head}
+
+
+def _mask(_logger: Any, _method: str, fields: _Fields) -> _Fields:
+    shown: _Fields = masked(fields)
+    return shown
+
+
+def _json(_logger: Any, _method: str, fields: _Fields) -> str:
+    try:
+        return msgspec.json.encode(fields, enc_hook=str).decode()
+    except ValueError:  # a lone surrogate: JSON in UTF-8 cannot say it
+        return msgspec.json.encode(_encodable(fields)).decode()
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return value
+
+
+def _escape(_logger: Any, _method: str, fields: _Fields) -> _Fields:
+    """Values come from outside: none may steer the terminal."""
+    for key, value in fields.items():
+        if isinstance(value, str) and not value.isprintable():
+            lines = value.split("\n") if key in ("exception", "stack") else [value]
+            fields[key] = "\n".join(_printable(line) for line in lines)
+    return fields
+
+
+def _printable(line: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def _console(stream: TextIO) -> structlog.dev.ConsoleRenderer:
+    return structlog.dev.ConsoleRenderer(
+        colors=stream.isatty() and not os.environ.get("NO_COLOR"),
+        exception_formatter=structlog.dev.plain_traceback,
+        sort_keys=False,
+        pad_event_to=0,
+    )
+
+
+def _is_own(record: logging.LogRecord) -> bool:
+    return hasattr(record, "_logger")
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    structlog.get_logger(f"{PACKAGE}.process").critical("process.crashed", exc_info=(kind, error, trace))

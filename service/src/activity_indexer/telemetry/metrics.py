@@ -1,0 +1,206 @@
+"""The metrics of one indexer: told in counts per batch, shown to Prometheus and to people."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections.abc import Callable, Collection, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from activity_indexer.telemetry.declarations import (
+    AUDIT_OUTCOMES,
+    BULK_OUTCOMES,
+    DEAD_LETTER_STAGES,
+    DECLARATIONS,
+    DEDUP_LEVELS,
+    DEPENDENCIES,
+    EVENT_TYPES,
+    INVALID,
+    OTHER,
+    OUTCOMES,
+    STAGES,
+)
+from activity_indexer.telemetry.series import Series
+
+WORDS: Final = 64
+_WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+
+
+class Words:
+    """Label values from the code: the first `limit` words in snake_case; whatever else comes is `other`."""
+
+    def __init__(self, limit: int = WORDS) -> None:
+        self._limit = limit
+        self._known: set[str] = set()
+
+    def __call__(self, word: str) -> str:
+        """The word, or `other`."""
+        if word in self._known:
+            return word
+        if len(self._known) >= self._limit or not _WORD.fullmatch(word):
+            return OTHER
+        self._known.add(word)
+        return word
+
+
+class Metrics:
+    """All metrics, in a registry of their own; to be told from one thread.
+
+    Label values outside their sets become `other` (event types: `invalid`), so that nothing that comes from outside
+    makes a new series.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._clock = clock
+        self._series = Series(DECLARATIONS)
+        self._errors, self._reasons = Words(), Words()
+        for outcome in OUTCOMES:
+            for event_type in EVENT_TYPES[:-1]:
+                self._series.add("events_total", 0, outcome, event_type)
+        self._series.set("build_info", 1, _package_version(), platform.python_version())
+        self.registry.register(self._series)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    # What happens to events
+
+    def consumed(self, events: int, nbytes: int) -> None:
+        """So many events, with values of so many bytes, came from the topic."""
+        self._series.add("events_consumed_total", events)
+        self._series.add("consumed_bytes_total", nbytes)
+
+    def settled(self, outcome: str, event_type: str, events: int = 1) -> None:
+        """Events were indexed, updated or deleted, or are duplicate or late. For dead letters see `dead_lettered`."""
+        kind = event_type if event_type in EVENT_TYPES else INVALID
+        self._series.add("events_total", events, _known(outcome, OUTCOMES), kind)
+        self._series.set("last_settled_timestamp_seconds", self._clock())
+
+    def dead_lettered(self, stage: str, error: str, event_type: str = INVALID, events: int = 1) -> None:
+        """Events are in the dead-letter topic; counts them as settled, too. `error` is its stable word."""
+        self._series.add("dead_letters_total", events, _known(stage, DEAD_LETTER_STAGES), self._errors(error))
+        self.settled("dead_lettered", event_type, events)
+
+    def retried(self, reason: str, events: int = 1) -> None:
+        """Events are sent again, for a reason that is a stable word."""
+        self._series.add("retries_total", events, self._reasons(reason))
+
+    def event_ages(self, seconds: Iterable[float]) -> None:
+        """Ages of the events of a batch at its settlement, from the timestamps of their records."""
+        add = self._series.distribution("event_age_seconds").add
+        for age in seconds:
+            add(age if age > 0 else 0.0)  # the producer's clock may be ahead of ours
+
+    # Batches and requests
+
+    def batch(self, events: int, nbytes: int, seconds: float) -> None:
+        """A batch was settled, so many seconds after it was closed."""
+        self._series.observe("batch_events", events)
+        self._series.observe("batch_bytes", nbytes)
+        self._series.observe("batch_duration_seconds", seconds)
+
+    def stage(self, stage: str, seconds: float) -> None:
+        """A batch went through decode, dedup, enrich, bulk or settle."""
+        self._series.observe("stage_duration_seconds", seconds, _known(stage, STAGES))
+
+    def bulk(self, outcome: str, seconds: float, nbytes: int = 0, took: float | None = None) -> None:
+        """A bulk request ended: done, partial, retry, halt, split, suspect or permanent. `took` is in seconds."""
+        self._series.add("bulk_requests_total", 1, _known(outcome, BULK_OUTCOMES))
+        self._series.add("bulk_bytes_total", nbytes)
+        self._series.observe("bulk_duration_seconds", seconds)
+        if took is not None:
+            self._series.observe("bulk_took_seconds", took)
+
+    def in_flight(self, requests: int, limit: int) -> None:
+        """Bulk requests under way, and how many may be."""
+        self._series.set("in_flight_bulk_requests", requests)
+        self._series.set("in_flight_limit", limit)
+
+    def buffered(self, events: int) -> None:
+        """Events that were taken and are not settled yet."""
+        self._series.set("buffered_events", events)
+
+    def dedup(self, level: str, lookups: int, hits: int) -> None:
+        """Events were looked for in memory or in redis."""
+        known = _known(level, DEDUP_LEVELS)
+        self._series.add("dedup_lookups_total", lookups, known)
+        self._series.add("dedup_hits_total", hits, known)
+
+    def breaker(self, *, is_open: bool) -> None:
+        """Whether intake is stopped because too many events fail."""
+        self._series.set("breaker_open", int(is_open))
+
+    def dependency(self, name: str, *, up: bool) -> None:
+        """Whether kafka, elasticsearch, redis or postgres answers."""
+        self._series.set("dependency_up", int(up), _known(name, DEPENDENCIES))
+
+    # Partitions
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        """The group was rebalanced and this indexer holds these partitions; values of others are forgotten."""
+        self._series.add("rebalances_total", 1)
+        self._series.set("assigned_partitions", len(partitions))
+        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset"):
+            self._series.keep(name, map(str, partitions))
+
+    def lag(self, partition: int, events: int, seconds: float = 0.0) -> None:
+        """Events of a partition that are not settled; the age of the newest settled one."""
+        self._series.set("consumer_lag_events", events, str(partition))
+        self._series.set("consumer_lag_seconds", seconds if events else 0, str(partition))
+
+    def committed(self, partition: int, offset: int) -> None:
+        """The next offset of a partition was committed."""
+        self._series.set("committed_offset", offset, str(partition))
+
+    def commit(self, *, done: bool) -> None:
+        """A commit of offsets passed or failed."""
+        self._series.add("offset_commits_total", 1, "done" if done else "failed")
+
+    # Audit
+
+    def audited(self, outcome: str, events: int = 1) -> None:
+        """Events of the audit were written, rejected or invalid."""
+        self._series.add("audit_events_total", events, _known(outcome, AUDIT_OUTCOMES))
+
+    def audit_assigned(self, partitions: Collection[int]) -> None:
+        """The audit holds these partitions; values of others are forgotten."""
+        self._series.keep("audit_lag_events", map(str, partitions))
+
+    def audit_lag(self, partition: int, events: int) -> None:
+        """Events of a partition that the audit has not written."""
+        self._series.set("audit_lag_events", events, str(partition))
+
+    # The process, and showing
+
+    def loop_lag(self, seconds: float) -> None:
+        """The event loop came to a timer so late."""
+        self._series.observe("event_loop_lag_seconds", seconds)
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Body and content type for a scrape, in the form that the Accept header prefers."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
+
+    def snapshot(self) -> dict[str, Any]:
+        """Current values as JSON types: name without prefix → value, or nested by label values.
+
+        Histograms show `count`, `sum`, and `p50` and `p99` estimated from their buckets.
+        """
+        return self._series.snapshot()
+
+
+def _known(value: str, values: Collection[str]) -> str:
+    return value if value in values else OTHER
+
+
+def _package_version() -> str:
+    try:
+        return version("activity-indexer")
+    except PackageNotFoundError:
+        return "unknown"
