@@ -14,11 +14,9 @@ EVENT_TYPES: Final = ("transaction.created", "transaction.updated", "transaction
 OUTCOMES: Final = ("indexed", "updated", "deleted", "duplicate", "late", "dead_lettered")
 STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
 DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
-BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect", "permanent")
 AUDIT_OUTCOMES: Final = ("written", "rejected", "invalid")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
-COMMIT_OUTCOMES: Final = ("done", "failed")
 
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
@@ -80,16 +78,19 @@ DECLARATIONS: Final = (
     ),
     _histogram("batch_events", "events", SIZES, "Events in a batch."),
     _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of a batch."),
-    _histogram("batch_duration_seconds", "seconds", DURATIONS, "Time from the closing of a batch to its settlement."),
+    _histogram("batch_duration_seconds", "seconds", DURATIONS, "Time from the start of a batch to its settlement."),
     _histogram("stage_duration_seconds", "seconds", DURATIONS, "Time of a batch in one stage.", Label("stage", STAGES)),
-    _histogram("event_age_seconds", "seconds", AGES, "Time from the publishing of an event to its settlement."),
-    _counter("bulk_requests_total", "requests", "Bulk requests by their outcome.", Label("outcome", BULK_OUTCOMES)),
-    _counter("bulk_bytes_total", "bytes", "Bytes of the bodies of bulk requests."),
-    _histogram("bulk_duration_seconds", "seconds", DURATIONS, "Time of a bulk request as the indexer sees it."),
-    _histogram("bulk_took_seconds", "seconds", DURATIONS, "Time of a bulk request as Elasticsearch tells it (`took`)."),
+    _histogram("event_age_seconds", "seconds", AGES, "Time from the publishing of an event to its writing."),
+    _counter(
+        "bulk_requests_total",
+        "requests",
+        "Bulk requests that were answered, by HTTP status.",
+        Label("status", "HTTP status"),
+    ),
+    _histogram("bulk_duration_seconds", "seconds", DURATIONS, "Time until a bulk request was answered."),
     _gauge("in_flight_bulk_requests", "requests", "Bulk requests under way."),
     _gauge("in_flight_limit", "requests", "Bulk requests that may be under way now."),
-    _gauge("buffered_events", "events", "Events taken from the topic and not settled yet."),
+    _gauge("buffered_events", "events", "Events taken from the topic that wait for their turn."),
     _counter("retries_total", "events", "Events that were sent again, by the reason.", Label("reason", _WORD)),
     _counter(
         "dead_letters_total",
@@ -102,10 +103,7 @@ DECLARATIONS: Final = (
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
     _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
-    _gauge("consumer_lag_seconds", "seconds", "Age of the newest settled event while there is lag, else 0.", PARTITION),
     _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
-    _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
-    _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
     _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
     _gauge("last_settled_timestamp_seconds", "seconds", "When an event was last settled (Unix time); 0: never."),
     _gauge("dependency_up", "", "1 while a server answers, 0 while it does not.", Label("dependency", DEPENDENCIES)),

@@ -30,7 +30,8 @@ class Health:
         now = clock()
         self._ticked = self._polled = self._progressed = self._pending_since = now
         self._pending = 0
-        self._waits: dict[str, float] = {}
+        self._waits: dict[str, tuple[str, float]] = {}
+        self._stall: str | None = None
         self._blocks: dict[str, str] = {}
         self._partitions: int | None = None
         self._started = self._draining = False
@@ -60,8 +61,9 @@ class Health:
         self._polled = self._clock()
 
     def progressed(self) -> None:
-        """Something was settled."""
+        """Something was settled; so no wait goes on, or it will be told again."""
         self._progressed = self._clock()
+        self._waits.clear()
 
     def pending(self, events: int) -> None:
         """So many events are known and not settled: in flight, buffered, or left in the partitions.
@@ -72,13 +74,20 @@ class Health:
             self._pending_since = self._clock()
         self._pending = events
 
-    def waiting(self, reason: str, seconds: float = 0.0) -> None:
-        """No progress for a known reason (an outage, a pause, an open breaker); the next try is in so many seconds."""
-        self._waits[reason] = self._clock() + seconds
+    def stalled(self, problem: str | None) -> None:
+        """A part found that nothing moves though something should, or that it moves again (None)."""
+        self._stall = problem
 
-    def resumed(self, reason: str) -> None:
-        """The wait for this reason is over."""
-        if self._waits.pop(reason, None) is not None:
+    def waiting(self, code: str, reason: str, seconds: float = 0.0) -> None:
+        """No progress for a known reason (an outage, a pause, an open breaker); the next try is in so many seconds.
+
+        `code` is a stable word, the key of this wait.
+        """
+        self._waits[code] = (reason, self._clock() + seconds)
+
+    def resumed(self, code: str) -> None:
+        """The wait with this code is over."""
+        if self._waits.pop(code, None) is not None:
             self._restart()
 
     def blocked(self, code: str, reason: str) -> None:
@@ -125,6 +134,8 @@ class Health:
         stalls = []
         if now - self._ticked > min(LOOP_LIMIT, self._stall_timeout):
             stalls.append(f"event loop stalled: no tick for {now - self._ticked:.0f} s")
+        if self._stall and not self._draining:
+            stalls.append(self._stall)
         if self._started and not self._draining and not self._blocks and not self._waiting():
             stalls += self._standstills(now)
         return stalls
@@ -143,7 +154,8 @@ class Health:
 
     def _waiting(self) -> list[str]:
         now = self._clock()
-        return [f"waiting: {reason}" for reason, until in self._waits.items() if now - until <= self._stall_timeout]
+        waits = self._waits.items()
+        return [f"waiting: {code}: {reason}" for code, (reason, until) in waits if now - until <= self._stall_timeout]
 
     def _restart(self) -> None:
         self._polled = self._progressed = self._clock()

@@ -27,10 +27,30 @@ QUIET: Final = ("elastic_transport.transport", "aiohttp.access")
 REPEAT_INTERVAL: Final = 10.0
 """Seconds in which a library's line is shown once."""
 
-REPEAT_TEMPLATES: Final = 1000
-"""Different lines of libraries that are remembered at most."""
+REPEAT_KINDS: Final = 1000
+"""Different lines that are remembered at most."""
 
 _Fields = MutableMapping[str, Any]
+
+
+class Repeats:
+    """Decides which of many equal lines is shown: one per `interval` (seconds). Remembers `kinds` of lines at most."""
+
+    def __init__(self, interval: float = REPEAT_INTERVAL, kinds: int = REPEAT_KINDS) -> None:
+        self._interval = interval
+        self._kinds = kinds
+        self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
+
+    def suppressed(self, now: float, *kind: str) -> int | None:
+        """How many lines of this kind were left out before this one; None when this one is to be left out, too."""
+        since, count = self._seen.pop(kind, (None, 0))
+        if since is not None and 0 <= now - since < self._interval:
+            self._seen[kind] = (since, count + 1)
+            return None
+        self._seen[kind] = (now, 0)
+        if len(self._seen) > self._kinds:
+            del self._seen[next(iter(self._seen))]
+        return count
 
 
 class RepeatLimit(logging.Filter):
@@ -39,27 +59,18 @@ class RepeatLimit(logging.Filter):
     Lines are the same when logger and message template are. Our own lines always pass.
     """
 
-    def __init__(self, interval: float = REPEAT_INTERVAL, templates: int = REPEAT_TEMPLATES) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._interval = interval
-        self._templates = templates
-        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+        self._repeats = Repeats()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is shown."""
         if _is_own(record):
             return True
-        key = (record.name, str(record.msg))
-        since, suppressed = self._seen.pop(key, (None, 0))
-        if since is not None and 0 <= record.created - since < self._interval:
-            self._seen[key] = (since, suppressed + 1)
-            return False
-        self._seen[key] = (record.created, 0)
-        if len(self._seen) > self._templates:
-            del self._seen[next(iter(self._seen))]
+        suppressed = self._repeats.suppressed(record.created, record.name, str(record.msg))
         if suppressed:
             record.suppressed = suppressed
-        return True
+        return suppressed is not None
 
 
 class _Handler(logging.StreamHandler[TextIO]):

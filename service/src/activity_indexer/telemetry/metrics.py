@@ -14,7 +14,6 @@ from prometheus_client.exposition import choose_encoder
 
 from activity_indexer.telemetry.declarations import (
     AUDIT_OUTCOMES,
-    BULK_OUTCOMES,
     DEAD_LETTER_STAGES,
     DECLARATIONS,
     DEDUP_LEVELS,
@@ -28,7 +27,7 @@ from activity_indexer.telemetry.declarations import (
 from activity_indexer.telemetry.series import Series
 
 WORDS: Final = 64
-_WORD: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,63}", re.ASCII)
 
 
 class Words:
@@ -59,7 +58,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._clock = clock
         self._series = Series(DECLARATIONS)
-        self._errors, self._reasons = Words(), Words()
+        self._errors, self._reasons, self._statuses = Words(), Words(), Words()
         for outcome in OUTCOMES:
             for event_type in EVENT_TYPES[:-1]:
                 self._series.add("events_total", 0, outcome, event_type)
@@ -77,15 +76,14 @@ class Metrics:
         self._series.add("consumed_bytes_total", nbytes)
 
     def settled(self, outcome: str, event_type: str, events: int = 1) -> None:
-        """Events were indexed, updated or deleted, or are duplicate or late. For dead letters see `dead_lettered`."""
+        """Events were indexed, updated, deleted, duplicate, late or dead_lettered."""
         kind = event_type if event_type in EVENT_TYPES else INVALID
         self._series.add("events_total", events, _known(outcome, OUTCOMES), kind)
         self._series.set("last_settled_timestamp_seconds", self._clock())
 
-    def dead_lettered(self, stage: str, error: str, event_type: str = INVALID, events: int = 1) -> None:
-        """Events are in the dead-letter topic; counts them as settled, too. `error` is its stable word."""
+    def dead_lettered(self, stage: str, error: str, events: int = 1) -> None:
+        """Events are in the dead-letter topic; `error` is its stable word. `settled` counts them by event type."""
         self._series.add("dead_letters_total", events, _known(stage, DEAD_LETTER_STAGES), self._errors(error))
-        self.settled("dead_lettered", event_type, events)
 
     def retried(self, reason: str, events: int = 1) -> None:
         """Events are sent again, for a reason that is a stable word."""
@@ -109,13 +107,10 @@ class Metrics:
         """A batch went through decode, dedup, enrich, bulk or settle."""
         self._series.observe("stage_duration_seconds", seconds, _known(stage, STAGES))
 
-    def bulk(self, outcome: str, seconds: float, nbytes: int = 0, took: float | None = None) -> None:
-        """A bulk request ended: done, partial, retry, halt, split, suspect or permanent. `took` is in seconds."""
-        self._series.add("bulk_requests_total", 1, _known(outcome, BULK_OUTCOMES))
-        self._series.add("bulk_bytes_total", nbytes)
+    def bulk(self, status: str, seconds: float) -> None:
+        """A bulk request was answered with this HTTP status."""
+        self._series.add("bulk_requests_total", 1, self._statuses(status))
         self._series.observe("bulk_duration_seconds", seconds)
-        if took is not None:
-            self._series.observe("bulk_took_seconds", took)
 
     def in_flight(self, requests: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
@@ -123,7 +118,7 @@ class Metrics:
         self._series.set("in_flight_limit", limit)
 
     def buffered(self, events: int) -> None:
-        """Events that were taken and are not settled yet."""
+        """Events that were taken and wait for their turn."""
         self._series.set("buffered_events", events)
 
     def dedup(self, level: str, lookups: int, hits: int) -> None:
@@ -142,25 +137,25 @@ class Metrics:
 
     # Partitions
 
-    def assigned(self, partitions: Collection[int]) -> None:
-        """The group was rebalanced and this indexer holds these partitions; values of others are forgotten."""
+    def assigned(self, partitions: int) -> None:
+        """A rebalance gave this indexer so many partitions; the values of the old ones are forgotten."""
         self._series.add("rebalances_total", 1)
-        self._series.set("assigned_partitions", len(partitions))
-        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset"):
-            self._series.keep(name, map(str, partitions))
+        self.revoked()
+        self._series.set("assigned_partitions", partitions)
 
-    def lag(self, partition: int, events: int, seconds: float = 0.0) -> None:
-        """Events of a partition that are not settled; the age of the newest settled one."""
+    def revoked(self) -> None:
+        """This indexer holds no partition now."""
+        self._series.set("assigned_partitions", 0)
+        self._series.clear("consumer_lag_events")
+        self._series.clear("committed_offset")
+
+    def lag(self, partition: int, events: int) -> None:
+        """Events of a partition that are not settled."""
         self._series.set("consumer_lag_events", events, str(partition))
-        self._series.set("consumer_lag_seconds", seconds if events else 0, str(partition))
 
     def committed(self, partition: int, offset: int) -> None:
         """The next offset of a partition was committed."""
         self._series.set("committed_offset", offset, str(partition))
-
-    def commit(self, *, done: bool) -> None:
-        """A commit of offsets passed or failed."""
-        self._series.add("offset_commits_total", 1, "done" if done else "failed")
 
     # Audit
 
@@ -168,9 +163,9 @@ class Metrics:
         """Events of the audit were written, rejected or invalid."""
         self._series.add("audit_events_total", events, _known(outcome, AUDIT_OUTCOMES))
 
-    def audit_assigned(self, partitions: Collection[int]) -> None:
-        """The audit holds these partitions; values of others are forgotten."""
-        self._series.keep("audit_lag_events", map(str, partitions))
+    def audit_assigned(self) -> None:
+        """The audit's partitions have changed; the values of the old ones are forgotten."""
+        self._series.clear("audit_lag_events")
 
     def audit_lag(self, partition: int, events: int) -> None:
         """Events of a partition that the audit has not written."""
