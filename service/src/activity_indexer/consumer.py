@@ -40,7 +40,6 @@ class IntakeLimits:
     fetch_max_records: int
     commit_interval: float
     drain_timeout: float
-    stall_timeout: float
     spare_batches: int = 1
     poll_timeout: float = 0.5
     watch_interval: float = 5.0
@@ -77,7 +76,7 @@ class Indexer:
         self._under_way: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._crash: BaseException | None = None
-        self._moved_at = clock()
+        self._committing = asyncio.Lock()
 
     async def run(self) -> None:
         """Take in and process until told to stop. Raises what a batch raised unexpectedly."""
@@ -87,6 +86,9 @@ class Indexer:
                 await self._turn()
                 if self._crash is not None:
                     raise self._crash
+                for task in tasks:
+                    if task.done():
+                        task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -110,6 +112,8 @@ class Indexer:
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         records = [record for partition in polled.values() for record in partition]
         self._observer.polled(len(records), sum(len(record.value or b"") for record in records))
+        for partition in polled:  # records may come before `assigned` is told of their partition
+            self._offsets.setdefault(partition, PartitionOffsets())
         self._full += self._batcher.add(polled, self._offsets)
 
     def _start_batches(self) -> None:
@@ -125,7 +129,6 @@ class Indexer:
             raise
         except BaseException as error:  # noqa: BLE001 - a defect: run() raises it, the process ends and says so
             self._crash = error
-        self._moved_at = self._clock()
 
     async def _wait_for_a_place(self) -> None:
         if self._under_way:
@@ -156,9 +159,9 @@ class Indexer:
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
         """The group gave this member these partitions."""
-        self._offsets = {partition: PartitionOffsets() for partition in partitions}
-        self._moved_at = self._clock()
-        self._observer.assigned(len(partitions))
+        for partition in partitions:
+            self._offsets.setdefault(partition, PartitionOffsets())
+        self._observer.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
@@ -172,6 +175,10 @@ class Indexer:
             await self._commit()
 
     async def _commit(self) -> None:
+        async with self._committing:  # an older mark must not overtake a newer one
+            await self._commit_marks()
+
+    async def _commit_marks(self) -> None:
         marks = {
             partition: mark
             for partition, tracker in self._offsets.items()
@@ -183,7 +190,8 @@ class Indexer:
         try:
             await self._source.commit(marks)
         except ActivityIndexerError:
-            return  # told by the source; the next commit carries the same mark or a higher one
+            self._observer.commit_failed()
+            return
         for partition, mark in marks.items():
             trackers[partition].committed(mark)
             self._observer.committed(partition, mark)
@@ -194,30 +202,21 @@ class Indexer:
             await self._measure_lag()
 
     async def _measure_lag(self) -> None:
-        """Tell each partition's lag, pass over what holds no records, and notice when nothing moves."""
+        """Tell each partition's lag, pass over what holds no records, and what is left to do."""
         partitions = list(self._offsets)
         try:
             ends = await self._source.end_offsets(partitions) if partitions else {}
         except ActivityIndexerError:
             return
-        behind = False
+        pending = 0
         for partition, end in ends.items():
-            tracker = self._offsets.get(partition)
-            if tracker is None:
+            if (tracker := self._offsets.get(partition)) is None:
                 continue
             position = await self._source.position(partition)
             if position is not None:
                 tracker.skip_to(position)
-                behind = behind or position < end
             mark = tracker.mark()
             if mark is not None:
+                pending += max(0, end - mark)
                 self._observer.lag(partition, max(0, end - mark))
-        self._judge(behind=behind)
-
-    def _judge(self, *, behind: bool) -> None:
-        busy = self._under_way or self._full or self._batcher.buffered or not behind
-        if busy:
-            self._moved_at = self._clock()
-        still = self._clock() - self._moved_at
-        stalled = still > self._limits.stall_timeout
-        self._observer.stalled(f"records are there, but none came for {still:.0f} s" if stalled else None)
+        self._observer.pending(pending)

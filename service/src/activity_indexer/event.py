@@ -8,7 +8,6 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
-
 CREATED: Final = "transaction.created"
 UPDATED: Final = "transaction.updated"
 DELETED: Final = "transaction.deleted"

@@ -109,25 +109,33 @@ class BulkWriter:
             return
 
     async def _send(self, documents: list[Document]) -> _Round:
-        reply = await self._request(documents)
+        body = b"".join([document.lines for document in documents])
+        started = time.perf_counter()
+        reply = await self._request(documents, body)
+        seconds = time.perf_counter() - started
+        outcome, left = await self._take(documents, reply)
+        self._observer.bulk_request(outcome, seconds, len(body))
+        return left
+
+    async def _take(self, documents: list[Document], reply: BulkReply | Unavailable) -> tuple[str, _Round]:
         if isinstance(reply, Unavailable):
-            return self._retry(documents, "unavailable", str(reply))
+            return "retry", self._retry(documents, "unavailable", str(reply))
         if reply.status != 200:
             return await self._failed(documents, reply)
         try:
             if all_done(reply.body):
                 self._recover()
                 _all_written(documents)
-                return _Round()
+                return "done", _Round()
             items = read_items(reply.body)
         except ValueError as error:
-            return await self._suspect(documents, ItemError("unknown_answer", str(error)))
+            return "suspect", await self._suspect(documents, ItemError("unknown_answer", str(error)))
         if len(items) != len(documents):
-            return await self._suspect(documents, ItemError("unknown_answer", f"{len(items)} items came back"))
-        return await self._settle(documents, items)
+            error = ItemError("unknown_answer", f"expected {len(documents)} items, got {len(items)}")
+            return "suspect", await self._suspect(documents, error)
+        return "partial", await self._settle(documents, items)
 
-    async def _request(self, documents: Sequence[Document]) -> BulkReply | Unavailable:
-        body = b"".join([document.lines for document in documents])
+    async def _request(self, documents: Sequence[Document], body: bytes) -> BulkReply | Unavailable:
         started = await self._limit.acquire()
         self._observer.concurrency(self._limit.in_flight, self._limit.limit)
         pushed_back = True
@@ -141,7 +149,6 @@ class BulkWriter:
                 document.attempts += 1
             self._limit.release(started, pushed_back=pushed_back)
             self._observer.concurrency(self._limit.in_flight, self._limit.limit)
-        self._observer.bulk_request(str(reply.status), reply.latency)
         return reply
 
     async def _settle(self, documents: Sequence[Document], items: Sequence[Item]) -> _Round:
@@ -185,22 +192,22 @@ class BulkWriter:
         left.reason = left.reason or "suspect"
         return left
 
-    async def _failed(self, documents: list[Document], reply: BulkReply) -> _Round:
+    async def _failed(self, documents: list[Document], reply: BulkReply) -> tuple[str, _Round]:
         error = read_failure(reply.status, reply.body)
-        match classify_request(reply.status, error):
+        outcome = classify_request(reply.status, error)
+        match outcome:
             case Outcome.RETRY:
-                return self._retry(documents, error.type, f"{reply.status} {error.reason}")
+                return "retry", self._retry(documents, error.type, f"{reply.status} {error.reason}")
             case Outcome.HALT:
                 await self._halt(error)
-                return _Round(documents, error.type)
-            case Outcome.SPLIT:
+                return "halt", _Round(documents, error.type)
+            case Outcome.SPLIT | Outcome.BISECT:
                 self._recover()
-                return await self._halve(documents, ItemError("request_too_large", error.reason))
-            case Outcome.BISECT:
-                self._recover()
-                return await self._halve(documents, error)
+                if outcome is Outcome.SPLIT:
+                    error = ItemError("request_too_large", error.reason)
+                return "split", await self._halve(documents, error)
             case _:
-                return await self._suspect(documents, error)
+                return "suspect", await self._suspect(documents, error)
 
     async def _halve(self, documents: list[Document], error: ItemError) -> _Round:
         if len(documents) == 1:

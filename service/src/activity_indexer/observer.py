@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
-from activity_indexer.ports import Partition
+from activity_indexer.ports import Partition, Record
 
 
 @dataclass(slots=True)
@@ -21,6 +23,7 @@ class BatchSummary:
     events: int
     size: int
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    looked_up: int = 0
     known_in_memory: int = 0
     known_in_store: int = 0
     duration: float = 0.0
@@ -53,11 +56,11 @@ class Observer(Protocol):
     def batch_done(self, summary: BatchSummary) -> None:
         """A batch is settled."""
 
-    def dead_lettered(self, stage: str, error: str, message: str) -> None:
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
         """An event is in the dead-letter topic."""
 
-    def bulk_request(self, outcome: str, latency: float) -> None:
-        """A bulk request was answered with this HTTP status after so many seconds."""
+    def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
+        """A bulk request of so many bytes ended: `done`, `partial`, `retry`, `halt`, `split` or `suspect`."""
 
     def retried(self, reason: str, count: int) -> None:
         """So many documents will be sent again."""
@@ -86,7 +89,7 @@ class Observer(Protocol):
     def dead_letter_topic(self, problem: str | None) -> None:
         """The dead-letter topic takes records, or does not and why."""
 
-    def assigned(self, partitions: int) -> None:
+    def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
 
     def revoked(self) -> None:
@@ -95,11 +98,14 @@ class Observer(Protocol):
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
 
+    def commit_failed(self) -> None:
+        """Offsets could not be committed; the next commit carries them."""
+
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
 
-    def stalled(self, problem: str | None) -> None:
-        """Nothing moves though something should, or it moves again."""
+    def pending(self, events: int) -> None:
+        """So many events of all partitions can be settled and are not yet."""
 
     def ticked(self) -> None:
         """The intake loop went round."""

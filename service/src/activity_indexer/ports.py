@@ -86,8 +86,8 @@ class OutRecord:
 class DeadLetters(Protocol):
     """The dead-letter topic."""
 
-    async def send(self, records: Sequence[OutRecord]) -> None:
-        """Write all records; returns when all in-sync replicas have them. Raises Unavailable or Refused."""
+    async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
+        """Write records; returns those that not all in-sync replicas have, and what was in the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.document import live_document, tombstone
-from activity_indexer.errors import EventError, Refused, Unavailable
+from activity_indexer.errors import EventError
 from activity_indexer.event import CREATED, DELETED, UPDATED, Event
 from activity_indexer.indexing import BulkWriter, Document, Result
 from activity_indexer.observer import BatchSummary, Observer
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator
-from activity_indexer.ports import DeadLetters, Enricher
+from activity_indexer.ports import DeadLetters, Enricher, OutRecord
 from activity_indexer.timestamps import format_timestamp
 
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
@@ -120,7 +120,9 @@ class Processor:
         if self._deduplicator is None:
             return
         with self._stage("dedup"):
-            known = await self._deduplicator.known([message_id for message_id in work.message_ids if message_id])
+            asked = [message_id for message_id in work.message_ids if message_id]
+            known = await self._deduplicator.known(asked)
+        work.summary.looked_up = len(asked)
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
@@ -193,21 +195,20 @@ class Processor:
         if not work.failures:
             return
         places = sorted(work.failures)
-        records = [dead_letter(work.batch.records[at], work.failures[at]) for at in places]
+        await self._send([dead_letter(work.batch.records[at], work.failures[at]) for at in places])
+        for at in places:
+            work.outcomes[at] = "dead_lettered"
+            self._observer.dead_lettered(work.batch.records[at], work.failures[at], _event_type(work, at))
+
+    async def _send(self, records: Sequence[OutRecord]) -> None:
         attempt = 0
         while True:
-            try:
-                await self._dead_letters.send(records)
-                break
-            except (Unavailable, Refused) as error:
-                self._observer.dead_letter_topic(str(error))
-                await asyncio.sleep(self._limits.backoff.delay(attempt))
-                attempt += 1
-        self._observer.dead_letter_topic(None)
-        for at in places:
-            cause = work.failures[at].error
-            work.outcomes[at] = "dead_lettered"
-            self._observer.dead_lettered(cause.stage, cause.code, cause.message)
+            records, problem = await self._dead_letters.send(records)
+            self._observer.dead_letter_topic(problem or None)
+            if not records:
+                return
+            await asyncio.sleep(self._limits.backoff.delay(attempt))
+            attempt += 1
 
     async def _hold(self, work: _Work) -> None:
         """Wait with what failed until it passes; what Elasticsearch refused is tried again now and then."""
@@ -237,8 +238,12 @@ class Processor:
         else:
             work.batch.settle(list(work.outcomes))
         for at, outcome in work.outcomes.items():
-            event = work.events[at]
-            work.summary.outcomes[outcome, event.event_type if event else "invalid"] += 1
+            work.summary.outcomes[outcome, _event_type(work, at)] += 1
+
+
+def _event_type(work: _Work, at: int) -> str:
+    event = work.events[at]
+    return event.event_type if event else "invalid"
 
 
 def _chains(work: _Work) -> list[Chain]:

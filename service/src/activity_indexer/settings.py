@@ -68,6 +68,9 @@ class KafkaSettings(_Section):
     dead_letter_topic: str = Field(
         "", description="Dead-letter topic; empty: the transactions topic's name with `.dlq`."
     )
+    dead_letter_retention: Seconds = Field(
+        14 * 86_400.0, description="How long a dead-letter topic that is created keeps its records (seconds)."
+    )
     topic_partitions: int = Field(
         0, ge=0, description="Create the transactions topic with so many partitions when it is absent; 0: wait for it."
     )

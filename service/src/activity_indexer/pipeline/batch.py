@@ -57,13 +57,12 @@ class Batcher:
     def add(
         self, polled: Mapping[Partition, Sequence[Record]], offsets: Mapping[Partition, PartitionOffsets]
     ) -> list[Batch]:
-        """Take records; returns the batches that became full. Records of other partitions than `offsets` has are left."""
+        """Take records; returns the batches that became full. `offsets` has an entry for each partition."""
         full: list[Batch] = []
         for partition, records in polled.items():
-            tracker = offsets.get(partition)
-            if tracker is not None and records:
-                tracker.receive(records[-1].offset)
-                full += self._cut(records, tracker)
+            if records:
+                offsets[partition].receive(records[-1].offset)
+                full += self._cut(records, offsets[partition])
         return full
 
     def _cut(self, records: Sequence[Record], tracker: PartitionOffsets) -> list[Batch]:

@@ -1,0 +1,154 @@
+"""The index in Elasticsearch: ready NDJSON in, the answer's bytes out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
+from elasticsearch.serializer import JsonSerializer
+
+from activity_indexer.document import NOT_DELETED, mappings
+from activity_indexer.document import settings as index_settings
+from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.ports import BulkReply
+from activity_indexer.settings import ElasticsearchSettings
+
+BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
+BULK_QUERY = "require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,error"
+RETRY_STATUS = frozenset({408, 429, 502, 503, 504})
+
+
+class _Bytes(JsonSerializer):
+    """Hands the answer of a bulk request over as it came: mostly only its first bytes are read."""
+
+    def loads(self, data: bytes) -> Any:
+        return data
+
+
+def connect(settings: ElasticsearchSettings, **more: Any) -> AsyncElasticsearch:
+    """A client without retries of its own: it repeats push-back without a pause."""
+    arguments: dict[str, Any] = {
+        "request_timeout": settings.request_timeout,
+        "max_retries": 0,
+        "retry_on_timeout": False,
+        "retry_on_status": (),
+        **more,
+    }
+    if settings.api_key.get_secret_value():
+        arguments["api_key"] = settings.api_key.get_secret_value()
+    elif settings.username:
+        arguments["basic_auth"] = (settings.username, settings.password.get_secret_value())
+    if any(host.startswith("https") for host in settings.hosts):
+        arguments["verify_certs"] = settings.verify_certs
+        arguments["ssl_show_warn"] = False
+        if settings.ca_file:
+            arguments["ca_certs"] = str(settings.ca_file)
+    return AsyncElasticsearch(settings.hosts, **arguments)
+
+
+def mapped(error: Exception) -> Unavailable | Refused:
+    """An error of the client in our words."""
+    if isinstance(error, ApiError) and error.meta.status not in RETRY_STATUS:
+        return Refused(f"Elasticsearch answers {error.meta.status}: {error}")
+    return Unavailable(f"Elasticsearch: {error}")
+
+
+class ElasticsearchIndex:
+    """ports.BulkIndex: the alias, the index behind it, and bulk requests to it.
+
+    `enrichment` are the properties that the enrichment strategies declare.
+    """
+
+    def __init__(self, settings: ElasticsearchSettings, enrichment: Mapping[str, Any]) -> None:
+        self._settings = settings
+        self._enrichment = enrichment
+        self._client = connect(settings)
+        # one connection for each bulk request that may be under way, and answers as bytes
+        self._bulk_client = connect(settings, serializers={"application/json": _Bytes()}, connections_per_node=64)
+        self._target = f"/{settings.index}/_bulk?{BULK_QUERY}"
+        self._log = structlog.get_logger("activity_indexer.elasticsearch")
+        self.identity = ""
+
+    async def bulk(self, body: bytes) -> BulkReply:
+        """Send ready NDJSON."""
+        started = time.perf_counter()
+        try:
+            reply = await self._bulk_client.transport.perform_request(
+                "POST", self._target, body=body, headers=self._headers()
+            )
+        except TransportError as error:
+            raise Unavailable(f"Elasticsearch: {error}") from error
+        return BulkReply(reply.meta.status, _as_bytes(reply.body), time.perf_counter() - started)
+
+    def _headers(self) -> dict[str, str]:
+        login = self._bulk_client._headers.get("authorization")  # noqa: SLF001 - options() copies a client each time
+        return {**BULK_HEADERS, "authorization": login} if login else BULK_HEADERS
+
+    async def prepare(self) -> None:
+        """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""
+        try:
+            await self._prepare()
+        except (ApiError, TransportError) as error:
+            raise mapped(error) from error
+
+    async def _prepare(self) -> None:
+        name = self._settings.index
+        if not await self._client.indices.exists_alias(name=name):
+            await self._create(name)
+        behind = await self._client.indices.get_alias(name=name)
+        index = self._write_index(dict(behind))
+        await self._client.indices.put_mapping(index=index, **self._mappings())
+        found = await self._client.indices.get_settings(index=index, name="index.uuid")
+        self.identity = str(found[index]["settings"]["index"]["uuid"])
+
+    def _mappings(self) -> dict[str, Any]:
+        return mappings(self._enrichment)
+
+    def _write_index(self, behind: Mapping[str, Any]) -> str:
+        for index, state in behind.items():
+            if len(behind) == 1 or state["aliases"][self._settings.index].get("is_write_index"):
+                return index
+        raise Refused(
+            f"the alias {self._settings.index} stands for {', '.join(sorted(behind))} and none is its write index: "
+            "set is_write_index for one of them"
+        )
+
+    async def _create(self, name: str) -> None:
+        if await self._client.indices.exists(index=name):
+            raise Refused(f"{name} is an index, but must be an alias: reindex it under another name and delete it")
+        if not self._settings.create_index:
+            raise Refused(f"the alias {name} is absent and ELASTICSEARCH_CREATE_INDEX is off: create it")
+        wanted = self._settings
+        try:
+            await self._client.indices.create(
+                index=f"{name}-000001",
+                settings=index_settings(wanted.shards, wanted.replicas, wanted.refresh_interval),
+                mappings=self._mappings(),
+                aliases={name: {"filter": NOT_DELETED, "is_write_index": True}},
+            )
+            self._log.info("index.created", index=f"{name}-000001", alias=name)
+        except BadRequestError as error:
+            if error.error != "resource_already_exists_exception":
+                raise
+            # another indexer was faster, or the index lost its alias
+            await self._client.indices.put_alias(
+                index=f"{name}-000001", name=name, filter=NOT_DELETED, is_write_index=True
+            )
+
+    @property
+    def client(self) -> AsyncElasticsearch:
+        """For commands that search."""
+        return self._client
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+        await self._bulk_client.close()
+
+
+def _as_bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else str(body or "").encode()

@@ -1,0 +1,186 @@
+"""The consumer group's member and the dead-letter topic's producer, by aiokafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
+
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, within
+from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.ports import OutRecord, Partition, Record
+from activity_indexer.settings import KafkaSettings
+
+NEVER_IDLE_MS = 2**31 - 1
+"""The client leaves the group when polls stop for so long; an outage of Elasticsearch stops them, rightly."""
+
+
+class Member(Protocol):
+    """Who is told of assignments."""
+
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        """The group gave these partitions."""
+
+    async def revoked(self) -> None:
+        """The group takes all partitions back."""
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        if list(revoked):
+            await self._member.revoked()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._member.assigned([Partition(*partition) for partition in assigned])
+
+
+class GroupSource:
+    """A member of the consumer group, as consumer.RecordSource wants it."""
+
+    def __init__(self, settings: KafkaSettings, report: Callable[[str | None], None]) -> None:
+        self._settings = settings
+        self._report = report
+        self._log = structlog.get_logger("activity_indexer.kafka")
+        self._consumer: Any = None
+
+    async def start(self, member: Member) -> None:
+        """Join the group. Raises Unavailable or Refused."""
+        settings = self._settings
+        consumer = AIOKafkaConsumer(
+            **client_arguments(settings),
+            group_id=settings.consumer_group,
+            group_instance_id=settings.group_instance_id or None,
+            enable_auto_commit=False,
+            auto_offset_reset=settings.auto_offset_reset,
+            isolation_level="read_committed",
+            session_timeout_ms=int(settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 10),
+            rebalance_timeout_ms=int(settings.rebalance_timeout * 1000),
+            max_poll_interval_ms=NEVER_IDLE_MS,
+        )
+        consumer.subscribe([settings.transactions_topic], listener=_Listener(member))
+        try:
+            await consumer.start()
+        except CLIENT_ERRORS as error:
+            await consumer.stop()
+            raise mapped(error) from error
+        self._consumer = consumer
+
+    async def stop(self, timeout: float) -> None:  # noqa: ASYNC109
+        """Leave the group, within so many seconds."""
+        if self._consumer is not None:
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._consumer.stop()
+            except CLIENT_ERRORS as error:
+                self._log.warning("kafka.stop_failed", error=str(mapped(error)))
+
+    async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
+        """Records of the current assignment; none when the client failed, which is reported."""
+        try:
+            polled = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
+        except (KafkaError, OSError) as error:
+            self._report(str(mapped(error)))
+            await asyncio.sleep(1.0)
+            return {}
+        if polled:
+            self._report(None)
+        return {Partition(*partition): records for partition, records in polled.items()}
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit offsets, within the request timeout."""
+        try:
+            await within(
+                self._settings.request_timeout,
+                self._consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()}),
+            )
+        except ActivityIndexerError as error:
+            self._log.warning("offsets.commit_failed", error=str(error), partitions=len(offsets))
+            raise
+
+    async def position(self, partition: Partition) -> int | None:
+        """The next offset that poll hands out."""
+        state = self._consumer.assignment()
+        if TopicPartition(*partition) not in state:
+            return None
+        position: int = await within(1.0, self._consumer.position(TopicPartition(*partition)))
+        return position
+
+    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """Where the partitions end now."""
+        ends = await within(
+            self._settings.request_timeout,
+            self._consumer.end_offsets([TopicPartition(*partition) for partition in partitions]),
+        )
+        return {Partition(*partition): end for partition, end in ends.items()}
+
+
+class DeadLetterTopic:
+    """Writes dead letters; an idempotent producer that is made anew when it broke."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._producer: Any = None
+        self._starting = asyncio.Lock()
+
+    async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
+        """Write records; returns those that are not acknowledged, and why."""
+        try:
+            producer = await self._started()
+            outcomes = await asyncio.gather(*(self._send(producer, record) for record in records))
+        except CLIENT_ERRORS as error:
+            return records, str(mapped(error))
+        unsent = [record for record, problem in zip(records, outcomes, strict=True) if problem]
+        if unsent:
+            await self.stop()
+        return unsent, next(filter(None, outcomes), "")
+
+    async def _send(self, producer: Any, record: OutRecord) -> str:
+        try:
+            acknowledged = await producer.send(
+                self._settings.dead_letters, record.value, key=record.key, headers=list(record.headers)
+            )
+            await acknowledged
+        except (MessageSizeTooLargeError, RecordTooLargeError):
+            return (
+                f"the dead-letter topic {self._settings.dead_letters} refuses a record of {len(record.value or b'')} "
+                f"bytes: raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"
+            )
+        except CLIENT_ERRORS as error:
+            return str(mapped(error))
+        return ""
+
+    async def _started(self) -> Any:
+        async with self._starting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **client_arguments(self._settings),
+                    acks="all",
+                    enable_idempotence=True,
+                    max_request_size=self._settings.max_request_bytes,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
+
+    async def stop(self) -> None:
+        """Close the connection; the next record opens it again."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            stopping: Coroutine[Any, Any, None] = producer.stop()
+            try:
+                async with asyncio.timeout(self._settings.request_timeout):
+                    await stopping
+            except CLIENT_ERRORS:
+                return

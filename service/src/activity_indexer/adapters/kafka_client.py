@@ -1,0 +1,134 @@
+"""What every Kafka client of the indexer has in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthorizationError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+    for_code,
+)
+from aiokafka.helpers import create_ssl_context
+
+from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.settings import KafkaSettings
+
+_REFUSED = (
+    AuthenticationFailedError,
+    AuthorizationError,
+    GroupAuthorizationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    UnsupportedSaslMechanismError,
+)
+
+
+def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
+    """Arguments that consumer, producer and admin client take alike."""
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+        "client_id": settings.client_id,
+        "security_protocol": settings.security_protocol,
+        "request_timeout_ms": int(settings.request_timeout * 1000),
+        "metadata_max_age_ms": int(settings.metadata_max_age * 1000),
+    }
+    if settings.security_protocol.endswith("SSL"):
+        arguments["ssl_context"] = _ssl_context(settings)
+    if settings.security_protocol.startswith("SASL"):
+        arguments["sasl_mechanism"] = settings.sasl_mechanism
+        arguments["sasl_plain_username"] = settings.sasl_username
+        arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
+    return arguments
+
+
+def _ssl_context(settings: KafkaSettings) -> Any:
+    context = create_ssl_context(
+        cafile=settings.ssl_ca_file,
+        certfile=settings.ssl_cert_file,
+        keyfile=settings.ssl_key_file,
+        password=settings.ssl_key_password.get_secret_value() or None,
+    )
+    context.check_hostname = settings.ssl_check_hostname
+    return context
+
+
+def mapped(error: BaseException) -> ActivityIndexerError:
+    """An error of the client in our words: Refused when people are needed, else Unavailable."""
+    text = f"Kafka: {type(error).__name__}: {error}" if str(error) else f"Kafka: {type(error).__name__}"
+    return Refused(text) if isinstance(error, _REFUSED) else Unavailable(text)
+
+
+CLIENT_ERRORS = (KafkaError, IllegalStateError, OSError, TimeoutError)
+
+
+@asynccontextmanager
+async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
+    """A started admin client. Raises Unavailable or Refused, also for what is done with it."""
+    client = AIOKafkaAdminClient(**client_arguments(settings))
+    try:
+        await client.start()
+        yield client
+    except CLIENT_ERRORS as error:
+        raise mapped(error) from error
+    finally:
+        await client.close()
+
+
+async def partition_counts(client: Any) -> dict[str, int]:
+    """Partitions of every topic that the user may see; asking for all of them creates none."""
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in await client.describe_topics()
+        if topic["error_code"] == 0 and topic["partitions"]
+    }
+
+
+async def create_topic(client: Any, name: str, partitions: int, replicas: int, configs: dict[str, str]) -> None:
+    """Create a topic; one that is there already is left as it is."""
+    topic = NewTopic(name, partitions, replicas, topic_configs=configs)
+    reply = await client.create_topics([topic])
+    for _, code, *message in reply.topic_errors:
+        if code and for_code(code) is not TopicAlreadyExistsError:
+            raise for_code(code)(f"cannot create topic {name}: {message[0] if message else code}")
+
+
+async def prepare_topics(settings: KafkaSettings) -> int | None:
+    """Create the dead-letter topic when absent, with the source topic's partitions; returns how many the source has.
+
+    None when the source topic is absent and is not to be created. Raises Unavailable or Refused.
+    """
+    async with admin_client(settings) as client:
+        counts = await partition_counts(client)
+        partitions = counts.get(settings.transactions_topic) or settings.topic_partitions
+        if not partitions:
+            return None
+        if settings.transactions_topic not in counts:
+            await create_topic(client, settings.transactions_topic, partitions, settings.replication_factor, {})
+        if settings.dead_letters not in counts:
+            configs = {
+                "max.message.bytes": str(settings.max_request_bytes),
+                "retention.ms": str(int(settings.dead_letter_retention * 1000)),
+            }
+            await create_topic(client, settings.dead_letters, partitions, settings.replication_factor, configs)
+        return partitions
+
+
+async def within(seconds: float, awaitable: Any) -> Any:
+    """The awaitable's result. Raises Unavailable after so many seconds, and for the client's errors."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await awaitable
+    except CLIENT_ERRORS as error:
+        raise mapped(error) from error

@@ -1,0 +1,193 @@
+"""The audit: every valid event is written to a database, by a consumer group of its own that nothing waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import structlog
+
+from activity_indexer.backoff import Backoff
+from activity_indexer.errors import AuditRejected, EventError, Refused, Unavailable
+from activity_indexer.patience import Patience, Stopped
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.ports import AuditEvent, AuditStore, Partition, Record
+from activity_indexer.settings import Settings
+
+CANCEL_TIMEOUT = 2.0
+"""Time that a statement has to end after it was given up at shutdown (seconds)."""
+
+
+class RecordSource(Protocol):
+    """The audit's own consumer group."""
+
+    async def poll(self) -> Sequence[Record]:
+        """Records in order of their offsets in each partition; nothing after a while without any.
+
+        Raises Unavailable or Refused.
+        """
+
+    async def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Commit the next offset of each partition; partitions of others are left out. Raises Unavailable or Refused."""
+
+
+class AuditMetrics(Protocol):
+    """What the audit counts."""
+
+    def events(self, outcome: str, count: int) -> None:
+        """So many events were `written`, `invalid` (the indexer dead-letters them), `rejected` (put aside) or `dropped`."""
+
+    def batch(self, events: int, seconds: float) -> None:
+        """A batch was written."""
+
+    def dependency(self, name: str, *, up: bool) -> None:
+        """`postgresql` or `kafka` takes calls, or does not."""
+
+
+class Audit:
+    """Reads, decodes, writes, commits. It waits for PostgreSQL as long as it takes, and never raises for it."""
+
+    def __init__(
+        self,
+        source: RecordSource,
+        store: AuditStore,
+        settings: Settings,
+        metrics: AuditMetrics,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._log = structlog.get_logger()
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[Any] | None = None
+        self._prepared = False
+        self._at_once = settings.database.batch_size
+        self._positions: dict[Partition, int] = {}
+        backoff = Backoff(settings.consumer.backoff_initial, settings.consumer.backoff_max)
+        self.database = Patience("postgresql", backoff, self._stopping, metrics.dependency)
+        self.kafka = Patience("kafka", backoff, self._stopping, metrics.dependency)
+
+    async def run(self) -> None:
+        """Work until `stop` is called. Raises only for defects of the program."""
+        self._task = asyncio.current_task()
+        try:
+            await self.database.call(self._prepare)
+            while not self._stopping.is_set():
+                await self._turn()
+        except Stopped:
+            pass
+        self._log.info("audit.stopped", uncommitted_partitions=len(self._positions))
+
+    async def stop(self) -> None:
+        """Finish what is under way, within CONSUMER_SHUTDOWN_TIMEOUT; what is not committed comes again."""
+        self._stopping.set()
+        if self._task is None or self._task.done():
+            return
+        _, running = await asyncio.wait({self._task}, timeout=self._settings.consumer.shutdown_timeout)
+        if running:
+            self._log.warning("audit.given_up", timeout=self._settings.consumer.shutdown_timeout)
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=CANCEL_TIMEOUT)
+
+    async def _turn(self) -> None:
+        records = await self.kafka.call(self._source.poll)
+        if records:
+            await self._take(records)
+        if self._positions:
+            await self._commit()
+
+    async def _take(self, records: Sequence[Record]) -> None:
+        started = time.monotonic()
+        events = self._decode(records)
+        for batch in batches(events, self._settings.database.batch_size, self._settings.consumer.batch_bytes):
+            await self._write(batch)
+        for record in records:
+            self._positions[Partition(record.topic, record.partition)] = record.offset + 1
+        seconds = time.monotonic() - started
+        self._metrics.batch(len(events), seconds)
+        self._log.info("audit.written", records=len(records), events=len(events), seconds=round(seconds, 4))
+
+    def _decode(self, records: Sequence[Record]) -> list[AuditEvent]:
+        latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
+        events: list[AuditEvent] = []
+        for record in records:
+            try:
+                event = decode_event(record.value, latest)
+            except EventError:
+                continue  # the indexer dead-letters it, and says why
+            events.append(AuditEvent(event, record.topic, record.partition, record.offset))
+        self._count("invalid", len(records) - len(events))
+        return events
+
+    async def _write(self, events: Sequence[AuditEvent]) -> None:
+        """Write the events; those that the database refuses are found by halves and put aside."""
+        try:
+            await self.database.call(partial(self._save, events))
+        except AuditRejected as refusal:
+            if len(events) == 1:
+                await self._put_aside(events[0], str(refusal))
+                return
+            middle = len(events) // 2
+            await self._write(events[:middle])
+            await self._write(events[middle:])
+        else:
+            self._count("written", len(events))
+
+    async def _save(self, events: Sequence[AuditEvent]) -> None:
+        """One try. After an outage the schema is looked at again: the database may be another one, or a restored one."""
+        try:
+            if not self._prepared:
+                await self._prepare()
+            for start in range(0, len(events), self._at_once):
+                await self._store.write(events[start : start + self._at_once])
+        except (Unavailable, Refused):
+            self._prepared = False
+            self._at_once = max(1, self._at_once // 2)  # a batch that is too slow for DATABASE_TIMEOUT passes in parts
+            raise
+        self._at_once = min(self._at_once * 2, self._settings.database.batch_size)
+
+    async def _prepare(self) -> None:
+        await self._store.prepare()
+        self._prepared = True
+
+    async def _put_aside(self, event: AuditEvent, reason: str) -> None:
+        place = {"topic": event.topic, "partition": event.partition, "offset": event.offset}
+        try:
+            await self.database.call(partial(self._store.reject, event, reason))
+        except AuditRejected:
+            self._count("dropped", 1)
+            self._log.error("audit.event_dropped", reason=reason, **place)
+            return
+        self._count("rejected", 1)
+        self._log.warning("audit.event_rejected", reason=reason, **place)
+
+    async def _commit(self) -> None:
+        try:
+            await self._source.commit(self._positions)
+        except (Unavailable, Refused) as error:
+            self._log.debug("audit.commit_failed", error=str(error))  # the next turn commits the same or more
+        else:
+            self._positions = {}
+
+    def _count(self, outcome: str, count: int) -> None:
+        if count:
+            self._metrics.events(outcome, count)
+
+
+def batches(events: Sequence[AuditEvent], limit: int, limit_bytes: int) -> Iterator[Sequence[AuditEvent]]:
+    """The events in runs of at most `limit` events and `limit_bytes` bytes of bodies; a bigger event stands alone."""
+    start = size = 0
+    for position, event in enumerate(events):
+        body = len(event.event.body)
+        if position > start and (position - start == limit or size + body > limit_bytes):
+            yield events[start:position]
+            start, size = position, 0
+        size += body
+    if start < len(events):
+        yield events[start:]
