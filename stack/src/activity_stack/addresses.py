@@ -46,17 +46,22 @@ class Addresses:
     @property
     def redis(self) -> str:
         """URL, plain text and no password."""
-        return f"redis://{HOST}:{self.instance.settings.ports.redis}/0"
+        return redis.Redis(self.instance).address()
 
     @property
     def redis_tls(self) -> str:
         """URL, TLS and no password."""
-        return f"rediss://{HOST}:{self.instance.settings.ports.redis_tls}/0"
+        return redis.Redis(self.instance).tls_address()
 
     @property
     def postgres(self) -> str:
         """DSN of the service's database."""
-        return self._dsn(self.instance.settings.ports.postgres)
+        return postgres.Postgres(self.instance).address()
+
+    @property
+    def postgres_tls(self) -> str:
+        """DSN of the service's database, TLS, checked against the stack's authority."""
+        return postgres.Postgres(self.instance).tls_address()
 
     @property
     def authority(self) -> str:
@@ -79,9 +84,7 @@ class Addresses:
             "ACTIVITY_STACK_ELASTICSEARCH_USERNAME": elasticsearch.USER,
             "ACTIVITY_STACK_ELASTICSEARCH_PASSWORD": elasticsearch.PASSWORD,
             "ACTIVITY_STACK_REDIS_TLS_URL": self.redis_tls,
+            "ACTIVITY_STACK_DATABASE_TLS_URL": self.postgres_tls,
             "ACTIVITY_STACK_REDIS_USERNAME": redis.USER,
             "ACTIVITY_STACK_REDIS_PASSWORD": redis.PASSWORD,
         }
-
-    def _dsn(self, port: int) -> str:
-        return f"postgresql://{postgres.USER}:{postgres.PASSWORD}@{HOST}:{port}/{postgres.DATABASE}"

@@ -6,16 +6,10 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import trustme
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import trustme
 
 HOSTS = ("localhost", "127.0.0.1")
 CLIENT = "client@activity.stack"
@@ -62,6 +56,8 @@ def ensure(folder: Path) -> Certificates:
 
 
 def _make(folder: Path) -> None:
+    import trustme  # noqa: PLC0415 - slow to import, needed once
+
     files = Certificates(folder)
     authority = trustme.CA(organization_name="activity stack")
     authority.cert_pem.write_to_path(str(files.authority))
@@ -73,6 +69,9 @@ def _make(folder: Path) -> None:
 
 
 def _write(leaf: trustme.LeafCert, chain: Path, key: Path) -> None:
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415 - slow to import, needed once
+
     chain.write_bytes(b"".join(part.bytes() for part in leaf.cert_chain_pems))
-    loaded = load_pem_private_key(leaf.private_key_pem.bytes(), password=None)
-    key.write_bytes(loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    loaded = forms.load_pem_private_key(leaf.private_key_pem.bytes(), password=None)
+    plain = forms.NoEncryption()
+    key.write_bytes(loaded.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, plain))

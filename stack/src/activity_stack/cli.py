@@ -29,7 +29,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 class Commands(click.Group):
     """A group whose commands turn the stack's errors into a message and exit code 1."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+    def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
@@ -133,6 +133,3 @@ def _show(rows: Sequence[Status], *, as_json: bool) -> None:
     widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
     for row in table:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for row in rows:
-        if row.notes:
-            click.echo(f"{row.name}: {row.notes}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import platform
+import shutil
 import ssl
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from activity_stack import jars
@@ -17,14 +20,14 @@ from activity_stack.settings import SOURCES
 from activity_stack.state import exclusive
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from activity_stack.java import Java
 
 HEAP = "1g"
 USER = "elastic"
 PASSWORD = "test-secret"  # noqa: S105 - for a loopback server of tests
 READY_STATES = {"green", "yellow"}
+LIBRARY_FOLDERS = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib")
+ARCHITECTURES = {"x86_64": "x64", "aarch64": "aarch64"}
 COMPILER = "compiler.lock"
 LAUNCHER = "activity.stack.NodeLauncher"
 LOGGING = """status = error
@@ -33,7 +36,7 @@ rootLogger.appenderRef.console.ref = console
 appender.console.type = Console
 appender.console.name = console
 appender.console.layout.type = PatternLayout
-appender.console.layout.pattern = %d{ISO8601} %-5p %c{1.} - %marker%m%consoleException%n
+appender.console.layout.pattern = %d{ISO8601} %-5p %c{1.} [%node_name] - %marker%m%consoleException%n
 """
 MODULES = {
     "transport-netty4": ("org.elasticsearch.transport.netty4.Netty4Plugin", ""),
@@ -95,14 +98,14 @@ class Elasticsearch(Server):
 
     def archive(self) -> Archive:
         """One for each Java and set of jars."""
-        kept = self.home().with_name(f"{self.home().name}-java-{self.instance.java().full}.classes")
-        return Archive(self.instance.config(self.name) / "classes.new", kept)
+        return self.class_archive(self.home())
 
     def home(self) -> Path:
         """Where the node is laid out, for all instances: it changes with the jars and with our sources."""
         digests = [self._lock(name).digest[:8] for name in self.locks]
         sources = jars.digest_of(sorted((SOURCES / "java").glob("*.java")))[:8]
-        return self.instance.settings.dist / "-".join([self.name, self._version(), *digests, sources])
+        kind = "system" if self.instance.settings.use_system else "pure"
+        return self.instance.settings.dist / "-".join([self.name, self._version(), *digests, sources, kind])
 
     def node_settings(self) -> dict[str, object]:
         """The node's settings."""
@@ -168,8 +171,8 @@ class Elasticsearch(Server):
         store = self.instance.settings.dist
         for lock in self.locks:
             jars.lay_out(self._lock(lock), store, home)
-        for folder in ("plugins", "config"):
-            (home / folder).mkdir()
+        (home / "plugins").mkdir()
+        self._place_compression(home)
         targets = {"NodeLauncher": home / "lib" / "activity-launcher.jar"}
         targets |= {source: home / "modules" / name / f"activity-{name}.jar" for name, source in OURS.items()}
         compiler = self._lock(COMPILER).jars()[0].path(store)
@@ -178,6 +181,14 @@ class Elasticsearch(Server):
             compile_jar(self.instance.java(), compiler, [SOURCES / "java" / f"{source}.java"], class_path, jar)
         for name, (main_class, extends) in self.modules.items():
             self._describe(home / "modules" / name, main_class, extends)
+
+    def _place_compression(self, home: Path) -> None:
+        """Give the node the machine's zstd, which the codec `best_compression` needs and no jar brings."""
+        found = [path for folder in LIBRARY_FOLDERS for path in sorted(Path("/").glob(f"{folder}/libzstd.so.1"))]
+        if found and self.instance.settings.use_system:
+            folder = home / "lib" / "platform" / f"linux-{ARCHITECTURES.get(platform.machine(), platform.machine())}"
+            folder.mkdir(parents=True)
+            shutil.copy(found[0], folder / "libzstd.so")
 
     def _describe(self, folder: Path, main_class: str, extends: str) -> None:
         version = self._version()

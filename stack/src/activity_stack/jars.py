@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jgo.maven import MavenContext, PythonResolver
-
 from activity_stack.errors import DownloadFailed, StackError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from jgo.maven import MavenContext
 
     from activity_stack.progress import Progress
 
@@ -86,6 +86,8 @@ def _parse_jar(entry: str, where: str) -> Jar:
 
 def fetch(jars: list[Jar], store: Path, progress: Progress, timeout: float) -> None:
     """Have every jar in the store, downloading what is missing. Raises DownloadFailed."""
+    from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - slow to import, needed once
+
     missing = [jar for jar in jars if not _present(jar, store)]
     if not missing:
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -32,11 +33,16 @@ class Java:
         """The path of `java`."""
         return str(self.home / "bin" / "java")
 
+    @property
+    def key(self) -> str:
+        """What tells it from every other Java of the machine, also from another build of its version."""
+        return f"java-{self.full}-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"
+
     def archive_options(self, archive: Path, training: Path) -> list[str]:
         """Options that start from an archive of classes, or write one to `training` at the end of this run."""
         if archive.exists():
             use = "AOTCache" if self.major >= AHEAD_OF_TIME else "SharedArchiveFile"
-            return [f"-XX:{use}={archive}", "-Xlog:disable", "-Xlog:all=error:stderr"]
+            return [f"-XX:{use}={archive}", "-Xlog:disable"]
         make = "AOTCacheOutput" if self.major >= AHEAD_OF_TIME else "ArchiveClassesAtExit"
         return [f"-XX:{make}={training}", "-Xlog:disable"]
 
@@ -83,7 +89,17 @@ def _inspect(home: Path) -> Java | None:
 def compile_jar(java: Java, compiler: Path, sources: list[Path], class_path: list[Path], target: Path) -> None:
     """Compile sources into a jar with the compiler of `compiler.lock`. Raises StackError with what it says."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [java.executable, "-cp", str(compiler), COMPILER, "-nowarn", "-source", str(NEEDED), "-target", str(NEEDED)]
+        command = [
+            java.executable,
+            "-cp",
+            str(compiler),
+            COMPILER,
+            "-nowarn",
+            "-source",
+            str(NEEDED),
+            "-target",
+            str(NEEDED),
+        ]
         command += ["-proc:none", "-cp", ":".join(map(str, class_path)), "-d", scratch, *map(str, sources)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:

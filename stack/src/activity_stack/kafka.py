@@ -79,13 +79,11 @@ class Kafka(Server):
             request = struct.pack(">hhih5s", API_VERSIONS, 0, CORRELATION, 5, b"stack")
             connection.sendall(struct.pack(">i", len(request)) + request)
             answer = connection.recv(10)
-        return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (CORRELATION, 0)  # noqa: PLR2004
+        return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (CORRELATION, 0)
 
     def archive(self) -> Archive:
         """One for each Java and set of jars."""
-        java = self.instance.java()
-        kept = self.home().with_name(f"{self.home().name}-java-{java.full}.classes")
-        return Archive(self.instance.config(self.name) / "classes.new", kept)
+        return self.class_archive(self.home())
 
     def home(self) -> Path:
         """Where the jars are laid out, for all instances."""
@@ -147,7 +145,9 @@ class Kafka(Server):
 
     def _listeners(self) -> dict[str, object]:
         ports = self.ports
-        clients = f"PLAINTEXT://{HOST}:{ports.kafka},SSL://{HOST}:{ports.kafka_ssl},SASL_SSL://{HOST}:{ports.kafka_sasl_ssl}"
+        clients = (
+            f"PLAINTEXT://{HOST}:{ports.kafka},SSL://{HOST}:{ports.kafka_ssl},SASL_SSL://{HOST}:{ports.kafka_sasl_ssl}"
+        )
         protocols = ("PLAINTEXT", "SSL", "SASL_SSL")
         return {
             "listeners": f"{clients},CONTROLLER://{HOST}:{ports.kafka_controller}",
@@ -159,6 +159,7 @@ class Kafka(Server):
 
     def _security(self) -> dict[str, object]:
         files, sasl = self.instance.certificates(), "listener.name.sasl_ssl"
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
         plain = f'username="{USER}" password="{PASSWORD}" user_{USER}="{PASSWORD}"'
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         return {
@@ -168,7 +169,7 @@ class Kafka(Server):
             "ssl.truststore.location": files.authority,
             "ssl.client.auth": "requested",
             f"{sasl}.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
-            f"{sasl}.plain.sasl.jaas.config": f"org.apache.kafka.common.security.plain.PlainLoginModule required {plain};",
+            f"{sasl}.plain.sasl.jaas.config": f"{module} required {plain};",
             f"{sasl}.scram-sha-256.sasl.jaas.config": scram,
             f"{sasl}.scram-sha-512.sasl.jaas.config": scram,
         }
@@ -188,5 +189,3 @@ class Kafka(Server):
             msg = f"Kafka's data folder {data} cannot be formatted: {result.stdout[-2000:]}{result.stderr[-2000:]}"
             raise StackError(msg)
         done.touch()
-
-

@@ -13,23 +13,25 @@ import stat
 import struct
 import subprocess
 import time
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
 from activity_stack import jars
 from activity_stack.errors import StackError
 from activity_stack.ports import HOST
-from activity_stack.processes import Launch, as_user
-from activity_stack.server import PROBE_TIMEOUT, Server
+from activity_stack.processes import Launch, identity_of
+from activity_stack.server import PROBE_TIMEOUT, Server, can_tls
 
 NEEDED = 13
-USER = PASSWORD = "astropay"
+USER = PASSWORD = "astropay"  # noqa: S105 - for a loopback server of tests
 DATABASE = "activity_feed"
 SUPERUSER = "postgres"
 UNPRIVILEGED = ("postgres", "nobody")
 PROTOCOL = 196608
 LEFTOVER_LIMIT = 10.0
 """Seconds that the children of a killed server may take to notice."""
+LEFTOVER_POLL_INTERVAL = 0.1
 OUTSIDE = Path("/var/tmp")  # noqa: S108 - the folder's name is made unguessable only by its owner; see `_folder`
 CREATE = (
     f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}';\n"
@@ -51,41 +53,63 @@ class Postgres(Server):
 
     def address(self) -> str:
         """The service's DSN."""
-        return f"postgresql://{USER}:{PASSWORD}@{HOST}:{self.ports.postgres}/{DATABASE}"
+        return self._dsn(self.ports.postgres)
+
+    def tls_address(self) -> str:
+        """The service's DSN with TLS, checked against the stack's authority."""
+        port = self.ports.postgres if self.has_tls() else self.ports.postgres_tls
+        return f"{self._dsn(port)}?sslmode=verify-full&sslrootcert={self.instance.certificates().authority}"
+
+    def clear_leftovers(self) -> None:
+        """Wait for the children of a killed server, and remove its lock: its pid may be somebody else's by now."""
+        deadline = time.monotonic() + LEFTOVER_LIMIT
+        while pids := _working_in(self._data):
+            if time.monotonic() > deadline:
+                msg = f"pid {pids[0]} still works in {self._data}, and this stack did not start it: end it first"
+                raise StackError(msg)
+            time.sleep(LEFTOVER_POLL_INTERVAL)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def prepare(self) -> str:
-        """Initialise the data folder once, refresh its configuration, and see that no leftover uses it."""
-        self._await_leftovers()
+        """Initialise the data folder once, refresh its configuration."""
         self._initialise()
-        self._configure(self._data())
+        self._configure(self._data)
         return self.version()
 
     def launch(self) -> Launch:
         """The server itself; it reads the rest from its data folder."""
-        command = (self._program("postgres"), "-D", str(self._data()))
-        return Launch(command, user=self._user())
+        command = (self._program("postgres"), "-D", str(self._data))
+        return Launch(command, user=self._user)
 
     def ready(self) -> bool:
         """Whether it asks a client for its password; while it starts or ends it answers with an error."""
         with socket.create_connection((HOST, self.ports.postgres), PROBE_TIMEOUT) as connection:
-            words = b"\0".join([b"user", USER.encode(), b"database", DATABASE.encode(), b"", b""])
-            connection.sendall(struct.pack(">ii", len(words) + 8, PROTOCOL) + words)
-            return connection.recv(1) == b"R"
+            return self.answers(connection)
+
+    @staticmethod
+    def answers(connection: socket.socket) -> bool:
+        """Whether a client is asked for its password on an open connection."""
+        words = b"\0".join([b"user", USER.encode(), b"database", DATABASE.encode(), b"", b""])
+        connection.sendall(struct.pack(">ii", len(words) + 8, PROTOCOL) + words)
+        return connection.recv(1) == b"R"
 
     def version(self) -> str:
         """The server's version."""
-        return _version_of(Path(self._program("postgres")))[1]
+        return _version_of(self._programs / "postgres")[1]
 
     def has_tls(self) -> bool:
-        """Whether this build can TLS."""
-        return b"SSL_CTX_new" in Path(self._program("postgres")).read_bytes()
+        """Whether this build can TLS; without, `postgres-tls` does it."""
+        return can_tls(self._programs / "postgres")
 
     def discard_data(self) -> None:
         """Forget everything, also where the data had to lie outside of the instance's folder."""
-        jars.discard(self._data())
+        jars.discard(self._data)
+
+    def _dsn(self, port: int) -> str:
+        return f"postgresql://{USER}:{PASSWORD}@{HOST}:{port}/{DATABASE}"
 
     def _initialise(self) -> None:
-        data = self._data()
+        data = self._data
         if (data / "PG_VERSION").exists():
             return
         fresh = data.with_name(f"{data.name}.new")
@@ -113,28 +137,28 @@ class Postgres(Server):
         self._own(path)
 
     def _own(self, path: Path) -> None:
-        user = self._user()
+        user = self._user
         if user:
             shutil.chown(path, user)
 
     def _run(self, program: str, *arguments: str, standard_input: str = "") -> None:
-        command = [self._program(program), *arguments]
+        identity = identity_of(self._user)
         done = subprocess.run(  # noqa: S603 - our own command
-            command, input=standard_input, capture_output=True, text=True, check=False, cwd="/", **as_user(self._user())
+            [self._program(program), *arguments],
+            input=standard_input,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            user=identity.user,
+            group=identity.group,
+            extra_groups=identity.extra_groups,
         )
         if done.returncode or "ERROR:" in done.stderr:
             msg = f"{program} failed with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
             raise StackError(msg)
 
-    def _await_leftovers(self) -> None:
-        deadline = time.monotonic() + LEFTOVER_LIMIT
-        while pids := _working_in(self._data()):
-            if time.monotonic() > deadline:
-                msg = f"pid {pids[0]} still works in {self._data()}, and this stack did not start it: end it first"
-                raise StackError(msg)
-            time.sleep(0.1)
-        (self._data() / "postmaster.pid").unlink(missing_ok=True)
-
+    @cached_property
     def _user(self) -> str | None:
         if os.geteuid() != 0:
             return None
@@ -145,20 +169,22 @@ class Postgres(Server):
         msg = f"PostgreSQL does not run as root, and this machine has none of the users {UNPRIVILEGED}"
         raise StackError(msg)
 
+    @cached_property
     def _data(self) -> Path:
         inside = self.instance.data(self.name)
-        return inside if self._user() is None or _open_to_all(inside) else self._outside() / "data"
+        return inside if self._user is None or _open_to_all(inside) else self._outside / "data"
 
     def _program(self, name: str) -> str:
-        folder = self._programs()
-        if self._user() is None or _open_to_all(folder / name):
+        folder = self._programs
+        if self._user is None or _open_to_all(folder / name):
             return str(folder / name)
-        copy = self._outside() / "programs"
+        copy = self._outside / "programs"
         if not copy.exists():
             shutil.copytree(folder.parent, copy.with_suffix(".new"), symlinks=True)
             copy.with_suffix(".new").rename(copy)
         return str(copy / "bin" / name)
 
+    @cached_property
     def _outside(self) -> Path:
         """A folder that PostgreSQL's user can reach where root's own folders are closed to it."""
         key = hashlib.sha256(str(self.instance.settings.home).encode()).hexdigest()[:12]
@@ -169,6 +195,7 @@ class Postgres(Server):
             raise StackError(msg)
         return folder
 
+    @cached_property
     def _programs(self) -> Path:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: _version_of(path)[0])
         usable = [path for path in found if _version_of(path)[0] >= NEEDED]

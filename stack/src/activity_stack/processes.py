@@ -62,6 +62,7 @@ def identify(pid: int) -> Process:
 
 def spawn(launch: Launch, log: Path) -> Process:
     """Start a server in a session of its own, with all it prints appended to `log`."""
+    identity = identity_of(launch.user)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         started = subprocess.run(  # noqa: S603 - the stack's own commands
@@ -73,16 +74,25 @@ def spawn(launch: Launch, log: Path) -> Process:
             env={**os.environ, **launch.env},
             start_new_session=True,
             check=True,
-            **as_user(launch.user),
+            user=identity.user,
+            group=identity.group,
+            extra_groups=identity.extra_groups,
         )
     return identify(int(started.stdout))
 
 
-def as_user(user: str | None) -> dict[str, object]:
-    """Arguments of subprocess that run a command as another user."""
-    if user is None:
-        return {}
-    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+@dataclass(frozen=True)
+class Identity:
+    """As whom a command runs, in the words of subprocess; the caller's own where nothing is set."""
+
+    user: str | None = None
+    group: int | None = None
+    extra_groups: tuple[int, ...] | None = None
+
+
+def identity_of(user: str | None) -> Identity:
+    """A user's identity, with the user's group alone."""
+    return Identity() if user is None else Identity(user, pwd.getpwnam(user).pw_gid, ())
 
 
 def stop(process: Process, request: signal.Signals, limit: float) -> bool:

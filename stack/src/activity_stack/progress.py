@@ -7,12 +7,11 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bars
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rich.console import Console
+    from rich.progress import Progress as Bars
 
 LINE_INTERVAL = 3.0
 MEGABYTE = 1_000_000
@@ -23,6 +22,8 @@ class Progress:
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         """Report under `title`, on standard error unless a console is given."""
+        from rich.console import Console  # noqa: PLC0415 - slow to import, needed once
+
         self._title = title
         self._console = console or Console(stderr=True)
         self._mutex = threading.Lock()
@@ -69,5 +70,7 @@ class Progress:
         return f"{self._title}: {self._files}/{self._total_files} files"
 
     def _bars(self) -> Bars:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        return Bars(*columns, TimeRemainingColumn(), console=self._console)
+        from rich import progress as rich  # noqa: PLC0415 - slow to import, needed once
+
+        columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.DownloadColumn())
+        return rich.Progress(*columns, rich.TransferSpeedColumn(), rich.TimeRemainingColumn(), console=self._console)

@@ -11,11 +11,12 @@ from pathlib import Path
 from activity_stack.errors import StackError
 from activity_stack.ports import HOST
 from activity_stack.processes import Launch
-from activity_stack.server import PROBE_TIMEOUT, Server
+from activity_stack.server import PROBE_TIMEOUT, Server, can_tls
 
 SYSTEM_NAMES = ("redis-server", "valkey-server")
 PASSWORD = "test-secret"  # noqa: S105 - for a loopback server of tests
 USER = "test"
+PONG = b"+PONG\r\n"
 
 
 class Redis(Server):
@@ -31,6 +32,10 @@ class Redis(Server):
     def address(self) -> str:
         """The plain address."""
         return f"redis://{HOST}:{self.ports.redis}/0"
+
+    def tls_address(self) -> str:
+        """The address with TLS."""
+        return f"rediss://{HOST}:{self.ports.redis_tls}/0"
 
     def prepare(self) -> str:
         """Make the data folder and the certificates."""
@@ -50,12 +55,17 @@ class Redis(Server):
     def ready(self) -> bool:
         """Whether it answers PING; while it loads its data it answers something else."""
         with socket.create_connection((HOST, self.ports.redis), PROBE_TIMEOUT) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(7) == b"+PONG\r\n"
+            return self.answers(connection)
+
+    @staticmethod
+    def answers(connection: socket.socket) -> bool:
+        """Whether PING is answered on an open connection."""
+        connection.sendall(b"PING\r\n")
+        return connection.recv(len(PONG)) == PONG
 
     def has_tls(self) -> bool:
-        """Whether this build can TLS: one that cannot links no TLS library and has none built in."""
-        return b"SSL_CTX_new" in self._executable().read_bytes()
+        """Whether this build can TLS; without, `redis-tls` does it."""
+        return can_tls(self._executable())
 
     def _settings(self) -> dict[str, object]:
         return {

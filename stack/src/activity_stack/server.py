@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from activity_stack import certs
 from activity_stack.certs import Certificates
 from activity_stack.jars import discard
 from activity_stack.java import find_java
@@ -45,12 +44,8 @@ class Instance:
         return self.settings.home / "log" / f"{name}.log"
 
     def certificates(self) -> Certificates:
-        """The instance's certificates; `ensure_certificates` makes them."""
+        """The instance's certificates, which are made before a server is prepared."""
         return Certificates(self.settings.home / "certs")
-
-    def ensure_certificates(self) -> Certificates:
-        """Make the certificates unless they are there."""
-        return certs.ensure(self.settings.home / "certs")
 
     def java(self) -> Java:
         """The Java that Kafka and Elasticsearch run on."""
@@ -88,6 +83,10 @@ class Server(ABC):
         """The published jars it needs and is not yet laid out from."""
         return []
 
+    def clear_leftovers(self) -> None:
+        """Wait for what a killed run of it may have left behind. Raises StackError if that does not go away."""
+        return
+
     @abstractmethod
     def prepare(self) -> str:
         """Have everything it needs to be started; its version."""
@@ -104,10 +103,16 @@ class Server(ABC):
         """The class archive it writes in this run, if it writes one."""
         return None
 
+    def class_archive(self, home: Path) -> Archive:
+        """The class archive beside a folder of jars, one for each Java."""
+        kept = home.with_name(f"{home.name}.{self.instance.java().key}.classes")
+        return Archive(self.instance.config(self.name) / "classes.new", kept)
+
     def discard_data(self) -> None:
         """Forget everything."""
         discard(self.instance.data(self.name))
 
-    def notes(self) -> str:
-        """What is worth knowing about it besides its address."""
-        return ""
+
+def can_tls(program: Path) -> bool:
+    """Whether a program can TLS: one that cannot names none of OpenSSL's functions."""
+    return b"SSL_CTX_new" in program.read_bytes()

@@ -19,16 +19,19 @@ SOURCES = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Ports:
-    """The port of every listener; all are on 127.0.0.1 and none is the server's usual one."""
+    """The port of every listener; all are on 127.0.0.1 and none is the server's usual one.
+
+    Moved by a multiple of 100, no port becomes that of another listener.
+    """
 
     kafka: int = 19092
     kafka_ssl: int = 19093
     kafka_sasl_ssl: int = 19094
     kafka_controller: int = 19095
     elasticsearch: int = 19200
-    elasticsearch_transport: int = 19300
+    elasticsearch_transport: int = 19210
     elasticsearch_secure: int = 19201
-    elasticsearch_secure_transport: int = 19301
+    elasticsearch_secure_transport: int = 19211
     redis: int = 16379
     redis_tls: int = 16380
     postgres: int = 15432
@@ -53,7 +56,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """One instance: its folder, the shared folder of downloads, its ports, whether the machine's servers may be used."""
+    """One instance: its folder, the folder of downloads, its ports, whether the machine's servers may be used."""
 
     home: Path
     dist: Path
@@ -69,7 +72,7 @@ def load_settings(
     port_offset: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Settings from arguments, then `ACTIVITY_STACK_*`, then defaults. Raises StackError on a value that is no number."""
+    """Settings from arguments, then `ACTIVITY_STACK_*`, then defaults. Raises StackError on what is no number."""
     env = os.environ if environ is None else environ
     base = Path(env.get(f"{PREFIX}HOME") or SOURCES.parent / ".stack")
     offset = _number(env, "PORT_OFFSET", 0) if port_offset is None else port_offset

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from activity_stack import processes
 from activity_stack.addresses import Addresses
-from activity_stack.catalog import DEFAULT_NAMES, build_servers
+from activity_stack.catalog import COMPANIONS, DEFAULT_NAMES, build_servers
+from activity_stack.certs import ensure as ensure_certificates
 from activity_stack.errors import StackError
 from activity_stack.jars import fetch
 from activity_stack.ports import require_free
@@ -43,7 +44,6 @@ class Status:
     address: str
     pid: int | None
     log: str
-    notes: str
 
 
 class Stack:
@@ -66,7 +66,7 @@ class Stack:
 
     def up(self, names: Iterable[str] | None = None, *, fresh: bool = False) -> list[Status]:
         """Have these servers running and ready, by default all but the optional one. Raises StackError."""
-        chosen = self._choose(names)
+        chosen = self._choose(self._with_companions(names))
         with self._exclusive():
             if fresh:
                 self._stop(chosen)
@@ -116,8 +116,12 @@ class Stack:
         """The variables that point the service and its tests at this instance."""
         return self.addresses.environment()
 
-    def _choose(self, names: Iterable[str] | None) -> list[Server]:
+    def _with_companions(self, names: Iterable[str] | None) -> list[str]:
         wanted = list(DEFAULT_NAMES if names is None else names)
+        return wanted + [COMPANIONS[name] for name in wanted if COMPANIONS.get(name) in self.servers]
+
+    def _choose(self, names: Iterable[str]) -> list[Server]:
+        wanted = list(dict.fromkeys(names))
         unknown = [name for name in wanted if name not in self.servers]
         if unknown:
             msg = f"no server {unknown[0]!r}: the servers are {', '.join(self.servers)}"
@@ -134,8 +138,7 @@ class Stack:
 
     def _start(self, chosen: list[Server]) -> None:
         self._cancelled.clear()
-        self.instance.ensure_certificates()
-        self._fetch([server for server in chosen if not load_state(self._state_file).alive(server.name)])
+        self._make_ready([server for server in chosen if not load_state(self._state_file).alive(server.name)])
         with ThreadPoolExecutor(len(chosen) or 1) as pool:
             tasks = [pool.submit(self._start_one, server) for server in chosen]
             try:
@@ -144,6 +147,14 @@ class Stack:
                 self._cancelled.set()
                 raise
         self._raise_first(failures)
+
+    def _make_ready(self, absent: list[Server]) -> None:
+        for server in absent:
+            server.clear_leftovers()
+            for listener, port in server.listens_on().items():
+                require_free(port, server.name, PREFIX + port_variable(listener))
+        ensure_certificates(self.settings.home / "certs")
+        self._fetch(absent)
 
     def _fetch(self, servers: list[Server]) -> None:
         wanted = {jar.sha256: jar for server in servers for jar in server.missing_jars()}
@@ -162,18 +173,14 @@ class Stack:
 
     def _start_one(self, server: Server) -> None:
         record = load_state(self._state_file).alive(server.name)
-        if record is None:
-            for listener, port in server.listens_on().items():
-                require_free(port, server.name, PREFIX + port_variable(listener))
-            record = self._spawn(server)
-        self._await_ready(server, record)
+        self._await_ready(server, record or self._spawn(server))
 
     def _spawn(self, server: Server) -> Running:
         version, archive = server.prepare(), server.archive()
-        log = self.instance.log(server.name)
-        process = processes.spawn(server.launch(), log)
-        training = archive and not archive.kept.exists()
-        record = Running(process, version, str(archive.written) if training else None, str(archive.kept) if training else None)
+        process = processes.spawn(server.launch(), self.instance.log(server.name))
+        record = Running(process, version)
+        if archive and not archive.kept.exists():
+            record = Running(process, version, str(archive.written), str(archive.kept))
         self._record(server.name, record)
         return record
 
@@ -230,9 +237,9 @@ class Stack:
         record = load_state(self._state_file).alive(server.name)
         log = str(self.instance.log(server.name))
         if record is None:
-            return Status(server.name, "stopped", "", server.address(), None, log, server.notes())
+            return Status(server.name, "stopped", "", server.address(), None, log)
         state = "paused" if processes.is_paused(record.process) else _state_of(server)
-        return Status(server.name, state, record.version, server.address(), record.process.pid, log, server.notes())
+        return Status(server.name, state, record.version, server.address(), record.process.pid, log)
 
     def _exclusive(self) -> AbstractContextManager[None]:
         return exclusive(self.settings.home / "lock", self.settings.limits.lock_timeout)
