@@ -31,14 +31,20 @@ class RecordSource(Protocol):
         """
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Commit the next offset of each partition; partitions of others are left out. Raises Unavailable or Refused."""
+        """Commit the next offset of each partition; those of other members are left out.
+
+        Raises Unavailable or Refused.
+        """
 
 
 class AuditMetrics(Protocol):
     """What the audit counts."""
 
     def events(self, outcome: str, count: int) -> None:
-        """So many events were `written`, `invalid` (the indexer dead-letters them), `rejected` (put aside) or `dropped`."""
+        """So many events have this outcome.
+
+        It is `written`, `invalid` (the indexer dead-letters them), `rejected` (put aside) or `dropped`.
+        """
 
     def batch(self, events: int, seconds: float) -> None:
         """A batch was written."""
@@ -140,7 +146,7 @@ class Audit:
             self._count("written", len(events))
 
     async def _save(self, events: Sequence[AuditEvent]) -> None:
-        """One try. After an outage the schema is looked at again: the database may be another one, or a restored one."""
+        """One try. After an outage the schema is looked at again: the database may be another, or a restored one."""
         try:
             if not self._prepared:
                 await self._prepare()

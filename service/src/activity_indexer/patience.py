@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeVar
 import structlog
 
 from activity_indexer.backoff import Backoff
-from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 
 Condition = Literal["unknown", "up", "unavailable", "refused"]
 T = TypeVar("T")
@@ -31,7 +31,10 @@ class DependencyReport(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a server is doing; `reason` says what is wrong and what to do. `since` is on the monotonic clock (seconds)."""
+    """How a server is doing; `reason` says what is wrong and what to do.
+
+    `since` is on the monotonic clock (seconds).
+    """
 
     condition: Condition
     reason: str
@@ -59,6 +62,9 @@ class Patience:
                 self._down("unavailable", str(error))
             except Refused as error:
                 self._down("refused", str(error))
+            except ActivityIndexerError:
+                self._up()  # it answers, though not as hoped
+                raise
             else:
                 self._up()
                 return result
