@@ -1,8 +1,9 @@
 # syntax=docker/dockerfile:1
 #
-# docker build --target service -t activity-indexer:dev .           the indexer (the default target)
-# docker build --target loadgen -t activity-indexer-loadgen:dev .   the load generator
-# docker build --target dev     -t activity-indexer-dev:dev .       sources, tests and all their tools
+# docker build --target service  -t activity-indexer:dev .           the indexer (the default target)
+# docker build --target operator -t activity-indexer-operator:dev .  the operator
+# docker build --target loadgen  -t activity-indexer-loadgen:dev .   the load generator
+# docker build --target dev      -t activity-indexer-dev:dev .       sources, tests and all their tools
 
 ARG PYTHON_IMAGE=python:3.12-slim
 
@@ -29,6 +30,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
 COPY README.md ./
 COPY service service
 COPY loadgen loadgen
+COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra service --no-editable
 
@@ -38,8 +40,19 @@ RUN --mount=type=cache,target=/var/cache/uv \
 COPY README.md ./
 COPY service service
 COPY loadgen loadgen
+COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra loadgen --no-editable
+
+FROM uv AS build-operator
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --extra operator --no-install-project
+COPY README.md ./
+COPY service service
+COPY loadgen loadgen
+COPY operator operator
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --extra operator --no-editable
 
 # ---- what runs: Python, one environment, one user; no pip, no uv, no compiler --------------------
 FROM ${PYTHON_IMAGE} AS runtime
@@ -66,6 +79,13 @@ LABEL org.opencontainers.image.title="activity-loadgen" \
 COPY --from=build-loadgen /opt/venv /opt/venv
 COPY publish_test_data_to_kafka.py ./
 CMD ["activity-loadgen", "--help"]
+
+FROM runtime AS operator
+LABEL org.opencontainers.image.title="activity-indexer-operator" \
+      org.opencontainers.image.description="Keeps the indexer at the size that its topic calls for."
+COPY --from=build-operator /opt/venv /opt/venv
+EXPOSE 8080
+CMD ["activity-indexer-operator"]
 
 # ---- development: editable, with the dev group; runs the tests that need no servers ---------------
 FROM uv AS dev
