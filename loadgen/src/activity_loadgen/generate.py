@@ -145,9 +145,7 @@ class _Planner:
             states.append({**state, "status": "cancelled"} if event_kind == "deleted" else state)
         return states
 
-    def _deliver(
-        self, events: list[Event], steps: list[int], *, late: bool
-    ) -> Iterator[tuple[int, Event]]:
+    def _deliver(self, events: list[Event], steps: list[int], *, late: bool) -> Iterator[tuple[int, Event]]:
         dues = list(steps)
         if late:
             first = int(self._rng.random() * (len(events) - 1))

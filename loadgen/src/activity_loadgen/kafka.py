@@ -115,9 +115,7 @@ def _checked_servers(servers: str) -> str:
     return servers
 
 
-async def wait_for(
-    attempt: Callable[[], Awaitable[None]], *, what: str, wait: float, say: Say
-) -> None:
+async def wait_for(attempt: Callable[[], Awaitable[None]], *, what: str, wait: float, say: Say) -> None:
     """Try until it works, telling `say` the first reason and every new one.
 
     Raises:
@@ -157,9 +155,7 @@ async def partitions_of(client: AIOKafkaAdminClient, topic: str) -> int:
     return 0
 
 
-async def ensure_topic(
-    connection: KafkaConnection, topic: str, partitions: int, *, wait: float, say: Say
-) -> None:
+async def ensure_topic(connection: KafkaConnection, topic: str, partitions: int, *, wait: float, say: Say) -> None:
     """Create the topic when it is absent, and wait until it can be written to.
 
     Raises:
@@ -171,7 +167,7 @@ async def ensure_topic(
             if await partitions_of(client, topic):
                 return
             await _create(client, topic, partitions)
-            while await partitions_of(client, topic) < partitions:
+            while await partitions_of(client, topic) < partitions:  # noqa: ASYNC110 - only Kafka knows
                 await asyncio.sleep(RETRY_SECONDS / 5)
             say(f"created topic {topic} with {partitions} partitions")
 

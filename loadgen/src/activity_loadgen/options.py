@@ -8,6 +8,8 @@ from typing import Final
 
 import msgspec
 
+from activity_loadgen.invalid import INVALID_KINDS
+
 TRANSACTION_TYPES: Final = ("card", "p2p", "crypto")
 MAX_USERS: Final = 1_000_000
 MAX_PAYLOAD_BYTES: Final = 900_000
@@ -64,8 +66,10 @@ class LoadOptions:
         """
         _check_numbers(self)
         _check_mix(self.type_mix)
-        if not self.user_id:
-            raise OptionError("--user-id", "a text that is not empty", self.user_id)
+        _check_user_id(self.user_id)
+        unknown = sorted(set(self.invalid_kinds) - set(INVALID_KINDS))
+        if unknown:
+            raise OptionError("--invalid-kind", "one of " + ", ".join(INVALID_KINDS), unknown[0])
 
     @property
     def run(self) -> str:
@@ -104,6 +108,15 @@ def parse_mix(text: str) -> dict[str, float]:
             raise OptionError("--type-mix", f"a number after {name.strip()}=", share) from None
     _check_mix(mix)
     return mix
+
+
+def _check_user_id(user_id: str) -> None:
+    try:
+        user_id.encode()
+    except UnicodeEncodeError:
+        raise OptionError("--user-id", "text that UTF-8 can hold", user_id) from None
+    if not user_id:
+        raise OptionError("--user-id", "a text that is not empty", user_id)
 
 
 def _check_mix(mix: dict[str, float]) -> None:

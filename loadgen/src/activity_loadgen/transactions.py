@@ -46,7 +46,7 @@ def change(rng: random.Random, before: Transaction, number: int) -> Transaction:
     """The whole transaction after its `number`-th update: another status, sometimes another amount."""
     after = {**before, "status": pick(rng, words.LATER_STATUSES)}
     after["metadata"] = {**before["metadata"], "revision": str(number)}
-    if rng.random() < 0.25:  # noqa: PLR2004 - a quarter of the updates correct the amount
+    if rng.random() < 0.25:
         decimals = dict(words.CURRENCIES)[before["currency"]]
         after["amount"] = msgspec.Raw(make_amount(rng, decimals).encode())
     return after
@@ -90,7 +90,7 @@ def _card(rng: random.Random) -> Transaction:
 
 def _p2p(rng: random.Random) -> Transaction:
     return {
-        "direction": "sent" if rng.random() < 0.5 else "received",  # noqa: PLR2004 - a coin
+        "direction": "sent" if rng.random() < 0.5 else "received",
         "peer_id": f"peer_{int(rng.random() * 100_000):05d}",
         "peer_name": f"{pick(rng, words.GIVEN_NAMES)} {pick(rng, words.FAMILY_NAMES)}",
         "channel": pick(rng, words.CHANNELS),

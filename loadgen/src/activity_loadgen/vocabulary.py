@@ -61,7 +61,7 @@ FAMILY_NAMES: Final = (
     "von Krähennest", "O'Reed", "Ash-Willow", "Dewdrop", "Şimşek-Taş", "Nightjar", "Stoneclover",
 )  # fmt: skip
 NOTES: Final = (
-    "rent for Juni", "🍕 pizza night", "thanks!", "half of the taxi", "Geburtstag – alles Gute", "",
+    "rent for Juni", "🍕 pizza night", "thanks!", "half of the taxi", "Geburtstag, alles Gute", "",
     "cumpleaños de la tía", "split: dinner / drinks", 'the "good" seats', "お土産代", "line one\nline two",
 )  # fmt: skip
 CHANNELS: Final = ("username", "phone", "email", "qr")
