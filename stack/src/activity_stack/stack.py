@@ -52,6 +52,7 @@ class Stack:
     def __init__(self, settings: Settings) -> None:
         """Look at the instance that `settings` names; nothing is started by this."""
         self._state_file = settings.home / "state.json"
+        self._asked_for = settings
         self.settings = load_state(self._state_file).settle_ports(settings)
         self.instance = Instance(self.settings)
         self.servers = build_servers(self.instance)
@@ -66,6 +67,7 @@ class Stack:
 
     def up(self, names: Iterable[str] | None = None, *, fresh: bool = False) -> list[Status]:
         """Have these servers running and ready, by default all but the optional one. Raises StackError."""
+        self._refuse_other_ports()
         chosen = self._choose(self._with_companions(names))
         with self._exclusive():
             if fresh:
@@ -115,6 +117,13 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The variables that point the service and its tests at this instance."""
         return self.addresses.environment()
+
+    def _refuse_other_ports(self) -> None:
+        asked_for = self._asked_for
+        if asked_for.explicit_ports and asked_for.ports != self.settings.ports:
+            names = ", ".join(load_state(self._state_file).running())
+            msg = f"{names} in {asked_for.home} have other ports than asked for: end them first with `down`"
+            raise StackError(msg)
 
     def _with_companions(self, names: Iterable[str] | None) -> list[str]:
         wanted = list(DEFAULT_NAMES if names is None else names)

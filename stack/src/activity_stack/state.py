@@ -46,15 +46,13 @@ class State:
         record = self.servers.get(name)
         return record if record and record.process.alive() else None
 
+    def running(self) -> list[str]:
+        """The names of the servers that run."""
+        return [name for name in self.servers if self.alive(name)]
+
     def settle_ports(self, settings: Settings) -> Settings:
-        """Settings with the ports that running servers have. Raises StackError if others are asked for meanwhile."""
-        running = [name for name in self.servers if self.alive(name)]
-        if not running or self.ports is None or self.ports == settings.ports:
-            return settings
-        if settings.explicit_ports:
-            msg = f"{running[0]} runs in {settings.home} on other ports than asked for: end it first with `down`"
-            raise StackError(msg)
-        return replace(settings, ports=self.ports)
+        """Settings with the ports that running servers have, if any run."""
+        return replace(settings, ports=self.ports) if self.ports and self.running() else settings
 
 
 def load_state(path: Path) -> State:
