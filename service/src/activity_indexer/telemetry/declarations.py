@@ -14,9 +14,11 @@ EVENT_TYPES: Final = ("transaction.created", "transaction.updated", "transaction
 OUTCOMES: Final = ("indexed", "updated", "deleted", "duplicate", "late", "dead_lettered")
 STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
 DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
-AUDIT_OUTCOMES: Final = ("written", "rejected", "invalid")
+BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
+COMMIT_OUTCOMES: Final = ("done", "failed")
+AUDIT_OUTCOMES: Final = ("written", "invalid", "rejected", "dropped")
 DEDUP_LEVELS: Final = ("memory", "redis")
-DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
+DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgresql")
 
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
@@ -84,10 +86,12 @@ DECLARATIONS: Final = (
     _counter(
         "bulk_requests_total",
         "requests",
-        "Bulk requests that were answered, by HTTP status.",
-        Label("status", "the status, such as `200` or `429`"),
+        "Bulk requests: all items done, some not (partial), to be sent again (retry), waiting for people (halt), "
+        "too large or refused as a whole (split), or not understood (suspect).",
+        Label("outcome", BULK_OUTCOMES),
     ),
-    _histogram("bulk_duration_seconds", "seconds", DURATIONS, "Time until a bulk request was answered."),
+    _counter("bulk_bytes_total", "bytes", "Bytes of the bodies of bulk requests."),
+    _histogram("bulk_duration_seconds", "seconds", DURATIONS, "Time of a bulk request, with its wait for a place."),
     _gauge("in_flight_bulk_requests", "requests", "Bulk requests under way."),
     _gauge("in_flight_limit", "requests", "Bulk requests that may be under way now."),
     _gauge("buffered_events", "events", "Events taken from the topic that wait for their turn."),
@@ -104,6 +108,7 @@ DECLARATIONS: Final = (
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
     _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
     _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
+    _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
     _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
     _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
     _gauge("last_settled_timestamp_seconds", "seconds", "When an event was last settled (Unix time); 0: never."),
@@ -111,9 +116,11 @@ DECLARATIONS: Final = (
     _counter(
         "audit_events_total",
         "events",
-        "Events of the audit: written, rejected by PostgreSQL, or invalid (not an event).",
+        "Events of the audit: written, invalid (not an event), refused by PostgreSQL and put aside (rejected), "
+        "or refused even there (dropped).",
         Label("outcome", AUDIT_OUTCOMES),
     ),
+    _histogram("audit_batch_duration_seconds", "seconds", DURATIONS, "Time to write what one poll of the audit gave."),
     _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),
     _histogram("event_loop_lag_seconds", "seconds", DURATIONS, "How late the event loop comes to a timer."),
     _gauge(

@@ -31,7 +31,6 @@ class Health:
         self._ticked = self._polled = self._progressed = self._pending_since = now
         self._pending = 0
         self._waits: dict[str, tuple[str, float]] = {}
-        self._stall: str | None = None
         self._blocks: dict[str, str] = {}
         self._partitions: int | None = None
         self._started = self._draining = False
@@ -73,10 +72,6 @@ class Health:
         if events and not self._pending:
             self._pending_since = self._clock()
         self._pending = events
-
-    def stalled(self, problem: str | None) -> None:
-        """A part found that nothing moves though something should, or that it moves again (None)."""
-        self._stall = problem
 
     def waiting(self, code: str, reason: str, seconds: float = 0.0) -> None:
         """No progress for a known reason (an outage, a pause, an open breaker); the next try is in so many seconds.
@@ -134,8 +129,6 @@ class Health:
         stalls = []
         if now - self._ticked > min(LOOP_LIMIT, self._stall_timeout):
             stalls.append(f"event loop stalled: no tick for {now - self._ticked:.0f} s")
-        if self._stall and not self._draining:
-            stalls.append(self._stall)
         if self._started and not self._draining and not self._blocks and not self._waiting():
             stalls += self._standstills(now)
         return stalls

@@ -22,6 +22,9 @@ _HEADER: Final = re.compile(r"(?P<head>authorization\W{1,5}(?:basic|bearer|apike
 _ASSIGNMENT: Final = re.compile(
     r"(?P<head>(?:password|secret|api_?key)\w*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+)", re.IGNORECASE
 )
+_PREVIEW: Final = " Preview of field's value"
+_QUOTED: Final = re.compile(r"(?<!\w)'.*'|\".*\"", re.DOTALL)
+_GOT: Final = re.compile(r"\bgot (?![`\d]).*", re.DOTALL)
 
 
 def masked(value: Any) -> Any:
@@ -44,6 +47,11 @@ def masked_text(text: str) -> str:
     if len(text) > MAX_TEXT:
         return f"{text[: MAX_TEXT // 2]}… ({length} characters) …{text[-MAX_TEXT // 2 :]}"
     return text
+
+
+def without_values(message: str) -> str:
+    """An error's message without what it quotes of the event: `expected a number, got …`."""
+    return _GOT.sub("got …", _QUOTED.sub("'…'", message.partition(_PREVIEW)[0]))
 
 
 def _masked(value: Any, depth: int) -> Any:

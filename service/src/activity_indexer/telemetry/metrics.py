@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 
 from activity_indexer.telemetry.declarations import (
     AUDIT_OUTCOMES,
+    BULK_OUTCOMES,
     DEAD_LETTER_STAGES,
     DECLARATIONS,
     DEDUP_LEVELS,
@@ -58,7 +59,7 @@ class Metrics:
         self.registry = CollectorRegistry(auto_describe=False)
         self._clock = clock
         self._series = Series(DECLARATIONS)
-        self._errors, self._reasons, self._statuses = Words(), Words(), Words()
+        self._errors, self._reasons = Words(), Words()
         for outcome in OUTCOMES:
             for event_type in EVENT_TYPES[:-1]:
                 self._series.add("events_total", 0, outcome, event_type)
@@ -107,9 +108,10 @@ class Metrics:
         """A batch went through decode, dedup, enrich, bulk or settle."""
         self._series.observe("stage_duration_seconds", seconds, _known(stage, STAGES))
 
-    def bulk(self, status: str, seconds: float) -> None:
-        """A bulk request was answered with this HTTP status."""
-        self._series.add("bulk_requests_total", 1, self._statuses(status))
+    def bulk(self, outcome: str, seconds: float, nbytes: int) -> None:
+        """A bulk request of so many bytes ended: done, partial, retry, halt, split or suspect."""
+        self._series.add("bulk_requests_total", 1, _known(outcome, BULK_OUTCOMES))
+        self._series.add("bulk_bytes_total", nbytes)
         self._series.observe("bulk_duration_seconds", seconds)
 
     def in_flight(self, requests: int, limit: int) -> None:
@@ -132,22 +134,19 @@ class Metrics:
         self._series.set("breaker_open", int(is_open))
 
     def dependency(self, name: str, *, up: bool) -> None:
-        """Whether kafka, elasticsearch, redis or postgres answers."""
+        """Whether kafka, elasticsearch, redis or postgresql answers."""
         self._series.set("dependency_up", int(up), _known(name, DEPENDENCIES))
 
     # Partitions
 
-    def assigned(self, partitions: int) -> None:
-        """A rebalance gave this indexer so many partitions; the values of the old ones are forgotten."""
+    def assigned(self, partitions: Collection[int]) -> None:
+        """A rebalance gave this indexer these partitions; the values of others are forgotten."""
         self._series.add("rebalances_total", 1)
-        self.revoked()
-        self._series.set("assigned_partitions", partitions)
+        self._hold(partitions)
 
     def revoked(self) -> None:
         """This indexer holds no partition now."""
-        self._series.set("assigned_partitions", 0)
-        self._series.clear("consumer_lag_events")
-        self._series.clear("committed_offset")
+        self._hold(())
 
     def lag(self, partition: int, events: int) -> None:
         """Events of a partition that are not settled."""
@@ -157,15 +156,23 @@ class Metrics:
         """The next offset of a partition was committed."""
         self._series.set("committed_offset", offset, str(partition))
 
+    def commit(self, *, done: bool) -> None:
+        """A commit of offsets passed or failed."""
+        self._series.add("offset_commits_total", 1, "done" if done else "failed")
+
     # Audit
 
     def audited(self, outcome: str, events: int = 1) -> None:
-        """Events of the audit were written, rejected or invalid."""
+        """Events of the audit were written, invalid, rejected or dropped."""
         self._series.add("audit_events_total", events, _known(outcome, AUDIT_OUTCOMES))
 
-    def audit_assigned(self) -> None:
-        """The audit's partitions have changed; the values of the old ones are forgotten."""
-        self._series.clear("audit_lag_events")
+    def audit_batch(self, seconds: float) -> None:
+        """The audit wrote what one poll gave."""
+        self._series.observe("audit_batch_duration_seconds", seconds)
+
+    def audit_assigned(self, partitions: Collection[int]) -> None:
+        """The audit holds these partitions; the values of others are forgotten."""
+        self._series.keep("audit_lag_events", map(str, partitions))
 
     def audit_lag(self, partition: int, events: int) -> None:
         """Events of a partition that the audit has not written."""
@@ -188,6 +195,11 @@ class Metrics:
         Histograms show `count`, `sum`, and `p50` and `p99` estimated from their buckets.
         """
         return self._series.snapshot()
+
+    def _hold(self, partitions: Collection[int]) -> None:
+        self._series.set("assigned_partitions", len(partitions))
+        for name in ("consumer_lag_events", "committed_offset"):
+            self._series.keep(name, map(str, partitions))
 
 
 def _known(value: str, values: Collection[str]) -> str:

@@ -1,31 +1,37 @@
-"""Turns what the indexer tells into logs, metrics and health."""
+"""Turns what the indexer and its audit tell into logs, metrics and health."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 import structlog
 
+from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.observer import BatchSummary
-from activity_indexer.ports import Partition
-from activity_indexer.telemetry.declarations import INVALID, OUTCOMES
+from activity_indexer.ports import Partition, Record
+from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
+from activity_indexer.telemetry.masking import without_values
 from activity_indexer.telemetry.metrics import Metrics
 
+KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
+REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+_ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
 class Reporter:
     """The observer of a running indexer.
 
     `longest_wait` is the longest time between two tries of one thing (seconds): so long no news of a wait is no stall.
-    Messages of failed events quote what they hold, so they are told at debug only.
+    A problem that lasts is logged once in a while, and once when it is over.
     """
 
     def __init__(
@@ -39,8 +45,6 @@ class Reporter:
         self._repeats = Repeats()
         self._up: dict[str, bool] = {}
         self._problems: set[str] = set()
-        self._buffered = 0
-        self._lags: dict[Partition, int] = {}
 
     @property
     def debug(self) -> bool:
@@ -56,9 +60,6 @@ class Reporter:
     def buffered(self, events: int) -> None:
         """Events wait for their turn."""
         self._metrics.buffered(events)
-        if events != self._buffered:
-            self._buffered = events
-            self._tell_pending()
 
     def event_decoded(self, event: Event) -> None:
         """The line of one event."""
@@ -76,27 +77,40 @@ class Reporter:
         metrics.event_ages(summary.ages)
         for (outcome, event_type), count in summary.outcomes.items():
             metrics.settled(outcome, event_type, count)
-        valid = summary.events - sum(count for (_, kind), count in summary.outcomes.items() if kind == INVALID)
-        metrics.dedup("memory", valid, summary.known_in_memory)
-        if self._up.get("redis"):
-            metrics.dedup("redis", valid - summary.known_in_memory, summary.known_in_store)
+        metrics.dedup("memory", summary.looked_up, summary.known_in_memory)
+        if self._up.get(REDIS):
+            metrics.dedup(REDIS, summary.looked_up - summary.known_in_memory, summary.known_in_store)
         totals = {outcome: count for outcome in OUTCOMES if (count := summary.total(outcome))}
         self._log.info(
             "batch.settled", events=summary.events, bytes=summary.size, seconds=round(summary.duration, 4), **totals
         )
 
-    def dead_lettered(self, stage: str, error: str, message: str) -> None:
-        """An event is in the dead-letter topic."""
-        self._metrics.dead_lettered(stage, error)
-        self._log.debug("event.dead_lettered", stage=stage, error=error, message=message)
-        if not is_debug():
-            self._tell("warning", "event.dead_lettered", stage, error, stage=stage, error=error)
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
+        """An event is in the dead-letter topic. At debug each is told, else one of a kind once in a while."""
+        error = failure.error
+        self._metrics.dead_lettered(error.stage, error.code)
+        fields = {
+            "stage": error.stage,
+            "error": error.code,
+            "event_type": event_type,
+            "partition": record.partition,
+            "offset": record.offset,
+            "attempts": failure.attempts,
+            "message_id": failure.message_id,
+        }
+        if is_debug():
+            self._log.warning("event.dead_lettered", **fields, message=error.message)
+        else:
+            kind = (error.stage, error.code)
+            self._tell(logging.WARNING, "event.dead_lettered", *kind, **fields, message=without_values(error.message))
 
     # Elasticsearch
 
-    def bulk_request(self, outcome: str, latency: float) -> None:
-        """A bulk request was answered with this HTTP status."""
-        self._metrics.bulk(outcome, latency)
+    def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
+        """A bulk request ended."""
+        self._metrics.bulk(outcome, seconds, size)
+        if outcome in _ANSWERED:
+            self._set_up(ELASTICSEARCH, up=True)
 
     def retried(self, reason: str, count: int) -> None:
         """Documents are sent again."""
@@ -110,60 +124,67 @@ class Reporter:
     def halted(self, reason: str) -> None:
         """Elasticsearch needs people."""
         self._set_up(ELASTICSEARCH, up=False)
-        self._health.blocked(ELASTICSEARCH, reason)
-        self._problems.add(ELASTICSEARCH)
-        self._tell("error", "elasticsearch.refused", reason=reason)
+        self._block(ELASTICSEARCH, reason)
 
     def recovered(self) -> None:
         """Elasticsearch takes requests again."""
         self._set_up(ELASTICSEARCH, up=True)
-        self._health.unblocked(ELASTICSEARCH)
         self._pass(ELASTICSEARCH)
 
     def concurrency(self, in_flight: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
         self._metrics.in_flight(in_flight, limit)
 
+    # What failed
+
     def breaker_opened(self, share: float, example: str) -> None:
-        """Too many events fail: intake is stopped."""
+        """Too many events fail: intake is stopped until people mend what breaks them."""
         self._metrics.breaker(is_open=True)
-        kind = example.partition(":")[0]
-        self._log.debug("breaker.example_shown", example=example)
-        self._wait(BREAKER, f"{share:.0%} of the events fail, such as: {kind}", level="error")
+        self._block(
+            BREAKER,
+            f"{share:.0%} of the latest events cannot be indexed, such as: {without_values(example)}; "
+            "intake is stopped. Mend the mapping or the producer, or restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them all",
+        )
 
     def breaker_closed(self) -> None:
         """What failed has passed."""
         self._metrics.breaker(is_open=False)
         self._pass(BREAKER)
 
-    # Other servers
-
-    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
-        """kafka, elasticsearch, redis or postgres answers, or does not; a change is told in the log."""
-        if self._set_up(name, up=up):
-            tell = self._log.info if up else self._log.warning
-            tell("dependency.came_up" if up else "dependency.went_down", dependency=name, reason=reason)
-
-    def seen_store(self, up: bool, reason: str) -> None:
-        """Redis answered, or did not: memory alone answers then."""
-        self.dependency("redis", up=up, reason=reason)
-
     def dead_letter_topic(self, problem: str | None) -> None:
         """The dead-letter topic takes records, or does not and why."""
         if problem is None:
             self._pass(DEAD_LETTERS)
         else:
-            self._wait(DEAD_LETTERS, problem)
+            self._block(DEAD_LETTERS, problem)
 
-    # The group
+    def seen_store(self, up: bool, reason: str) -> None:
+        """Redis answered, or did not: memory and the event versions answer then, and nothing waits."""
+        if not self._set_up(REDIS, up=up):
+            return
+        if not up:
+            self._problems.add(REDIS)
+            self._log.warning("redis.failed", reason=reason)
+        elif REDIS in self._problems:
+            self._problems.discard(REDIS)
+            self._log.info("redis.recovered")
 
-    def assigned(self, partitions: int) -> None:
+    # Kafka
+
+    def kafka(self, problem: str | None) -> None:
+        """The broker answers, or does not and why."""
+        self._set_up(KAFKA, up=problem is None)
+        if problem is None:
+            self._pass(KAFKA)
+        else:
+            self._wait(KAFKA, problem)
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
-        self._lags.clear()
-        self._tell_pending()
-        self._metrics.assigned(partitions)
-        self._health.assigned(partitions)
-        self._log.info("partitions.assigned", partitions=partitions)
+        numbers = sorted(partition.partition for partition in partitions)
+        self._metrics.assigned(numbers)
+        self._health.assigned(len(numbers))
+        self._log.info("partitions.assigned", partitions=numbers)
 
     def revoked(self) -> None:
         """A rebalance began."""
@@ -173,27 +194,27 @@ class Reporter:
 
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
+        self._metrics.commit(done=True)
         self._metrics.committed(partition.partition, offset)
-        self._log.debug("offset.committed", partition=partition.partition, offset=offset)
+
+    def commit_failed(self) -> None:
+        """Offsets could not be committed."""
+        self._metrics.commit(done=False)
+        self._tell(logging.WARNING, "offsets.commit_failed")
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
         self._metrics.lag(partition.partition, events)
-        self._lags[partition] = events
-        self._tell_pending()
 
-    def stalled(self, problem: str | None) -> None:
-        """Nothing moves though something should, or it moves again."""
-        self._health.stalled(problem)
-        if problem:
-            self._tell("error", "intake.stalled", problem=problem)
+    def pending(self, events: int) -> None:
+        """Events of all partitions that can be settled and are not yet."""
+        self._health.pending(events)
 
     def ticked(self) -> None:
         """The intake loop went round."""
         self._health.polled()
 
-    def _tell_pending(self) -> None:
-        self._health.pending(self._buffered + sum(self._lags.values()))
+    # States
 
     def _set_up(self, name: str, *, up: bool) -> bool:
         """Whether this is a change."""
@@ -203,26 +224,45 @@ class Reporter:
         self._metrics.dependency(name, up=up)
         return True
 
-    def _wait(self, code: str, reason: str, level: str = "warning") -> None:
+    def _wait(self, code: str, reason: str) -> None:
         self._health.waiting(code, reason, self._longest_wait)
         self._problems.add(code)
-        self._tell(level, f"{code}.failed", reason=reason)
+        self._tell(logging.WARNING, f"{code}.failed", reason=reason)
+
+    def _block(self, code: str, reason: str) -> None:
+        self._health.blocked(code, reason)
+        self._problems.add(code)
+        self._tell(logging.ERROR, f"{code}.blocked", reason=reason)
 
     def _pass(self, code: str) -> None:
-        self._health.resumed(code)
         if code in self._problems:
             self._problems.discard(code)
+            self._health.unblocked(code)
+            self._health.resumed(code)
             self._log.info(f"{code}.recovered")
 
-    def _tell(self, level: str, event: str, *kind: str, **fields: str) -> None:
+    def _tell(self, level: int, event: str, *kind: str, **fields: Any) -> None:
         """A line that repeats while a problem lasts: shown once per interval."""
         suppressed = self._repeats.suppressed(self._clock(), event, *kind)
-        if suppressed is None:
-            return
-        if suppressed:
-            self._log.log(_LEVELS[level], event, suppressed=suppressed, **fields)
-        else:
-            self._log.log(_LEVELS[level], event, **fields)
+        if suppressed is not None:
+            self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))
 
 
-_LEVELS: Final = {"warning": 30, "error": 40}
+class AuditReporter:
+    """What the audit counts. Its connection to Kafka is not shown: the indexer shows its own."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def events(self, outcome: str, count: int) -> None:
+        """Events were written, invalid, rejected or dropped."""
+        self._metrics.audited(outcome, count)
+
+    def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome
+        """What one poll gave is written."""
+        self._metrics.audit_batch(seconds)
+
+    def dependency(self, name: str, *, up: bool) -> None:
+        """A server takes calls, or does not."""
+        if name != KAFKA:
+            self._metrics.dependency(name, up=up)

@@ -6,7 +6,7 @@ For one thread (the event loop): there are no locks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Final
 
@@ -91,9 +91,10 @@ class Series(Collector):
             found = distributions[labels] = Distribution(self._bounds[name])
         return found
 
-    def clear(self, name: str) -> None:
-        """Forget the values of a gauge with labels."""
-        self._numbers[name].clear()
+    def keep(self, name: str, values: Iterable[str]) -> None:
+        """Forget the values of a gauge with one label, except those of `values`."""
+        kept = {(value,) for value in values}
+        self._numbers[name] = {labels: number for labels, number in self._numbers[name].items() if labels in kept}
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus asks for."""
