@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,21 +21,24 @@ from activity_indexer.settings import Settings
 CANCEL_TIMEOUT = 2.0
 """Time that a statement has to end after it was given up at shutdown (seconds)."""
 
+WATCH_INTERVAL = 5.0
+"""How often the lag is measured (seconds)."""
+
 
 class RecordSource(Protocol):
     """The audit's own consumer group."""
 
     async def poll(self) -> Sequence[Record]:
-        """Records in order of their offsets in each partition; nothing after a while without any.
+        """The next records, in order of offset in each partition; nothing after a while without any.
 
         Raises Unavailable or Refused.
         """
 
-    async def commit(self, positions: Mapping[Partition, int]) -> None:
-        """Commit the next offset of each partition; those of other members are left out.
+    async def commit(self) -> None:
+        """Commit all that poll handed out. Raises Unavailable or Refused."""
 
-        Raises Unavailable or Refused.
-        """
+    async def lag(self) -> Mapping[Partition, int]:
+        """Records of each assigned partition that are not committed. Raises Unavailable or Refused."""
 
 
 class AuditMetrics(Protocol):
@@ -43,11 +47,14 @@ class AuditMetrics(Protocol):
     def events(self, outcome: str, count: int) -> None:
         """So many events have this outcome.
 
-        It is `written`, `invalid` (the indexer dead-letters them), `rejected` (put aside) or `dropped`.
+        It is `written`, `invalid` (the indexer dead-letters them) or `rejected` (the database refuses them).
         """
 
     def batch(self, events: int, seconds: float) -> None:
         """A batch was written."""
+
+    def lag(self, partitions: Mapping[Partition, int]) -> None:
+        """Records of each partition that the audit has not written; partitions of other members are not among them."""
 
     def dependency(self, name: str, *, up: bool) -> None:
         """`postgresql` or `kafka` takes calls, or does not."""
@@ -74,7 +81,6 @@ class Audit:
         self._task: asyncio.Task[Any] | None = None
         self._prepared = False
         self._at_once = settings.database.batch_size
-        self._positions: dict[Partition, int] = {}
         backoff = Backoff(settings.consumer.backoff_initial, settings.consumer.backoff_max)
         self.database = Patience("postgresql", backoff, self._stopping, metrics.dependency)
         self.kafka = Patience("kafka", backoff, self._stopping, metrics.dependency)
@@ -82,13 +88,17 @@ class Audit:
     async def run(self) -> None:
         """Work until `stop` is called. Raises only for defects of the program."""
         self._task = asyncio.current_task()
+        watch = asyncio.create_task(self._watch())
         try:
             await self.database.call(self._prepare)
             while not self._stopping.is_set():
                 await self._turn()
         except Stopped:
             pass
-        self._log.info("audit.stopped", uncommitted_partitions=len(self._positions))
+        finally:
+            watch.cancel()
+            await asyncio.wait({watch})
+        self._log.info("audit.stopped")
 
     async def stop(self) -> None:
         """Finish what is under way, within CONSUMER_SHUTDOWN_TIMEOUT; what is not committed comes again."""
@@ -105,16 +115,22 @@ class Audit:
         records = await self.kafka.call(self._source.poll)
         if records:
             await self._take(records)
-        if self._positions:
-            await self._commit()
+        try:
+            await self._source.commit()
+        except (Unavailable, Refused) as error:  # the next turn commits the same or more
+            self._log.warning("audit.commit_failed", error=str(error))
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            with suppress(Unavailable, Refused):
+                self._metrics.lag(await self._source.lag())
 
     async def _take(self, records: Sequence[Record]) -> None:
         started = time.monotonic()
         events = self._decode(records)
         for batch in batches(events, self._settings.database.batch_size, self._settings.consumer.batch_bytes):
             await self._write(batch)
-        for record in records:
-            self._positions[Partition(record.topic, record.partition)] = record.offset + 1
         seconds = time.monotonic() - started
         self._metrics.batch(len(events), seconds)
         self._log.info("audit.written", records=len(records), events=len(events), seconds=round(seconds, 4))
@@ -167,19 +183,10 @@ class Audit:
         try:
             await self.database.call(partial(self._store.reject, event, reason))
         except AuditRejected:
-            self._count("dropped", 1)
             self._log.error("audit.event_dropped", reason=reason, **place)
-            return
-        self._count("rejected", 1)
-        self._log.warning("audit.event_rejected", reason=reason, **place)
-
-    async def _commit(self) -> None:
-        try:
-            await self._source.commit(self._positions)
-        except (Unavailable, Refused) as error:
-            self._log.debug("audit.commit_failed", error=str(error))  # the next turn commits the same or more
         else:
-            self._positions = {}
+            self._log.warning("audit.event_rejected", reason=reason, **place)
+        self._count("rejected", 1)
 
     def _count(self, outcome: str, count: int) -> None:
         if count:

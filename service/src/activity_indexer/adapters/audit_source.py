@@ -1,0 +1,180 @@
+"""The audit's own consumer group, by aiokafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, within
+from activity_indexer.errors import ActivityIndexerError, Unavailable
+from activity_indexer.ports import Partition, Record
+from activity_indexer.settings import Settings
+
+NEVER_IDLE_MS: Final = 2**31 - 1
+"""The client leaves the group when polls stop for so long; an outage of PostgreSQL stops them, rightly."""
+
+POSITION_TIMEOUT: Final = 1.0
+"""Time to learn the position of a partition that was just assigned (seconds)."""
+
+
+class KafkaAuditSource:
+    """An audit.RecordSource. It joins the group at the first poll, and joins anew when its client has broken down.
+
+    `_handed` and `_settled` are next offsets: of what poll handed out, and of what is committed. Both are forgotten in
+    a rebalance, so that an offset of an earlier assignment is never committed over a newer one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._log = structlog.get_logger()
+        self._consumer: Any = None
+        self._handed: dict[Partition, int] = {}
+        self._settled: dict[Partition, int] = {}
+        self._moved_at = time.monotonic()
+
+    async def poll(self) -> Sequence[Record]:
+        """At most DATABASE_BATCH_SIZE records, collected for CONSUMER_COMMIT_INTERVAL.
+
+        Raises Unavailable or Refused.
+        """
+        if self._consumer is None:
+            await self._join()
+        records = await self._collect()
+        if records:
+            self._moved_at = time.monotonic()
+        elif time.monotonic() - self._moved_at > self._settings.consumer.stall_timeout:
+            await self._check_for_stall()
+        else:
+            await self._pass_markers()
+        return records
+
+    async def commit(self) -> None:
+        """Commit what poll handed out. Raises Unavailable or Refused."""
+        marks = {place: offset for place, offset in self._handed.items() if self._settled.get(place) != offset}
+        if not marks or self._consumer is None:
+            return
+        offsets = {TopicPartition(*place): offset for place, offset in marks.items()}
+        await within(self._settings.kafka.request_timeout, self._consumer.commit(offsets))
+        for place, offset in marks.items():
+            if self._handed.get(place, -1) >= offset:  # else a rebalance came between
+                self._settled[place] = offset
+
+    async def lag(self) -> Mapping[Partition, int]:
+        """Records of each assigned partition that are not committed. Raises Unavailable or Refused."""
+        if self._consumer is None:
+            return {}
+        places = list(self._consumer.assignment())
+        if not places:
+            return {}
+        ends = await within(self._settings.kafka.request_timeout, self._consumer.end_offsets(places))
+        marks = {place: await self._mark(place) for place in places}
+        return {Partition(*place): max(0, ends[place] - mark) for place, mark in marks.items() if mark is not None}
+
+    async def close(self) -> None:
+        """Leave the group, within KAFKA_REQUEST_TIMEOUT."""
+        consumer, self._consumer = self._consumer, None
+        self._forget()
+        if consumer is not None:
+            try:
+                await within(self._settings.kafka.request_timeout, consumer.stop())
+            except ActivityIndexerError as error:
+                self._log.debug("audit.leave_failed", error=str(error))
+
+    async def _join(self) -> None:
+        kafka = self._settings.kafka
+        arguments = client_arguments(kafka) | {"client_id": f"{kafka.client_id}.audit"}
+        consumer = AIOKafkaConsumer(
+            **arguments,
+            group_id=kafka.audit_group,
+            group_instance_id=kafka.group_instance_id or None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=int(kafka.session_timeout * 1000),
+            heartbeat_interval_ms=int(kafka.session_timeout * 1000 / 10),
+            rebalance_timeout_ms=int(kafka.rebalance_timeout * 1000),
+            max_poll_interval_ms=NEVER_IDLE_MS,
+        )
+        consumer.subscribe([kafka.transactions_topic], listener=_Listener(self._forget))
+        try:
+            await consumer.start()
+        except BaseException as error:
+            await consumer.stop()
+            if isinstance(error, CLIENT_ERRORS):
+                raise mapped(error) from error
+            raise
+        self._consumer = consumer
+        self._moved_at = time.monotonic()
+
+    async def _collect(self) -> list[Record]:
+        limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
+        deadline = time.monotonic() + linger
+        records: list[Record] = []
+        while len(records) < limit and (left := deadline - time.monotonic()) > 0:
+            try:
+                polled = await self._consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=limit - len(records))
+            except CLIENT_ERRORS as error:
+                if records:
+                    break  # they are taken from the client already; the next poll tells of the error
+                raise mapped(error) from error
+            for place, some in polled.items():
+                self._hand_out(Partition(*place), some)
+                records += some
+        return records
+
+    def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
+        self._settled.setdefault(place, records[0].offset)
+        self._handed[place] = records[-1].offset + 1
+
+    async def _pass_markers(self) -> None:
+        """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""
+        for place in self._consumer.assignment():
+            known = Partition(*place)
+            if known in self._handed and (position := await self._position(place)) is not None:
+                self._handed[known] = max(position, self._handed.get(known, position))
+
+    async def _mark(self, place: TopicPartition) -> int | None:
+        settled = self._settled.get(Partition(*place))
+        return await self._position(place) if settled is None else settled
+
+    async def _position(self, place: TopicPartition) -> int | None:
+        try:
+            position: int = await within(POSITION_TIMEOUT, self._consumer.position(place))
+        except ActivityIndexerError:
+            return None
+        return position
+
+    async def _check_for_stall(self) -> None:
+        """A client can lose its way and hand nothing out for ever: then a new one takes its place."""
+        self._moved_at = time.monotonic()
+        lag = sum((await self.lag()).values())
+        if lag:
+            seconds = self._settings.consumer.stall_timeout
+            self._log.warning("audit.consumer_replaced", lag=lag, seconds_without_records=seconds)
+            await self.close()
+            raise Unavailable(
+                f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
+            )
+
+    def _forget(self) -> None:
+        self._handed = {}
+        self._settled = {}
+        self._moved_at = time.monotonic()
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
+
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group takes all partitions back."""
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - the client's interface
+        """A new assignment starts from what is committed."""
+        self._forget()
