@@ -18,7 +18,7 @@ BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
 AUDIT_OUTCOMES: Final = ("written", "invalid", "rejected", "dropped")
 DEDUP_LEVELS: Final = ("memory", "redis")
-DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgresql")
+DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
 
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)

@@ -134,7 +134,7 @@ class Metrics:
         self._series.set("breaker_open", int(is_open))
 
     def dependency(self, name: str, *, up: bool) -> None:
-        """Whether kafka, elasticsearch, redis or postgresql answers."""
+        """Whether kafka, elasticsearch, redis or postgres answers."""
         self._series.set("dependency_up", int(up), _known(name, DEPENDENCIES))
 
     # Partitions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import structlog
@@ -143,7 +143,8 @@ class Reporter:
         self._block(
             BREAKER,
             f"{share:.0%} of the latest events cannot be indexed, such as: {without_values(example)}; "
-            "intake is stopped. Mend the mapping or the producer, or restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them all",
+            "intake is stopped. Mend the mapping or the producer, or "
+            "restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them all",
         )
 
     def breaker_closed(self) -> None:
@@ -171,13 +172,13 @@ class Reporter:
 
     # Kafka
 
-    def kafka(self, problem: str | None) -> None:
-        """The broker answers, or does not and why."""
-        self._set_up(KAFKA, up=problem is None)
-        if problem is None:
-            self._pass(KAFKA)
+    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
+        """A server that the indexer cannot do without (kafka, elasticsearch) answers, or does not and why."""
+        self._set_up(name, up=up)
+        if up:
+            self._pass(name)
         else:
-            self._wait(KAFKA, problem)
+            self._wait(name, reason)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
@@ -249,7 +250,7 @@ class Reporter:
 
 
 class AuditReporter:
-    """What the audit counts. Its connection to Kafka is not shown: the indexer shows its own."""
+    """What the audit tells. Its connection to Kafka is not shown: the indexer shows its own."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -262,7 +263,13 @@ class AuditReporter:
         """What one poll gave is written."""
         self._metrics.audit_batch(seconds)
 
+    def lag(self, partitions: Mapping[Partition, int]) -> None:
+        """Events of each partition of the audit's that are not written."""
+        self._metrics.audit_assigned([partition.partition for partition in partitions])
+        for partition, events in partitions.items():
+            self._metrics.audit_lag(partition.partition, events)
+
     def dependency(self, name: str, *, up: bool) -> None:
         """A server takes calls, or does not."""
         if name != KAFKA:
-            self._metrics.dependency(name, up=up)
+            self._metrics.dependency("postgres", up=up)
