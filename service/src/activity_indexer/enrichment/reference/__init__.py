@@ -1,0 +1,1 @@
+"""What is known of merchants, cards, crypto assets and networks."""

@@ -1,0 +1,133 @@
+"""Which strategy is for which transaction: built-in ones and those of other packages, checked at the start."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from activity_indexer.enrichment.common import PROPERTIES, common_fields
+from activity_indexer.enrichment.loading import Loaded, load_strategies
+from activity_indexer.enrichment.mapping import merge_fields, merge_properties
+from activity_indexer.enrichment.search_content import search_content
+from activity_indexer.enrichment.strategy import Enrichment
+from activity_indexer.errors import EnrichmentError
+from activity_indexer.event import Event
+from activity_indexer.timestamps import shorten
+
+MAX_ERROR_CHARACTERS: Final = 300
+
+_decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_decode_value: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_raw_values: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode: Final = msgspec.json.Encoder().encode
+_SEPARATORS: Final = re.compile(r"[\s-]+")
+
+
+class Registry:
+    """The strategies in use: an Enricher, and the mapping of all that it adds.
+
+    `properties` is the mapping below `enrichment`. Raises SettingsError when two strategies map a field differently.
+    """
+
+    def __init__(self, strategies: Sequence[Loaded]) -> None:
+        declared = [("every document", PROPERTIES), *((each.name, each.strategy.properties) for each in strategies)]
+        self.properties: Mapping[str, Any] = merge_properties(declared)
+        self.names: tuple[str, ...] = tuple(each.name for each in strategies)
+        self._by_type: dict[str, tuple[Loaded, ...]] = {}
+        for each in strategies:
+            for listed in {_type_key(listed) for listed in each.strategy.transaction_types}:
+                self._by_type[listed] = (*self._by_type.get(listed, ()), each)
+
+    def enriches(self, transaction_type: str) -> bool:
+        """Whether a strategy is for this type."""
+        return bool(self._strategies(transaction_type))
+
+    def __call__(self, event: Event) -> tuple[dict[str, Any], str]:
+        """The fields of `enrichment` and the text of `search_content`. Raises EnrichmentError."""
+        transaction = event.transaction
+        fields = common_fields(transaction)
+        strategies = self._strategies(transaction.transaction_type)
+        if not strategies:
+            return fields, search_content(transaction, (), fields.get("day", ""))
+        metadata = decode_metadata(bytes(transaction.metadata))
+        terms: Sequence[str] = ()
+        for each in strategies:
+            added = _enrich(each, event, metadata)
+            merge_fields(fields, added.fields)
+            terms = added.terms if not terms else (*terms, *added.terms)
+        return fields, search_content(transaction, terms, fields.get("day", ""))
+
+    def _strategies(self, transaction_type: str) -> tuple[Loaded, ...]:
+        found = self._by_type.get(transaction_type)
+        return self._by_type.get(_type_key(transaction_type), ()) if found is None else found
+
+
+def load_enrichments(names: Sequence[str] = ()) -> Registry:
+    """The registry of the strategies with these names, in this order; all that are installed when there is no name.
+
+    Raises SettingsError that says what to do when a name is unknown, an entry point cannot be loaded, a class is no
+    strategy, or two strategies map one field differently.
+    """
+    return Registry(load_strategies(names))
+
+
+def decode_metadata(text: bytes) -> dict[str, Any]:
+    """The metadata, numbers with a fraction as Decimal; without the values that no decoder takes."""
+    if not text:
+        return {}
+    try:
+        return _decode(text)
+    except (ValueError, ArithmeticError, RecursionError):
+        return _what_decodes(text)
+
+
+def _what_decodes(text: bytes) -> dict[str, Any]:
+    decoded: dict[str, Any] = {}
+    try:
+        values = _raw_values(text)
+    except (ValueError, RecursionError):
+        return decoded
+    for key, raw in values.items():
+        try:
+            decoded[key] = _decode_value(raw)
+        except (ValueError, ArithmeticError, RecursionError):
+            continue
+    return decoded
+
+
+def _type_key(transaction_type: str) -> str:
+    return _SEPARATORS.sub("_", transaction_type.strip().casefold()) if len(transaction_type) < 256 else ""
+
+
+def _enrich(loaded: Loaded, event: Event, metadata: Mapping[str, Any]) -> Enrichment:
+    try:
+        added = loaded.strategy.enrich(event.transaction, metadata)
+        if not loaded.built_in:
+            _check(added)
+    except Exception as error:
+        raise EnrichmentError("enrichment_failed", f"strategy {loaded.name}: {_describe(error)}") from error
+    return added
+
+
+def _check(added: Enrichment) -> None:
+    if not isinstance(added, Enrichment):
+        raise TypeError(f"expected an Enrichment, got {type(added).__name__}")
+    if not all(isinstance(term, str) for term in added.terms):
+        raise TypeError("expected terms that are strings")
+    if not isinstance(msgspec.to_builtins(list(added.fields)), list) or not all(
+        isinstance(k, str) for k in added.fields
+    ):
+        raise TypeError("expected fields with names that are strings")
+    if b"\n" in _encode(added.fields):
+        raise ValueError("expected fields on one line of JSON, got a line break")
+
+
+def _describe(error: Exception) -> str:
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return shorten(text.encode(errors="replace").decode(), MAX_ERROR_CHARACTERS)

@@ -1,0 +1,101 @@
+"""Text from producers: cleaned, bounded, without card numbers, and folded for search."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+
+from activity_indexer.enrichment.card_numbers import without_card_numbers
+
+KEYWORD_CHARACTERS: Final = 256
+"""Longest value of a field that an enrichment adds."""
+
+_KEPT_CLASSES: Final = frozenset({0, 7, 8, 9})
+"""Combining classes of marks that make another letter (nukta, kana voicing, virama), not an accent."""
+
+_PLAIN: Final = str.maketrans(
+    {
+        "ø": "o",
+        "ł": "l",
+        "đ": "d",
+        "ð": "d",
+        "þ": "th",
+        "æ": "ae",
+        "œ": "oe",
+        "\N{LATIN SMALL LETTER DOTLESS I}": "i",
+        "ħ": "h",
+        "ŧ": "t",
+        "ŋ": "n",
+        "ĸ": "q",
+        "ƶ": "z",
+        "ɨ": "i",
+        "ə": "a",
+    }
+)
+"""Latin letters that Unicode does not take apart."""
+
+_APOSTROPHES: Final = re.compile("['`\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}]")
+_NOT_WORDS: Final = re.compile(r"[\W_]+")
+
+
+def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
+    """The text on one line, without control characters and card numbers, cut to `limit` characters."""
+    if len(text) > limit:
+        text = text[: 4 * limit]
+    if not text.isprintable():
+        text = "".join(map(_visible, text))
+    if "  " in text or text[:1].isspace() or text[-1:].isspace():
+        text = " ".join(text.split())
+    text = without_card_numbers(text)
+    return text if len(text) <= limit else text[:limit].rstrip()
+
+
+def _visible(character: str) -> str:
+    category = unicodedata.category(character)
+    if category in ("Cf", "Cs", "Cn", "Co"):
+        return ""
+    return " " if category[0] in "CZ" else character
+
+
+def fold(text: str) -> str:
+    """Case folded, accents removed, words in order and once each.
+
+    A word that is not Latin stands there as it was written too: Elasticsearch folds Latin letters only, and a
+    query for such a word must meet it.
+    """
+    if text.isascii():
+        words = text.lower().split() if text.isprintable() else "".join(map(_visible, text)).lower().split()
+        return " ".join(dict.fromkeys(words))
+    if not text.isprintable():
+        text = "".join(map(_visible, text))
+    return " ".join(dict.fromkeys([form for word in text.split() for form in _forms(word)]))
+
+
+def plain_words(text: str) -> str:
+    """The words of a name as one key: folded, apostrophes out, one blank for anything else."""
+    return " ".join(_NOT_WORDS.sub(" ", _APOSTROPHES.sub("", _without_accents(text))).split())
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    return (word.lower(),) if word.isascii() else _other_forms(word)
+
+
+@lru_cache(maxsize=4096)
+def _other_forms(word: str) -> tuple[str, ...]:
+    plain = _without_accents(word)
+    if plain.isascii():
+        return tuple(plain.split())
+    written = [part for part in _normal(word).split() if _without_accents(part)]
+    return tuple(dict.fromkeys((*plain.split(), *written)))
+
+
+def _without_accents(word: str) -> str:
+    letters = unicodedata.normalize("NFKD", _normal(word).casefold()).translate(_PLAIN)
+    kept = "".join(letter for letter in letters if unicodedata.combining(letter) in _KEPT_CLASSES)
+    return unicodedata.normalize("NFC", kept)
+
+
+def _normal(word: str) -> str:
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", word).lower())
