@@ -14,10 +14,50 @@ NAMES: Final = "direction flow transfer_direction side operation action transfer
 """What producers call it, the clearest first."""
 
 _IN: Final = frozenset(
-    ["in", "incoming", "inbound", "received", "receive", "receiver", "recipient", "payee", "credit", "credited", "deposit", "deposited", "buy", "bought", "refund", "refunded", "reversal", "top_up", "topup", "cash_in", "payin"]
+    [
+        "in",
+        "incoming",
+        "inbound",
+        "received",
+        "receive",
+        "receiver",
+        "recipient",
+        "payee",
+        "credit",
+        "credited",
+        "deposit",
+        "deposited",
+        "buy",
+        "bought",
+        "refund",
+        "refunded",
+        "reversal",
+        "top_up",
+        "topup",
+        "cash_in",
+        "payin",
+    ]
 )
 _OUT: Final = frozenset(
-    ["out", "outgoing", "outbound", "sent", "send", "sender", "payer", "debit", "debited", "withdraw", "withdrawal", "withdrawn", "sell", "sold", "transfer_out", "cash_out", "payout"]
+    [
+        "out",
+        "outgoing",
+        "outbound",
+        "sent",
+        "send",
+        "sender",
+        "payer",
+        "debit",
+        "debited",
+        "withdraw",
+        "withdrawal",
+        "withdrawn",
+        "sell",
+        "sold",
+        "transfer_out",
+        "cash_out",
+        "payout",
+    ]
 )
 
 

@@ -73,8 +73,8 @@ def _load(entry_point: EntryPoint) -> Loaded:
         loaded = entry_point.load()
     except Exception as error:
         raise SettingsError(
-            f"enrichment entry point {_place(entry_point)} cannot be loaded ({type(error).__name__}: {error}): correct or"
-            f" uninstall its package, or list the strategies to use without it in {SETTING}"
+            f"enrichment entry point {_place(entry_point)} cannot be loaded ({type(error).__name__}: {error}): correct"
+            f" or uninstall its package, or list the strategies to use without it in {SETTING}"
         ) from error
     strategy = _fitting(loaded, f"entry point {_place(entry_point)}", entry_point.name)
     return Loaded(entry_point.name, strategy, built_in=False)

@@ -24,7 +24,9 @@ _NUMBER: Final = re.compile(r"(?<=\S)\s+\+?\d[\d().-]{2,}.*")
 _LEGAL_FORM: Final = re.compile(
     r"(?<=\w)[\s,]+(?:inc|llc|ltd|ltda|gmbh|corp|plc|s\.?a\.?s?|s/a|s\.?r\.?l|b\.?v)\.?$", re.IGNORECASE
 )
-_SMALL_WORDS: Final = frozenset(["and", "da", "das", "de", "del", "do", "dos", "e", "el", "la", "las", "los", "of", "the", "y"])
+_SMALL_WORDS: Final = frozenset(
+    ["and", "da", "das", "de", "del", "do", "dos", "e", "el", "la", "las", "los", "of", "the", "y"]
+)
 _VOWELS: Final = frozenset("AEIOUY")
 
 

@@ -48,20 +48,23 @@ class Registry:
         """Whether a strategy is for this type."""
         return bool(self._strategies(transaction_type))
 
-    def __call__(self, event: Event) -> tuple[dict[str, Any], str]:
-        """The fields of `enrichment` and the text of `search_content`. Raises EnrichmentError."""
+    def __call__(self, event: Event) -> tuple[dict[str, Any], str, bool]:
+        """The fields of `enrichment`, the text of `search_content`, and whether a strategy of the type ran.
+
+        Raises EnrichmentError.
+        """
         transaction = event.transaction
         fields = common_fields(transaction)
         strategies = self._strategies(transaction.transaction_type)
         if not strategies:
-            return fields, search_content(transaction, (), fields.get("day", ""))
+            return fields, search_content(transaction, (), fields.get("day", "")), False
         metadata = decode_metadata(bytes(transaction.metadata))
         terms: Sequence[str] = ()
         for each in strategies:
             added = _enrich(each, event, metadata)
             merge_fields(fields, added.fields)
             terms = added.terms if not terms else (*terms, *added.terms)
-        return fields, search_content(transaction, terms, fields.get("day", ""))
+        return fields, search_content(transaction, terms, fields.get("day", "")), True
 
     def _strategies(self, transaction_type: str) -> tuple[Loaded, ...]:
         found = self._by_type.get(transaction_type)

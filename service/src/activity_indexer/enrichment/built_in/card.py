@@ -17,7 +17,7 @@ from activity_indexer.event import Transaction
 
 _KEYWORD: Final = {"type": "keyword"}
 _VOCABULARY: Final = Vocabulary(
-    merchant="merchant_name merchant merchant_display_name merchant_descriptor statement_descriptor descriptor store_name",
+    merchant="merchant_name merchant merchant_display_name merchant_descriptor statement_descriptor descriptor store",
     mcc="mcc merchant_category_code merchant_mcc category_code",
     category="merchant_category merchant_category_name merchant_type category",
     last_four="card_last_four card_last4 last_four last4 card_last_digits last_four_digits card_last_four_digits",
@@ -33,7 +33,7 @@ _MAX_NUMBER_CHARACTERS: Final = 64
 
 
 class CardPayments:
-    """`merchant.{name, category, mcc}`, `card.{masked, last_four, network}` and `direction`, as far as they are known."""
+    """`merchant.{name, category, mcc}`, `card.{masked, last_four, network}`, `direction`, as far as they are known."""
 
     name = "card"
     transaction_types = frozenset(

@@ -12,14 +12,15 @@ from activity_indexer.event import Transaction
 
 _KEYWORD: Final = {"type": "keyword"}
 _VOCABULARY: Final = Vocabulary(
-    peer_id="peer_id counterparty_id peer_user_id counterparty_user_id counterpart_id contact_id friend_id other_user_id"
-    " peer_account counterparty_account",
+    peer_id="peer_id counterparty_id peer_user_id counterparty_user_id counterpart_id contact_id friend_id"
+    " other_user_id peer_account counterparty_account",
     peer_name="peer_name counterparty_name counterparty peer counterpart_name contact_name friend_name other_user_name",
     sender_id="sender_id sender_user_id from_user_id from_id from_user payer_id source_user_id sender_account",
     sender_name="sender_name sender from_name payer_name payer from",
     recipient_id="recipient_id recipient_user_id receiver_id to_user_id to_id to_user payee_id beneficiary_id"
     " destination_user_id recipient_account",
-    recipient_name="recipient_name receiver_name recipient receiver to_name payee_name payee beneficiary_name beneficiary to",
+    recipient_name="recipient_name receiver_name recipient receiver to_name payee_name payee"
+    " beneficiary_name beneficiary to",
     direction=NAMES,
     note="note notes message memo description comment concept reference reason",
 )

@@ -12,8 +12,8 @@ _KNOWN: Final = {
     "Delta Air Lines|easyJet|Emirates|GOL|Iberia|KLM|LATAM|Lufthansa|Ryanair|Southwest|Turkish Airlines|"
     "United Airlines|Wizz Air",
     "car_rental": "Avis|Enterprise Rent-A-Car|Europcar|Hertz|Localiza|Sixt",
-    "clothing": "Adidas|C&A|Decathlon|Foot Locker|GAP|H&M|Lojas Renner|Mango|Nike|Primark|Pull & Bear|Shein|Uniqlo|Zalando|"
-    "Zara",
+    "clothing": "Adidas|C&A|Decathlon|Foot Locker|GAP|H&M|Lojas Renner|Mango|Nike|Primark|Pull & Bear|Shein|Uniqlo|"
+    "Zalando|Zara",
     "crypto": "Binance|Bitso|Coinbase|Kraken|Mercado Bitcoin",
     "digital": "Adobe|Amazon Web Services|Apple|Canva|DigitalOcean|Dropbox|GitHub|Google|Microsoft|Nintendo|OpenAI|"
     "PlayStation|Roblox|Steam|Udemy|Xbox|Zoom",
@@ -24,14 +24,15 @@ _KNOWN: Final = {
     "Papa John's|Pizza Hut|Popeyes|Starbucks|Subway|Taco Bell|Tim Hortons|Wendy's",
     "fuel": "Axion|BP|Chevron|Esso|ExxonMobil|Ipiranga|Petrobras|Repsol|Shell|TotalEnergies|YPF",
     "gambling": "1xBet|bet365|Betano|Betfair|Betsson|Codere|Pinnacle|PokerStars|Stake",
-    "groceries": "7-Eleven|Albert Heijn|Aldi|Asda|Carrefour|Chedraui|Coto|Costco|Dia|Extra|Jumbo|Kroger|Lidl|Mercadona|OXXO|"
-    "Pão de Açúcar|Rewe|Safeway|Sainsbury's|Soriana|Tesco|Trader Joe's|Waitrose|Whole Foods",
+    "groceries": "7-Eleven|Albert Heijn|Aldi|Asda|Carrefour|Chedraui|Coto|Costco|Dia|Extra|Jumbo|Kroger|Lidl|Mercadona|"
+    "OXXO|Pão de Açúcar|Rewe|Safeway|Sainsbury's|Soriana|Tesco|Trader Joe's|Waitrose|Whole Foods",
     "health": "Fleury|Hapvida|Swiss Medical|Unimed",
     "home": "Easy|Home Depot|IKEA|Leroy Merlin|Lowe's|Sodimac|Tok&Stok",
     "lodging": "Accor|Airbnb|Best Western|Booking.com|Hilton|Holiday Inn|Hyatt|Ibis|Marriott",
     "money_transfer": "MoneyGram|PayPal|Remitly|Western Union|Wise",
     "pharmacies": "Boots|CVS|Droga Raia|Drogasil|Farmacity|Farmacias del Ahorro|Rite Aid|Walgreens",
-    "restaurants": "Costa Coffee|Deliveroo|DoorDash|Glovo|Grubhub|iFood|Just Eat|PedidosYa|Pret A Manger|Rappi|Uber Eats",
+    "restaurants": "Costa Coffee|Deliveroo|DoorDash|Glovo|Grubhub|iFood|Just Eat|PedidosYa|Pret A Manger|"
+    "Rappi|Uber Eats",
     "shopping": "AliExpress|Amazon|Americanas|Casas Bahia|eBay|El Corte Inglés|Etsy|Falabella|Liverpool|Macy's|"
     "Magazine Luiza|Mercado Libre|Mercado Livre|Mercado Pago|Shopee|Target|Temu|Walmart|Wish",
     "sports": "Planet Fitness|Smart Fit|SportClub",
@@ -68,7 +69,41 @@ _ALIASES: Final = {
 }
 
 ONLY_ALONE: Final = frozenset(
-    ["99", "apple", "azul", "bolt", "boots", "claro", "coto", "delta", "dia", "easy", "extra", "gap", "gol", "jumbo", "lime", "liverpool", "mango", "max", "oi", "orange", "personal", "shell", "southwest", "stake", "star", "sube", "subway", "target", "tim", "vivo", "wise", "wish", "zoom"]
+    [
+        "99",
+        "apple",
+        "azul",
+        "bolt",
+        "boots",
+        "claro",
+        "coto",
+        "delta",
+        "dia",
+        "easy",
+        "extra",
+        "gap",
+        "gol",
+        "jumbo",
+        "lime",
+        "liverpool",
+        "mango",
+        "max",
+        "oi",
+        "orange",
+        "personal",
+        "shell",
+        "southwest",
+        "stake",
+        "star",
+        "sube",
+        "subway",
+        "target",
+        "tim",
+        "vivo",
+        "wise",
+        "wish",
+        "zoom",
+    ]
 )
 """Names that are words of a language: a longer name that begins with one is somebody else's."""
 
@@ -78,8 +113,8 @@ _BY_WORDS: Final = {
     "education": "university universidad universidade college school colegio escola academy",
     "fast_food": "burger burgers pizza pizzeria taqueria kebab",
     "fuel": "petrol gasoline gasolinera posto fuel",
-    "groceries": "supermarket supermercado supermercados supermarche grocery groceries bakery panaderia padaria carniceria"
-    " hipermercado minimarket",
+    "groceries": "supermarket supermercado supermercados supermarche grocery groceries bakery panaderia padaria"
+    " carniceria hipermercado minimarket",
     "health": "hospital clinic clinica dental dentist dentista doctor",
     "home": "hardware furniture muebles moveis ferreteria",
     "insurance": "insurance seguros assurance versicherung",
