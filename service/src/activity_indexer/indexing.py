@@ -131,8 +131,8 @@ class BulkWriter:
         except ValueError as error:
             return "suspect", await self._suspect(documents, ItemError("unknown_answer", str(error)))
         if len(items) != len(documents):
-            error = ItemError("unknown_answer", f"expected {len(documents)} items, got {len(items)}")
-            return "suspect", await self._suspect(documents, error)
+            odd = ItemError("unknown_answer", f"expected {len(documents)} items, got {len(items)}")
+            return "suspect", await self._suspect(documents, odd)
         return "partial", await self._settle(documents, items)
 
     async def _request(self, documents: Sequence[Document], body: bytes) -> BulkReply | Unavailable:

@@ -75,7 +75,7 @@ class KafkaSettings(_Section):
         0, ge=0, description="Create the transactions topic with so many partitions when it is absent; 0: wait for it."
     )
     replication_factor: int = Field(
-        -1, ge=-1, description="Replicas of topics that are created; -1: the broker's default."
+        0, ge=0, description="Replicas of topics that are created; 0: as the transactions topic, else at most 3."
     )
     client_id: str = Field(
         "activity-indexer", min_length=1, description="Name that the broker sees in its logs and quotas."

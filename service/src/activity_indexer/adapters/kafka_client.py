@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import (
     AuthenticationFailedError,
-    AuthorizationError,
+    AuthenticationMethodNotSupported,
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IllegalSaslStateError,
     IllegalStateError,
+    InvalidReplicationFactorError,
     KafkaError,
+    PolicyViolationError,
     SaslAuthenticationFailed,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -27,8 +32,12 @@ from activity_indexer.settings import KafkaSettings
 
 _REFUSED = (
     AuthenticationFailedError,
-    AuthorizationError,
+    AuthenticationMethodNotSupported,
+    ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IllegalSaslStateError,
+    InvalidReplicationFactorError,
+    PolicyViolationError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
@@ -86,18 +95,26 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
         await client.close()
 
 
-async def partition_counts(client: Any) -> dict[str, int]:
-    """Partitions of every topic that the user may see; asking for all of them creates none."""
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How many partitions a topic has, and how many replicas each of them."""
+
+    partitions: int
+    replicas: int
+
+
+async def topics(client: Any) -> dict[str, Shape]:
+    """The shape of every topic that the user may see; asking for all of them creates none."""
     return {
-        topic["topic"]: len(topic["partitions"])
+        topic["topic"]: Shape(len(topic["partitions"]), len(topic["partitions"][0]["replicas"]))
         for topic in await client.describe_topics()
         if topic["error_code"] == 0 and topic["partitions"]
     }
 
 
-async def create_topic(client: Any, name: str, partitions: int, replicas: int, configs: dict[str, str]) -> None:
+async def create_topic(client: Any, name: str, shape: Shape, configs: dict[str, str]) -> None:
     """Create a topic; one that is there already is left as it is."""
-    topic = NewTopic(name, partitions, replicas, topic_configs=configs)
+    topic = NewTopic(name, shape.partitions, shape.replicas, topic_configs=configs)
     reply = await client.create_topics([topic])
     for _, code, *message in reply.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:
@@ -110,19 +127,25 @@ async def prepare_topics(settings: KafkaSettings) -> int | None:
     None when the source topic is absent and is not to be created. Raises Unavailable or Refused.
     """
     async with admin_client(settings) as client:
-        counts = await partition_counts(client)
-        partitions = counts.get(settings.transactions_topic) or settings.topic_partitions
-        if not partitions:
-            return None
-        if settings.transactions_topic not in counts:
-            await create_topic(client, settings.transactions_topic, partitions, settings.replication_factor, {})
-        if settings.dead_letters not in counts:
-            configs = {
-                "max.message.bytes": str(settings.max_request_bytes),
-                "retention.ms": str(int(settings.dead_letter_retention * 1000)),
-            }
-            await create_topic(client, settings.dead_letters, partitions, settings.replication_factor, configs)
-        return partitions
+        known = await topics(client)
+        source = known.get(settings.transactions_topic)
+        if source is None:
+            if not settings.topic_partitions:
+                return None
+            brokers = len((await client.describe_cluster())["brokers"])
+            source = Shape(settings.topic_partitions, settings.replication_factor or min(3, brokers))
+            await create_topic(client, settings.transactions_topic, source, {})
+        if settings.dead_letters not in known:
+            await create_topic(
+                client,
+                settings.dead_letters,
+                Shape(source.partitions, settings.replication_factor or source.replicas),
+                {
+                    "max.message.bytes": str(settings.max_request_bytes),
+                    "retention.ms": str(int(settings.dead_letter_retention * 1000)),
+                },
+            )
+        return source.partitions
 
 
 async def within(seconds: float, awaitable: Any) -> Any:

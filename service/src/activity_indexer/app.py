@@ -1,0 +1,241 @@
+"""Wires the adapters; owns start, drain and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from typing import Any
+
+import structlog
+
+from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
+from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka_client import prepare_topics
+from activity_indexer.adapters.redis import RedisSeenStore
+from activity_indexer.auditing import run_audit
+from activity_indexer.backoff import Backoff
+from activity_indexer.breaker import Breaker
+from activity_indexer.concurrency import AdaptiveLimit
+from activity_indexer.consumer import Indexer, IntakeLimits
+from activity_indexer.enrichment.registry import Registry, load_enrichments
+from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.indexing import BulkWriter
+from activity_indexer.pipeline.batch import Batcher
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.processor import Limits, Processor
+from activity_indexer.settings import Settings
+from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.http import HttpServer
+from activity_indexer.telemetry.loop import watch_loop
+from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.reporter import Reporter
+
+CLOSE_TIMEOUT = 5.0
+"""Time to close connections at the end (seconds)."""
+
+
+class TopicMissing(Unavailable):
+    """The transactions topic is not there yet."""
+
+
+class App:
+    """One process: the indexer, the audit beside it, and the port for health and metrics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        consumer = settings.consumer
+        self.metrics = Metrics()
+        self.health = Health(time.monotonic, consumer.stall_timeout)
+        longest_try = consumer.backoff_max + settings.elasticsearch.request_timeout
+        self.observer = Reporter(self.health, self.metrics, longest_try)
+        self.http_port = 0
+        self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
+        self._stopping = asyncio.Event()
+        self._log = structlog.get_logger("activity_indexer.app")
+
+    def stop(self) -> None:
+        """Begin the end: finish what is under way, commit, leave."""
+        if not self._stopping.is_set():
+            self._log.info("app.stopping")
+            self.health.draining()
+            self._stopping.set()
+
+    async def run(self) -> None:
+        """Work until a signal or `stop`. Raises only for defects, and for a port that is taken."""
+        _tune_garbage_collection()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        async with AsyncExitStack() as stack:
+            await self._serve(stack)
+            background = [asyncio.create_task(watch_loop(self.health, self.metrics))]
+            if self._settings.consumer.enable_audit_db:
+                background.append(asyncio.create_task(run_audit(self._settings, self.metrics, self._stopping)))
+            stack.push_async_callback(_finish, background, self._settings.consumer.shutdown_timeout)
+            await self._index(stack, background)
+        self._log.info("app.stopped")
+
+    async def _serve(self, stack: AsyncExitStack) -> None:
+        server = HttpServer(
+            self._settings.consumer.http_host, self._settings.consumer.http_port, self.health, self.metrics
+        )
+        self.http_port = await server.start()
+        stack.push_async_callback(server.stop)
+        self._log.info("http.listening", port=self.http_port)
+
+    async def _index(self, stack: AsyncExitStack, background: list[asyncio.Task[None]]) -> None:
+        registry = load_enrichments(_names(self._settings.consumer.enrichments))
+        index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
+        stack.push_async_callback(index.stop)
+        source = GroupSource(self._settings.kafka, self._tell_kafka)
+        indexer = self._indexer(stack, index, source, registry)
+        if not await self._until("elasticsearch", index.prepare):
+            return
+        if not await self._until("kafka", self._prepare_topics):
+            return
+        if not await self._until("kafka", lambda: source.start(indexer)):
+            return
+        self.health.started()
+        self._log.info("app.started", topic=self._settings.kafka.transactions_topic)
+        await self._work(indexer, source, background)
+
+    async def _work(self, indexer: Indexer, source: GroupSource, background: list[asyncio.Task[None]]) -> None:
+        working = asyncio.create_task(indexer.run())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
+            indexer.stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(2 * IntakeLimits.poll_timeout):
+                    await asyncio.shield(asyncio.wait({working}))
+        finally:
+            stopping.cancel()
+            self.stop()
+            await _end(working)
+            await indexer.drain()
+            await source.stop(CLOSE_TIMEOUT)
+        if working.done() and not working.cancelled():
+            working.result()
+
+    def _indexer(
+        self, stack: AsyncExitStack, index: ElasticsearchIndex, source: GroupSource, registry: Registry
+    ) -> Indexer:
+        consumer = self._settings.consumer
+        limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
+        breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
+        dead_letters = DeadLetterTopic(self._settings.kafka)
+        stack.push_async_callback(dead_letters.stop)
+        processor = Processor(
+            self._deduplicator(stack, index),
+            registry,
+            BulkWriter(index, limit, self._backoff, self.observer, consumer.max_retries),
+            dead_letters,
+            breaker,
+            self.observer,
+            Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
+        )
+        return Indexer(
+            source,
+            Batcher(consumer.batch_size, consumer.batch_bytes, consumer.batch_timeout, time.monotonic),
+            processor.process,
+            lambda: limit.limit,
+            breaker,
+            self.observer,
+            IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
+        )
+
+    def _deduplicator(self, stack: AsyncExitStack, index: ElasticsearchIndex) -> Deduplicator | None:
+        consumer = self._settings.consumer
+        if not consumer.enable_dedup:
+            return None
+        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, lambda: index.identity)
+        stack.push_async_callback(store.stop)
+        return Deduplicator(
+            RecentIds(consumer.dedup_memory_size),
+            store,
+            self._settings.redis.retry_interval,
+            time.monotonic,
+            self.observer.seen_store,
+            lambda: index.identity,
+        )
+
+    async def _prepare_topics(self) -> None:
+        kafka = self._settings.kafka
+        if await prepare_topics(kafka) is None:
+            raise TopicMissing(
+                f"topic {kafka.transactions_topic} is absent: create it, or set KAFKA_TOPIC_PARTITIONS to have it created"
+            )
+
+    async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
+        """Try until it passes, as servers may come up later than the indexer; False when the end came first."""
+        tries = 0
+        while not self._stopping.is_set():
+            try:
+                await attempt()
+            except (Unavailable, Refused) as error:
+                self._tell_waiting(server, error)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._backoff.delay(tries)):
+                        await self._stopping.wait()
+                tries += 1
+            else:
+                self.health.unblocked(server)
+                self.observer.dependency(server, up=True)
+                return True
+        return False
+
+    def _tell_kafka(self, problem: str | None) -> None:
+        self.observer.dependency("kafka", up=problem is None, reason=problem or "")
+
+    def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
+        self.health.blocked(server, str(error))
+        self.observer.dependency(server, up=False, reason=str(error))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _tune_garbage_collection() -> None:
+    """Records of a batch live together and die together: the young generation may be large, start-up objects stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
+async def _finish(tasks: list[asyncio.Task[None]], timeout: float) -> None:  # noqa: ASYNC109
+    """The audit ends by itself when the end has begun; the rest is cancelled."""
+    tasks[0].cancel()
+    _, running = await asyncio.wait(tasks, timeout=timeout)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(settings: Settings) -> None:
+    """Run an indexer until a signal ends it, on uvloop where it can be had."""
+
+    async def main() -> None:
+        await App(settings).run()
+
+    runner: Coroutine[Any, Any, None] = main()
+    with asyncio.Runner(loop_factory=_loop_factory()) as loop:
+        loop.run(runner)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not to be had on every platform
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

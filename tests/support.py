@@ -1,0 +1,317 @@
+"""What tests on real servers share: places of their own, indexer processes, and waiting for things to come true."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from elasticsearch import AsyncElasticsearch
+
+from activity_stack import Stack
+
+CREATED, UPDATED, DELETED = "transaction.created", "transaction.updated", "transaction.deleted"
+
+
+class Servers:
+    """The local stack, by the names that tests use."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.kafka = stack.addresses.kafka
+        self.elasticsearch_url = stack.addresses.elasticsearch
+        self.redis_url = stack.addresses.redis
+        self.database_url = stack.addresses.postgres
+        self.environment = stack.environment()
+        self.start, self.stop, self.restart = stack.start, stack.stop, stack.restart
+        self.kill, self.pause, self.resume = stack.kill, stack.pause, stack.resume
+
+
+def transaction(identifier: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A valid transaction."""
+    return {
+        "id": identifier or str(uuid.uuid4()),
+        "user_id": "user_1",
+        "transaction_type": "card",
+        "product": "Card",
+        "status": "completed",
+        "currency": "USD",
+        "amount": 100.5,
+        "created_at": "2024-01-01T12:00:00Z",
+        "metadata": {"merchant_name": "Starbucks", "card_last_four": "1234"},
+        **fields,
+    }
+
+
+def event(
+    identifier: str | None = None, kind: str = CREATED, timestamp: str = "2024-01-01T12:00:00Z", **fields: Any
+) -> dict[str, Any]:
+    """A valid event."""
+    return {
+        "event_type": kind,
+        "transaction": transaction(identifier, **fields),
+        "timestamp": timestamp,
+        "source": "test",
+    }
+
+
+def encoded(value: object) -> bytes:
+    return value if isinstance(value, bytes) else json.dumps(value).encode()
+
+
+async def eventually(
+    check: Callable[[], Awaitable[Any]], wanted: Any = True, timeout: float = 30.0, every: float = 0.1
+) -> Any:
+    """Wait until the check gives what is wanted (a value or a predicate); fails with what it gave last."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = await check()
+        if wanted(found) if callable(wanted) else found == wanted:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"expected {wanted!r} within {timeout:g} s, last was {found!r}")
+        await asyncio.sleep(every)
+
+
+@dataclass
+class Place:
+    """Names of one test's own on the shared servers, and clients to look at them."""
+
+    servers: Servers
+    name: str
+    admin: Any
+    producer: Any
+    es: AsyncElasticsearch
+    database: str = ""
+    partitions: int = 3
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def dead_letter_topic(self) -> str:
+        return f"{self.name}.dlq"
+
+    @property
+    def group(self) -> str:
+        return f"{self.name}-group"
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, servers: Servers, partitions: int = 3) -> AsyncIterator["Place"]:
+        name = f"test-{uuid.uuid4().hex[:12]}"
+        admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka)
+        await admin.start()
+        producer = AIOKafkaProducer(bootstrap_servers=servers.kafka, max_request_size=2_000_000, linger_ms=2)
+        await producer.start()
+        es = AsyncElasticsearch(servers.elasticsearch_url, request_timeout=30)
+        place = cls(servers, name, admin, producer, es, partitions=partitions)
+        try:
+            await place.create_topic()
+            await place.create_database()
+            yield place
+        finally:
+            await producer.stop()
+            await place.clean()
+            await admin.close()
+            await es.close()
+
+    async def create_topic(self) -> None:
+        await self.admin.create_topics([NewTopic(self.name, self.partitions, 1)])
+
+    async def create_database(self) -> None:
+        self.database = self.name.replace("-", "_")
+        connection = await asyncpg.connect(self.servers.database_url)
+        await connection.execute(f"CREATE SCHEMA {self.database}")
+        await connection.close()
+
+    @property
+    def database_url(self) -> str:
+        return f"{self.servers.database_url}?options=-csearch_path%3D{self.database}"
+
+    async def clean(self) -> None:
+        with suppress(Exception):
+            await self.admin.delete_topics([self.name, self.dead_letter_topic])
+        with suppress(Exception):
+            await self.es.indices.delete(index=f"{self.name}-000001", ignore_unavailable=True)
+        with suppress(Exception):
+            connection = await asyncpg.connect(self.servers.database_url)
+            await connection.execute(f"DROP SCHEMA {self.database} CASCADE")
+            await connection.close()
+
+    def variables(self) -> dict[str, str]:
+        """The environment of an indexer on this place: the guide's settings, sped up for tests."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.servers.kafka,
+            "KAFKA_TRANSACTIONS_TOPIC": self.name,
+            "KAFKA_CONSUMER_GROUP": self.group,
+            "KAFKA_SESSION_TIMEOUT": "6",
+            "KAFKA_METADATA_MAX_AGE": "2",
+            "ELASTICSEARCH_URL": self.servers.elasticsearch_url,
+            "ELASTICSEARCH_INDEX": self.name,
+            "REDIS_URL": self.servers.redis_url,
+            "REDIS_KEY_PREFIX": self.name,
+            "DATABASE_URL": self.database_url,
+            "CONSUMER_BATCH_SIZE": "50",
+            "CONSUMER_BATCH_TIMEOUT": "0.2",
+            "CONSUMER_HTTP_HOST": "127.0.0.1",
+            "CONSUMER_HTTP_PORT": "0",
+            "CONSUMER_LOG_FORMAT": "json",
+            "CONSUMER_BACKOFF_INITIAL": "0.1",
+            "CONSUMER_BACKOFF_MAX": "1",
+            "CONSUMER_ENABLE_AUDIT_DB": "false",
+            **self.environment,
+        }
+
+    async def publish(self, values: Iterable[object], key: str | None = "user_1", headers: Any = ()) -> list[Any]:
+        """Send values (bytes, None, or what JSON is made of); returns where each was put."""
+        sent = [
+            await self.producer.send(
+                self.name, None if value is None else encoded(value), key=key and key.encode(), headers=list(headers)
+            )
+            for value in values
+        ]
+        return list(await asyncio.gather(*sent))
+
+    async def documents(self, index: str | None = None) -> dict[str, dict[str, Any]]:
+        """Documents that a search of the alias (or of an index) finds, by id, with `_version`."""
+        index = index or self.name
+        if not await self.es.indices.exists(index=index):
+            return {}
+        await self.es.indices.refresh(index=index)
+        answer = await self.es.search(index=index, size=10_000, version=True, query={"match_all": {}})
+        return {hit["_id"]: hit["_source"] | {"_version": hit["_version"]} for hit in answer["hits"]["hits"]}
+
+    async def count(self) -> int:
+        return len(await self.documents())
+
+    async def raw_source(self, identifier: str) -> str:
+        """The bytes of a document's body as Elasticsearch keeps them."""
+
+        def ask() -> str:
+            url = f"{self.servers.elasticsearch_url}/{self.name}/_source/{identifier}"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return str(answer.read().decode())
+
+        return await asyncio.to_thread(ask)
+
+    async def dead_letters(self) -> list[Any]:
+        """All records of the dead-letter topic."""
+        return await self.records(self.dead_letter_topic)
+
+    async def records(self, topic: str) -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers.kafka, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            known = await consumer.topics()
+            if topic not in known:
+                return []
+            places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            await consumer.seek_to_beginning(*places)
+            found: list[Any] = []
+            while any([await consumer.position(place) < end for place, end in ends.items()]):
+                for records in (await consumer.getmany(timeout_ms=200)).values():
+                    found += records
+            return found
+        finally:
+            await consumer.stop()
+
+    async def lag(self, group: str | None = None) -> int:
+        """Events of the topic that the group has not committed."""
+        offsets = await self.admin.list_consumer_group_offsets(group or self.group)
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers.kafka)
+        await consumer.start()
+        try:
+            places = [TopicPartition(self.name, number) for number in range(self.partitions)]
+            ends = await consumer.end_offsets(places)
+        finally:
+            await consumer.stop()
+        return sum(end - (offsets[place].offset if place in offsets else 0) for place, end in ends.items())
+
+
+class Indexer:
+    """An indexer in a process of its own, as people run it."""
+
+    def __init__(self, place: Place, log: Path, variables: Mapping[str, str] = {}) -> None:
+        self.log = log
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "CONSUMER_"))}
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "activity_indexer", "run"],
+                env={**kept, **place.variables(), **variables},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._port = 0
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+
+    def logged(self, name: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines() if line["event"] == name]
+
+    async def port(self) -> int:
+        while not self._port:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the indexer ended with {self.process.returncode}:\n{self.log.read_text()}")
+            for line in self.logged("http.listening"):
+                self._port = int(line["port"])
+            await asyncio.sleep(0.05)
+        return self._port
+
+    async def get(self, path: str) -> tuple[int, str]:
+        port = await self.port()
+
+        def ask() -> tuple[int, str]:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+
+        return await asyncio.to_thread(ask)
+
+    async def ready(self, timeout: float = 30.0) -> "Indexer":
+        async def status() -> int:
+            return (await self.get("/readyz"))[0]
+
+        await eventually(status, 200, timeout)
+        return self
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's series that carry these labels."""
+        _, text = await self.get("/metrics")
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in text.splitlines()
+            if line.split("{")[0].split(" ")[0] == f"activity_indexer_{name}" and all(each in line for each in wanted)
+        )
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def terminate(self, timeout: float = 30.0) -> int:
+        """Ask for the end; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.kill()
