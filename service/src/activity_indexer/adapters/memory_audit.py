@@ -20,7 +20,7 @@ class MemoryAudit:
     """An AuditStore in memory.
 
     `transactions` holds the newest event of each live transaction, `history` every event once by (id, version),
-    `rejects` the events put aside with their reason. `failures` are raised by the next calls, one each.
+    `rejects` the events put aside with their reason, by topic, partition and offset. `failures` are raised by the next calls, one each.
     `refuses` tells the events that count as values no database takes.
     """
 
@@ -31,7 +31,7 @@ class MemoryAudit:
     writes: list[int] = field(default_factory=list)
     transactions: dict[str, Event] = field(default_factory=dict)
     history: dict[tuple[str, int], AuditEvent] = field(default_factory=dict)
-    rejects: list[tuple[AuditEvent, str]] = field(default_factory=list)
+    rejects: dict[tuple[str, int, int], tuple[AuditEvent, str]] = field(default_factory=dict)
     _versions: dict[str, int] = field(default_factory=dict)
 
     async def prepare(self) -> None:
@@ -53,7 +53,7 @@ class MemoryAudit:
         self._fail()
         if self.refuses_rejects:
             raise AuditRejected("a value is refused")
-        self.rejects.append((event, reason))
+        self.rejects.setdefault((event.topic, event.partition, event.offset), (event, reason))
 
     def _fail(self) -> None:
         if self.failures:

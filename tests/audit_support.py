@@ -1,0 +1,138 @@
+"""Events and tables for the tests of the audit."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import asyncpg
+
+from activity_indexer.adapters.memory_audit import MemoryAudit
+from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.ports import AuditEvent, AuditStore
+from activity_indexer.settings import DatabaseSettings
+
+END_OF_TIME = 2**60
+KINDS = ("created", "updated", "deleted")
+
+
+def value(identifier: str, second: int = 0, kind: str = "created", **fields: Any) -> bytes:
+    """The value of a valid event's record."""
+    transaction = {
+        "id": identifier,
+        "user_id": "user_1",
+        "transaction_type": "card",
+        "status": f"after {second}",
+        "currency": "USD",
+        "amount": 12.5,
+        "created_at": "2024-01-01T12:00:00Z",
+        **fields,
+    }
+    timestamp = f"2024-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+    return json.dumps(
+        {"event_type": f"transaction.{kind}", "transaction": transaction, "timestamp": timestamp, "source": "test"}
+    ).encode()
+
+
+def audited(record: bytes, offset: int = 0, partition: int = 0, topic: str = "transactions") -> AuditEvent:
+    """The event in a record's value, with a place."""
+    return AuditEvent(decode_event(record, END_OF_TIME), topic, partition, offset)
+
+
+def audit_event(identifier: str, second: int = 0, kind: str = "created", offset: int = 0, **fields: Any) -> AuditEvent:
+    """A valid event."""
+    return audited(value(identifier, second, kind, **fields), offset)
+
+
+def with_raw(identifier: str, **raw: bytes) -> AuditEvent:
+    """A valid event in which these fields are this JSON text."""
+    text = value(identifier, **dict.fromkeys(raw, "PLACE"))
+    for name, given in raw.items():
+        text = text.replace(f'"{name}": "PLACE"'.encode(), f'"{name}": '.encode() + given)
+    return audited(text)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What an audit holds: id → (version, body), (id, version) → body, and offset → (reason, body)."""
+
+    live: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    history: dict[tuple[str, int], bytes | None] = field(default_factory=dict)
+    rejects: dict[int, tuple[str, bytes]] = field(default_factory=dict)
+
+
+class Audited(Protocol):
+    """A store, and a look into it."""
+
+    store: AuditStore
+
+    async def tables(self, prefix: str = "") -> Tables:
+        """All whose id begins so, without that beginning."""
+
+
+class InMemory:
+    """The fake."""
+
+    def __init__(self) -> None:
+        self.store: MemoryAudit = MemoryAudit()
+
+    async def tables(self, prefix: str = "") -> Tables:
+        cut = len(prefix)
+        live = self.store.transactions.items()
+        history = self.store.history.items()
+        return Tables(
+            {key[cut:]: (event.version, event.body) for key, event in live if key.startswith(prefix)},
+            {
+                (key[cut:], version): None if found.event.deleted else found.event.body
+                for (key, version), found in history
+                if key.startswith(prefix)
+            },
+            {place[2]: (reason, found.event.body) for place, (found, reason) in self.store.rejects.items()},
+        )
+
+
+class InPostgres:
+    """PostgreSQL, in a schema of a test's own. `url` is for stores, `connection` for looking."""
+
+    def __init__(self, url: str, connection: Any) -> None:
+        self.url = url
+        self.connection = connection
+        self.store = self.another()
+
+    def another(self, **settings: Any) -> PostgresAudit:
+        """One more store on the same tables."""
+        return PostgresAudit(DatabaseSettings(**{"url": self.url, "timeout": 10, **settings}))
+
+    async def tables(self, prefix: str = "") -> Tables:
+        cut = len(prefix)
+        fetch = self.connection.fetch
+        live = await fetch("SELECT id, version, transaction FROM transactions WHERE starts_with(id, $1)", prefix)
+        history = await fetch(
+            "SELECT transaction_id, version, transaction FROM transaction_events WHERE starts_with(transaction_id, $1)",
+            prefix,
+        )
+        rejects = await fetch('SELECT "offset", reason, body FROM audit_rejects')
+        return Tables(
+            {row[0][cut:]: (row[1], row[2].encode()) for row in live},
+            {(row[0][cut:], row[1]): row[2] and row[2].encode() for row in history},
+            {row[0]: (row[1], row[2]) for row in rejects},
+        )
+
+
+@asynccontextmanager
+async def schema_of_its_own(database_url: str) -> AsyncIterator[InPostgres]:
+    """A store on an empty schema."""
+    name = f"audit_{uuid.uuid4().hex[:12]}"
+    url = f"{database_url}?search_path={name}"
+    connection = await asyncpg.connect(url)
+    await connection.execute(f"CREATE SCHEMA {name}")
+    found = InPostgres(url, connection)
+    try:
+        yield found
+    finally:
+        await found.store.close()
+        await connection.execute(f"DROP SCHEMA {name} CASCADE")
+        await connection.close()
