@@ -18,7 +18,8 @@ _THROUGH: Final = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE: Final = re.compile(
-    r"(?<=\S)(?:\s*[#*№]|\s+(?:store|shop|loja|suc|sucursal|no|nr|unit|terminal)\b\.?\s*\d).*", re.IGNORECASE
+    r"(?<=\S)(?:\s*[#№]|\s*\*\s*(?=\w*\d)|\s+(?:store|shop|loja|suc|sucursal|no|nr|unit|terminal)\b\.?\s*\d).*",
+    re.IGNORECASE,
 )
 _NUMBER: Final = re.compile(r"(?<=\S)\s+\+?\d[\d().-]{2,}.*")
 _LEGAL_FORM: Final = re.compile(
@@ -27,6 +28,7 @@ _LEGAL_FORM: Final = re.compile(
 _SMALL_WORDS: Final = frozenset(
     ["and", "da", "das", "de", "del", "do", "dos", "e", "el", "la", "las", "los", "of", "the", "y"]
 )
+_PART: Final = re.compile(r"(?:^[od]['`\N{RIGHT SINGLE QUOTATION MARK}]|[^-&]+)", re.IGNORECASE)
 _VOWELS: Final = frozenset("AEIOUY")
 
 
@@ -62,11 +64,11 @@ def _bare(printed: str) -> str:
     bare = _REFERENCE.sub("", _THROUGH.sub("", printed, count=1) if "*" in printed else printed)
     if bare.isupper():
         bare = _NUMBER.sub("", bare)
-    return _LEGAL_FORM.sub("", bare).strip(" -.,/") or printed
+    return " ".join(_LEGAL_FORM.sub("", bare.replace("*", " ")).strip(" -.,/").split()) or printed
 
 
 def _readable(name: str) -> str:
-    if not (name.isupper() or name.islower()):
+    if not (name.isupper() or name.islower()) or "/" in name:
         return name
     first, *others = name.split()
     return " ".join(
@@ -77,4 +79,4 @@ def _readable(name: str) -> str:
 def _titled(word: str) -> str:
     if word.isupper() and len(word) <= len("H&M") and not _VOWELS & set(word):
         return word
-    return "-".join(part.capitalize() for part in word.split("-"))
+    return _PART.sub(lambda part: part[0].capitalize().replace("i\u0307", "i"), word)

@@ -121,14 +121,10 @@ def _enrich(loaded: Loaded, event: Event, metadata: Mapping[str, Any]) -> Enrich
 def _check(added: Enrichment) -> None:
     if not isinstance(added, Enrichment):
         raise TypeError(f"expected an Enrichment, got {type(added).__name__}")
-    if not all(isinstance(term, str) for term in added.terms):
-        raise TypeError("expected terms that are strings")
-    if not isinstance(msgspec.to_builtins(list(added.fields)), list) or not all(
-        isinstance(k, str) for k in added.fields
-    ):
-        raise TypeError("expected fields with names that are strings")
-    if b"\n" in _encode(added.fields):
-        raise ValueError("expected fields on one line of JSON, got a line break")
+    if isinstance(added.terms, str) or not all(isinstance(term, str) for term in added.terms):
+        raise TypeError(f"expected terms to be a list of strings, got {added.terms!r}")
+    if b"\n" in _encode(dict(added.fields)):
+        raise ValueError("expected fields on one line of JSON, got a line break in a msgspec.Raw")
 
 
 def _describe(error: Exception) -> str:

@@ -59,8 +59,19 @@ class CardPayments:
         direction = direction_said(transaction, said.get("direction"))
         if direction:
             fields["direction"] = direction
-        terms = (said.get("merchant"), *merchant.values(), card.get("last_four"), card.get("network"), said.get("note"))
-        return Enrichment(fields, [term for term in terms if term])
+        return Enrichment(fields, [term for term in _terms(said, merchant, card) if term])
+
+
+def _terms(said: Mapping[str, str], merchant: Mapping[str, str], card: Mapping[str, str]) -> tuple[str | None, ...]:
+    category = merchant.get("category", "").replace("_", " ")
+    return (
+        said.get("merchant"),
+        merchant.get("name"),
+        category,
+        said.get("note"),
+        card.get("network"),
+        card.get("last_four"),
+    )
 
 
 def _merchant(said: Mapping[str, str]) -> dict[str, str]:

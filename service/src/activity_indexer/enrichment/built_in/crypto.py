@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from activity_indexer.enrichment.direction import NAMES, Direction, direction_said
-from activity_indexer.enrichment.reference.crypto import asset_of, network_of
+from activity_indexer.enrichment.reference.crypto import LONGEST_SYMBOL, asset_of, network_of
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.enrichment.vocabulary import Vocabulary
 from activity_indexer.event import Transaction
@@ -18,7 +18,7 @@ from activity_indexer.event import Transaction
 _KEYWORD: Final = {"type": "keyword"}
 _VOCABULARY: Final = Vocabulary(
     symbol="asset_symbol asset symbol crypto_currency cryptocurrency crypto_symbol coin_symbol coin token_symbol token"
-    " crypto_asset crypto ticker currency_code base_asset pair",
+    " crypto_asset crypto ticker base_asset pair",
     asset_name="asset_name coin_name token_name crypto_name crypto_currency_name",
     network="network blockchain chain asset_network crypto_network blockchain_network network_name chain_name",
     quantity="quantity crypto_amount asset_amount coin_amount token_amount crypto_quantity units qty volume",
@@ -76,20 +76,31 @@ class CryptoMovements:
             fields["counterparty"] = counterparty
         if "hash" in said:
             fields["tx_hash"] = said["hash"]
-        terms = (*asset.values(), quantity, *counterparty.values(), said.get("hash"), said.get("note"))
+        terms = (
+            *asset.values(),
+            said.get("asset_name"),
+            quantity,
+            *counterparty.values(),
+            said.get("hash"),
+            said.get("note"),
+        )
         return Enrichment(fields, [term for term in terms if term])
 
 
 def _asset(transaction: Transaction, said: Mapping[str, str]) -> dict[str, str]:
     written = said.get("symbol") or said.get("asset_name")
-    known = asset_of(written) if written else asset_of(transaction.currency[: len("1234567890")])
+    known = asset_of(written) if written else asset_of(transaction.currency[:LONGEST_SYMBOL])
     network = network_of(said["network"]) if "network" in said else known.network if known else ""
     found = {
-        "symbol": known.symbol if known else said.get("symbol", "").upper(),
+        "symbol": known.symbol if known else _symbol(said.get("symbol", "")),
         "name": known.name if known else said.get("asset_name", ""),
         "network": network,
     }
     return {key: value for key, value in found.items() if value}
+
+
+def _symbol(written: str) -> str:
+    return written.upper() if written.isalnum() and len(written) <= LONGEST_SYMBOL else written
 
 
 def _quantity(transaction: Transaction, said: Mapping[str, str]) -> str:
@@ -98,7 +109,7 @@ def _quantity(transaction: Transaction, said: Mapping[str, str]) -> str:
     for unit, exponent in _SMALLER_UNITS.items():
         if unit in said:
             return _plain(said[unit], exponent)
-    paid_in_asset = asset_of(transaction.currency[: len("1234567890")])
+    paid_in_asset = asset_of(transaction.currency[:LONGEST_SYMBOL])
     return _plain(bytes(transaction.amount).strip().decode(errors="replace")) if paid_in_asset else ""
 
 

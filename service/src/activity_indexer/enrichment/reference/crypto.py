@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from activity_indexer.enrichment.text import plain_words
 
+LONGEST_SYMBOL: Final = 12
+
 
 class Asset(NamedTuple):
     """An asset; `network` is its own, empty when it lives on several."""
