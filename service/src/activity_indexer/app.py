@@ -20,7 +20,7 @@ from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
-from activity_indexer.consumer import Indexer, IntakeLimits
+from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.indexing import BulkWriter
@@ -110,7 +110,7 @@ class App:
             await asyncio.wait({working, stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
             indexer.stop()
             with suppress(TimeoutError):
-                async with asyncio.timeout(2 * IntakeLimits.poll_timeout):
+                async with asyncio.timeout(2 * POLL_TIMEOUT):
                     await asyncio.shield(asyncio.wait({working}))
         finally:
             stopping.cancel()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from activity_indexer.adapters.audit_source import KafkaAuditSource
 from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
+from activity_indexer.ports import Partition
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.metrics import Metrics
 
@@ -20,6 +22,15 @@ class _AuditMetrics:
     def events(self, outcome: str, count: int) -> None:
         """Events were written, invalid, rejected or dropped."""
         self._metrics.audited(outcome, count)
+
+    def batch(self, events: int, seconds: float) -> None:
+        """A batch was written; its log line says so."""
+
+    def lag(self, partitions: Mapping[Partition, int]) -> None:
+        """Records of each partition that the audit has not written."""
+        self._metrics.audit_assigned()
+        for partition, records in partitions.items():
+            self._metrics.audit_lag(partition.partition, records)
 
     def dependency(self, name: str, *, up: bool) -> None:
         """PostgreSQL takes calls, or does not; Kafka is reported by the indexer."""

@@ -29,7 +29,7 @@ WRONG_SETTINGS = 2
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """A number with a unit, such as 30d, 12h, 90m or 45s; in seconds."""
 
     name = "duration"

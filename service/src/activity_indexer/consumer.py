@@ -17,6 +17,10 @@ from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.ports import Partition, Record
 
 
+POLL_TIMEOUT = 0.5
+"""Longest wait for records, and so for the intake to notice anything else (seconds)."""
+
+
 class RecordSource(Protocol):
     """A member of the consumer group."""
 
@@ -41,7 +45,7 @@ class IntakeLimits:
     commit_interval: float
     drain_timeout: float
     spare_batches: int = 1
-    poll_timeout: float = 0.5
+    poll_timeout: float = POLL_TIMEOUT
     watch_interval: float = 5.0
 
 
