@@ -1,0 +1,198 @@
+import pytest
+
+from activity_indexer.telemetry.health import LOOP_LIMIT, Health
+
+STALL = 120.0
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def health(clock):
+    return Health(clock, STALL)
+
+
+@pytest.fixture
+def working(health):
+    """An indexer with two partitions."""
+    health.started()
+    health.assigned(2)
+    return health
+
+
+def passes(clock, health, seconds, *, polls=True, step=1.0):
+    """Time goes by; the loop ticks and, usually, the consumer polls."""
+    for _ in range(int(seconds / step)):
+        clock.now += step
+        health.ticked()
+        if polls:
+            health.polled()
+
+
+def test_before_the_start_it_lives_and_is_not_ready(clock, health):
+    passes(clock, health, 10 * STALL, polls=False)
+    assert health.live() == (True, [])
+    assert health.startup() == (False, ["starting"])
+    assert health.ready().ok is False
+
+
+def test_startup_says_what_it_waits_for(health):
+    health.waiting("kafka", "no broker answers")
+    assert health.startup() == (False, ["waiting: kafka: no broker answers"])
+
+
+def test_started_and_assigned_it_is_ready(working):
+    assert working.startup() == (True, [])
+    assert working.ready() == (True, [])
+
+
+def test_a_spare_without_partitions_is_ready_and_stays_alive(clock, health):
+    health.started()
+    health.assigned(0)
+    passes(clock, health, 10 * STALL)
+    assert health.ready() == (True, [])
+    assert health.live() == (True, [])
+
+
+def test_a_rebalance_makes_it_not_ready(working):
+    working.revoked()
+    ready, reasons = working.ready()
+    assert not ready
+    assert "rebalanced" in reasons[0]
+    assert working.live().ok
+    working.assigned(1)
+    assert working.ready().ok
+
+
+def test_idle_for_hours_it_lives(clock, working):
+    passes(clock, working, 3600 * 3, step=10)
+    assert working.live() == (True, [])
+    assert working.ready().ok
+
+
+def test_a_loop_that_does_not_tick_is_dead(clock, working):
+    clock.now += LOOP_LIMIT + 1
+    live, reasons = working.live()
+    assert not live
+    assert "event loop" in reasons[0]
+    assert not working.ready().ok
+
+
+def test_a_consumer_that_does_not_poll_is_dead(clock, working):
+    passes(clock, working, STALL - 1, polls=False)
+    assert working.live().ok
+    passes(clock, working, 2, polls=False)
+    assert working.live() == (False, ["consumer stalled: no poll for 121 s"])
+
+
+def test_pending_events_that_are_not_settled_mean_dead(clock, working):
+    working.pending(5)
+    passes(clock, working, STALL)
+    assert working.live().ok
+    passes(clock, working, 1)
+    live, reasons = working.live()
+    assert not live
+    assert "5 events pending" in reasons[0]
+    working.progressed()
+    assert working.live().ok
+
+
+def test_time_without_work_is_not_held_against_the_first_event(clock, working):
+    passes(clock, working, 10 * STALL, step=10)
+    working.pending(1)
+    assert working.live().ok
+
+
+def test_lag_that_stays_while_events_are_settled_is_no_stall(clock, working):
+    working.pending(1000)
+    for _ in range(10):
+        passes(clock, working, STALL / 2)
+        working.pending(900)
+        working.progressed()
+    assert working.live().ok
+
+
+def test_an_outage_that_is_told_at_every_try_is_no_stall(clock, working):
+    working.pending(5)
+    for _ in range(100):
+        passes(clock, working, 40, polls=False, step=10)
+        working.waiting("elasticsearch", "no connection")
+    assert working.live() == (True, ["waiting: elasticsearch: no connection"])
+    assert working.ready().ok
+
+
+def test_a_wait_that_nobody_tells_of_any_more_is_a_stall(clock, working):
+    working.pending(5)
+    working.waiting("elasticsearch", "no connection")
+    passes(clock, working, STALL)
+    assert working.live().ok
+    passes(clock, working, 1)
+    assert not working.live().ok
+
+
+def test_a_wait_of_known_length_may_be_longer_than_the_limit(clock, working):
+    working.pending(5)
+    working.waiting("breaker", "too many failures", seconds=600)
+    passes(clock, working, 600 + STALL)
+    assert working.live().ok
+    passes(clock, working, 1)
+    assert not working.live().ok
+
+
+def test_after_a_wait_the_time_begins_anew(clock, working):
+    working.pending(5)
+    for _ in range(5):
+        passes(clock, working, 100, polls=False)
+        working.waiting("elasticsearch", "no connection")
+    working.resumed("elasticsearch")
+    assert working.live() == (True, [])
+    passes(clock, working, STALL + 1)
+    assert not working.live().ok
+
+
+def test_progress_ends_a_wait(working):
+    working.waiting("elasticsearch", "429")
+    working.progressed()
+    assert working.live().reasons == []
+
+
+def test_blocked_it_lives_is_not_ready_and_says_why(clock, working):
+    working.pending(5)
+    working.blocked("elasticsearch", "401: no such user")
+    passes(clock, working, 10 * STALL, polls=False)
+    assert working.live() == (True, ["elasticsearch: 401: no such user"])
+    assert working.ready() == (False, ["elasticsearch: 401: no such user"])
+    working.unblocked("elasticsearch")
+    assert working.live() == (True, [])
+    assert working.ready() == (True, [])
+
+
+def test_each_block_has_to_go(working):
+    working.blocked("elasticsearch", "403")
+    working.blocked("breaker", "too many failures")
+    working.unblocked("elasticsearch")
+    assert working.ready().reasons == ["breaker: too many failures"]
+
+
+def test_a_loop_that_stands_still_is_dead_even_when_blocked(clock, working):
+    working.blocked("elasticsearch", "403")
+    clock.now += LOOP_LIMIT + 1
+    assert not working.live().ok
+
+
+def test_draining_it_is_not_ready_and_has_its_time(clock, working):
+    working.pending(5)
+    working.draining()
+    passes(clock, working, 2 * STALL, polls=False)
+    assert working.ready() == (False, ["draining"])
+    assert working.live().ok

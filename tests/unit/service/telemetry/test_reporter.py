@@ -1,0 +1,231 @@
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+import structlog
+
+from activity_indexer.dead_letter import Failure
+from activity_indexer.errors import DocumentError
+from activity_indexer.observer import BatchSummary
+from activity_indexer.ports import Partition
+from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.reporter import AuditReporter, Reporter
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+def health(clock):
+    health = Health(clock, 120.0)
+    health.started()
+    health.assigned(1)
+    return health
+
+
+@pytest.fixture
+def reporter(health, metrics, clock):
+    return Reporter(health, metrics, longest_wait=40.0, clock=clock)
+
+
+@pytest.fixture
+def logs():
+    with structlog.testing.capture_logs() as captured:
+        yield captured
+
+
+def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, metrics, logs):
+    outcomes = Counter({("indexed", "transaction.created"): 7, ("late", "transaction.updated"): 2})
+    outcomes["dead_lettered", "invalid"] = 1
+    reporter.seen_store(True, "")
+    reporter.batch_done(BatchSummary(10, 5000, outcomes, 9, 1, 2, 0.25, [0.1] * 7))
+    assert logs == [
+        {
+            "event": "batch.settled",
+            "log_level": "info",
+            "events": 10,
+            "bytes": 5000,
+            "seconds": 0.25,
+            "indexed": 7,
+            "late": 2,
+            "dead_lettered": 1,
+        }
+    ]
+    shown = metrics.snapshot()
+    assert shown["events_total"]["indexed"]["transaction.created"] == 7
+    assert shown["events_total"]["dead_lettered"]["invalid"] == 1
+    assert shown["dedup_lookups_total"] == {"memory": 9, "redis": 8}
+    assert shown["dedup_hits_total"] == {"memory": 1, "redis": 2}
+    assert shown["event_age_seconds"]["count"] == 7
+    assert shown["batch_bytes"]["sum"] == 5000
+
+
+def test_while_redis_is_away_nothing_is_counted_as_looked_up_there(reporter, metrics, logs):
+    reporter.seen_store(False, "no connection")
+    reporter.batch_done(BatchSummary(5, 100, looked_up=5))
+    assert metrics.snapshot()["dedup_lookups_total"] == {"memory": 5, "redis": 0}
+    assert metrics.snapshot()["dependency_up"] == {"redis": 0}
+    assert [line["event"] for line in logs] == ["redis.failed", "batch.settled"]
+
+
+def test_redis_away_stops_nothing_and_is_told_once(reporter, health, logs):
+    for _ in range(3):
+        reporter.seen_store(False, "no connection")
+    reporter.seen_store(True, "")
+    assert health.ready() == (True, [])
+    assert health.live() == (True, [])
+    assert [line["event"] for line in logs] == ["redis.failed", "redis.recovered"]
+
+
+def failed(reporter, offset=7):
+    error = DocumentError(
+        "document_parsing_exception", "failed to parse field [amount]. Preview of field's value: '4111 1111 1111 1111'"
+    )
+    record = SimpleNamespace(topic="transactions", partition=3, offset=offset)
+    reporter.dead_lettered(record, Failure(error, 1, 0.0, 0.0, "m-1"), "transaction.created")
+
+
+def test_a_dead_letter_is_counted_and_told_without_what_the_event_holds(reporter, metrics, logs):
+    failed(reporter)
+    assert metrics.snapshot()["dead_letters_total"] == {"index": {"document_parsing_exception": 1}}
+    (line,) = logs
+    assert (line["stage"], line["error"]) == ("index", "document_parsing_exception")
+    assert (line["partition"], line["offset"], line["message_id"]) == (3, 7, "m-1")
+    assert line["message"] == "failed to parse field [amount]."
+
+
+def test_dead_letters_of_a_kind_are_told_once_in_a_while(reporter, metrics, clock, logs):
+    for offset in range(100):
+        clock.now += 0.25
+        failed(reporter, offset)
+    assert metrics.snapshot()["dead_letters_total"]["index"]["document_parsing_exception"] == 100
+    assert [line.get("suppressed", 0) for line in logs] == [0, 39, 39]
+
+
+def test_an_outage_is_a_wait_and_ends(reporter, health, metrics, clock, logs):
+    health.pending(5)
+    for _ in range(30):
+        clock.now += 30
+        health.ticked()
+        reporter.outage("no connection")
+    assert health.live() == (True, ["waiting: elasticsearch: no connection"])
+    assert health.ready().ok
+    assert metrics.snapshot()["dependency_up"]["elasticsearch"] == 0
+    reporter.recovered()
+    assert health.live() == (True, [])
+    assert metrics.snapshot()["dependency_up"]["elasticsearch"] == 1
+    assert {line["event"] for line in logs[:-1]} == {"elasticsearch.failed"}
+    assert logs[-1]["event"] == "elasticsearch.recovered"
+
+
+def test_a_halt_makes_it_not_ready_until_it_passes(reporter, health, logs):
+    reporter.halted("security_exception: 403")
+    assert health.ready() == (False, ["elasticsearch: security_exception: 403"])
+    assert health.live().ok
+    reporter.recovered()
+    assert health.ready().ok
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("elasticsearch.blocked", "error"),
+        ("elasticsearch.recovered", "info"),
+    ]
+
+
+def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(reporter, health, metrics, logs):
+    reporter.breaker_opened(0.6, "index document_parsing_exception: id 'x'. Preview of field's value: '4111'")
+    ready, reasons = health.ready()
+    assert not ready
+    assert "60%" in reasons[0]
+    assert "document_parsing_exception" in reasons[0]
+    assert "CONSUMER_BREAKER_THRESHOLD=1" in reasons[0]
+    assert "4111" not in reasons[0] + str(logs)
+    assert metrics.snapshot()["breaker_open"] == 1
+    reporter.breaker_closed()
+    assert health.ready().ok
+    assert metrics.snapshot()["breaker_open"] == 0
+
+
+def test_a_dead_letter_topic_that_takes_nothing_makes_it_not_ready(reporter, health):
+    reporter.dead_letter_topic("transactions.dlq: not authorized")
+    assert health.ready().reasons == ["dead_letters: transactions.dlq: not authorized"]
+    reporter.dead_letter_topic(None)
+    assert health.ready().ok
+
+
+def test_a_broker_that_is_away_is_a_wait(reporter, health, metrics):
+    reporter.dependency("kafka", up=False, reason="no broker")
+    assert health.live().reasons == ["waiting: kafka: no broker"]
+    assert metrics.snapshot()["dependency_up"] == {"kafka": 0}
+    reporter.dependency("kafka", up=True)
+    assert health.live() == (True, [])
+
+
+def test_a_server_that_answers_from_the_start_is_up_without_a_word(reporter, metrics, logs):
+    reporter.dependency("kafka", up=True)
+    reporter.bulk_request("done", 0.1, 100)
+    assert metrics.snapshot()["dependency_up"] == {"kafka": 1, "elasticsearch": 1}
+    assert logs == []
+
+
+def test_rebalances_are_told(reporter, health, metrics, logs):
+    reporter.revoked()
+    assert not health.ready().ok
+    reporter.assigned([Partition("transactions", 2), Partition("transactions", 0)])
+    assert health.ready().ok
+    assert metrics.snapshot()["assigned_partitions"] == 2
+    assert logs[-1]["partitions"] == [0, 2]
+
+
+def test_commits_lag_and_intake_are_counted(reporter, metrics):
+    reporter.polled(3, 300)
+    reporter.buffered(2)
+    reporter.concurrency(1, 8)
+    reporter.retried("unavailable", 3)
+    reporter.committed(Partition("transactions", 0), 9)
+    reporter.commit_failed()
+    reporter.lag(Partition("transactions", 0), 4)
+    reporter.stage_done("bulk", 0.1)
+    shown = metrics.snapshot()
+    assert (shown["events_consumed_total"], shown["consumed_bytes_total"]) == (3, 300)
+    assert shown["offset_commits_total"] == {"done": 1, "failed": 1}
+    assert shown["consumer_lag_events"] == {"0": 4}
+    assert shown["committed_offset"] == {"0": 9}
+    assert shown["retries_total"] == {"unavailable": 3}
+    assert (shown["in_flight_bulk_requests"], shown["in_flight_limit"], shown["buffered_events"]) == (1, 8, 2)
+
+
+def test_polls_keep_it_alive_and_work_without_settlement_does_not(reporter, health, clock):
+    reporter.pending(10)
+    for _ in range(121):
+        clock.now += 1
+        health.ticked()
+        reporter.ticked()
+    assert not health.live().ok
+
+
+def test_the_audit_is_counted_apart(metrics):
+    audit = AuditReporter(metrics)
+    audit.events("written", 5)
+    audit.batch(5, 0.1)
+    audit.dependency("postgresql", up=False)
+    audit.dependency("kafka", up=False)
+    audit.lag({Partition("transactions", 0): 3, Partition("transactions", 1): 4})
+    audit.lag({Partition("transactions", 1): 2})
+    shown = metrics.snapshot()
+    assert shown["audit_events_total"]["written"] == 5
+    assert shown["audit_lag_events"] == {"1": 2}
+    assert shown["dependency_up"] == {"postgres": 0}
