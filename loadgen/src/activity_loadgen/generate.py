@@ -217,7 +217,7 @@ class _Padding:
 
     def fill(self, body: dict[str, Any]) -> bytes:
         value = msgspec.json.encode(body)
-        lacking = self._wanted - len(value) - len(',"padding":[]')
+        lacking = self._wanted - len(value) - len(',"padding":[]') + len(",")
         if lacking <= 0:
             return value
         transaction = body["transaction"]

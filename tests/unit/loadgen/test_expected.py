@@ -1,0 +1,90 @@
+"""What a ledger says must be true."""
+
+import random
+from itertools import islice
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activity_loadgen.expected import ExpectedState, spans
+from activity_loadgen.generate import generate
+from activity_loadgen.ledger import Entry, entry_for
+from activity_loadgen.options import LoadOptions
+
+MIXED = LoadOptions(
+    count=40,
+    users=5,
+    seed=1,
+    start_us=1_704_110_400_000_000,
+    update_ratio=1.5,
+    delete_ratio=0.3,
+    duplicate_ratio=0.5,
+    late_ratio=0.3,
+    invalid_ratio=0.3,
+)
+ENTRIES = [
+    entry_for("run", "transactions", event, (offset % 3, offset), offset)
+    for offset, event in enumerate(generate(MIXED), 1)
+]
+COUNTS = st.lists(st.integers(0, 3), min_size=len(ENTRIES), max_size=len(ENTRIES))
+
+
+def replayed(entries: list[Entry]) -> dict[str, tuple[int, bool]]:
+    """A store that keeps what has the greatest version: the rule, written down a second time."""
+    store: dict[str, tuple[int, bool]] = {}
+    for entry in entries:
+        if entry.valid and entry.version is not None:
+            store[entry.transaction_id] = max(
+                store.get(entry.transaction_id, (0, False)), (entry.version, entry.kind == "deleted")
+            )
+    return store
+
+
+@given(shuffle=st.randoms(use_true_random=False), copies=COUNTS)
+@settings(max_examples=25, deadline=None)
+def test_order_and_repetition_of_deliveries_change_nothing(shuffle: random.Random, copies: list[int]) -> None:
+    entries = ENTRIES + [entry for entry, number in zip(ENTRIES, copies, strict=True) for _ in range(number)]
+    shuffle.shuffle(entries)
+    assert ExpectedState(entries) == ExpectedState(ENTRIES)
+
+
+@given(kept=st.integers(0, len(ENTRIES)))
+@settings(max_examples=50, deadline=None)
+def test_of_any_prefix_the_greatest_version_is_expected(kept: int) -> None:
+    entries = list(islice(ENTRIES, kept))
+    state = ExpectedState(entries)
+    assert {key: (event.version, event.deleted) for key, event in state.final.items()} == replayed(entries)
+    assert state.live().keys() | state.deleted().keys() == state.final.keys()
+
+
+def test_every_valid_position_and_every_invalid_one_is_known() -> None:
+    state = ExpectedState(ENTRIES)
+    for entry in ENTRIES:
+        position = (entry.partition, entry.offset)
+        assert state.is_valid_event(position) == entry.valid
+        assert (position in state.invalid) != entry.valid
+
+
+def test_invalid_events_change_no_transaction() -> None:
+    valid = [entry for entry in ENTRIES if entry.valid]
+    assert ExpectedState(valid).final == ExpectedState(ENTRIES).final
+
+
+def test_a_deletion_is_undone_only_by_something_newer() -> None:
+    deletion = next(entry for entry in ENTRIES if entry.kind == "deleted")
+    assert deletion.version is not None
+    older = msgspec.structs.replace(deletion, kind="updated", version=deletion.version - 1)
+    newer = msgspec.structs.replace(deletion, kind="updated", version=deletion.version + 3)
+    assert ExpectedState([deletion, older]).live() == {}
+    assert ExpectedState([deletion, newer]).deleted() == {}
+
+
+def test_time_counts_from_the_first_acknowledgement_of_the_final_event() -> None:
+    first = ENTRIES[0]
+    again = msgspec.structs.replace(first, offset=first.offset + 90, acked_us=first.acked_us + 5)
+    assert ExpectedState([again, first]).final[first.transaction_id].acked_us == first.acked_us
+
+
+def test_spans_are_the_first_and_last_offset_of_each_partition() -> None:
+    assert spans([(1, 9), (0, 4), (1, 2), (0, 4)]) == {0: (4, 4), 1: (2, 9)}
