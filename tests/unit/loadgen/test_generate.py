@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from activity_loadgen.generate import Event, generate
 from activity_loadgen.options import LoadOptions
 
-PINNED = ""
+PINNED = "728d3b057fa9033de82f9882b614b94eeedf68513bd91e7b00d5b53aa9c5e86f"
 START_US = 1_704_110_400_000_000
 PLAIN = LoadOptions(count=400, seed=1, start_us=START_US)
 MIXED = replace(
