@@ -14,10 +14,10 @@ from activity_indexer.enrichment import Registry, load_enrichments
 from activity_indexer.event import CREATED, Event, Transaction
 
 METADATA: dict[str, dict[str, Any]] = {
-    "card": {"merchant_name": "STARBUCKS #1234 SEATTLE", "card_last_four": "1234", "mcc": "5814", "card_network": "visa"},
+    "card": {"merchant_name": "STARBUCKS #1234 SEATTLE", "card_last_four": "1234", "mcc": "5814", "network": "visa"},
     "p2p": {"direction": "sent", "peer_id": "user_42", "peer_name": "Maria Lopez", "note": "dinner on friday"},
-    "crypto": {"asset": "BTC", "network": "bitcoin", "side": "buy", "quantity": "0.00150000", "wallet_address": "bc1qxy2k"},
-    "accents": {"direction": "received", "peer_id": "user_42", "peer_name": "José Núñez", "note": "cumpleaños de la tía"},
+    "crypto": {"asset": "BTC", "network": "bitcoin", "side": "buy", "quantity": "0.00150000", "address": "bc1qxy2k"},
+    "accents": {"direction": "received", "peer_id": "user_42", "peer_name": "José Núñez", "note": "cena con la tía"},
     "unknown": {"anything": "else"},
 }
 TYPES = {"accents": "p2p"}
@@ -53,10 +53,10 @@ def microseconds(registry: Registry, sample: Sequence[Event]) -> float:
     """Best of five runs, for one event."""
     best = float("inf")
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         for event in sample:
             registry(event)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.process_time() - began)
     return best / len(sample) * 1e6
 
 

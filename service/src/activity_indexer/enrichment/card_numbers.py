@@ -31,7 +31,9 @@ def is_card_number(digits: str) -> bool:
 
 def without_card_numbers(text: str) -> str:
     """The text with every card number masked, however its digits are grouped."""
-    return _DIGITS.sub(_masked_within, text) if len(text) >= SHORTEST else text
+    if text.isascii() and len(text) - len(text.encode().translate(None, b"0123456789")) < SHORTEST:
+        return text
+    return _DIGITS.sub(_masked_within, text)
 
 
 def _masked_within(run: re.Match[str]) -> str:

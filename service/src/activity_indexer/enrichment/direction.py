@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from activity_indexer.enrichment.vocabulary import word
-from activity_indexer.event import Transaction
 
 Direction = Literal["in", "out"]
 
@@ -62,21 +61,13 @@ _OUT: Final = frozenset(
 
 
 @lru_cache(maxsize=1024)
-def direction_of(text: str) -> Direction | None:
-    """The direction that a producer's word means."""
-    known = word(text)
+def direction_said(transaction_type: str, said: str | None) -> Direction | None:
+    """What the producer's word means, else what the type's last word gives away: `p2p_received`, `crypto_sell`."""
+    direction = _meaning(word(said)) if said else None
+    if direction is None and not transaction_type.isalnum():
+        direction = _meaning(word(transaction_type).rpartition("_")[2])
+    return direction
+
+
+def _meaning(known: str) -> Direction | None:
     return "in" if known in _IN else "out" if known in _OUT else None
-
-
-@lru_cache(maxsize=1024)
-def direction_of_type(transaction_type: str) -> Direction | None:
-    """The direction that a type's last word gives away: `p2p_received`, `crypto_sell`."""
-    if transaction_type.isalnum():
-        return None
-    return direction_of(word(transaction_type).rpartition("_")[2])
-
-
-def direction_said(transaction: Transaction, said: str | None) -> Direction | None:
-    """What the producer says, else what the type says."""
-    direction = direction_of(said) if said else None
-    return direction or direction_of_type(transaction.transaction_type)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from activity_indexer.enrichment.reference.merchants import ONLY_ALONE, categories_by_word, known_merchants
@@ -39,7 +38,6 @@ class Merchant(NamedTuple):
     category: str | None
 
 
-@lru_cache(maxsize=4096)
 def merchant_of(printed: str) -> Merchant:
     """The merchant behind a printed name, which is clean and not empty."""
     bare = _bare(printed)

@@ -62,8 +62,11 @@ class Registry:
         terms: Sequence[str] = ()
         for each in strategies:
             added = _enrich(each, event, metadata)
-            merge_fields(fields, added.fields)
-            terms = added.terms if not terms else (*terms, *added.terms)
+            if len(strategies) == 1:
+                fields.update(added.fields)
+            else:
+                merge_fields(fields, added.fields)
+            terms = (*terms, *added.terms) if terms else added.terms
         return fields, search_content(transaction, terms, fields.get("day", "")), True
 
     def _strategies(self, transaction_type: str) -> tuple[Loaded, ...]:

@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from activity_indexer.enrichment.card_numbers import without_card_numbers
+from activity_indexer.enrichment.card_numbers import SHORTEST, without_card_numbers
 
 KEYWORD_CHARACTERS: Final = 256
 """Longest value of a field that an enrichment adds."""
@@ -42,13 +42,16 @@ _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
     """The text on one line, without control characters and card numbers, cut to `limit` characters."""
+    if len(text) < SHORTEST and text.isalnum():
+        return text
     if len(text) > limit:
         text = text[: 4 * limit]
     if not text.isprintable():
         text = "".join(map(_visible, text))
-    if "  " in text or text[:1].isspace() or text[-1:].isspace():
+    if "  " in text or text[:1] == " " or text[-1:] == " ":
         text = " ".join(text.split())
-    text = without_card_numbers(text)
+    if len(text) >= SHORTEST:
+        text = without_card_numbers(text)
     return text if len(text) <= limit else text[:limit].rstrip()
 
 

@@ -26,9 +26,10 @@ class Vocabulary:
     """
 
     def __init__(self, **names: str) -> None:
-        self._places = {
-            _squash(name): (thing, rank) for thing, listed in names.items() for rank, name in enumerate(listed.split())
-        }
+        self._places: dict[str, tuple[str, int]] = {}
+        for thing, listed in names.items():
+            for rank, name in enumerate(listed.split()):
+                self._places[name] = self._places[_squash(name)] = (thing, rank)
 
     def read(self, metadata: Mapping[str, Any]) -> dict[str, str]:
         """Thing → text, for the things that have a usable value; text is one clean line."""
@@ -38,19 +39,20 @@ class Vocabulary:
         return found
 
     def _collect(self, prefix: str, values: Mapping[str, Any], found: dict[str, str], ranks: dict[str, int]) -> None:
+        places = self._places
         for key, value in values.items():
-            kind = type(value)
-            if kind is dict:
+            if type(value) is dict:
                 if not prefix:
                     self._collect(f"{key}_", value, found, ranks)
                 continue
-            place = self._places.get(_squash(prefix + key if prefix else key))
+            name = prefix + key if prefix else key
+            place = places.get(name) or places.get(_squash(name))
             if place is None:
                 continue
             thing, rank = place
             if thing in found and ranks[thing] <= rank:
                 continue
-            text = _text(value)
+            text = value if type(value) is str else _text(value)
             if thing != "card_number":  # of which the strategy shows the last four digits only
                 text = clean(text, NOTE_CHARACTERS if thing == "note" else KEYWORD_CHARACTERS)
             if text:
@@ -64,8 +66,6 @@ def _squash(key: str) -> str:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
     if isinstance(value, Decimal):
         return str(value) if len(value.as_tuple().digits) <= MAX_DIGITS else ""
     if isinstance(value, int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from activity_indexer.enrichment.card_numbers import as_ascii, masked
@@ -49,50 +50,37 @@ class CardPayments:
     def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
         """Read what the producer's metadata holds; what cannot be made out is left out."""
         said = _VOCABULARY.read(metadata)
-        fields: dict[str, Any] = {}
-        merchant = _merchant(said)
-        if merchant:
-            fields["merchant"] = merchant
+        get = said.get
+        merchant, terms = _merchant(get("merchant", ""), get("mcc", ""), get("category", ""))
         card = _card(said)
+        fields: dict[str, Any] = {}
+        if merchant:
+            fields["merchant"] = dict(merchant)
         if card:
             fields["card"] = card
-        direction = direction_said(transaction, said.get("direction"))
+            terms = (*terms, card.get("network", ""), card.get("last_four", ""))
+        direction = direction_said(transaction.transaction_type, get("direction"))
         if direction:
             fields["direction"] = direction
-        return Enrichment(fields, [term for term in _terms(said, merchant, card) if term])
+        note = get("note")
+        return Enrichment(fields, (*terms, note) if note else terms)
 
 
-def _terms(said: Mapping[str, str], merchant: Mapping[str, str], card: Mapping[str, str]) -> tuple[str | None, ...]:
-    category = merchant.get("category", "").replace("_", " ")
-    return (
-        said.get("merchant"),
-        merchant.get("name"),
-        category,
-        said.get("note"),
-        card.get("network"),
-        card.get("last_four"),
-    )
-
-
-def _merchant(said: Mapping[str, str]) -> dict[str, str]:
-    merchant: dict[str, str] = {}
-    by_name = None
-    if "merchant" in said:
-        merchant["name"], by_name = merchant_of(said["merchant"])
-    own = said.get("category", "")
-    code = code_of(said.get("mcc", "")) or code_of(own)
-    category = (code and category_of_code(code)) or (not code_of(own) and category_of_text(own)) or by_name
-    if category:
-        merchant["category"] = category
-    if code:
-        merchant["mcc"] = code
-    return merchant
+@lru_cache(maxsize=4096)
+def _merchant(printed: str, mcc: str, own_category: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The fields of a merchant, and the words to find it by."""
+    name, by_name = merchant_of(printed) if printed else ("", None)
+    code = code_of(mcc) or code_of(own_category)
+    own = None if code_of(own_category) else category_of_text(own_category)
+    category = (code and category_of_code(code)) or own or by_name or ""
+    fields = {"name": name, "category": category, "mcc": code}
+    return {key: value for key, value in fields.items() if value}, (printed, name, category.replace("_", " "))
 
 
 def _card(said: Mapping[str, str]) -> dict[str, str]:
     card: dict[str, str] = {}
-    number = _digits(said.get("card_number", ""))
-    last_four = _last_four(said.get("last_four", "")) or _last_four(number)
+    number = _digits(said["card_number"]) if "card_number" in said else ""
+    last_four = (_last_four(said["last_four"]) if "last_four" in said else None) or _last_four(number)
     if last_four:
         card["masked"] = masked(last_four)
         card["last_four"] = last_four
@@ -103,6 +91,8 @@ def _card(said: Mapping[str, str]) -> dict[str, str]:
 
 
 def _last_four(text: str) -> str | None:
+    if len(text) == len("1234") and text.isdecimal() and text.isascii():
+        return text
     if text.isdecimal() and len(text) < len("1234"):
         return as_ascii(text).zfill(4)  # a number has lost its zeros
     found = _LAST_FOUR.search(text)

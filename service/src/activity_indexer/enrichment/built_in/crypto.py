@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Raw
@@ -33,6 +34,7 @@ _VOCABULARY: Final = Vocabulary(
     note="note notes message memo description comment",
 )
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_PLAIN: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _MAX_DIGITS: Final = 80
 _SMALLER_UNITS: Final = {"satoshis": -8, "wei": -18}
 
@@ -60,15 +62,16 @@ class CryptoMovements:
     def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
         """Read what the producer's metadata holds; what cannot be made out is left out."""
         said = _VOCABULARY.read(metadata)
+        get = said.get
+        asset, terms = _asset(get("symbol", ""), get("asset_name", ""), get("network", ""), transaction.currency)
         fields: dict[str, Any] = {}
-        asset = _asset(transaction, said)
         if asset:
-            fields["asset"] = asset
+            fields["asset"] = dict(asset)
         quantity = _quantity(transaction, said)
         if quantity:
             fields["quantity"] = Raw(quantity.encode())
             fields["quantity_text"] = quantity
-        direction = direction_said(transaction, said.get("direction"))
+        direction = direction_said(transaction.transaction_type, get("direction"))
         if direction:
             fields["direction"] = direction
         counterparty = _counterparty(said, direction)
@@ -76,27 +79,19 @@ class CryptoMovements:
             fields["counterparty"] = counterparty
         if "hash" in said:
             fields["tx_hash"] = said["hash"]
-        terms = (
-            *asset.values(),
-            said.get("asset_name"),
-            quantity,
-            *counterparty.values(),
-            said.get("hash"),
-            said.get("note"),
-        )
-        return Enrichment(fields, [term for term in terms if term])
+        return Enrichment(fields, (*terms, quantity, *counterparty.values(), get("hash", ""), get("note", "")))
 
 
-def _asset(transaction: Transaction, said: Mapping[str, str]) -> dict[str, str]:
-    written = said.get("symbol") or said.get("asset_name")
-    known = asset_of(written) if written else asset_of(transaction.currency[:LONGEST_SYMBOL])
-    network = network_of(said["network"]) if "network" in said else known.network if known else ""
-    found = {
-        "symbol": known.symbol if known else _symbol(said.get("symbol", "")),
-        "name": known.name if known else said.get("asset_name", ""),
-        "network": network,
+@lru_cache(maxsize=4096)
+def _asset(symbol: str, name: str, network: str, currency: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """The fields of an asset, and the words to find it by; the currency is the asset when nothing else is said."""
+    known = asset_of(symbol or name or currency)
+    fields = {
+        "symbol": known.symbol if known else _symbol(symbol),
+        "name": known.name if known else name,
+        "network": network_of(network) if network else known.network if known else "",
     }
-    return {key: value for key, value in found.items() if value}
+    return {key: value for key, value in fields.items() if value}, (*fields.values(), name)
 
 
 def _symbol(written: str) -> str:
@@ -109,13 +104,18 @@ def _quantity(transaction: Transaction, said: Mapping[str, str]) -> str:
     for unit, exponent in _SMALLER_UNITS.items():
         if unit in said:
             return _plain(said[unit], exponent)
-    paid_in_asset = asset_of(transaction.currency[:LONGEST_SYMBOL])
-    return _plain(bytes(transaction.amount).strip().decode(errors="replace")) if paid_in_asset else ""
+    if asset_of(transaction.currency):
+        return _plain(bytes(transaction.amount).strip().decode(errors="replace"))
+    return ""
 
 
 def _plain(text: str, exponent: int = 0) -> str:
     """The absolute number without exponent, every digit kept; empty when it is none, or too long to be of use."""
-    if len(text) > _MAX_DIGITS or not _NUMBER.fullmatch(text):
+    if len(text) > _MAX_DIGITS:
+        return ""
+    if not exponent and _PLAIN.fullmatch(text):
+        return text
+    if not _NUMBER.fullmatch(text):
         return ""
     _, digits, own_exponent = Decimal(text).as_tuple()
     assert isinstance(own_exponent, int)  # noqa: S101 - for the type checker: the pattern lets no NaN through

@@ -59,12 +59,11 @@ class PeerTransfers:
         counterparty = _counterparty(said, direction)
         if counterparty:
             fields["counterparty"] = counterparty
-        terms = (*counterparty.values(), said.get("note"))
-        return Enrichment(fields, [term for term in terms if term])
+        return Enrichment(fields, (*counterparty.values(), said.get("note", "")))
 
 
 def _direction(transaction: Transaction, said: Mapping[str, str]) -> Direction | None:
-    direction = direction_said(transaction, said.get("direction"))
+    direction = direction_said(transaction.transaction_type, said.get("direction"))
     if direction:
         return direction
     user = transaction.user_id

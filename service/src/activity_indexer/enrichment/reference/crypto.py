@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from activity_indexer.enrichment.text import plain_words
 
 LONGEST_SYMBOL: Final = 12
+LONGEST_NAME: Final = 64
 
 
 class Asset(NamedTuple):
@@ -132,6 +133,8 @@ _NETWORKS: Final = {
 @lru_cache(maxsize=1024)
 def asset_of(text: str) -> Asset | None:
     """The asset with this symbol or name, or the first of a pair such as BTC/USD; None when it is not known."""
+    if len(text) > LONGEST_NAME:
+        return None
     words = plain_words(text)
     listed = _by_word()
     return listed.get(words) or (listed.get(words.partition(" ")[0]) if "/" in text or "-" in text else None)
