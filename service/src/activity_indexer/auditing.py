@@ -28,7 +28,7 @@ class _AuditMetrics:
 
     def lag(self, partitions: Mapping[Partition, int]) -> None:
         """Records of each partition that the audit has not written."""
-        self._metrics.audit_assigned()
+        self._metrics.audit_assigned([partition.partition for partition in partitions])
         for partition, records in partitions.items():
             self._metrics.audit_lag(partition.partition, records)
 

@@ -16,7 +16,6 @@ from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.ports import Partition, Record
 
-
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
 

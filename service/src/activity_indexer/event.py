@@ -18,7 +18,7 @@ RANKS: Final = {CREATED: 0, UPDATED: 1, DELETED: 2}
 class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The fields of a transaction that the indexer reads; the document keeps all of them, as they came.
 
-    `amount` and `metadata` are the JSON text of the value (bytes), so that no digit is lost; empty when the event has none.
+    `amount` and `metadata` are the JSON text of the value (bytes), so that no digit is lost; empty when there is none.
     Of a deleted transaction only `id` and `user_id` are read.
     """
 
@@ -36,8 +36,8 @@ class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid event: an immutable value.
 
-    `body` is the transaction's JSON object as the producer wrote it (bytes, one line; empty for a deletion). `timestamp`
-    is in microseconds since the epoch and `updated_at` the same in RFC 3339, UTC. `version` is the event version, a
+    `body` is the transaction's JSON object as the producer wrote it (bytes, one line; empty for a deletion).
+    `timestamp` is in microseconds since the epoch and `updated_at` the same in RFC 3339, UTC. `version` is the event version, a
     positive 64-bit integer that orders all events of a transaction.
     """
 

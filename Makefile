@@ -1,0 +1,89 @@
+# Every habit has a name; `make` shows them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .build/uv/bin/uv
+RUN := .venv/bin/python
+SOURCES := service/src operator/src loadgen/src stack/src demo tests benchmarks consumer_worker.py publish_test_data_to_kafka.py
+
+.PHONY: help
+help: ## Show this list.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is %d.%d: set PYTHON=python3.12, say" % sys.version_info[:2])'
+	@$(PYTHON) -m venv --help >/dev/null || { echo "Python's venv module is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "Setting up uv $(UV_VERSION) …"
+	@$(PYTHON) -m venv .build/uv
+	@.build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.synced: $(UV) uv.lock pyproject.toml
+	@echo "Setting up the environment …"
+	@$(UV) sync --locked --python $(PYTHON)
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.synced ## Create the environment from the lock file.
+
+.PHONY: demo
+demo: stack-up ## Run the main job on real servers and show what became of 1,000 transactions.
+	@$(RUN) demo/demo.py
+
+.PHONY: test
+test: setup ## Run all tests; what needs Docker and kind is skipped, with the reason, where they are not to be had.
+	@$(RUN) -m activity_stack up
+	@$(RUN) -m pytest --cov --cov-report=term
+
+.PHONY: unit
+unit: setup ## Run the unit tests only.
+	@$(RUN) -m pytest tests/unit
+
+.PHONY: integration
+integration: stack-up ## Run the tests on the real servers of the local stack.
+	@$(RUN) -m pytest tests/contract tests/integration
+
+.PHONY: e2e
+e2e: setup ## Run the tests on kind and Docker Compose.
+	@$(RUN) -m pytest -m e2e
+
+.PHONY: check
+check: setup ## Lint, check types and layers.
+	@.venv/bin/ruff format --check $(SOURCES)
+	@.venv/bin/ruff check $(SOURCES)
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache
+	@$(RUN) -m activity_indexer.reference settings --check
+	@$(RUN) -m activity_indexer.reference metrics --check
+
+.PHONY: format
+format: setup ## Format the code.
+	@.venv/bin/ruff format $(SOURCES)
+	@.venv/bin/ruff check --fix $(SOURCES)
+
+.PHONY: docs
+docs: setup ## Write the generated tables of the docs.
+	@$(RUN) -m activity_indexer.reference settings --write
+	@$(RUN) -m activity_indexer.reference metrics --write
+
+.PHONY: stack-up
+stack-up: setup ## Start Kafka, Elasticsearch, Redis and PostgreSQL on loopback.
+	@$(RUN) -m activity_stack up
+
+.PHONY: stack-down
+stack-down: setup ## End them; their data stays.
+	@$(RUN) -m activity_stack down
+
+.PHONY: stack-status
+stack-status: setup ## Show them.
+	@$(RUN) -m activity_stack status
+
+.PHONY: stack-clean
+stack-clean: stack-down ## End them and remove their data.
+	@rm -rf .stack/data
+
+.PHONY: clean
+clean: stack-clean ## Remove everything that was made here.
+	@rm -rf .venv .build .stack .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
