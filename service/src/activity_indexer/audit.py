@@ -93,9 +93,12 @@ class Audit:
             await self.database.call(self._prepare)
             while not self._stopping.is_set():
                 await self._turn()
+                if watch.done():
+                    watch.result()  # it ends only by a defect
         except Stopped:
             pass
         finally:
+            self._task = None
             watch.cancel()
             await asyncio.wait({watch})
         self._log.info("audit.stopped")
@@ -103,13 +106,14 @@ class Audit:
     async def stop(self) -> None:
         """Finish what is under way, within CONSUMER_SHUTDOWN_TIMEOUT; what is not committed comes again."""
         self._stopping.set()
-        if self._task is None or self._task.done():
+        task, timeout = self._task, self._settings.consumer.shutdown_timeout
+        if task is None:
             return
-        _, running = await asyncio.wait({self._task}, timeout=self._settings.consumer.shutdown_timeout)
+        _, running = await asyncio.wait({task}, timeout=timeout)
         if running:
-            self._log.warning("audit.given_up", timeout=self._settings.consumer.shutdown_timeout)
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=CANCEL_TIMEOUT)
+            self._log.warning("audit.given_up", timeout=timeout)
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
 
     async def _turn(self) -> None:
         records = await self.kafka.call(self._source.poll)

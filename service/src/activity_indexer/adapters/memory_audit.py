@@ -15,13 +15,13 @@ def nothing_is_refused(_: AuditEvent) -> bool:
     return False
 
 
-@dataclass(slots=True)
+@dataclass
 class MemoryAudit:
     """An AuditStore in memory.
 
     `transactions` holds the newest event of each live transaction, `history` every event once by (id, version),
-    `rejects` the events put aside with their reason, by topic, partition and offset. `failures` are raised by the next calls, one each.
-    `refuses` tells the events that count as values no database takes.
+    `rejects` the events put aside with their reason, by topic, partition and offset. `failures` are raised by the
+    next calls, one each. `refuses` tells the events that count as values no database takes.
     """
 
     refuses: Callable[[AuditEvent], bool] = nothing_is_refused

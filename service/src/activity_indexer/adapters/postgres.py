@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,6 +19,8 @@ from activity_indexer.settings import DatabaseSettings
 from activity_indexer.timestamps import EPOCH, MICROSECOND, parse_timestamp
 
 _WRITE: Final = "SELECT audit_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 _REJECT: Final = """
     INSERT INTO audit_rejects (topic, partition, "offset", reason, transaction_id, version, event_type, body)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -129,9 +131,10 @@ def _text(value: str) -> str:
 
 
 def _number(text: bytes) -> str:
-    """A JSON number as `numeric` takes it: zero has no exponent that could be out of range."""
-    mantissa = text.strip().lower().partition(b"e")[0]
-    return text.strip().decode() if mantissa.strip(b"-0.") else "0"
+    """A JSON number as `numeric` takes it: a zero needs no exponent, which might be out of range."""
+    number = text.strip().decode()
+    mantissa, exponent, _ = number.lower().partition("e")
+    return "0" if exponent and not mantissa.strip("-0.") else number
 
 
 def _created(text: str) -> datetime | None:
@@ -142,8 +145,9 @@ def _created(text: str) -> datetime | None:
 
 
 def _moment(microseconds: int) -> datetime | None:
-    """A time that clients can read: none outside the years 1 to 9999 of UTC."""
+    """A time that clients can read: within the years 1 to 9999 of UTC, and not what asyncpg takes for infinity."""
     try:
-        return EPOCH + microseconds * MICROSECOND
+        moment = EPOCH + microseconds * MICROSECOND
     except OverflowError:
         return None
+    return moment if _FIRST < moment < _LAST else None

@@ -65,7 +65,7 @@ def meaning(error: Exception) -> ActivityIndexerError:
 def _tls_advice(error: Exception) -> str | None:
     if isinstance(error, ssl.SSLCertVerificationError):
         return "correct DATABASE_CA_FILE, or the host's name in DATABASE_URL"
-    if isinstance(error, ssl.SSLError) and error.library in {"X509", "PEM"}:
+    if isinstance(error, ssl.SSLError) and getattr(error, "library", None) in {"X509", "PEM"}:
         return "expected certificates in PEM in DATABASE_CA_FILE"
     if isinstance(error, ConnectionError) and "rejected SSL" in str(error):
         return "switch TLS on in the server, or correct sslmode in DATABASE_URL"

@@ -1,0 +1,359 @@
+"""The audit's worker: what it does with good and bad events, outages, refusals and the end."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+from audit_support import audit_event, value
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from activity_indexer.adapters.memory_audit import MemoryAudit
+from activity_indexer.audit import Audit, batches
+from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.ports import AuditEvent, Partition
+from activity_indexer.settings import load_settings
+
+AWAY = Unavailable("PostgreSQL is away")
+WRONG = Refused("PostgreSQL refuses: no such table; restore it")
+
+
+@dataclass
+class Record:
+    value: bytes | None
+    offset: int = 0
+    topic: str = "transactions"
+    partition: int = 0
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int = 0
+
+
+@dataclass
+class Source:
+    """Hands out the given polls, then nothing. Errors among them are raised."""
+
+    polls: list[Sequence[Record] | ActivityIndexerError]
+    commit_failures: list[ActivityIndexerError] = field(default_factory=list)
+    handed: int = 0
+    committed: int = 0
+    dry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def poll(self) -> Sequence[Record]:
+        if not self.polls:
+            self.dry.set()
+            await asyncio.sleep(0.001)
+            return []
+        found = self.polls.pop(0)
+        if isinstance(found, ActivityIndexerError):
+            raise found
+        self.handed += len(found)
+        return found
+
+    def give(self, more: Sequence[Record]) -> None:
+        self.polls.append(more)
+        self.dry.clear()
+
+    async def commit(self) -> None:
+        if self.commit_failures:
+            raise self.commit_failures.pop(0)
+        self.committed = self.handed
+
+    async def lag(self) -> Mapping[Partition, int]:
+        return {Partition("transactions", 0): self.handed - self.committed}
+
+
+@dataclass
+class Metrics:
+    outcomes: dict[str, int] = field(default_factory=dict)
+    dependencies: list[tuple[str, bool]] = field(default_factory=list)
+
+    def events(self, outcome: str, count: int) -> None:
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+
+    def batch(self, events: int, seconds: float) -> None:
+        assert seconds >= 0
+
+    def lag(self, partitions: Mapping[Partition, int]) -> None:
+        assert partitions
+
+    def dependency(self, name: str, *, up: bool) -> None:
+        self.dependencies.append((name, up))
+
+
+@dataclass
+class Worker:
+    source: Source
+    store: MemoryAudit
+    metrics: Metrics
+    audit: Audit
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Start:
+    def build(*polls: Any, **variables: str) -> Worker:
+        fast = {
+            "CONSUMER_BACKOFF_INITIAL": "0.001",
+            "CONSUMER_BACKOFF_MAX": "0.002",
+            "CONSUMER_SHUTDOWN_TIMEOUT": "0.2",
+        }
+        for name, text in {**fast, **variables}.items():
+            monkeypatch.setenv(name, text)
+        source, store, metrics = Source(list(polls)), MemoryAudit(), Metrics()
+        return Worker(source, store, metrics, Audit(source, store, load_settings(), metrics))
+
+    return build
+
+
+async def run_dry(worker: Worker) -> None:
+    """Run until all polls are done with, then stop."""
+    task = asyncio.create_task(worker.audit.run())
+    waiting = asyncio.create_task(worker.source.dry.wait())
+    await asyncio.wait({task, waiting}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await worker.audit.stop()
+    await task
+
+
+def records(*values: bytes | None) -> list[Record]:
+    return [Record(each, offset) for offset, each in enumerate(values)]
+
+
+async def test_valid_events_are_written_and_then_committed(worker: Start) -> None:
+    it = worker(records(value("a"), value("b")))
+    await run_dry(it)
+    assert set(it.store.transactions) == {"a", "b"}
+    assert it.source.committed == 2
+    assert it.metrics.outcomes == {"written": 2}
+
+
+async def test_an_event_keeps_the_place_that_it_came_from(worker: Start) -> None:
+    it = worker([Record(value("a"), offset=41, topic="other", partition=5)])
+    await run_dry(it)
+    [event] = it.store.history.values()
+    assert (event.topic, event.partition, event.offset) == ("other", 5, 41)
+
+
+async def test_invalid_events_are_counted_and_passed(worker: Start) -> None:
+    it = worker(records(b"not json", None, b"{}", value("a"), b"[" * 20_000))
+    await run_dry(it)
+    assert set(it.store.transactions) == {"a"}
+    assert it.metrics.outcomes == {"written": 1, "invalid": 4}
+    assert it.source.committed == 5
+
+
+async def test_an_event_of_the_far_future_is_invalid(worker: Start) -> None:
+    it = worker(records(value("a").replace(b"2024-01-01T00:00:00Z", b"2999-01-01T00:00:00Z")))
+    await run_dry(it)
+    assert it.metrics.outcomes == {"invalid": 1}
+
+
+async def test_the_schema_is_prepared_before_anything_is_polled(worker: Start) -> None:
+    it = worker(records(value("a")))
+    it.store.failures = [AWAY, AWAY]
+    task = asyncio.create_task(it.audit.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert (it.store.prepared, it.source.handed) == (0, 0)
+    await it.source.dry.wait()
+    await it.audit.stop()
+    await task
+    assert it.store.prepared == 1
+
+
+async def test_an_outage_loses_nothing_and_is_told_twice(worker: Start) -> None:
+    it = worker(records(value("a")), records(value("b")))
+    with capture_logs() as logs:
+        task = asyncio.create_task(it.audit.run())
+        await it.source.dry.wait()
+        it.store.failures = [AWAY] * 20
+        it.source.give(records(value("c")))
+        await it.source.dry.wait()
+        await it.audit.stop()
+        await task
+    assert set(it.store.transactions) == {"a", "b", "c"}
+    told = [(line["event"], line["log_level"]) for line in logs if line["event"] in {"audit.paused", "audit.resumed"}]
+    assert told == [("audit.paused", "warning"), ("audit.resumed", "info")]
+    assert [up for name, up in it.metrics.dependencies if name == "postgresql"] == [True, False, True]
+
+
+async def test_nothing_is_committed_while_the_database_is_away(worker: Start) -> None:
+    it = worker(records(value("a")))
+    task = asyncio.create_task(it.audit.run())
+    it.store.failures = [Unavailable("x")] * 100_000
+    await asyncio.sleep(0.05)
+    assert it.source.committed == 0
+    assert it.audit.database.state.condition == "unavailable"
+    it.store.failures = []
+    await it.source.dry.wait()
+    await it.audit.stop()
+    await task
+    assert it.source.committed == 1
+
+
+async def test_a_refusal_is_an_error_that_says_what_to_do_and_ends_when_people_acted(worker: Start) -> None:
+    it = worker(records(value("a")))
+    it.store.failures = [WRONG] * 5
+    with capture_logs() as logs:
+        await run_dry(it)
+    [paused] = [line for line in logs if line["event"] == "audit.paused"]
+    assert paused["log_level"] == "error"
+    assert paused["condition"] == "refused"
+    assert paused["reason"].endswith("restore it")
+    assert set(it.store.transactions) == {"a"}
+
+
+async def test_after_an_outage_the_schema_is_looked_at_again(worker: Start) -> None:
+    it = worker(records(value("a")))
+    task = asyncio.create_task(it.audit.run())
+    await it.source.dry.wait()
+    assert it.store.prepared == 1
+    it.store.failures = [AWAY]
+    it.source.give(records(value("b")))
+    await it.source.dry.wait()
+    await it.audit.stop()
+    await task
+    assert it.store.prepared == 2
+
+
+async def test_a_batch_that_is_too_slow_passes_in_parts(worker: Start) -> None:
+    it = worker(records(*(value(f"t{number}") for number in range(64))))
+    write = it.store.write
+
+    async def slow(events: Sequence[AuditEvent]) -> None:
+        if len(events) > 10:
+            raise AWAY
+        await write(events)
+
+    it.store.write = slow  # type: ignore[method-assign]
+    await run_dry(it)
+    assert len(it.store.transactions) == 64
+
+
+async def test_only_the_guilty_events_are_put_aside(worker: Start) -> None:
+    guilty = {"t3", "t4", "t17"}
+    it = worker(records(*(value(f"t{number}") for number in range(20))))
+    it.store.refuses = lambda event: event.event.transaction.id in guilty
+    await run_dry(it)
+    assert {event.event.transaction.id for event, _ in it.store.rejects.values()} == guilty
+    assert set(it.store.transactions) == {f"t{number}" for number in range(20)} - guilty
+    assert it.metrics.outcomes == {"written": 17, "rejected": 3}
+    assert it.source.committed == 20
+
+
+async def test_an_event_that_cannot_even_be_put_aside_is_named_and_passed(worker: Start) -> None:
+    it = worker(records(value("a"), value("b")))
+    it.store.refuses = lambda event: event.event.transaction.id == "b"
+    it.store.refuses_rejects = True
+    with capture_logs() as logs:
+        await run_dry(it)
+    [dropped] = [line for line in logs if line["event"] == "audit.event_dropped"]
+    assert (dropped["topic"], dropped["partition"], dropped["offset"]) == ("transactions", 0, 1)
+    assert it.source.committed == 2
+
+
+async def test_an_outage_of_kafka_is_waited_for(worker: Start) -> None:
+    it = worker(Unavailable("Kafka is away"), Refused("Kafka: no rights"), records(value("a")))
+    await run_dry(it)
+    assert set(it.store.transactions) == {"a"}
+    assert [up for name, up in it.metrics.dependencies if name == "kafka"] == [False, False, True]
+
+
+async def test_a_commit_that_fails_is_made_up_for(worker: Start) -> None:
+    it = worker(records(value("a")))
+    it.source.commit_failures = [Unavailable("rebalance")]
+    await run_dry(it)
+    assert it.source.committed == 1
+
+
+async def test_no_log_line_holds_an_event(worker: Start) -> None:
+    it = worker(records(value("a", metadata={"note": "secret"}), b"secret"))
+    it.store.refuses = lambda _: True
+    with capture_logs() as logs:
+        await run_dry(it)
+    assert "secret" not in repr(logs)
+
+
+async def test_the_end_finishes_the_write_under_way_and_commits_it(worker: Start) -> None:
+    it = worker(records(value("a")))
+    begun = asyncio.Event()
+    write = it.store.write
+
+    async def slow(events: Sequence[AuditEvent]) -> None:
+        begun.set()
+        await asyncio.sleep(0.05)
+        await write(events)
+
+    it.store.write = slow  # type: ignore[method-assign]
+    task = asyncio.create_task(it.audit.run())
+    await begun.wait()
+    await it.audit.stop()
+    await task
+    assert it.source.committed == 1
+
+
+async def test_the_end_gives_up_a_write_that_hangs_and_commits_nothing(worker: Start) -> None:
+    it = worker(records(value("a")))
+    begun = asyncio.Event()
+
+    async def hang(events: Sequence[AuditEvent]) -> None:
+        begun.set()
+        await asyncio.sleep(60 * len(events))
+
+    it.store.write = hang  # type: ignore[method-assign]
+    task = asyncio.create_task(it.audit.run())
+    await begun.wait()
+    started = time.monotonic()
+    await it.audit.stop()
+    assert time.monotonic() - started < 1
+    with suppress(asyncio.CancelledError):
+        await task
+    assert it.source.committed == 0
+
+
+async def test_the_end_does_not_wait_for_a_database_that_is_away(worker: Start) -> None:
+    it = worker(CONSUMER_BACKOFF_INITIAL="30", CONSUMER_BACKOFF_MAX="60")
+    it.store.failures = [AWAY]
+    task = asyncio.create_task(it.audit.run())
+    await asyncio.sleep(0.01)
+    await it.audit.stop()
+    await asyncio.wait_for(task, 1)
+
+
+async def test_stopping_what_never_ran_or_has_ended_is_nothing(worker: Start) -> None:
+    it = worker()
+    await it.audit.stop()
+    await it.audit.run()
+    await it.audit.stop()
+
+
+async def test_a_defect_is_raised(worker: Start) -> None:
+    async def broken(_: Sequence[AuditEvent]) -> None:
+        raise KeyError("defect")
+
+    it = worker(records(value("a")))
+    it.store.write = broken  # type: ignore[method-assign]
+    with pytest.raises(KeyError):
+        await it.audit.run()
+
+
+@given(st.lists(st.integers(0, 30), max_size=30), st.integers(1, 7), st.integers(1, 60))
+def test_batches_keep_every_event_in_order_within_both_limits(sizes: list[int], limit: int, limit_bytes: int) -> None:
+    base = audit_event("a").event
+    events = [
+        AuditEvent(msgspec.structs.replace(base, body=b"x" * size), "t", 0, offset) for offset, size in enumerate(sizes)
+    ]
+    found = list(batches(events, limit, limit_bytes))
+    assert [event for batch in found for event in batch] == events
+    for batch in found:
+        assert 1 <= len(batch) <= limit
+        assert len(batch) == 1 or sum(len(event.event.body) for event in batch) <= limit_bytes

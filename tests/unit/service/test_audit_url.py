@@ -1,0 +1,47 @@
+"""How DATABASE_URL and DATABASE_CA_FILE become a connection."""
+
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from activity_indexer.adapters.postgres import dsn
+from activity_indexer.settings import DatabaseSettings
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    path = tmp_path / "ca & co.pem"
+    path.touch()
+    return path
+
+
+def options(url: str, authority: Path | None) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(dsn(DatabaseSettings(url=url, ca_file=authority))).query)
+
+
+def test_without_a_ca_file_the_url_is_taken_as_it_is() -> None:
+    url = "postgresql://a:p%40ss@host:1/db?sslmode=require&target_session_attrs=primary"
+    assert dsn(DatabaseSettings(url=url)) == url
+
+
+@pytest.mark.parametrize("mode", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=verify-full"])
+def test_a_ca_file_checks_certificate_and_name(authority: Path, mode: str) -> None:
+    found = options(f"postgresql://a:b@host/db{mode}", authority)
+    assert found == {"sslmode": ["verify-full"], "sslrootcert": [str(authority)]}
+
+
+def test_the_name_is_not_checked_where_the_url_says_so(authority: Path) -> None:
+    assert options("postgresql://a:b@host/db?sslmode=verify-ca", authority)["sslmode"] == ["verify-ca"]
+
+
+def test_other_options_stay(authority: Path) -> None:
+    found = options("postgresql://a:b@host/db?options=-csearch_path%3Daudit&sslcert=/c.pem", authority)
+    assert found["options"] == ["-csearch_path=audit"]
+    assert found["sslcert"] == ["/c.pem"]
+
+
+def test_the_password_is_left_as_it_is(authority: Path) -> None:
+    assert dsn(DatabaseSettings(url="postgresql://a:p%3Fs@host/db", ca_file=authority)).startswith(
+        "postgresql://a:p%3Fs@host/db?"
+    )
