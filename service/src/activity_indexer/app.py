@@ -167,7 +167,7 @@ class App:
         kafka = self._settings.kafka
         if await prepare_topics(kafka) is None:
             raise TopicMissing(
-                f"topic {kafka.transactions_topic} is absent: create it, or set KAFKA_TOPIC_PARTITIONS to have it created"
+                f"topic {kafka.transactions_topic} is absent: create it, or have it created by KAFKA_TOPIC_PARTITIONS"
             )
 
     async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:

@@ -77,16 +77,13 @@ class ElasticsearchIndex:
         """Send ready NDJSON."""
         started = time.perf_counter()
         try:
-            reply = await self._bulk_client.transport.perform_request(
-                "POST", self._target, body=body, headers=self._headers()
-            )
+            answer = await self._bulk_client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
+            status, content = answer.meta.status, answer.body
+        except ApiError as error:
+            status, content = error.meta.status, error.body
         except TransportError as error:
             raise Unavailable(f"Elasticsearch: {error}") from error
-        return BulkReply(reply.meta.status, _as_bytes(reply.body), time.perf_counter() - started)
-
-    def _headers(self) -> dict[str, str]:
-        login = self._bulk_client._headers.get("authorization")  # noqa: SLF001 - options() copies a client each time
-        return {**BULK_HEADERS, "authorization": login} if login else BULK_HEADERS
+        return BulkReply(status, _as_bytes(content), time.perf_counter() - started)
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""

@@ -53,8 +53,11 @@ class GroupSource:
     async def start(self, member: Member) -> None:
         """Join the group. Raises Unavailable or Refused."""
         settings = self._settings
+        arguments = client_arguments(settings)
+        # the broker answers a member that joins when the slowest other member has joined as well
+        arguments["request_timeout_ms"] = int((settings.rebalance_timeout + settings.request_timeout) * 1000)
         consumer = AIOKafkaConsumer(
-            **client_arguments(settings),
+            **arguments,
             group_id=settings.consumer_group,
             group_instance_id=settings.group_instance_id or None,
             enable_auto_commit=False,
@@ -115,10 +118,15 @@ class GroupSource:
 
     async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Where the partitions end now."""
-        ends = await within(
-            self._settings.request_timeout,
-            self._consumer.end_offsets([TopicPartition(*partition) for partition in partitions]),
-        )
+        try:
+            ends = await within(
+                self._settings.request_timeout,
+                self._consumer.end_offsets([TopicPartition(*partition) for partition in partitions]),
+            )
+        except ActivityIndexerError as error:
+            self._report(str(error))
+            raise
+        self._report(None)
         return {Partition(*partition): end for partition, end in ends.items()}
 
 
