@@ -73,8 +73,6 @@ class App:
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             background = [asyncio.create_task(watch_loop(self.health, self.metrics))]
-            if self._settings.consumer.enable_audit_db:
-                background.append(asyncio.create_task(run_audit(self._settings, self.metrics, self._stopping)))
             stack.push_async_callback(_finish, background, self._settings.consumer.shutdown_timeout)
             await self._index(stack, background)
         self._log.info("app.stopped")
@@ -93,9 +91,11 @@ class App:
         stack.push_async_callback(index.stop)
         source = GroupSource(self._settings.kafka, self._tell_kafka)
         indexer = self._indexer(stack, index, source, registry)
-        if not await self._until("elasticsearch", index.prepare):
-            return
         if not await self._until("kafka", self._prepare_topics):
+            return
+        if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
+            background.append(asyncio.create_task(run_audit(self._settings, self.metrics, self._stopping)))
+        if not await self._until("elasticsearch", index.prepare):
             return
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
@@ -213,7 +213,7 @@ async def _end(task: asyncio.Task[None]) -> None:
 
 
 async def _finish(tasks: list[asyncio.Task[None]], timeout: float) -> None:  # noqa: ASYNC109
-    """The audit ends by itself when the end has begun; the rest is cancelled."""
+    """The audit ends by itself when the end has begun; the loop's watch is cancelled."""
     tasks[0].cancel()
     _, running = await asyncio.wait(tasks, timeout=timeout)
     for task in running:
