@@ -23,7 +23,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
 
-# Dependencies are a layer of their own: they change with the lock only.
+# Dependencies are a layer of their own: they change with the lock only. The project is reinstalled each time,
+# because uv's cache takes it for unchanged as long as pyproject.toml is.
 FROM uv AS build-service
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra service --no-install-project
@@ -32,7 +33,7 @@ COPY service service
 COPY loadgen loadgen
 COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv sync --locked --no-dev --extra service --no-editable
+    uv sync --locked --no-dev --extra service --no-editable --reinstall-package activity-indexer
 
 FROM uv AS build-loadgen
 RUN --mount=type=cache,target=/var/cache/uv \
@@ -42,7 +43,7 @@ COPY service service
 COPY loadgen loadgen
 COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv sync --locked --no-dev --extra loadgen --no-editable
+    uv sync --locked --no-dev --extra loadgen --no-editable --reinstall-package activity-indexer
 
 FROM uv AS build-operator
 RUN --mount=type=cache,target=/var/cache/uv \
@@ -52,16 +53,18 @@ COPY service service
 COPY loadgen loadgen
 COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
-    uv sync --locked --no-dev --extra operator --no-editable
+    uv sync --locked --no-dev --extra operator --no-editable --reinstall-package activity-indexer
 
 # ---- what runs: Python, one environment, one user; no pip, no uv, no compiler --------------------
 FROM ${PYTHON_IMAGE} AS runtime
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
  && rm -rf /usr/local/lib/python3.12/ensurepip
+# LOGNAME: libraries that ask for the user's name find none for a bare number.
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    HOME=/tmp
+    HOME=/tmp \
+    LOGNAME=activity
 WORKDIR /app
 # A number, so that Kubernetes' runAsNonRoot can check it.
 USER 65532:65532

@@ -12,7 +12,11 @@ from e2e.kind import Cluster
 
 BASE_IMAGES = ("python:3.12-slim", "docker/dockerfile:1")
 SERVER_IMAGES = ("apache/kafka:4.3.1", "elasticsearch:9.1.0", "redis:7", "postgres:15")
-OUR_IMAGES = {"service": "activity-indexer:dev", "loadgen": "activity-indexer-loadgen:dev"}
+OUR_IMAGES = {
+    "service": "activity-indexer:dev",
+    "loadgen": "activity-indexer-loadgen:dev",
+    "operator": "activity-indexer-operator:dev",
+}
 
 
 def _skip_for(reason: str | None) -> None:

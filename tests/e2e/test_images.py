@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
-from e2e.commands import run
+from e2e.commands import ROOT, run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
-TARGETS = ("service", "loadgen")
+TARGETS = ("service", "loadgen", "operator")
 BUILD_TOOLS = ("pip", "pip3", "uv", "gcc", "cc", "make", "git")
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")  # noqa: S108
 
@@ -43,6 +44,8 @@ def test_an_image_holds_no_build_tools(images: dict[str, str], target: str) -> N
         ("loadgen", "aiokafka", True),
         ("loadgen", "elasticsearch", False),
         ("loadgen", "asyncpg", False),
+        ("operator", "kopf", True),
+        ("operator", "elasticsearch", False),
     ],
 )
 def test_an_image_holds_the_libraries_of_its_role_only(
@@ -59,3 +62,24 @@ def test_the_service_starts_on_a_read_only_file_system(images: dict[str, str]) -
 def test_the_guides_publish_script_is_in_the_load_generators_image(images: dict[str, str]) -> None:
     usage = inside(images["loadgen"], "python", "publish_test_data_to_kafka.py", "--help")
     assert all(option in usage for option in ("--count", "--user-id", "--kafka-servers", "--update-ratio"))
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["service/src/activity_indexer", "loadgen/src/activity_loadgen", "operator/src/activity_indexer_operator"],
+)
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_image_holds_the_sources_of_the_checkout(images: dict[str, str], target: str, package: str) -> None:
+    source = ROOT / package
+    digest = hashlib.sha256()
+    for path in sorted(source.rglob("*.py")):
+        digest.update(path.relative_to(source).as_posix().encode() + path.read_bytes())
+    look = (
+        "import hashlib, importlib.util, pathlib\n"
+        f"root = pathlib.Path(importlib.util.find_spec({source.name!r}).origin).parent\n"
+        "digest = hashlib.sha256()\n"
+        "for path in sorted(root.rglob('*.py')):\n"
+        "    digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())\n"
+        "print(digest.hexdigest())"
+    )
+    assert inside(images[target], "python", "-c", look) == digest.hexdigest()

@@ -43,6 +43,10 @@ def registry_for(worker: Worker, stall_timeout: float) -> kopf.OperatorRegistry:
             raise kopf.PermanentError(f"no round of work for {worker.idle_seconds:.0f} s")
         return worker.idle_seconds
 
+    async def login(**given: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+
+    kopf.on.login(registry=registry)(login)
     kopf.on.startup(registry=registry)(start)
     kopf.on.cleanup(registry=registry)(stop)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(watch)
