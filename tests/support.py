@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,8 @@ from elasticsearch import AsyncElasticsearch
 from activity_stack import Stack
 
 CREATED, UPDATED, DELETED = "transaction.created", "transaction.updated", "transaction.deleted"
+ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = ("KAFKA_", "ELASTICSEARCH_", "REDIS_", "DATABASE_", "CONSUMER_")
 
 
 class Servers:
@@ -35,6 +39,7 @@ class Servers:
         self.elasticsearch_url = stack.addresses.elasticsearch
         self.redis_url = stack.addresses.redis
         self.database_url = stack.addresses.postgres
+        self.authority = stack.addresses.authority
         self.environment = stack.environment()
         self.start, self.stop, self.restart = stack.start, stack.stop, stack.restart
         self.kill, self.pause, self.resume = stack.kill, stack.pause, stack.resume
@@ -72,8 +77,13 @@ def encoded(value: object) -> bytes:
     return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
+def moment(second: int) -> str:
+    """A time so many seconds after the first event's."""
+    return f"2024-01-01T{12 + second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+
+
 async def eventually(
-    check: Callable[[], Awaitable[Any]], wanted: Any = True, timeout: float = 30.0, every: float = 0.1
+    check: Callable[[], Awaitable[Any]], wanted: Any = True, timeout: float = 60.0, every: float = 0.1
 ) -> Any:
     """Wait until the check gives what is wanted (a value or a predicate); fails with what it gave last."""
     deadline = time.monotonic() + timeout
@@ -104,12 +114,18 @@ class Place:
         return f"{self.name}.dlq"
 
     @property
+    def index(self) -> str:
+        """The index behind the alias."""
+        return f"{self.name}-000001"
+
+    @property
     def group(self) -> str:
         return f"{self.name}-group"
 
     @classmethod
     @asynccontextmanager
     async def on(cls, servers: Servers, partitions: int = 3) -> AsyncIterator["Place"]:
+        """A place with a topic and a database schema; partitions=0: without a topic."""
         name = f"test-{uuid.uuid4().hex[:12]}"
         admin = AIOKafkaAdminClient(bootstrap_servers=servers.kafka)
         await admin.start()
@@ -127,8 +143,10 @@ class Place:
             await admin.close()
             await es.close()
 
-    async def create_topic(self) -> None:
-        await self.admin.create_topics([NewTopic(self.name, self.partitions, 1)])
+    async def create_topic(self, partitions: int | None = None, **configs: str) -> None:
+        self.partitions = self.partitions if partitions is None else partitions
+        if self.partitions:
+            await self.admin.create_topics([NewTopic(self.name, self.partitions, 1, topic_configs=configs)])
 
     async def create_database(self) -> None:
         self.database = self.name.replace("-", "_")
@@ -138,13 +156,14 @@ class Place:
 
     @property
     def database_url(self) -> str:
-        return f"{self.servers.database_url}?options=-csearch_path%3D{self.database}"
+        return f"{self.servers.database_url}?search_path={self.database}"
 
     async def clean(self) -> None:
         with suppress(Exception):
             await self.admin.delete_topics([self.name, self.dead_letter_topic])
-        with suppress(Exception):
-            await self.es.indices.delete(index=f"{self.name}-000001", ignore_unavailable=True)
+        for index in (self.index, self.name):
+            with suppress(Exception):
+                await self.es.indices.delete(index=index, ignore_unavailable=True)
         with suppress(Exception):
             connection = await asyncpg.connect(self.servers.database_url)
             await connection.execute(f"DROP SCHEMA {self.database} CASCADE")
@@ -199,8 +218,10 @@ class Place:
     async def raw_source(self, identifier: str) -> str:
         """The bytes of a document's body as Elasticsearch keeps them."""
 
+        quoted = urllib.parse.quote(identifier, safe="")
+
         def ask() -> str:
-            url = f"{self.servers.elasticsearch_url}/{self.name}/_source/{identifier}"
+            url = f"{self.servers.elasticsearch_url}/{self.index}/_source/{quoted}"
             with urllib.request.urlopen(url, timeout=10) as answer:
                 return str(answer.read().decode())
 
@@ -211,23 +232,31 @@ class Place:
         return await self.records(self.dead_letter_topic)
 
     async def records(self, topic: str) -> list[Any]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.servers.kafka, enable_auto_commit=False)
+        """All records of a topic, read past the end marks of transactions."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.servers.kafka, enable_auto_commit=False, isolation_level="read_committed"
+        )
         await consumer.start()
         try:
-            known = await consumer.topics()
-            if topic not in known:
+            if topic not in await consumer.topics():
                 return []
-            places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
+            shape = (await self.admin.describe_topics([topic]))[0]
+            places = [TopicPartition(topic, number) for number in range(len(shape["partitions"]))]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
             await consumer.seek_to_beginning(*places)
             found: list[Any] = []
             while any([await consumer.position(place) < end for place, end in ends.items()]):
-                for records in (await consumer.getmany(timeout_ms=200)).values():
+                for records in (await consumer.getmany(timeout_ms=100)).values():
                     found += records
             return found
         finally:
             await consumer.stop()
+
+    async def partition_count(self, topic: str) -> int:
+        """Partitions of a topic; 0 when it is absent."""
+        topics = await self.admin.describe_topics()
+        return next((len(each["partitions"]) for each in topics if each["topic"] == topic), 0)
 
     async def lag(self, group: str | None = None) -> int:
         """Events of the topic that the group has not committed."""
@@ -241,17 +270,37 @@ class Place:
             await consumer.stop()
         return sum(end - (offsets[place].offset if place in offsets else 0) for place, end in ends.items())
 
+    async def rows(self, query: str) -> list[Any]:
+        """What PostgreSQL answers, in the test's own schema."""
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            return list(await connection.fetch(query))
+        finally:
+            await connection.close()
+
+
+def environment(place: Place, variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process on a test's place: nothing of the machine's own settings is left in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SECTIONS)}
+    return {**kept, **place.variables(), **variables}
+
 
 class Indexer:
     """An indexer in a process of its own, as people run it."""
 
-    def __init__(self, place: Place, log: Path, variables: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        place: Place,
+        log: Path,
+        variables: Mapping[str, str],
+        command: Sequence[str] = ("-m", "activity_indexer", "run"),
+    ) -> None:
         self.log = log
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("KAFKA_", "CONSUMER_"))}
         with log.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "activity_indexer", "run"],
-                env={**kept, **place.variables(), **variables},
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, *command],
+                env=environment(place, variables),
+                cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -285,12 +334,36 @@ class Indexer:
 
         return await asyncio.to_thread(ask)
 
-    async def ready(self, timeout: float = 30.0) -> "Indexer":
+    async def ready(self, timeout: float = 60.0) -> "Indexer":
         async def status() -> int:
             return (await self.get("/readyz"))[0]
 
         await eventually(status, 200, timeout)
         return self
+
+    async def reasons(self, path: str = "/readyz") -> str:
+        """What a probe answers, as one text."""
+        status, text = await self.get(path)
+        return f"{status} {' | '.join(json.loads(text)['reasons'])}"
+
+    async def outcomes(self) -> dict[str, int]:
+        """Events settled so far, by outcome."""
+        _, text = await self.get("/metrics")
+        found: Counter[str] = Counter()
+        for line in text.splitlines():
+            if line.startswith("activity_indexer_events_total{"):
+                outcome = line.partition('outcome="')[2].partition('"')[0]
+                found[outcome] += int(float(line.rsplit(" ", 1)[1]))
+        return {outcome: count for outcome, count in found.items() if count}
+
+    async def settled(self, events: int, timeout: float = 60.0) -> dict[str, int]:
+        """The outcomes, when so many events are settled."""
+        return dict(await eventually(self.outcomes, lambda found: sum(found.values()) >= events, timeout))
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric's series that carry these labels."""
@@ -306,12 +379,13 @@ class Indexer:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
-    def terminate(self, timeout: float = 30.0) -> int:
+    def terminate(self, timeout: float = 60.0) -> int:
         """Ask for the end; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
     def end(self) -> None:
+        """End it, whatever it is doing."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
