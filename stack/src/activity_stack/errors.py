@@ -11,3 +11,7 @@ class PortInUse(StackError):
 
 class DownloadFailed(StackError):
     """A jar could not be had, or is not the one that the lock names."""
+
+
+class NotWaitedFor(StackError):
+    """A server is starting still; another one failed meanwhile."""

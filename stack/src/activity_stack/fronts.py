@@ -10,11 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from activity_stack.ports import HOST
-from activity_stack.postgres import Postgres
+from activity_stack.postgres import SSL_REQUEST, Postgres
 from activity_stack.processes import Launch
 from activity_stack.redis import Redis
 from activity_stack.server import PROBE_TIMEOUT, Server
-from activity_stack.tls_front import SSL_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,8 +93,8 @@ class PostgresTls(TlsFront):
         return self.ports.postgres
 
     def address(self) -> str:
-        """The DSN that clients take."""
-        return Postgres(self.instance).tls_address()
+        """The DSN that clients take, less what they check the certificate with."""
+        return Postgres(self.instance).tls_address().split("?")[0]
 
     def ready(self) -> bool:
         """Whether PostgreSQL answers through it."""

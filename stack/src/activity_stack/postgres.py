@@ -29,6 +29,10 @@ DATABASE = "activity_feed"
 SUPERUSER = "postgres"
 UNPRIVILEGED = ("postgres", "nobody")
 PROTOCOL = 196608
+SSL_REQUEST = struct.pack(">ii", 8, 80877103)
+"""What a PostgreSQL client sends first if it wants TLS; the server's yes is an S."""
+ENCRYPTION_REQUEST = struct.pack(">ii", 8, 80877104)
+"""The same for Kerberos, which is answered with N for no."""
 LEFTOVER_LIMIT = 10.0
 """Seconds that the children of a killed server may take to notice."""
 LEFTOVER_POLL_INTERVAL = 0.1
@@ -171,18 +175,29 @@ class Postgres(Server):
 
     @cached_property
     def _data(self) -> Path:
-        inside = self.instance.data(self.name)
-        return inside if self._user is None or _open_to_all(inside) else self._outside / "data"
+        """One for each major version: a server reads its own version's files only."""
+        inside = self.instance.data(f"{self.name}-{self.version().split('.')[0]}")
+        return inside if self._user is None or _open_to_all(inside) else self._outside / inside.name
 
     def _program(self, name: str) -> str:
         folder = self._programs
         if self._user is None or _open_to_all(folder / name):
             return str(folder / name)
-        copy = self._outside / "programs"
+        return str(self._copied_programs / name)
+
+    @cached_property
+    def _copied_programs(self) -> Path:
+        """The wheel's programs and, beside them as they expect it, its libraries."""
+        package = self._programs.parent.parent
+        copy = self._outside / f"programs-{self.version()}"
         if not copy.exists():
-            shutil.copytree(folder.parent, copy.with_suffix(".new"), symlinks=True)
-            copy.with_suffix(".new").rename(copy)
-        return str(copy / "bin" / name)
+            fresh = copy.with_suffix(".new")
+            jars.discard(fresh)
+            for part in (package, package.with_name(f"{package.name}.libs")):
+                if part.exists():
+                    shutil.copytree(part, fresh / part.name, symlinks=True)
+            fresh.rename(copy)
+        return copy / self._programs.relative_to(package.parent)
 
     @cached_property
     def _outside(self) -> Path:

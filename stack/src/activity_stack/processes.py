@@ -133,6 +133,13 @@ def is_paused(process: Process) -> bool:
     return process.alive() and _stat(process.pid)[0] in "Tt"
 
 
+def wait_paused(process: Process, limit: float) -> None:
+    """Wait until a stopping signal has arrived, `limit` seconds at most."""
+    deadline = time.monotonic() + limit
+    while not is_paused(process) and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL)
+
+
 def _children(pid: int) -> list[int]:
     listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     return [int(child) for text in listed for child in text.split()]

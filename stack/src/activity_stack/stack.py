@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -15,7 +15,7 @@ from activity_stack import processes
 from activity_stack.addresses import Addresses
 from activity_stack.catalog import COMPANIONS, DEFAULT_NAMES, build_servers
 from activity_stack.certs import ensure as ensure_certificates
-from activity_stack.errors import StackError
+from activity_stack.errors import NotWaitedFor, StackError
 from activity_stack.jars import fetch
 from activity_stack.ports import require_free
 from activity_stack.progress import Progress
@@ -104,7 +104,9 @@ class Stack:
 
     def pause(self, name: str) -> None:
         """Freeze one server with SIGSTOP: connections stay open and nothing answers."""
-        processes.send_to_family(self._running(name).process, signal.SIGSTOP)
+        process = self._running(name).process
+        processes.send_to_family(process, signal.SIGSTOP)
+        processes.wait_paused(process, self.settings.limits.stop_timeout)
 
     def resume(self, name: str) -> None:
         """Let a paused server go on."""
@@ -151,11 +153,10 @@ class Stack:
         with ThreadPoolExecutor(len(chosen) or 1) as pool:
             tasks = [pool.submit(self._start_one, server) for server in chosen]
             try:
-                failures = [task.exception() for task in tasks]
-            except BaseException:
+                wait(tasks, return_when=FIRST_EXCEPTION)
+            finally:
                 self._cancelled.set()
-                raise
-        self._raise_first(failures)
+        _raise_all([task.exception() for task in tasks])
 
     def _make_ready(self, absent: list[Server]) -> None:
         for server in absent:
@@ -171,14 +172,6 @@ class Stack:
         if wanted:
             with exclusive(settings.dist / "lock", settings.limits.lock_timeout):
                 fetch(list(wanted.values()), settings.dist, Progress("jars"), settings.limits.download_timeout)
-
-    def _raise_first(self, failures: list[BaseException | None]) -> None:
-        real = [failure for failure in failures if failure]
-        others = [failure for failure in real[1:] if isinstance(failure, StackError)]
-        if real and isinstance(real[0], StackError) and others:
-            raise StackError("\n".join(map(str, [real[0], *others]))) from real[0]
-        if real:
-            raise real[0]
 
     def _start_one(self, server: Server) -> None:
         record = load_state(self._state_file).alive(server.name)
@@ -199,7 +192,7 @@ class Stack:
             state.servers.pop(name, None)
             if record:
                 state.servers[name] = record
-            state.ports = self.settings.ports if state.servers else None
+            state.ports, state.ports_chosen = self.settings.ports, self.settings.explicit_ports
             save_state(self._state_file, state)
 
     def _await_ready(self, server: Server, record: Running) -> None:
@@ -210,7 +203,7 @@ class Stack:
             if time.monotonic() > deadline:
                 raise StackError(self._failure(server, "was not ready in time"))
             if self._cancelled.wait(READY_POLL_INTERVAL):
-                raise StackError(self._failure(server, "was not waited for"))
+                raise NotWaitedFor(f"{server.name} was not waited for")
 
     def _failure(self, server: Server, what: str) -> str:
         log = self.instance.log(server.name)
@@ -252,6 +245,15 @@ class Stack:
 
     def _exclusive(self) -> AbstractContextManager[None]:
         return exclusive(self.settings.home / "lock", self.settings.limits.lock_timeout)
+
+
+def _raise_all(failures: list[BaseException | None]) -> None:
+    real = [failure for failure in failures if failure and not isinstance(failure, NotWaitedFor)]
+    strange = [failure for failure in real if not isinstance(failure, StackError)]
+    if strange:
+        raise strange[0]
+    if real:
+        raise StackError("\n".join(map(str, real)))
 
 
 def _state_of(server: Server) -> str:

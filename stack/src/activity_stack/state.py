@@ -39,6 +39,8 @@ class State:
     """The servers that were started, and the ports they were given."""
 
     ports: Ports | None = None
+    ports_chosen: bool = False
+    """Whether the ports were asked for: then they stay until others are."""
     servers: dict[str, Running] = field(default_factory=dict)
 
     def alive(self, name: str) -> Running | None:
@@ -51,8 +53,10 @@ class State:
         return [name for name in self.servers if self.alive(name)]
 
     def settle_ports(self, settings: Settings) -> Settings:
-        """Settings with the ports that running servers have, if any run."""
-        return replace(settings, ports=self.ports) if self.ports and self.running() else settings
+        """Settings with the ports the instance has: those of running servers, else those last asked for."""
+        if self.ports and (self.running() or (self.ports_chosen and not settings.explicit_ports)):
+            return replace(settings, ports=self.ports, explicit_ports=self.ports_chosen)
+        return settings
 
 
 def load_state(path: Path) -> State:
@@ -60,7 +64,9 @@ def load_state(path: Path) -> State:
     try:
         raw: dict[str, Any] = json.loads(path.read_bytes())
         ports = Ports(**raw["ports"]) if raw["ports"] else None
-        return State(ports, {name: _record(entry) for name, entry in raw["servers"].items()})
+        return State(
+            ports, bool(raw.get("ports_chosen")), {name: _record(entry) for name, entry in raw["servers"].items()}
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
         return State()
 
@@ -68,8 +74,11 @@ def load_state(path: Path) -> State:
 def save_state(path: Path, state: State) -> None:
     """Replace the saved state in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    whole = {"ports": asdict(state.ports) if state.ports else None, "servers": {}}
-    whole["servers"] = {name: asdict(record) for name, record in state.servers.items()}
+    whole = {
+        "ports": asdict(state.ports) if state.ports else None,
+        "ports_chosen": state.ports_chosen,
+        "servers": {name: asdict(record) for name, record in state.servers.items()},
+    }
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(whole, indent=1))
     fresh.replace(path)

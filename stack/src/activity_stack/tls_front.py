@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,9 @@ from pathlib import Path
 import click
 
 from activity_stack.ports import HOST
+from activity_stack.postgres import ENCRYPTION_REQUEST, SSL_REQUEST
 
 PIECE = 65536
-SSL_REQUEST = struct.pack(">ii", 8, 80877103)
-"""What a PostgreSQL client sends first if it wants TLS; the server's yes is an S."""
-ENCRYPTION_REQUEST = struct.pack(">ii", 8, 80877104)
-"""The same for Kerberos, which is answered with N for no."""
 
 
 @dataclass(frozen=True)
