@@ -63,7 +63,7 @@ class PartitionOffsets:
     def idle(self) -> bool:
         """Whether nothing that was received is unsettled."""
         self._advance()
-        return not self._spans and (self._received is None or self._mark == self._received + 1)
+        return not self._spans and (self._received is None or (self._mark is not None and self._mark > self._received))
 
     def mark(self) -> int | None:
         """The offset to commit: the first that is not settled; None when none was taken."""
