@@ -27,7 +27,15 @@ def parse_timestamp(text: str) -> int:
 
 def is_plain(text: str) -> bool:
     """Whether the text has the shape that nearly all producers write: `2024-01-01T12:00:00[.123456]Z`."""
-    return len(text) in (20, 27) and text[19] in ".Z" and text[7] == "-" and text[10] == "T" and text[-1] == "Z"
+    return (
+        len(text) in (20, 27)
+        and text[7] == "-"
+        and text[10] == "T"
+        and text[13] == text[16] == ":"
+        and text[17] != "6"  # a leap second
+        and text[19] in ".Z"
+        and text[-1] == "Z"
+    )
 
 
 def _parse_any(text: str) -> int:
