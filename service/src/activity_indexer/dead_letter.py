@@ -13,6 +13,9 @@ PREFIX: Final = "dead-letter-"
 MAX_MESSAGE: Final = 2000
 """Characters of an error message that are kept."""
 
+LATEST: Final = 253_402_300_799_999
+"""The last millisecond of the year 9999: producers may stamp their records with any number."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -35,7 +38,7 @@ def dead_letter(record: Record, failure: Failure) -> OutRecord:
         "topic": record.topic,
         "partition": str(record.partition),
         "offset": str(record.offset),
-        "timestamp": format_timestamp(max(0, record.timestamp) * 1000),
+        "timestamp": format_timestamp(min(max(0, record.timestamp), LATEST) * 1000),
         "stage": error.stage,
         "error": error.code,
         "message": error.message[:MAX_MESSAGE],
