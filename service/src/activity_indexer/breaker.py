@@ -43,6 +43,14 @@ class Breaker:
             self._open = True
         return self._open
 
+    def bears(self, events: int, failures: int) -> bool:
+        """Whether so many failures among so many events are still the exception."""
+        return failures <= self._threshold * events
+
+    def half_open(self) -> None:
+        """Intake goes on until the next failure: those who held failures back are gone, the window is kept."""
+        self._open = False
+
     def close(self) -> None:
         """Intake goes on, with nothing held against it."""
         self._rounds.clear()

@@ -30,7 +30,7 @@ class RecordSource(Protocol):
         """Commit offsets. Raises Unavailable when they are not committed."""
 
     async def position(self, partition: Partition) -> int | None:
-        """The next offset that poll hands out; None when it is not known."""
+        """The next offset that poll hands out; None when it is not known. Raises Unavailable."""
 
     async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Where the partitions end now. Raises Unavailable."""
@@ -171,6 +171,9 @@ class Indexer:
         self._observer.revoked()
         await self.drain()
         self._offsets = {}
+        if self._breaker.is_open:  # whoever held it open was given up, and nobody is left to close it
+            self._breaker.half_open()
+            self._observer.breaker_closed()
 
     async def _commit_often(self) -> None:
         while True:
@@ -209,17 +212,20 @@ class Indexer:
         partitions = list(self._offsets)
         try:
             ends = await self._source.end_offsets(partitions) if partitions else {}
+            left = [await self._left(partition, end) for partition, end in ends.items()]
         except ActivityIndexerError:
             return
-        pending = 0
-        for partition, end in ends.items():
-            if (tracker := self._offsets.get(partition)) is None:
-                continue
-            position = await self._source.position(partition)
-            if position is not None:
-                tracker.skip_to(position)
-            mark = tracker.mark()
-            if mark is not None:
-                pending += max(0, end - mark)
-                self._observer.lag(partition, max(0, end - mark))
-        self._observer.pending(pending)
+        self._observer.pending(sum(left))
+
+    async def _left(self, partition: Partition, end: int) -> int:
+        """Events of a partition that are not settled."""
+        if (tracker := self._offsets.get(partition)) is None:
+            return 0
+        position = await self._source.position(partition)
+        if position is not None:
+            tracker.skip_to(position)
+        mark = tracker.mark()
+        if mark is None:
+            return 0
+        self._observer.lag(partition, max(0, end - mark))
+        return max(0, end - mark)
