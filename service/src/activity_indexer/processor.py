@@ -180,10 +180,13 @@ class Processor:
     def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
         now = self._now()
         event = work.events[at]
+        earlier = work.failures.get(at)
+        attempts = max(1, document.attempts) if document else 1
+        first_failure = (document and document.first_failure) or now
         work.failures[at] = Failure(
             error,
-            max(1, document.attempts) if document else 1,
-            (document and document.first_failure) or now,
+            attempts + earlier.attempts if earlier else attempts,
+            earlier.first_failure if earlier else first_failure,
             (document and document.last_failure) or now,
             event.message_id if event else None,
         )
@@ -216,8 +219,11 @@ class Processor:
             example = next(iter(work.failures.values())).error
             self._observer.breaker_opened(self._breaker.share, f"{example.stage} {example.code}: {example.message}")
             await asyncio.sleep(self._limits.breaker_retry_interval)
+            before = len(work.failures)
             again = [[at] for at, failure in work.failures.items() if failure.error.stage == "index"]
             await self._index(work, again)
+            if len(work.failures) < before and self._breaker.bears(len(work.batch.records), len(work.failures)):
+                break
         if self._breaker.is_open:
             self._breaker.close()
             self._observer.breaker_closed()
