@@ -128,7 +128,7 @@ class BulkWriter:
                 _all_written(documents)
                 return "done", _Round()
             items = read_items(reply.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return "suspect", await self._suspect(documents, ItemError("unknown_answer", str(error)))
         if len(items) != len(documents):
             odd = ItemError("unknown_answer", f"expected {len(documents)} items, got {len(items)}")

@@ -35,8 +35,23 @@ class Item(msgspec.Struct, frozen=True):
     error: ItemError = ItemError()
 
 
+class _Error(msgspec.Struct, frozen=True):
+    """An error as it stands in an answer: a Java exception without a message has no reason."""
+
+    type: str | None = None
+    reason: str | None = None
+
+    def told(self) -> ItemError:
+        return ItemError(self.type or "", self.reason or "")
+
+
+class _Index(msgspec.Struct, frozen=True):
+    status: int
+    error: _Error = _Error()
+
+
 class _Action(msgspec.Struct, frozen=True):
-    index: Item
+    index: _Index
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):
@@ -47,7 +62,7 @@ class BulkAnswer(msgspec.Struct, frozen=True):
 
 
 class _RequestFailure(msgspec.Struct, frozen=True):
-    error: ItemError | str = ""
+    error: _Error | str = ""
 
 
 class _ErrorsOnly(msgspec.Struct, frozen=True):
@@ -105,7 +120,7 @@ def all_done(body: bytes) -> bool:
 
 def read_items(body: bytes) -> list[Item]:
     """The items of a bulk answer. Raises ValueError when it is none."""
-    return [action.index for action in _answer(body).items]
+    return [Item(action.index.status, action.index.error.told()) for action in _answer(body).items]
 
 
 def classify_item(item: Item) -> Outcome:
@@ -143,7 +158,7 @@ def read_failure(status: int, body: bytes) -> ItemError:
         error = body[:200].decode(errors="replace")
     if isinstance(error, str):
         return ItemError(f"http_{status}", error)
-    return error
+    return error.told()
 
 
 def is_duplicate(item: Item, version: int) -> bool:
