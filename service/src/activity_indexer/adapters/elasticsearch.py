@@ -29,6 +29,10 @@ class _Bytes(JsonSerializer):
         return data
 
 
+_AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
+"""The second is for proxies, which answer in forms of their own."""
+
+
 def connect(settings: ElasticsearchSettings, **more: Any) -> AsyncElasticsearch:
     """A client without retries of its own: it repeats push-back without a pause."""
     arguments: dict[str, Any] = {
@@ -68,7 +72,7 @@ class ElasticsearchIndex:
         self._enrichment = enrichment
         self._client = connect(settings)
         # one connection for each bulk request that may be under way, and answers as bytes
-        self._bulk_client = connect(settings, serializers={"application/json": _Bytes()}, connections_per_node=64)
+        self._bulk_client = connect(settings, serializers=_AS_IT_CAME, connections_per_node=64)
         self._target = f"/{settings.index}/_bulk?{BULK_QUERY}"
         self._log = structlog.get_logger("activity_indexer.elasticsearch")
         self.identity = ""
