@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -19,6 +20,9 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Megabyte = 1024 * 1024
 
 
+_SECRET_PARAMETER = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
+
+
 def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise ValueError("there is no such file")
@@ -28,14 +32,24 @@ def _existing_file(path: Path) -> Path:
 def _url(*schemes: str) -> Any:
     def check(value: SecretStr) -> SecretStr:
         for url in value.get_secret_value().split(","):
-            parts = urlsplit(url.strip())
-            if parts.scheme not in schemes or not parts.hostname:
+            if not _names_a_host(url.strip(), schemes):
                 wanted = " or ".join(f"{scheme}://" for scheme in schemes)
-                raise ValueError(f"expected a URL that begins with {wanted} and names a host")
-            _ = parts.port  # raises ValueError when the port is no number
+                raise ValueError(
+                    f"expected a URL that begins with {wanted} and names a host, with a port that is a number if any "
+                    "(in a password, special characters are percent-encoded)"
+                )
         return value
 
     return AfterValidator(check)
+
+
+def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its message may quote the password
+        return False
+    return parts.scheme in schemes and bool(parts.hostname)
 
 
 def _servers(value: str) -> str:
@@ -264,8 +278,8 @@ class Settings:
         self.consumer: ConsumerSettings = sections[ConsumerSettings]
         if self.kafka.rebalance_timeout <= self.consumer.shutdown_timeout:
             raise SettingsError(
-                f"KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT ({self.consumer.shutdown_timeout:g}), "
-                f"got {self.kafka.rebalance_timeout:g}"
+                "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
+                f"({self.consumer.shutdown_timeout:g}), got {self.kafka.rebalance_timeout:g}"
             )
 
 
@@ -328,10 +342,11 @@ def shown(value: Any) -> str:
 
 def _masked(url: str) -> str:
     parts = urlsplit(url.strip())
-    if parts.password is None:
-        return url.strip()
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:********@{host}"))
+    parts = parts._replace(query=_SECRET_PARAMETER.sub(r"\1=********", parts.query))
+    if parts.password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username}:********@{host}")
+    return urlunsplit(parts)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
