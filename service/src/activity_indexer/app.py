@@ -218,7 +218,9 @@ async def _finish(tasks: list[asyncio.Task[None]], timeout: float) -> None:  # n
     _, running = await asyncio.wait(tasks, timeout=timeout)
     for task in running:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(result, Exception):  # a defect must not pass for a clean end
+            raise result
 
 
 def run(settings: Settings) -> None:
