@@ -91,8 +91,15 @@ def verify(ledger: Path, **given: Any) -> None:
 async def _publish(plan: Plan) -> tuple[Outcome, bool]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        """Stop in good order; a second signal ends us at once."""
+        stop.set()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(name)
+
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+        loop.add_signal_handler(name, end)
     events = None if plan.load.count is None else round(plan.load.count * plan.load.events_per_transaction)
     with display_for(Console(stderr=True), events) as display:
         outcome = await run(plan, display, stop)

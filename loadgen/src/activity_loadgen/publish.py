@@ -15,6 +15,7 @@ from aiokafka.structs import RecordMetadata
 from activity_loadgen.generate import Event
 from activity_loadgen.kafka import CONNECT_TIMEOUT_MS, KafkaConnection, Say, ensure_topic
 from activity_loadgen.ledger import Entry, Sink, entry_for
+from activity_loadgen.stopping import unless_stopped
 
 MAX_REQUEST_BYTES: Final = 1_048_576
 BATCH_BYTES: Final = 262_144
@@ -95,11 +96,14 @@ async def publish(
         KafkaUnavailableError: Kafka was away at the start.
         PublishError: Kafka refused an event, or acknowledged nothing for `options.wait` seconds.
     """
-    await ensure_topic(connection, options.topic, options.partitions, wait=options.wait, say=say)
+    stop = stop or asyncio.Event()
+    await unless_stopped(stop, ensure_topic(connection, options.topic, options.partitions, wait=options.wait, say=say))
+    if stop.is_set():
+        return PublishCounts()
     async with _producer(connection) as producer:
         sending = _Sending(producer, run, options, on_ack)
         watch = asyncio.create_task(sending.watch(on_progress, say))
-        work = asyncio.create_task(sending.send_all(events, stop or asyncio.Event()))
+        work = asyncio.create_task(sending.send_all(events, stop))
         try:
             await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
             sending.raise_failure()

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from activity_loadgen.ledger import Entry, LedgerWriter, Sink, read
 from activity_loadgen.options import LoadOptions
 from activity_loadgen.publish import PublishCounts, PublishOptions, publish
 from activity_loadgen.search import SearchConnection, open_search
+from activity_loadgen.stopping import unless_stopped
 from activity_loadgen.verify import VerifyOptions, VerifyProgress, VerifyReport, verify
 
 
@@ -86,7 +87,7 @@ async def run(plan: Plan, display: Display | None = None, stop: asyncio.Event | 
             sinks += [expected.add, follower.add]
         async with _following(plan.search, follower):
             counts = await _publish(plan, sinks, shown, stop)
-    report = await _unless(stop or asyncio.Event(), _verify(plan, expected, follower, shown))
+    report = await unless_stopped(stop or asyncio.Event(), _verify(plan, expected, follower, shown))
     return Outcome(plan.load.run, plan.load.seed, counts, report)
 
 
@@ -131,18 +132,6 @@ async def _verify(plan: Plan, expected: ExpectedState, follower: Follower, displ
     return await verify(
         expected, plan.kafka, plan.search, plan.verify, follower=follower, on_progress=display.verifying
     )
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, VerifyReport | None]) -> VerifyReport | None:
-    """The work's result, or None as soon as we are told to stop."""
-    task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        return None if stop.is_set() else await task
-    finally:
-        for each in (task, stopped):
-            each.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,7 @@
 """The command line: its help, and what it says to what cannot work."""
 
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -20,10 +20,14 @@ def call(*arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(main, list(arguments), env={**NO_SETTINGS, **environment})
 
 
-def test_the_guides_script_lists_the_guides_options_first() -> None:
-    script = ROOT / "publish_test_data_to_kafka.py"
-    command = [sys.executable, script, "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 - our own script
+def test_the_guides_script_lists_the_guides_options_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = str(ROOT / "publish_test_data_to_kafka.py")
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(script, run_name="__main__")
+    shown = capsys.readouterr().out
     options = re.findall(r"^  (--[a-z-]+)", shown, flags=re.MULTILINE)
     assert shown.startswith("Usage: publish_test_data_to_kafka.py [OPTIONS]")
     assert options[:4] == ["--count", "--user-id", "--kafka-servers", "--update-ratio"]
@@ -73,3 +77,10 @@ def test_kafka_away_is_exit_code_1() -> None:
     assert result.exit_code == 1
     assert "Error: Kafka at 127.0.0.1:1: gave up after 0 s" in result.output
     assert "Traceback" not in result.output
+
+
+def test_the_documentation_names_every_option() -> None:
+    text = (ROOT / "docs" / "load-generator.md").read_text(encoding="utf-8")
+    names = [name for parameter in main.params for name in (*parameter.opts, *parameter.secondary_opts)]
+    assert len(names) > 30
+    assert [name for name in names if f"`{name}`" not in text and f"`{name} " not in text] == []
