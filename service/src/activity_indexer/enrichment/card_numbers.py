@@ -9,7 +9,9 @@ from typing import Final
 SHORTEST: Final = 14
 LONGEST: Final = 19
 
-_DIGITS: Final = re.compile(r"(?<![^\W_])\d+(?:[\W_]{1,3}\d+)*(?![^\W_])")
+_DIGITS: Final = re.compile(r"(?<![^\W_])[^\W\d_]*\d+(?:[\W_]{1,3}\d+)*[^\W\d_]*(?![^\W_])")
+"""Groups of digits, with a word before and after at most: within the letters of a hash there are no card numbers."""
+
 _GROUP: Final = re.compile(r"\d+")
 _BEGINNING: Final = re.compile(
     r"4\d{15}(?:\d{3})?"

@@ -41,7 +41,7 @@ _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 
 def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
-    """The text on one line, without control characters and card numbers, cut to `limit` characters."""
+    """The text on one line, without control characters and card numbers, cut to `limit` characters (20 or more)."""
     if len(text) < SHORTEST and text.isalnum():
         return text
     if len(text) > limit:
@@ -87,11 +87,17 @@ def _forms(word: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _other_forms(word: str) -> tuple[str, ...]:
-    plain = _without_accents(word)
-    if plain.isascii():
-        return tuple(plain.split())
-    written = [part for part in _normal(word).split() if _without_accents(part)]
-    return tuple(dict.fromkeys((*plain.split(), *written)))
+    forms: list[str] = []
+    for part in _normal(word).split():
+        written = _without_leading_marks(part)  # a lone accent is a blank with a mark to Unicode
+        plain = _without_accents(written)
+        forms += [plain] if plain.isascii() else [plain, written]
+    return tuple(form for form in forms if form)
+
+
+def _without_leading_marks(part: str) -> str:
+    first = next((at for at, letter in enumerate(part) if unicodedata.category(letter)[0] != "M"), len(part))
+    return part[first:]
 
 
 def _without_accents(word: str) -> str:

@@ -48,6 +48,7 @@ _ALIASES: Final = {
     "amazon mktpl": "Amazon",
     "apple com": "Apple",
     "aws": "Amazon Web Services",
+    "delta": "Delta Air Lines",
     "disney plus": "Disney+",
     "enterprise": "Enterprise Rent-A-Car",
     "exxon": "ExxonMobil",
