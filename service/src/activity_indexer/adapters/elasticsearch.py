@@ -102,9 +102,16 @@ class ElasticsearchIndex:
             await self._create(name)
         behind = await self._client.indices.get_alias(name=name)
         index = self._write_index(dict(behind))
-        await self._client.indices.put_mapping(index=index, **self._mappings())
+        await self._complete_mapping(index)
         found = await self._client.indices.get_settings(index=index, name="index.uuid")
         self.identity = str(found[index]["settings"]["index"]["uuid"])
+
+    async def _complete_mapping(self, index: str) -> None:
+        """Add what is missing, such as the fields of a new strategy; what people mapped their own way stays."""
+        found = await self._client.indices.get_mapping(index=index)
+        if missing := missing_properties(self._mappings(), found[index]["mappings"]):
+            await self._client.indices.put_mapping(index=index, properties=missing)
+            self._log.info("mapping.extended", index=index, fields=sorted(missing))
 
     def _mappings(self) -> dict[str, Any]:
         return mappings(self._enrichment)
@@ -149,6 +156,18 @@ class ElasticsearchIndex:
         """Close the connections."""
         await self._client.close()
         await self._bulk_client.close()
+
+
+def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties of the wanted mapping that the found one lacks, at any depth; in the form of `properties`."""
+    missing: dict[str, Any] = {}
+    there = found.get("properties", {})
+    for name, mapping in wanted.get("properties", {}).items():
+        if name not in there:
+            missing[name] = mapping
+        elif "properties" in mapping and (deeper := missing_properties(mapping, there[name])):
+            missing[name] = {"properties": deeper}
+    return missing
 
 
 def _as_bytes(body: Any) -> bytes:
