@@ -121,6 +121,13 @@ def test_a_crash_is_a_line():
     assert "RuntimeError: boom" in line["exception"]
 
 
+def test_an_interrupt_by_the_keyboard_is_no_crash(capsys):
+    out = configured()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert lines(out) == []
+    assert "KeyboardInterrupt" in capsys.readouterr().err
+
+
 def test_secrets_are_masked_everywhere():
     out = configured()
     try:

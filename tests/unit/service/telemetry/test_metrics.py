@@ -154,13 +154,13 @@ def test_values_of_lost_partitions_are_forgotten(metrics):
 
 
 def test_histograms_count_each_value_in_its_bucket_and_all_above(metrics):
-    metrics.event_ages([0.01, 0.011, 1e9, -5.0])
+    metrics.event_ages([0.01, 0.011, 1e6, -5.0])
     assert value(metrics, "event_age_seconds_bucket", le="0.01") == 2
     assert value(metrics, "event_age_seconds_bucket", le="0.025") == 3
     assert value(metrics, "event_age_seconds_bucket", le="86400.0") == 3
     assert value(metrics, "event_age_seconds_bucket", le="+Inf") == 4
     assert value(metrics, "event_age_seconds_count") == 4
-    assert value(metrics, "event_age_seconds_sum") == pytest.approx(1e9 + 0.021)
+    assert value(metrics, "event_age_seconds_sum") == pytest.approx(1e6 + 0.021, abs=1e-3)
 
 
 def test_quantiles_are_estimated_within_their_bucket():

@@ -7,6 +7,7 @@ import structlog
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
 from activity_indexer.observer import BatchSummary
+from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Partition
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
@@ -217,12 +218,38 @@ def test_polls_keep_it_alive_and_work_without_settlement_does_not(reporter, heal
     assert not health.live().ok
 
 
+def test_a_settled_batch_is_progress(reporter, health, clock):
+    reporter.pending(10)
+    for _ in range(300):
+        clock.now += 1
+        health.ticked()
+        reporter.ticked()
+        reporter.batch_done(BatchSummary(1, 100))
+    assert health.live().ok
+
+
+def test_at_debug_each_event_and_each_dead_letter_is_told_in_full(reporter, logs, monkeypatch):
+    monkeypatch.setattr("activity_indexer.telemetry.reporter.is_debug", lambda: True)
+    assert reporter.debug
+    event = decode_event(
+        b'{"event_type": "transaction.deleted", "transaction": {"id": "tx-1", "user_id": "u"},'
+        b' "timestamp": "2024-01-01T12:00:00Z"}',
+        latest=2**60,
+    )
+    reporter.event_decoded(event)
+    failed(reporter)
+    failed(reporter)
+    assert [line["event"] for line in logs] == ["Processing transaction message", *["event.dead_lettered"] * 2]
+    assert logs[0]["message_id"] == event.message_id
+    assert logs[1]["message"].endswith("'4111 1111 1111 1111'")
+
+
 def test_the_audit_is_counted_apart(metrics):
     audit = AuditReporter(metrics)
     audit.events("written", 5)
     audit.batch(5, 0.1)
     audit.dependency("postgresql", up=False)
-    audit.dependency("kafka", up=False)
+    audit.dependency("kafka", up=True)
     audit.lag({Partition("transactions", 0): 3, Partition("transactions", 1): 4})
     audit.lag({Partition("transactions", 1): 2})
     shown = metrics.snapshot()
