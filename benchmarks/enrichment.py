@@ -65,7 +65,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     registry = load_enrichments()
     for kind in METADATA:
-        print(f"{kind:8} {microseconds(registry, events(kind, count)):6.2f} µs/event")  # noqa: T201
+        print(f"{kind:8} {microseconds(registry, events(kind, count)):6.2f} µs/event")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_indexer.document import encode
@@ -27,7 +27,9 @@ SCALARS = (
     | st.sampled_from(["sent", "BTC", "5814", "4111111111111111", "STARBUCKS #12", "1e9", "-0", "\u202e", "x" * 5000])
 )
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=8
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
 )
 METADATA = st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=8), VALUES, max_size=8)
 
@@ -48,6 +50,7 @@ def fits(fields, properties):
             assert 0 < len(value) <= KEYWORD_CHARACTERS
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(TYPES), METADATA)
 def test_no_metadata_raises_and_every_field_fits_its_mapping(registry, enrich, transaction_type, metadata):
     enriched = enrich(transaction_type, metadata)
@@ -57,8 +60,11 @@ def test_no_metadata_raises_and_every_field_fits_its_mapping(registry, enrich, t
     assert msgspec.json.decode(encode(enriched.content)) == enriched.content
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(TYPES), st.sampled_from(KEYS), st.integers(0, 10**6), st.binary(max_size=40))
-def test_metadata_that_does_not_decode_as_a_whole_is_read_as_far_as_it_does(enrich, transaction_type, key, number, junk):
+def test_metadata_that_does_not_decode_as_a_whole_is_read_as_far_as_it_does(
+    enrich, transaction_type, key, number, junk
+):
     metadata = b'{"huge":1%b,"%b":%d}' % (b"0" * 5000, key.encode(), number)
     assert enrich(transaction_type, metadata).text == enrich(transaction_type, {key: number}).text
     enrich(transaction_type, junk)

@@ -1,7 +1,7 @@
 """Card numbers in text."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_indexer.enrichment.card_numbers import is_card_number, without_card_numbers
@@ -60,12 +60,14 @@ def test_other_long_numbers_stay(text):
     assert without_card_numbers(text) == text
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(NUMBERS), st.sampled_from("x- ./\n"), AROUND, AROUND)
 def test_no_text_around_a_card_number_hides_it(number, glue, before, after):
     text = f"{before} {glue}{number}{glue} {after}"
     assert number not in without_card_numbers(text)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=200))
 def test_masking_twice_is_masking_once(text):
     masked = without_card_numbers(text)
