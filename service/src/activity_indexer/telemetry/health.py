@@ -147,8 +147,11 @@ class Health:
 
     def _waiting(self) -> list[str]:
         now = self._clock()
-        waits = self._waits.items()
-        return [f"waiting: {code}: {reason}" for code, (reason, until) in waits if now - until <= self._stall_timeout]
+        return [
+            f"waiting: {code}: {reason}"
+            for code, (reason, until) in self._waits.items()
+            if now - until <= self._stall_timeout and code not in self._blocks
+        ]
 
     def _restart(self) -> None:
         self._polled = self._progressed = self._clock()

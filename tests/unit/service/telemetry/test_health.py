@@ -177,6 +177,12 @@ def test_blocked_it_lives_is_not_ready_and_says_why(clock, working):
     assert working.ready() == (True, [])
 
 
+def test_what_blocks_is_not_told_as_a_wait_too(working):
+    working.waiting("kafka", "no broker")
+    working.blocked("kafka", "no broker")
+    assert working.ready().reasons == ["kafka: no broker"]
+
+
 def test_each_block_has_to_go(working):
     working.blocked("elasticsearch", "403")
     working.blocked("breaker", "too many failures")
