@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from e2e.commands import missing_engine, missing_image, missing_program, run
+from e2e.commands import missing_engine, missing_image, missing_program, port_forward, run
 from e2e.compose import Compose
 from e2e.kind import Cluster
 
@@ -53,7 +52,7 @@ def compose(request: pytest.FixtureRequest, server_images: tuple[str, ...]) -> I
         project.down()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(
     request: pytest.FixtureRequest,
     images: dict[str, str],
@@ -62,8 +61,7 @@ def cluster(
 ) -> Iterator[Cluster]:
     """A kind cluster with all images in it; deleted afterwards."""
     _skip_for(missing_program("kind", "kubectl"))
-    kubeconfig: Path = tmp_path_factory.mktemp("kind") / "kubeconfig"
-    made = Cluster.with_unique_name(kubeconfig)
+    made = Cluster.with_unique_name(tmp_path_factory.mktemp("kind") / "kubeconfig")
     failed_before = request.session.testsfailed
     try:
         made.create()
@@ -73,3 +71,21 @@ def cluster(
         if request.session.testsfailed > failed_before:
             made.dump()
         made.delete()
+
+
+@pytest.fixture(scope="session")
+def deployed(cluster: Cluster) -> Cluster:
+    """The cluster with everything of k8s/ ready."""
+    applied = cluster.kubectl("apply", "-k", "k8s")
+    assert "Warning" not in applied.stderr, "a pod would not pass the restricted Pod Security Standard"
+    for name in ("kafka", "elasticsearch", "redis", "postgres"):
+        cluster.rolled_out(f"statefulset/{name}")
+    cluster.rolled_out("deployment/activity-indexer")
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_address(deployed: Cluster) -> Iterator[str]:
+    """Elasticsearch in the cluster, through a port-forward."""
+    with port_forward(deployed.command, "service/elasticsearch", 9200) as forwarded:
+        yield forwarded

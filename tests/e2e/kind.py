@@ -47,6 +47,10 @@ class Cluster:
         """`kubectl` with these arguments, in the namespace."""
         return run(*self.command, *arguments, check=check, timeout=timeout)
 
+    def rolled_out(self, workload: str, seconds: int = 300) -> None:
+        """Waits until all pods of a workload are new and ready."""
+        self.kubectl("rollout", "status", workload, "--timeout", f"{seconds}s", timeout=seconds + 20)
+
     def get(self, *arguments: str) -> Any:
         """Objects as the API has them."""
         return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
@@ -71,7 +75,16 @@ class Cluster:
             ("get", "all,pvc", "-o", "wide"),
             ("get", "events", "--sort-by", ".lastTimestamp"),
             ("describe", "pods", "-l", "app.kubernetes.io/name=activity-indexer"),
-            ("logs", "-l", "app.kubernetes.io/part-of=activity-indexer", "--tail=60", "--prefix", "--all-containers"),
+            ("get", "activityindexers", "-o", "yaml"),
+            (
+                "logs",
+                "-l",
+                "app.kubernetes.io/part-of=activity-indexer",
+                "--max-log-requests=20",
+                "--tail=60",
+                "--prefix",
+                "--all-containers",
+            ),
         ):
             done = self.kubectl(*arguments, check=False)
             sys.stdout.write(f"--- kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}")

@@ -6,7 +6,6 @@ The tests are steps of one story, in the order in which they stand here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from urllib.request import urlopen
 
 import pytest
@@ -17,28 +16,9 @@ from e2e.kind import Cluster
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 INDEXER = "app.kubernetes.io/name=activity-indexer"
-DEPENDENCIES = ("kafka", "elasticsearch", "redis", "postgres")
 TRANSACTIONS = 3000  # of k8s/loadgen/job.yaml, of which 5 % are deleted
 LEFT_ALIVE = 2850
 SETTLED_BEFORE_THE_KILL = 300
-
-
-@pytest.fixture(scope="module")
-def deployed(cluster: Cluster) -> Cluster:
-    """The cluster with everything of k8s/ ready."""
-    applied = cluster.kubectl("apply", "-k", "k8s")
-    assert "Warning" not in applied.stderr, "a pod would not pass the restricted Pod Security Standard"
-    for name in DEPENDENCIES:
-        cluster.kubectl("rollout", "status", f"statefulset/{name}", "--timeout", "300s", timeout=320)
-    cluster.kubectl("rollout", "status", "deployment/activity-indexer", "--timeout", "300s", timeout=320)
-    return cluster
-
-
-@pytest.fixture(scope="module")
-def address(deployed: Cluster) -> Iterator[str]:
-    """Elasticsearch's address, through a port-forward."""
-    with port_forward(deployed.command, "service/elasticsearch", 9200) as forwarded:
-        yield forwarded
 
 
 def loadgen_result(cluster: Cluster) -> str | None:
@@ -52,20 +32,24 @@ def test_the_pods_get_ready_under_restricted_pod_security(deployed: Cluster) -> 
     assert len(deployed.ready_pods(INDEXER)) == 2
 
 
-def test_nothing_is_lost_or_stale_when_a_pod_is_killed_half_way(deployed: Cluster, address: str) -> None:
+def test_nothing_is_lost_or_stale_when_a_pod_is_killed_half_way(deployed: Cluster, elasticsearch_address: str) -> None:
     deployed.kubectl("apply", "-k", "k8s/loadgen")
-    eventually(lambda: elasticsearch.count(address, "*") > SETTLED_BEFORE_THE_KILL, "the first documents", interval=0.5)
+    eventually(
+        lambda: elasticsearch.count(elasticsearch_address, "*") > SETTLED_BEFORE_THE_KILL,
+        "the first documents",
+        interval=0.5,
+    )
     victim = deployed.ready_pods(INDEXER)[0]
     deployed.kubectl("delete", "pod", victim, "--grace-period=0", "--force")
-    assert elasticsearch.count(address, "*") < LEFT_ALIVE, "the pod was killed too late to prove anything"
+    assert elasticsearch.count(elasticsearch_address, "*") < LEFT_ALIVE, "the pod was killed too late to prove anything"
 
     result = eventually(lambda: loadgen_result(deployed), "the end of the load generator", timeout=300)
     assert result == "Complete", deployed.kubectl("logs", "job/activity-loadgen", "--tail=40").stdout
-    assert elasticsearch.count(address, "*") == LEFT_ALIVE
+    assert elasticsearch.count(elasticsearch_address, "*") == LEFT_ALIVE
 
 
-def test_transactions_are_found_by_their_user(address: str) -> None:
-    found = elasticsearch.search(address, "user_id:test_user_123")
+def test_transactions_are_found_by_their_user(elasticsearch_address: str) -> None:
+    found = elasticsearch.search(elasticsearch_address, "user_id:test_user_123")
     assert len(found) == 10
     assert {document["user_id"] for document in found} == {"test_user_123"}
 
@@ -82,7 +66,7 @@ def test_the_killed_pod_is_replaced(deployed: Cluster) -> None:
 
 def test_a_rolling_restart_is_clean_and_loses_no_progress(deployed: Cluster) -> None:
     deployed.kubectl("rollout", "restart", "deployment/activity-indexer")
-    deployed.kubectl("rollout", "status", "deployment/activity-indexer", "--timeout", "240s", timeout=260)
+    deployed.rolled_out("deployment/activity-indexer")
 
     eventually(lambda: not lagging(deployed), "no lag", timeout=60)
 

@@ -21,6 +21,8 @@ def registry_for(worker: Worker, stall_timeout: float) -> kopf.OperatorRegistry:
 
     async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
+        # Watching CRDs and namespaces would take rights on the whole cluster, and the one CRD is there.
+        settings.scanning.disabled = True
         settings.watching.server_timeout = 300
         settings.networking.error_backoffs = (1, 2, 5, 10, 30)
         tasks.append(asyncio.create_task(worker.run(), name="worker"))

@@ -37,3 +37,5 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Each unanswered connection would be a line here, and the condition says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for chatter in ("aiohttp.access", "kopf.activities", "kopf.objects"):
+        logging.getLogger(chatter).setLevel(logging.WARNING)
