@@ -1,0 +1,94 @@
+"""What every DeadLetters promises: the fake in memory and Kafka alike."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+from support import Place, Servers, eventually
+
+from activity_indexer.adapters.kafka import DeadLetterTopic
+from activity_indexer.adapters.kafka_client import prepare_topics
+from activity_indexer.adapters.memory import MemoryDeadLetters
+from activity_indexer.ports import DeadLetters, OutRecord
+from activity_indexer.settings import KafkaSettings
+
+Told = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A dead-letter topic, and a way to read all that is in it."""
+
+    topic: DeadLetters
+    read: Callable[[], Awaitable[list[Told]]]
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.integration)])
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
+    if request.param == "memory":
+        memory = MemoryDeadLetters()
+
+        async def kept() -> list[Told]:
+            return [told(record) for record in memory.records]
+
+        yield Subject(memory, kept)
+        return
+    servers: Servers = request.getfixturevalue("stack")
+    async with Place.on(servers, partitions=1) as place:
+        settings = KafkaSettings(bootstrap_servers=servers.kafka, transactions_topic=place.name)
+        await prepare_topics(settings)
+        topic = DeadLetterTopic(settings)
+
+        async def read() -> list[Told]:
+            return [told(record) for record in await place.dead_letters()]
+
+        yield Subject(topic, read)
+        await topic.stop()
+
+
+def told(record: OutRecord) -> Told:
+    return record.key, record.value, [(name, value) for name, value in record.headers]
+
+
+RECORDS: Sequence[OutRecord] = (
+    OutRecord(b"user_1", b'{"a":1}', [("dead-letter-stage", b"index"), ("traceparent", b"00-1-2-01")]),
+    OutRecord(None, b"\xff\x00 not JSON", []),
+    OutRecord(b"user_2", None, [("same", b"1"), ("same", "é".encode())]),
+    OutRecord(b"", b"", [("empty", b"")]),
+)
+
+
+async def test_records_arrive_as_they_were_with_their_headers(subject: Subject) -> None:
+    assert await subject.topic.send(RECORDS) == ([], "")
+    found = await eventually(subject.read, lambda read: len(read) >= len(RECORDS))
+    assert sorted(found, key=repr) == sorted(map(told, RECORDS), key=repr)
+
+
+async def test_sending_nothing_is_nothing(subject: Subject) -> None:
+    assert await subject.topic.send([]) == ([], "")
+
+
+async def test_records_of_several_calls_are_kept(subject: Subject) -> None:
+    for record in RECORDS:
+        assert await subject.topic.send([record]) == ([], "")
+    await eventually(subject.read, lambda read: len(read) == len(RECORDS))
+
+
+async def test_what_is_refused_is_given_back_with_the_reason_and_the_rest_is_written(subject: Subject) -> None:
+    large = OutRecord(b"k", b"x" * (17 * 1024 * 1024), [])
+    small = OutRecord(b"k", b"small", [])
+    if isinstance(subject.topic, MemoryDeadLetters):
+        subject.topic.refuse = lambda record: "refuses a record" if record is large else None
+    unsent, problem = await subject.topic.send([large, small])
+    assert unsent == [large]
+    assert "refuses a record" in problem
+    assert await subject.topic.send([small]) == ([], "")
+    await eventually(subject.read, lambda read: [value for _, value, _ in read] == [b"small", b"small"])
+
+
+async def test_a_broker_that_is_not_there_gives_every_record_back() -> None:
+    topic = DeadLetterTopic(KafkaSettings(bootstrap_servers="127.0.0.1:1", request_timeout=1.0))
+    unsent, problem = await topic.send(RECORDS)
+    assert unsent == RECORDS
+    assert "Kafka" in problem
+    await topic.stop()

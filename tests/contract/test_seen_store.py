@@ -1,0 +1,105 @@
+"""What every SeenStore promises: the fake in memory and Redis alike."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from support import Servers
+
+from activity_indexer.adapters.memory import MemorySeen
+from activity_indexer.adapters.redis import RedisSeenStore
+from activity_indexer.errors import Unavailable
+from activity_indexer.ports import SeenStore
+from activity_indexer.settings import RedisSettings
+
+Make = Callable[..., SeenStore]
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
+async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
+    if request.param == "memory":
+        yield MemorySeen
+        return
+    servers: Servers = request.getfixturevalue("stack")
+    settings = RedisSettings(url=servers.redis_url, key_prefix=f"test-{uuid.uuid4().hex[:12]}", timeout=5.0)
+    async with AsyncExitStack() as stack:
+
+        def redis(ttl: float = 60.0, namespace: Callable[[], str] = str) -> RedisSeenStore:
+            store = RedisSeenStore(settings, ttl, namespace)
+            stack.push_async_callback(store.stop)
+            return store
+
+        yield redis
+
+
+async def test_nothing_is_known_at_first(make: Make) -> None:
+    assert await make().seen(["a", "b"]) == set()
+
+
+async def test_what_was_marked_is_known_and_nothing_else(make: Make) -> None:
+    store = make()
+    await store.mark(["a", "c"])
+    assert await store.seen(["a", "b", "c", "a"]) == {"a", "c"}
+
+
+async def test_marking_twice_is_marking_once(make: Make) -> None:
+    store = make()
+    await store.mark(["a", "a"])
+    await store.mark(["a"])
+    assert await store.seen(["a"]) == {"a"}
+
+
+async def test_a_whole_batch_is_one_call(make: Make) -> None:
+    store = make()
+    ids = [f"{number:032x}" for number in range(10_000)]
+    await store.mark(ids[::2])
+    assert await store.seen(ids) == set(ids[::2])
+
+
+async def test_ids_are_forgotten_after_their_time(make: Make) -> None:
+    store = make(ttl=0.05)
+    await store.mark(["a"])
+    assert await store.seen(["a"]) == {"a"}
+    await asyncio.sleep(0.1)
+    assert await store.seen(["a"]) == set()
+
+
+async def test_marking_again_renews_the_time(make: Make) -> None:
+    store = make(ttl=0.2)
+    await store.mark(["a"])
+    await asyncio.sleep(0.12)
+    await store.mark(["a"])
+    await asyncio.sleep(0.12)
+    assert await store.seen(["a"]) == {"a"}
+
+
+async def test_an_index_knows_nothing_of_another_indexs_ids(make: Make) -> None:
+    index = "one"
+    store = make(namespace=lambda: index)
+    await store.mark(["a"])
+    index = "two"
+    assert await store.seen(["a"]) == set()
+    index = "one"
+    assert await store.seen(["a"]) == {"a"}
+
+
+async def test_redis_that_is_not_there_is_unavailable() -> None:
+    store = RedisSeenStore(RedisSettings(url="redis://127.0.0.1:1/0"), 60.0, str)
+    with pytest.raises(Unavailable, match="Redis"):
+        await store.seen(["a"])
+    with pytest.raises(Unavailable, match="Redis"):
+        await store.mark(["a"])
+    await store.stop()
+
+
+async def test_redis_that_never_answers_is_unavailable_in_time() -> None:
+    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    store = RedisSeenStore(RedisSettings(url=f"redis://127.0.0.1:{port}/0", timeout=0.05), 60.0, str)
+    async with asyncio.timeout(1.0):
+        with pytest.raises(Unavailable, match="Redis"):
+            await store.seen(["a"])
+    await store.stop()
+    silent.close()
