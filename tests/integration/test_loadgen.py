@@ -224,6 +224,13 @@ async def test_a_document_in_a_tombstones_place_is_found(place: Place, tmp_path:
     assert found(await verified(place, ledger)) == [("stale", "tombstone", shown)]
 
 
+async def test_a_tombstone_that_does_not_say_so_is_different(place: Place, tmp_path: Path) -> None:
+    ledger = tmp_path / "run.jsonl"
+    bare, event, _ = await settled_but_one(place, ledger, deleted=True)
+    await place.put(bare, event.version, msgspec.json.encode({"id": bare, "user_id": "u"}))
+    assert found(await verified(place, ledger)) == [("different", "tombstone", bare)]
+
+
 async def test_tombstones_that_the_alias_shows_are_stale(place: Place, tmp_path: Path) -> None:
     ledger = tmp_path / "run.jsonl"
     expected = await settled(place, ledger)

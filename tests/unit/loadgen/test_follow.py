@@ -32,6 +32,7 @@ def test_only_the_final_version_counts() -> None:
     follower.add(acked("a", 4, 1_000_000))
     follower.saw({"a": 4}, 2_000_000)
     follower.add(acked("a", 9, 5_000_000))
+    assert follower.latency() is None
     follower.saw({"a": 4}, 5_500_000)
     assert follower.waiting == 1
     follower.saw({"a": 9}, 5_750_000)

@@ -66,6 +66,14 @@ def test_appending_goes_on_where_the_last_whole_line_ended(path: Path) -> None:
     assert list(read(path)) == ENTRIES[:2] + ENTRIES[3:]
 
 
+def test_appending_removes_the_torn_line_at_once(path: Path) -> None:
+    write(path, ENTRIES)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"run":"half a li')
+    write(path, [], append=True)
+    assert path.read_bytes() == whole
+
+
 def test_a_file_with_nothing_but_a_torn_line_starts_anew(path: Path) -> None:
     path.write_bytes(b'{"run":"half a li')
     assert list(read(path)) == []
