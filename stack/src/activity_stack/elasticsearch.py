@@ -9,18 +9,15 @@ import shutil
 import ssl
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from activity_stack import jars
 from activity_stack.java import compile_jar
+from activity_stack.java_server import JavaServer, lock
 from activity_stack.ports import HOST
 from activity_stack.processes import Launch
-from activity_stack.server import PROBE_TIMEOUT, Archive, Server
+from activity_stack.server import PROBE_TIMEOUT
 from activity_stack.settings import SOURCES
-from activity_stack.state import exclusive
-
-if TYPE_CHECKING:
-    from activity_stack.java import Java
 
 HEAP = "1g"
 USER = "elastic"
@@ -28,7 +25,7 @@ PASSWORD = "test-secret"  # noqa: S105 - for a loopback server of tests
 READY_STATES = {"green", "yellow"}
 LIBRARY_FOLDERS = ("usr/lib/*-linux-gnu", "usr/lib64", "usr/lib")
 ARCHITECTURES = {"x86_64": "x64", "aarch64": "aarch64"}
-COMPILER = "compiler.lock"
+COMPILER = "compiler"
 LAUNCHER = "activity.stack.NodeLauncher"
 LOGGING = """status = error
 rootLogger.level = info
@@ -50,11 +47,11 @@ SECURITY_MODULES = {
 OURS = {"rest-root": "RootPlugin", "analysis-common": "AnalysisPlugin"}
 
 
-class Elasticsearch(Server):
+class Elasticsearch(JavaServer):
     """One node, without security."""
 
     name = "elasticsearch"
-    locks: ClassVar[tuple[str, ...]] = ("elasticsearch.lock",)
+    locks: ClassVar[tuple[str, ...]] = ("elasticsearch",)
     modules: ClassVar[dict[str, tuple[str, str]]] = MODULES
     environment: ClassVar[dict[str, str]] = {"ELASTIC_PASSWORD": ""}
     scheme: ClassVar[str] = "http"
@@ -72,22 +69,20 @@ class Elasticsearch(Server):
 
     def missing_jars(self) -> list[jars.Jar]:
         """All of the locks and the compiler, until the node is laid out."""
-        locks = [self._lock(name) for name in (*self.locks, COMPILER)]
-        return [] if self.home().exists() else [jar for lock in locks for jar in lock.jars()]
+        locks = [lock(name) for name in (*self.locks, COMPILER)]
+        return [] if self.home.exists() else [jar for each in locks for jar in each.jars()]
 
     def prepare(self) -> str:
         """Lay out the jars, compile ours, write the configuration."""
-        self._install()
+        self.install()
         self._configure()
         return self._version()
 
     def launch(self) -> Launch:
-        """Our launcher with the node's settings, from its class archive if there is one."""
-        java, archive = self.instance.java(), self.archive()
-        options = [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC"]
-        options += java.archive_options(archive.kept, archive.written) + self._java_options(java)
+        """Our launcher with the node's settings."""
+        options = [*self.run_options(), *self._java_options()]
         settings = [f"-E{name}={value}" for name, value in self.node_settings().items()]
-        return Launch((java.executable, *options, "-cp", self._class_path(), LAUNCHER, *settings), self.environment)
+        return Launch((self.java.executable, *options, LAUNCHER, *settings), self.environment)
 
     def ready(self) -> bool:
         """Whether the cluster has all its primary shards."""
@@ -96,16 +91,28 @@ class Elasticsearch(Server):
         with urllib.request.urlopen(request, timeout=PROBE_TIMEOUT, context=self._tls()) as answer:  # noqa: S310
             return json.load(answer)["status"] in READY_STATES
 
-    def archive(self) -> Archive:
-        """One for each Java and set of jars."""
-        return self.class_archive(self.home())
-
+    @property
     def home(self) -> Path:
-        """Where the node is laid out, for all instances: it changes with the jars and with our sources."""
-        digests = [self._lock(name).digest[:8] for name in self.locks]
+        """Named for the version, the locks, our sources, and whether the machine's zstd may be in it."""
+        digests = [lock(name).digest[:8] for name in self.locks]
         sources = jars.digest_of(sorted((SOURCES / "java").glob("*.java")))[:8]
         kind = "system" if self.instance.settings.use_system else "pure"
         return self.instance.settings.dist / "-".join([self.name, self._version(), *digests, sources, kind])
+
+    def heap_options(self) -> list[str]:
+        """Enough for bulk requests of the largest size."""
+        return [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC"]
+
+    def build(self, home: Path) -> None:
+        """The jars in their folders, our sources compiled among them, a description for each module."""
+        store = self.instance.settings.dist
+        for name in self.locks:
+            jars.lay_out(lock(name), store, home)
+        (home / "plugins").mkdir()
+        self._place_compression(home)
+        self._compile(home, lock(COMPILER).jars()[0].path(store))
+        for name, (main_class, extends) in self.modules.items():
+            self._describe(home / "modules" / name, main_class, extends)
 
     def node_settings(self) -> dict[str, object]:
         """The node's settings."""
@@ -128,17 +135,11 @@ class Elasticsearch(Server):
         return None
 
     def _version(self) -> str:
-        return self._lock(self.locks[0]).version("elasticsearch")
+        return lock(self.locks[0]).version("elasticsearch")
 
-    def _lock(self, name: str) -> jars.Lock:
-        return jars.read_lock(SOURCES / "jars" / name)
-
-    def _class_path(self) -> str:
-        return ":".join(sorted(map(str, (self.home() / "lib").glob("*.jar"))))
-
-    def _java_options(self, java: Java) -> list[str]:
+    def _java_options(self) -> list[str]:
         properties = {
-            "es.path.home": self.home(),
+            "es.path.home": self.home,
             "es.path.conf": self.instance.config(self.name),
             "es.networkaddress.cache.ttl": 60,
             "org.elasticsearch.nativeaccess.enableVectorLibrary": "false",
@@ -150,7 +151,7 @@ class Elasticsearch(Server):
         }
         options = [f"-D{name}={value}" for name, value in properties.items()]
         options += ["--enable-native-access=ALL-UNNAMED", "--add-opens=java.base/java.io=ALL-UNNAMED"]
-        return options + java.option_if(24, "--sun-misc-unsafe-memory-access=allow")
+        return options + self.java.option_if(24, "--sun-misc-unsafe-memory-access=allow")
 
     def _configure(self) -> None:
         config = self.instance.config(self.name)
@@ -158,29 +159,12 @@ class Elasticsearch(Server):
         (config / "log4j2.properties").write_text(LOGGING)
         self.instance.data(self.name).mkdir(parents=True, exist_ok=True)
 
-    def _install(self) -> None:
-        settings, home = self.instance.settings, self.home()
-        with exclusive(settings.dist / "elasticsearch.lock", settings.limits.lock_timeout):
-            if not home.exists():
-                fresh = home.with_name(f"{home.name}.new")
-                jars.discard(fresh)
-                self._build(fresh)
-                fresh.rename(home)
-
-    def _build(self, home: Path) -> None:
-        store = self.instance.settings.dist
-        for lock in self.locks:
-            jars.lay_out(self._lock(lock), store, home)
-        (home / "plugins").mkdir()
-        self._place_compression(home)
+    def _compile(self, home: Path, compiler: Path) -> None:
+        class_path = sorted((home / "lib").glob("*.jar"))
         targets = {"NodeLauncher": home / "lib" / "activity-launcher.jar"}
         targets |= {source: home / "modules" / name / f"activity-{name}.jar" for name, source in OURS.items()}
-        compiler = self._lock(COMPILER).jars()[0].path(store)
-        class_path = sorted((home / "lib").glob("*.jar"))
         for source, jar in targets.items():
-            compile_jar(self.instance.java(), compiler, [SOURCES / "java" / f"{source}.java"], class_path, jar)
-        for name, (main_class, extends) in self.modules.items():
-            self._describe(home / "modules" / name, main_class, extends)
+            compile_jar(self.java, compiler, [SOURCES / "java" / f"{source}.java"], class_path, jar)
 
     def _place_compression(self, home: Path) -> None:
         """Give the node the machine's zstd, which the codec `best_compression` needs and no jar brings."""
@@ -210,7 +194,7 @@ class SecureElasticsearch(Elasticsearch):
     """One node with HTTPS, users and API keys."""
 
     name = "elasticsearch-secure"
-    locks = ("elasticsearch.lock", "elasticsearch-security.lock")
+    locks = ("elasticsearch", "elasticsearch-security")
     modules: ClassVar[dict[str, tuple[str, str]]] = MODULES | SECURITY_MODULES
     environment: ClassVar[dict[str, str]] = {"ELASTIC_PASSWORD": PASSWORD}
     scheme = "https"

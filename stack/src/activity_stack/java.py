@@ -17,7 +17,23 @@ NEEDED = 21
 AHEAD_OF_TIME = 25
 """The first version that writes a cache of loaded classes and profiles in one run."""
 SYSTEM_FOLDERS = ("/usr/lib/jvm", "/opt/java", "/opt/jdk")
+QUIET = "-Xlog:disable"
 COMPILER = "org.eclipse.jdt.internal.compiler.batch.Main"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A server's archive of prepared classes, which makes later starts several times faster, and how it comes to be."""
+
+    kept: Path
+    """Where it is looked for; shared by all instances."""
+    written: Path
+    """What a run without it writes at its end."""
+
+    @property
+    def made(self) -> Path:
+        """Where it is made, before it is moved in one step to where it is kept."""
+        return self.kept.with_name(f"{self.kept.name}.{os.getpid()}.new")
 
 
 @dataclass(frozen=True)
@@ -38,13 +54,31 @@ class Java:
         """What tells it from every other Java of the machine, also from another build of its version."""
         return f"java-{self.full}-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"
 
-    def archive_options(self, archive: Path, training: Path) -> list[str]:
-        """Options that start from an archive of classes, or write one to `training` at the end of this run."""
-        if archive.exists():
-            use = "AOTCache" if self.major >= AHEAD_OF_TIME else "SharedArchiveFile"
-            return [f"-XX:{use}={archive}", "-Xlog:disable"]
-        make = "AOTCacheOutput" if self.major >= AHEAD_OF_TIME else "ArchiveClassesAtExit"
-        return [f"-XX:{make}={training}", "-Xlog:disable"]
+    def archive_options(self, training: Training) -> list[str]:
+        """Options that start from an archive of classes, or that record at the end of this run what one needs."""
+        if self.major < AHEAD_OF_TIME:
+            use = (
+                ("SharedArchiveFile", training.kept)
+                if training.kept.exists()
+                else ("ArchiveClassesAtExit", training.written)
+            )
+            return [f"-XX:{use[0]}={use[1]}", QUIET]
+        if training.kept.exists():
+            return [f"-XX:AOTCache={training.kept}", QUIET]
+        return ["-XX:AOTMode=record", f"-XX:AOTConfiguration={training.written}", QUIET]
+
+    def assemble_command(self, training: Training, options: list[str]) -> tuple[str, ...]:
+        """The command that makes the archive of what was recorded; empty where the recording is the archive."""
+        if self.major < AHEAD_OF_TIME:
+            return ()
+        return (
+            self.executable,
+            "-XX:AOTMode=create",
+            f"-XX:AOTConfiguration={training.written}",
+            f"-XX:AOTCache={training.made}",
+            QUIET,
+            *options,
+        )
 
     def option_if(self, since: int, option: str) -> list[str]:
         """An option that this Java knows only from version `since` on."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from activity_stack import jars
 from activity_stack.errors import StackError
+from activity_stack.java_server import JavaServer, lock
 from activity_stack.ports import HOST
 from activity_stack.processes import Launch
-from activity_stack.server import PROBE_TIMEOUT, Archive, Server
-from activity_stack.settings import SOURCES
-from activity_stack.state import exclusive
+from activity_stack.server import PROBE_TIMEOUT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +35,7 @@ appender.console.layout.pattern = %d{{ISO8601}} %-5p %c{{1.}} - %m%n
 """
 
 
-class Kafka(Server):
+class Kafka(JavaServer):
     """The broker, with a plain listener and two secured ones."""
 
     name = "kafka"
@@ -57,21 +56,19 @@ class Kafka(Server):
 
     def missing_jars(self) -> list[jars.Jar]:
         """All of the lock, until they are laid out."""
-        return [] if self.home().exists() else self._lock().jars()
+        return [] if self.home.exists() else lock(self.name).jars()
 
     def prepare(self) -> str:
         """Lay out the jars, write the configuration, format the data folder once."""
-        self._install()
+        self.install()
         self._configure()
         self._format()
-        return self._lock().version("kafka-server")
+        return lock(self.name).version("kafka-server")
 
     def launch(self) -> Launch:
-        """The broker's main class, from its class archive if there is one."""
-        java, archive = self.instance.java(), self.archive()
-        options = [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={self._logging()}"]
-        options += java.archive_options(archive.kept, archive.written)
-        return Launch((java.executable, *options, "-cp", self.class_path(), "kafka.Kafka", str(self._properties())))
+        """The broker's main class."""
+        options = [*self.run_options(), f"-Dlog4j2.configurationFile={self._logging()}"]
+        return Launch((self.java.executable, *options, "kafka.Kafka", str(self._properties())))
 
     def ready(self) -> bool:
         """Whether it answers ApiVersions, which it does once the broker serves clients."""
@@ -81,38 +78,26 @@ class Kafka(Server):
             answer = connection.recv(10)
         return len(answer) == 10 and struct.unpack(">iih", answer)[1:] == (CORRELATION, 0)
 
-    def archive(self) -> Archive:
-        """One for each Java and set of jars."""
-        return self.class_archive(self.home())
-
+    @property
     def home(self) -> Path:
-        """Where the jars are laid out, for all instances."""
-        lock = self._lock()
-        return self.instance.settings.dist / f"kafka-{lock.version('kafka-server')}-{lock.digest[:12]}"
+        """Named for the version and the lock."""
+        jars_lock = lock(self.name)
+        return self.instance.settings.dist / f"kafka-{jars_lock.version('kafka-server')}-{jars_lock.digest[:8]}"
 
-    def class_path(self) -> str:
-        """The jars in a fixed order: the class archive is valid for one order only."""
-        return ":".join(sorted(map(str, (self.home() / "lib").glob("*.jar"))))
+    def build(self, home: Path) -> None:
+        """The jars are all there is."""
+        jars.lay_out(lock(self.name), self.instance.settings.dist, home)
+
+    def heap_options(self) -> list[str]:
+        """Little, for one broker of a developer."""
+        return [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC"]
 
     def tool_command(self, main_class: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
         """The command line of a console tool of the distribution."""
-        java = self.instance.java()
         logging = self.instance.config(self.name) / "tools.log4j2.properties"
         logging.write_text(LOGGING.format(level="warn", target="SYSTEM_ERR"))
         options = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Dlog4j2.configurationFile={logging}")
-        return (java.executable, *options, "-cp", self.class_path(), main_class, *arguments)
-
-    def _lock(self) -> jars.Lock:
-        return jars.read_lock(SOURCES / "jars" / "kafka.lock")
-
-    def _install(self) -> None:
-        settings, home = self.instance.settings, self.home()
-        with exclusive(settings.dist / "kafka.lock", settings.limits.lock_timeout):
-            if not home.exists():
-                fresh = home.with_name(f"{home.name}.new")
-                jars.discard(fresh)
-                jars.lay_out(self._lock(), settings.dist, fresh)
-                fresh.rename(home)
+        return (self.java.executable, *options, "-cp", self.class_path(), main_class, *arguments)
 
     def _properties(self) -> Path:
         return self.instance.config(self.name) / "server.properties"

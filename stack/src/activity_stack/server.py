@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 from activity_stack.certs import Certificates
 from activity_stack.jars import discard
-from activity_stack.java import find_java
 from activity_stack.processes import Launch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from activity_stack.jars import Jar
-    from activity_stack.java import Java
+    from activity_stack.java import Training
     from activity_stack.settings import Settings
 
 PROBE_TIMEOUT = 2.0
@@ -46,18 +45,6 @@ class Instance:
     def certificates(self) -> Certificates:
         """The instance's certificates, which are made before a server is prepared."""
         return Certificates(self.settings.home / "certs")
-
-    def java(self) -> Java:
-        """The Java that Kafka and Elasticsearch run on."""
-        return find_java(use_system=self.settings.use_system)
-
-
-@dataclass(frozen=True)
-class Archive:
-    """A file of prepared classes: where this run writes it, and where later runs look for it."""
-
-    written: Path
-    kept: Path
 
 
 class Server(ABC):
@@ -99,14 +86,13 @@ class Server(ABC):
     def ready(self) -> bool:
         """Whether it serves clients now. May raise OSError while it does not."""
 
-    def archive(self) -> Archive | None:
-        """The class archive it writes in this run, if it writes one."""
+    def training(self) -> Training | None:
+        """The class archive that it starts from, or that this run of it is the training for; None if it has none."""
         return None
 
-    def class_archive(self, home: Path) -> Archive:
-        """The class archive beside a folder of jars, one for each Java."""
-        kept = home.with_name(f"{home.name}.{self.instance.java().key}.classes")
-        return Archive(self.instance.config(self.name) / "classes.new", kept)
+    def assemble_command(self) -> tuple[str, ...]:
+        """The command that makes the class archive after the training, if one is needed."""
+        return ()
 
     def discard_data(self) -> None:
         """Forget everything."""

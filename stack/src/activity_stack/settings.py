@@ -47,9 +47,7 @@ class Limits:
     """How long the stack waits, in seconds."""
 
     start_timeout: float = 180.0
-    stop_timeout: float = 30.0
-    training_stop_timeout: float = 90.0
-    """A server that writes its class archive at its end needs longer, once."""
+    stop_timeout: float = 40.0
     download_timeout: float = 60.0
     lock_timeout: float = 600.0
 

@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from activity_stack import processes
+from activity_stack import processes, training
 from activity_stack.addresses import Addresses
 from activity_stack.catalog import COMPANIONS, DEFAULT_NAMES, build_servers
 from activity_stack.certs import ensure as ensure_certificates
@@ -178,11 +178,9 @@ class Stack:
         self._await_ready(server, record or self._spawn(server))
 
     def _spawn(self, server: Server) -> Running:
-        version, archive = server.prepare(), server.archive()
+        version, recorded = server.prepare(), training.recording(server)
         process = processes.spawn(server.launch(), self.instance.log(server.name))
-        record = Running(process, version)
-        if archive and not archive.kept.exists():
-            record = Running(process, version, str(archive.written), str(archive.kept))
+        record = Running(process, version, recorded)
         self._record(server.name, record)
         return record
 
@@ -219,21 +217,13 @@ class Stack:
         if record is None:
             self._record(server.name, None)
             return "did not run"
-        limits = self.settings.limits
+        limit = self.settings.limits.stop_timeout
         processes.send_to_family(record.process, signal.SIGCONT)
-        limit = limits.training_stop_timeout if record.training else limits.stop_timeout
         willing = processes.stop(record.process, server.stop_signal, limit)
-        self._keep_archive(record, willing=willing)
+        if willing and record.recorded:
+            training.finish(server, Path(record.recorded), self.instance.log(f"{server.name}-classes"))
         self._record(server.name, None)
         return "stopped" if willing else f"killed after {limit:.0f} s"
-
-    def _keep_archive(self, record: Running, *, willing: bool) -> None:
-        if not record.training or not record.archive:
-            return
-        written = Path(record.training)
-        if willing and written.exists():
-            written.replace(record.archive)
-        written.unlink(missing_ok=True)
 
     def _status(self, server: Server) -> Status:
         record = load_state(self._state_file).alive(server.name)

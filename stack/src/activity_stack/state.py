@@ -28,10 +28,8 @@ class Running:
 
     process: Process
     version: str
-    training: str | None = None
-    """Where the server writes its class archive when it ends, if it writes one."""
-    archive: str | None = None
-    """Where that archive is kept."""
+    recorded: str = ""
+    """What the server writes at its end for its class archive, if this run is the training for one."""
 
 
 @dataclass
@@ -85,7 +83,7 @@ def save_state(path: Path, state: State) -> None:
 
 
 def _record(entry: dict[str, Any]) -> Running:
-    return Running(Process(**entry["process"]), str(entry["version"]), entry["training"], entry["archive"])
+    return Running(Process(**entry["process"]), str(entry["version"]), str(entry.get("recorded", "")))
 
 
 @contextmanager
