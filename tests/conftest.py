@@ -1,12 +1,16 @@
 """Fixtures for all tests: the local stack's servers, and places of a test's own on them."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support import Indexer, Place, Servers
 
 from activity_stack import Stack, StackError
+
+OWN_PORTS = 4300
+"""How far the ports of the second stack are from those of the first."""
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +25,19 @@ def stack() -> Iterator[Servers]:
     servers.up()
 
 
+@pytest.fixture(scope="session")
+def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """A second instance of the stack, whose servers a test may stop, kill and pause; each test leaves them running."""
+    servers = Stack.load(tmp_path_factory.mktemp("stack"), OWN_PORTS)
+    try:
+        servers.up()
+        yield Servers(servers)
+    except StackError as error:
+        pytest.fail(f"a second local stack does not start: {error}")
+    finally:
+        servers.down()
+
+
 @pytest.fixture
 async def place(stack: Servers) -> AsyncIterator[Place]:
     """Topic, group, index, Redis keys and database of one test's own."""
@@ -29,11 +46,11 @@ async def place(stack: Servers) -> AsyncIterator[Place]:
 
 
 @pytest.fixture
-def indexer(place: Place, tmp_path: Path) -> Iterator[Callable[..., Indexer]]:
-    """Starts indexers on the test's place; all are ended with the test."""
+def start_on(tmp_path: Path) -> Iterator[Callable[..., Indexer]]:
+    """Starts indexers on a place; all are ended with the test."""
     started: list[Indexer] = []
 
-    def start(**variables: str) -> Indexer:
+    def start(place: Place, **variables: str) -> Indexer:
         process = Indexer(place, tmp_path / f"indexer-{len(started)}.log", variables)
         started.append(process)
         return process
@@ -41,3 +58,9 @@ def indexer(place: Place, tmp_path: Path) -> Iterator[Callable[..., Indexer]]:
     yield start
     for process in started:
         process.end()
+
+
+@pytest.fixture
+def indexer(place: Place, start_on: Callable[..., Indexer]) -> Callable[..., Indexer]:
+    """Starts indexers on the test's own place."""
+    return partial(start_on, place)

@@ -20,7 +20,7 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from elasticsearch import AsyncElasticsearch
 
 from activity_stack import Stack
@@ -148,6 +148,12 @@ class Place:
         if self.partitions:
             await self.admin.create_topics([NewTopic(self.name, self.partitions, 1, topic_configs=configs)])
 
+    async def add_partitions(self, total: int) -> None:
+        """Give the topic more partitions; `publish` knows of them at once."""
+        await self.admin.create_partitions({self.name: NewPartitions(total)})
+        self.partitions = total
+        await self.producer.client.force_metadata_update()
+
     async def create_database(self) -> None:
         self.database = self.name.replace("-", "_")
         connection = await asyncpg.connect(self.servers.database_url)
@@ -234,7 +240,7 @@ class Place:
     async def records(self, topic: str) -> list[Any]:
         """All records of a topic, read past the end marks of transactions."""
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.servers.kafka, enable_auto_commit=False, isolation_level="read_committed"
+            bootstrap_servers=self.servers.kafka, auto_offset_reset="earliest", isolation_level="read_committed"
         )
         await consumer.start()
         try:
@@ -244,7 +250,6 @@ class Place:
             places = [TopicPartition(topic, number) for number in range(len(shape["partitions"]))]
             consumer.assign(places)
             ends = await consumer.end_offsets(places)
-            await consumer.seek_to_beginning(*places)
             found: list[Any] = []
             while any([await consumer.position(place) < end for place, end in ends.items()]):
                 for records in (await consumer.getmany(timeout_ms=100)).values():
