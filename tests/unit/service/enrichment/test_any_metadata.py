@@ -88,3 +88,14 @@ def test_metadata_that_does_not_decode_as_a_whole_is_read_as_far_as_it_does(
 @pytest.mark.parametrize("transaction_type", ["card", "p2p", "crypto"])
 def test_hostile_metadata_is_left_out(enrich, transaction_type, metadata):
     assert enrich(transaction_type, metadata).ran
+
+
+@pytest.mark.parametrize("transaction_type", ["card", "p2p", "crypto"])
+@pytest.mark.parametrize("value", ["4111 1111 1111 1111", 4111111111111111, "Visa 5555555555554444 exp 12/27"])
+def test_no_field_of_the_metadata_lets_a_card_number_through(enrich, transaction_type, value):
+    for key in KEYS:
+        for metadata in ({key: value}, {key: {"name": value, "id": value, "number": value}}):
+            enriched = enrich(transaction_type, metadata)
+            shown = "".join(character for character in enriched.text + enriched.content if character.isalnum())
+            assert "4111111111111111" not in shown, key
+            assert "5555555555554444" not in shown, key

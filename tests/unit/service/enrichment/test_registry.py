@@ -134,8 +134,10 @@ def test_two_mappings_of_one_field_stop_the_start(properties):
         registry_of(Strategy(properties=properties))
 
 
-def test_one_mapping_declared_twice_is_one(event):
+def test_one_mapping_declared_twice_is_one():
     same = Strategy(properties={"card": {"type": "object", "properties": {"last_four": KEYWORD, "tier": KEYWORD}}})
     registry = registry_of(same)
     assert registry.properties["card"]["properties"].keys() == {"masked", "last_four", "network", "tier"}
     assert same.properties["card"]["properties"].keys() == {"last_four", "tier"}
+    (card,) = load_strategies(["card"])
+    assert "tier" not in card.strategy.properties["card"]["properties"]
