@@ -1,0 +1,149 @@
+"""What tests of the core share: records without a broker, an observer that remembers, a clock that stands still."""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from support import CREATED, event
+
+from activity_indexer.dead_letter import Failure
+from activity_indexer.event import Event
+from activity_indexer.observer import BatchSummary
+from activity_indexer.ports import Partition, Record
+
+TOPIC = "transactions"
+START = datetime(2024, 1, 1, 12, tzinfo=UTC)
+NOW = START.timestamp() + 3600.0
+LATEST = int((NOW + 86_400) * 1e6)
+"""What decode believes at most (microseconds since the epoch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A record as the client hands it out."""
+
+    value: bytes | None
+    offset: int = 0
+    partition: int = 0
+    topic: str = TOPIC
+    key: bytes | None = b"user_1"
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp: int = int(NOW * 1000)
+
+
+def at(seconds: float) -> str:
+    """RFC 3339, so many seconds after noon of the first day of 2024."""
+    return (START + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def value(identifier: str = "a", seconds: float = 0, kind: str = CREATED, **fields: Any) -> bytes:
+    """A valid event's bytes."""
+    return json.dumps(event(identifier, kind, at(seconds), **fields)).encode()
+
+
+class Clock:
+    """Time that passes when told to."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Seen:
+    """An Observer that remembers what it was told."""
+
+    debug: bool = False
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+    batches: list[BatchSummary] = field(default_factory=list)
+    buried: list[tuple[Record, Failure, str]] = field(default_factory=list)
+    decoded: list[Event] = field(default_factory=list)
+    lags: dict[Partition, int] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    def told(self, name: str) -> list[Any]:
+        return [what for each, what in self.calls if each == name]
+
+    def polled(self, records: int, size: int) -> None:
+        self.calls.append(("polled", (records, size)))
+
+    def buffered(self, events: int) -> None:
+        pass
+
+    def event_decoded(self, event: Event) -> None:
+        self.decoded.append(event)
+
+    def stage_done(self, stage: str, seconds: float) -> None:
+        self.calls.append(("stage_done", stage))
+
+    def batch_done(self, summary: BatchSummary) -> None:
+        self.batches.append(summary)
+        for (outcome, _), count in summary.outcomes.items():
+            self.outcomes[outcome] += count
+
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
+        self.buried.append((record, failure, event_type))
+
+    def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
+        self.calls.append(("bulk_request", outcome))
+
+    def retried(self, reason: str, count: int) -> None:
+        self.calls.append(("retried", (reason, count)))
+
+    def outage(self, reason: str) -> None:
+        self.calls.append(("outage", reason))
+
+    def halted(self, reason: str) -> None:
+        self.calls.append(("halted", reason))
+
+    def recovered(self) -> None:
+        self.calls.append(("recovered", None))
+
+    def concurrency(self, in_flight: int, limit: int) -> None:
+        pass
+
+    def breaker_opened(self, share: float, example: str) -> None:
+        self.calls.append(("breaker_opened", example))
+
+    def breaker_closed(self) -> None:
+        self.calls.append(("breaker_closed", None))
+
+    def seen_store(self, up: bool, reason: str) -> None:
+        self.calls.append(("seen_store", (up, reason)))
+
+    def dead_letter_topic(self, problem: str | None) -> None:
+        self.calls.append(("dead_letter_topic", problem))
+
+    def assigned(self, partitions: Collection[Partition]) -> None:
+        self.calls.append(("assigned", sorted(partitions)))
+
+    def revoked(self) -> None:
+        self.calls.append(("revoked", None))
+
+    def committed(self, partition: Partition, offset: int) -> None:
+        self.calls.append(("committed", (partition, offset)))
+
+    def commit_failed(self) -> None:
+        self.calls.append(("commit_failed", None))
+
+    def lag(self, partition: Partition, events: int) -> None:
+        self.lags[partition] = events
+
+    def pending(self, events: int) -> None:
+        self.calls.append(("pending", events))
+
+    def ticked(self) -> None:
+        pass
+
+
+def headers(record: Any) -> Mapping[str, str]:
+    """A record's headers as text, the dead-letter ones without their prefix."""
+    return {name.removeprefix("dead-letter-"): text.decode() for name, text in record.headers}

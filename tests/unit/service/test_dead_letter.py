@@ -1,0 +1,80 @@
+"""The dead-letter record."""
+
+import pytest
+from core_support import NOW, Told, headers
+
+from activity_indexer.dead_letter import MAX_MESSAGE, Failure, dead_letter
+from activity_indexer.errors import DecodeError, DocumentError, EnrichmentError, EventError, ValidationError
+
+
+def failure(error: EventError | None = None, message_id: str | None = "abc") -> Failure:
+    return Failure(error or DocumentError("mapper", "no"), 4, NOW - 60, NOW, message_id)
+
+
+def test_key_and_value_are_the_original_bytes() -> None:
+    found = dead_letter(Told(b"\xff\x00", key=b"\xfe"), failure())
+    assert (found.key, found.value) == (b"\xfe", b"\xff\x00")
+    found = dead_letter(Told(None, key=None), failure())
+    assert (found.key, found.value) == (None, None)
+
+
+def test_headers_say_where_from_and_why() -> None:
+    record = Told(b"x", offset=12, partition=3, topic="t", timestamp=1_704_110_400_123)
+    assert headers(dead_letter(record, failure())) == {
+        "topic": "t",
+        "partition": "3",
+        "offset": "12",
+        "timestamp": "2024-01-01T12:00:00.123000Z",
+        "stage": "index",
+        "error": "mapper",
+        "message": "no",
+        "attempts": "4",
+        "first-failure": "2024-01-01T12:59:00Z",
+        "last-failure": "2024-01-01T13:00:00Z",
+        "message-id": "abc",
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "stage"),
+    [
+        (DecodeError("c", "m"), "decode"),
+        (ValidationError("c", "m"), "validate"),
+        (EnrichmentError("c", "m"), "enrich"),
+        (DocumentError("c", "m"), "index"),
+    ],
+)
+def test_the_stage_is_the_errors(error: EventError, stage: str) -> None:
+    assert headers(dead_letter(Told(b"x"), failure(error)))["stage"] == stage
+
+
+def test_what_has_no_message_id_has_no_header_for_it() -> None:
+    assert "message-id" not in headers(dead_letter(Told(None), failure(message_id=None)))
+
+
+def test_original_headers_are_kept_in_their_order_also_twice() -> None:
+    kept = [("traceparent", b"00-1-2-01"), ("x", b"1"), ("x", b"\xff")]
+    assert list(dead_letter(Told(b"x", headers=kept), failure()).headers)[:3] == kept
+
+
+def test_headers_of_an_earlier_stay_give_way() -> None:
+    found = dead_letter(Told(b"x", headers=[("dead-letter-error", b"old"), ("dead-letter-note", b"old")]), failure())
+    assert [value for name, value in found.headers if name == "dead-letter-error"] == [b"mapper"]
+    assert b"old" not in [value for _, value in found.headers]
+
+
+def test_a_long_message_is_cut() -> None:
+    found = headers(dead_letter(Told(b"x"), failure(DocumentError("c", "é" * 10_000))))
+    assert found["message"] == "é" * MAX_MESSAGE
+
+
+def test_a_message_that_is_no_utf_8_is_no_obstacle() -> None:
+    assert headers(dead_letter(Told(b"x"), failure(DocumentError("c", "a\ud800b"))))["message"] == "a?b"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "told"),
+    [(-1, "1970-01-01T00:00:00Z"), (2**62, "9999-12-31T23:59:59.999000Z")],
+)
+def test_a_timestamp_that_no_calendar_has_is_no_obstacle(timestamp: int, told: str) -> None:
+    assert headers(dead_letter(Told(b"x", timestamp=timestamp), failure()))["timestamp"] == told

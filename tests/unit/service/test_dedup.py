@@ -1,0 +1,136 @@
+"""Message ids that were settled before."""
+
+from dataclasses import dataclass, field
+
+from core_support import Clock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity_indexer.adapters.memory import MemorySeen
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+
+
+@dataclass
+class Subject:
+    """A deduplicator with its store, its clock, and what it reported."""
+
+    size: int = 100
+    index: str = "one"
+    clock: Clock = field(default_factory=Clock)
+    store: MemorySeen = field(default_factory=MemorySeen)
+    reports: list[tuple[bool, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.dedup = Deduplicator(
+            RecentIds(self.size),
+            self.store,
+            5.0,
+            self.clock,
+            lambda up, why: self.reports.append((up, why)),
+            lambda: self.index,
+        )
+
+
+async def test_what_was_marked_is_known_from_memory_without_asking_the_store() -> None:
+    subject = Subject()
+    await subject.dedup.known([])
+    await subject.dedup.mark(["a"])
+    calls = subject.store.calls
+    known = await subject.dedup.known(["a"])
+    assert (known.memory, known.store) == (frozenset({"a"}), frozenset())
+    assert subject.store.calls == calls
+
+
+async def test_what_another_indexer_marked_is_known_from_the_store_in_one_call() -> None:
+    subject = Subject()
+    await subject.store.mark(["a", "b"])
+    known = await subject.dedup.known(["a", "b", "c"])
+    assert known.store == {"a", "b"}
+    assert "a" in known
+    assert "c" not in known
+    assert subject.store.calls == 2
+
+
+async def test_what_the_store_knew_is_remembered() -> None:
+    subject = Subject()
+    await subject.store.mark(["a"])
+    await subject.dedup.known(["a"])
+    assert (await subject.dedup.known(["a"])).memory == {"a"}
+
+
+async def test_without_the_store_memory_still_answers() -> None:
+    subject = Subject()
+    await subject.dedup.known(["x"])
+    subject.store.problem = "Redis is away"
+    await subject.dedup.mark(["a"])
+    known = await subject.dedup.known(["a", "b"])
+    assert (known.memory, known.store) == ({"a"}, frozenset())
+    assert subject.reports[-1] == (False, "Redis is away")
+
+
+async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
+    subject = Subject()
+    subject.store.problem = "Redis is away"
+    await subject.dedup.known(["a"])
+    subject.store.problem = ""
+    calls = subject.store.calls
+    subject.clock.now += 4.9
+    await subject.dedup.known(["a"])
+    await subject.dedup.mark(["a"])
+    assert subject.store.calls == calls
+    subject.clock.now += 0.2
+    await subject.dedup.known(["b"])
+    assert subject.store.calls == calls + 1
+    assert subject.reports == [(False, "Redis is away"), (True, "")]
+
+
+async def test_a_batch_waits_for_an_absent_store_once() -> None:
+    subject = Subject()
+    subject.store.problem = "Redis is away"
+    await subject.dedup.known(["a"])
+    await subject.dedup.mark(["a"])
+    assert subject.store.calls == 1
+
+
+async def test_a_new_index_knows_nothing_of_the_old_ones_ids() -> None:
+    subject = Subject()
+    await subject.dedup.known([])
+    await subject.dedup.mark(["a"])
+    subject.index = "two"
+    subject.store.until.clear()
+    assert "a" not in await subject.dedup.known(["a"])
+
+
+async def test_without_any_store_memory_alone_works() -> None:
+    dedup = Deduplicator(RecentIds(10), None, 5.0, Clock(), lambda _up, _why: None)
+    await dedup.mark(["a"])
+    assert (await dedup.known(["a", "b"])).memory == {"a"}
+
+
+async def test_nothing_to_mark_is_no_call() -> None:
+    subject = Subject()
+    await subject.dedup.mark([])
+    assert subject.store.calls == 0
+
+
+@given(st.integers(0, 20), st.lists(st.integers(0, 50).map(str), max_size=120))
+def test_memory_is_bounded_and_holds_the_latest_ids(size: int, ids: list[str]) -> None:
+    recent = RecentIds(size)
+    for each in ids:
+        recent.add([each])
+        assert len(recent) <= size
+    for each in ids[-(size // 2) :] if size >= 2 else []:
+        assert each in recent
+
+
+def test_memory_of_no_size_remembers_nothing() -> None:
+    recent = RecentIds(0)
+    recent.add(["a"])
+    assert "a" not in recent
+
+
+def test_memory_can_be_emptied() -> None:
+    recent = RecentIds(10)
+    recent.add(["a"])
+    recent.clear()
+    assert len(recent) == 0

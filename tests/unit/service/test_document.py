@@ -1,0 +1,147 @@
+"""The two lines of a bulk request that make a document."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from core_support import LATEST, value
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Raw
+from support import DELETED
+
+from activity_indexer.document import MAX_KEYWORD, index_line, live_document, mappings, settings, tombstone
+from activity_indexer.pipeline.decode import decode_event
+
+NOW = b"2024-01-01T13:00:00Z"
+
+
+def two_lines(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    assert data.endswith(b"\n")
+    action, source = data[:-1].split(b"\n")
+    return json.loads(action), json.loads(source, parse_float=Decimal)
+
+
+def test_the_action_names_id_and_external_version() -> None:
+    assert json.loads(index_line("a", 7)) == {"index": {"_id": "a", "version": 7, "version_type": "external"}}
+
+
+@given(st.text(min_size=1))
+def test_any_id_makes_one_line_of_json(identifier: str) -> None:
+    line = index_line(identifier.encode(errors="replace").decode(), 1)
+    assert b"\n" not in line
+    assert json.loads(line)["index"]["_id"] == identifier.encode(errors="replace").decode()
+
+
+def test_a_live_document_is_the_transactions_own_bytes_with_what_is_added() -> None:
+    event = decode_event(value("a", amount=1), LATEST)
+    data = live_document(event, {"day": "2024-01-01"}, 'a "quoted"\nword', enriched=True, now=NOW)
+    assert event.body[:-1] in data
+    action, source = two_lines(data)
+    assert action["index"]["_id"] == "a"
+    assert action["index"]["version"] == event.version
+    added = {name: source[name] for name in source if name not in json.loads(event.body)}
+    assert added == {
+        "event_type": "transaction.created",
+        "_updated_at": "2024-01-01T12:00:00Z",
+        "_enriched": True,
+        "_enriched_at": "2024-01-01T13:00:00Z",
+        "enrichment": {"day": "2024-01-01"},
+        "search_content": 'a "quoted"\nword',
+    }
+
+
+def test_a_document_that_no_strategy_enriched_says_so() -> None:
+    _, source = two_lines(live_document(decode_event(value(), LATEST), {}, "", enriched=False, now=NOW))
+    assert source["_enriched"] is False
+
+
+def test_no_name_stands_twice_though_the_producer_used_ours() -> None:
+    own = ("event_type", "_updated_at", "_enriched", "_enriched_at", "enrichment", "search_content", "_deleted_at")
+    event = decode_event(value("a", **dict.fromkeys(own, "theirs")), LATEST)
+    data = live_document(event, {}, "ours", enriched=True, now=NOW)
+    names = [name for name, _ in json.loads(data.split(b"\n")[1], object_pairs_hook=list)]
+    assert len(names) == len(set(names))
+    assert "_deleted_at" not in names
+    assert b"theirs" not in data
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    st.dictionaries(st.text().map("x".__add__), json_values, max_size=3),
+    st.text(),
+    st.sampled_from([None, 2]),
+)
+def test_a_document_is_always_exactly_two_lines_of_json(
+    fields: dict[str, Any], content: str, indent: int | None
+) -> None:
+    content = content.encode(errors="replace").decode()
+    raw = json.loads(value("a", **fields))
+    data = json.dumps(raw, indent=indent, ensure_ascii=False).encode(errors="replace")
+    document = live_document(
+        decode_event(data, LATEST), {"amount_absolute": Raw(b"1.50")}, content, enriched=True, now=NOW
+    )
+    assert document.count(b"\n") == 2
+    _, source = two_lines(document)
+    assert source["search_content"] == content
+    assert source["enrichment"] == {"amount_absolute": Decimal("1.50")}
+
+
+@pytest.mark.parametrize("amount", ["9007199254740993", "0.1000000000000000055511151231257827", "1E+2"])
+def test_numbers_are_never_rounded(amount: str) -> None:
+    data = value("a", amount=0).replace(b'"amount": 0', f'"amount": {amount}'.encode())
+    document = live_document(decode_event(data, LATEST), {}, "", enriched=True, now=NOW)
+    assert f'"amount": {amount},'.encode() in document
+
+
+def test_a_tombstone_is_ids_and_time_and_nothing_else() -> None:
+    event = decode_event(value('a"\n', 5, DELETED, user_id="ü", amount=3), LATEST)
+    action, source = two_lines(tombstone(event))
+    assert action["index"] == {"_id": 'a"\n', "version": event.version, "version_type": "external"}
+    assert source == {"id": 'a"\n', "user_id": "ü", "_deleted_at": "2024-01-01T12:00:05Z"}
+
+
+def objects(mapping: dict[str, Any]) -> list[dict[str, Any]]:
+    inner = [found for each in mapping.get("properties", {}).values() for found in objects(each)]
+    return [mapping, *inner] if "properties" in mapping else inner
+
+
+def test_the_mapping_is_closed_on_every_level() -> None:
+    mapping = mappings({"day": {"type": "date"}})
+    assert [each["dynamic"] for each in objects(mapping)] == [False, False]
+    assert mapping["properties"]["enrichment"]["properties"] == {"day": {"type": "date"}}
+
+
+def test_free_form_metadata_is_one_field() -> None:
+    assert mappings({})["properties"]["metadata"]["type"] == "flattened"
+
+
+def test_no_string_is_too_long_for_a_term() -> None:
+    limited = [each for each in mappings({})["properties"].values() if each["type"] in ("keyword", "flattened")]
+    assert limited
+    assert all(each["ignore_above"] * 4 <= 32_766 for each in limited)
+    assert MAX_KEYWORD * 4 <= 32_766
+
+
+def test_a_bad_date_does_not_refuse_a_document() -> None:
+    dates = [each for each in mappings({})["properties"].values() if each["type"] == "date"]
+    assert dates
+    assert all(each["ignore_malformed"] for each in dates)
+
+
+def test_the_index_needs_no_module_beyond_the_plain_server() -> None:
+    text = json.dumps([mappings({}), settings(1, 0, "1s")])
+    assert "scaled_float" not in text
+    assert "script" not in text
+
+
+def test_an_index_gets_the_shards_replicas_and_refresh_that_were_asked_for() -> None:
+    found = settings(3, 2, "5s")
+    assert (found["number_of_shards"], found["number_of_replicas"], found["refresh_interval"]) == (3, 2, "5s")
