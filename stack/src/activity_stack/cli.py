@@ -61,9 +61,16 @@ def up(stack: Stack, names: tuple[str, ...], *, fresh: bool, as_json: bool) -> N
 
 @main.command()
 @NAMES
+@click.option("--discard", is_flag=True, help="End all servers and forget all their data.")
 @click.pass_obj
-def down(stack: Stack, names: tuple[str, ...]) -> None:
+def down(stack: Stack, names: tuple[str, ...], *, discard: bool) -> None:
     """End servers, by default all."""
+    if discard and names:
+        raise click.UsageError("--discard is for all servers: give no names with it")
+    if discard:
+        stack.discard()
+        click.echo(f"all data in {stack.settings.home} is gone")
+        return
     for name, outcome in stack.down(names or None).items():
         click.echo(f"{name}: {outcome}")
 

@@ -36,7 +36,7 @@ ENCRYPTION_REQUEST = struct.pack(">ii", 8, 80877104)
 LEFTOVER_LIMIT = 10.0
 """Seconds that the children of a killed server may take to notice."""
 LEFTOVER_POLL_INTERVAL = 0.1
-OUTSIDE = Path("/var/tmp")  # noqa: S108 - the folder's name is made unguessable only by its owner; see `_folder`
+OUTSIDE = Path("/var/tmp")  # noqa: S108 - whose folder it is is checked
 CREATE = (
     f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}';\n"
     f"CREATE DATABASE {DATABASE} OWNER {USER} TEMPLATE template0 ENCODING 'UTF8';\n"
@@ -67,22 +67,22 @@ class Postgres(Server):
     def clear_leftovers(self) -> None:
         """Wait for the children of a killed server, and remove its lock: its pid may be somebody else's by now."""
         deadline = time.monotonic() + LEFTOVER_LIMIT
-        while pids := _working_in(self._data):
+        while pids := _working_in(self.data):
             if time.monotonic() > deadline:
-                msg = f"pid {pids[0]} still works in {self._data}, and this stack did not start it: end it first"
+                msg = f"pid {pids[0]} still works in {self.data}, and this stack did not start it: end it first"
                 raise StackError(msg)
             time.sleep(LEFTOVER_POLL_INTERVAL)
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def prepare(self) -> str:
         """Initialise the data folder once, refresh its configuration."""
         self._initialise()
-        self._configure(self._data)
+        self._configure(self.data)
         return self.version()
 
     def launch(self) -> Launch:
         """The server itself; it reads the rest from its data folder."""
-        command = (self._program("postgres"), "-D", str(self._data))
+        command = (self._program("postgres"), "-D", str(self.data))
         return Launch(command, user=self._user)
 
     def ready(self) -> bool:
@@ -107,13 +107,13 @@ class Postgres(Server):
 
     def discard_data(self) -> None:
         """Forget everything, also where the data had to lie outside of the instance's folder."""
-        jars.discard(self._data)
+        jars.discard(self.data)
 
     def _dsn(self, port: int) -> str:
         return f"postgresql://{USER}:{PASSWORD}@{HOST}:{port}/{DATABASE}"
 
     def _initialise(self) -> None:
-        data = self._data
+        data = self.data
         if (data / "PG_VERSION").exists():
             return
         fresh = data.with_name(f"{data.name}.new")
@@ -174,10 +174,13 @@ class Postgres(Server):
         raise StackError(msg)
 
     @cached_property
-    def _data(self) -> Path:
-        """One for each major version: a server reads its own version's files only."""
+    def data(self) -> Path:
+        """The data folder, one for each major version: a server reads its own version's files only."""
         inside = self.instance.data(f"{self.name}-{self.version().split('.')[0]}")
-        return inside if self._user is None or _open_to_all(inside) else self._outside / inside.name
+        if self._user is None or _open_to_all(inside):
+            return inside
+        key = hashlib.sha256(str(self.instance.settings.home).encode()).hexdigest()[:12]
+        return self._outside / f"{key}-{inside.name}"
 
     def _program(self, name: str) -> str:
         folder = self._programs
@@ -202,8 +205,7 @@ class Postgres(Server):
     @cached_property
     def _outside(self) -> Path:
         """A folder that PostgreSQL's user can reach where root's own folders are closed to it."""
-        key = hashlib.sha256(str(self.instance.settings.home).encode()).hexdigest()[:12]
-        folder = OUTSIDE / f"activity-stack-{key}"
+        folder = OUTSIDE / f"activity-stack-{os.geteuid()}"
         folder.mkdir(mode=0o755, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
             msg = f"{folder} belongs to somebody else: remove it, or move the stack with ACTIVITY_STACK_HOME"

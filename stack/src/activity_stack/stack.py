@@ -82,6 +82,14 @@ class Stack:
         with self._exclusive():
             return self._stop(self._choose(names or self.servers))
 
+    def discard(self) -> None:
+        """End all servers and forget all their data, also what had to lie outside of the instance's folder."""
+        with self._exclusive():
+            servers = self._choose(self.servers)
+            self._stop(servers)
+            for server in servers:
+                server.discard_data()
+
     def start(self, name: str) -> None:
         """Have one server running and ready."""
         self.up([name])
