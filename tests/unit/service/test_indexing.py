@@ -1,0 +1,377 @@
+"""Writes documents until each is settled."""
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from core_support import Clock, Seen
+
+from activity_indexer.adapters.memory import MemoryIndex, refusal, reply
+from activity_indexer.backoff import Backoff
+from activity_indexer.concurrency import AdaptiveLimit
+from activity_indexer.document import index_line
+from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.indexing import BulkWriter, Document
+from activity_indexer.pipeline.outcome import Item, ItemError
+from activity_indexer.ports import BulkReply
+
+FAST = Backoff(0.0001, 0.0002)
+
+
+def document(identifier: str = "a", version: int = 5, body: bytes = b'{"id":"a"}') -> Document:
+    return Document(version, index_line(identifier, version) + b"\n" + body + b"\n")
+
+
+def documents(count: int) -> list[Document]:
+    return [document(f"d{number}") for number in range(count)]
+
+
+@dataclass
+class Subject:
+    """A writer on an index in memory."""
+
+    index: MemoryIndex = field(default_factory=MemoryIndex)
+    backoff: Backoff = FAST
+    max_retries: int = 3
+    clock: Clock = field(default_factory=lambda: Clock(1000.0))
+    seen: Seen = field(default_factory=Seen)
+
+    def __post_init__(self) -> None:
+        self.limit = AdaptiveLimit(4, 60.0, asyncio.get_running_loop().time)
+        self.writer = BulkWriter(self.index, self.limit, self.backoff, self.seen, self.max_retries, self.clock)
+
+    async def write(self, *wanted: Document) -> Sequence[Document]:
+        async with asyncio.timeout(2):
+            await self.writer.write(wanted)
+        assert self.limit.in_flight == 0
+        assert all(each.settled for each in wanted)
+        return wanted
+
+
+def first(times: int, answer: BulkReply | Exception) -> Callable[[list[str]], BulkReply | None]:
+    """The first requests get this answer, all later ones pass."""
+    left = iter(range(times))
+
+    def on_request(_: list[str]) -> BulkReply | None:
+        if next(left, None) is None:
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return on_request
+
+
+def items(answers: dict[str, list[Item]]) -> Callable[[str], Item | None]:
+    """The first answers for these ids; then they pass."""
+
+    def on_item(identifier: str) -> Item | None:
+        return answers[identifier].pop(0) if answers.get(identifier) else None
+
+    return on_item
+
+
+BUSY = Item(429, ItemError("es_rejected_execution_exception", "rejected"))
+ODD = Item(500, ItemError("null_pointer_exception", "null"))
+BAD = Item(400, ItemError("document_parsing_exception", "failed to parse"))
+
+
+async def test_documents_that_are_taken_are_written_in_one_request() -> None:
+    subject = Subject()
+    written = await subject.write(*documents(5))
+    assert [each.result for each in written] == ["written"] * 5
+    assert [each.attempts for each in written] == [1] * 5
+    assert subject.seen.told("bulk_request") == ["done"]
+    assert len(subject.index.requests) == 1
+
+
+async def test_nothing_to_write_is_no_request() -> None:
+    subject = Subject()
+    await subject.write()
+    assert subject.index.requests == []
+
+
+async def test_a_conflict_is_a_duplicate_or_late() -> None:
+    subject = Subject()
+    await subject.write(document("a", 5), document("b", 5))
+    again, late = await subject.write(document("a", 5), document("b", 4))
+    assert (again.result, late.result) == ("duplicate", "late")
+
+
+async def test_only_items_that_failed_are_sent_again() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"d1": [BUSY, BUSY], "d3": [BUSY]})))
+    written = await subject.write(*documents(5))
+    assert subject.index.requests[1:] == [["d1", "d3"], ["d1"]]
+    assert [each.attempts for each in written] == [1, 3, 1, 2, 1]
+    assert {each.result for each in written} == {"written"}
+
+
+async def test_push_back_is_waited_for_however_long_and_never_an_error() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"a": [BUSY] * 50})))
+    (written,) = await subject.write(document("a"))
+    assert (written.result, written.error, written.attempts) == ("written", None, 51)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Unavailable("no connection"),
+        refusal(429, "es_rejected_execution_exception"),
+        reply(503, b"<html>"),
+        reply(502, b""),
+        reply(504, b"timeout"),
+        refusal(503, "master_not_discovered_exception"),
+        refusal(400, "circuit_breaking_exception"),
+    ],
+    ids=str,
+)
+async def test_an_outage_is_waited_for_and_told_once_it_is_over(answer: BulkReply | Exception) -> None:
+    subject = Subject(MemoryIndex(on_request=first(20, answer)))
+    written = await subject.write(*documents(2))
+    assert {each.result for each in written} == {"written"}
+    assert len(subject.index.requests) == 21
+    assert subject.seen.told("outage")
+    assert subject.seen.names().count("recovered") == 1
+
+
+async def test_an_outage_lets_one_request_at_a_time_try() -> None:
+    limits: list[int] = []
+
+    async def note() -> None:
+        limits.append(subject.limit.limit)
+
+    subject = Subject(MemoryIndex(on_request=first(5, Unavailable("away")), pause=note))
+    await subject.write(document())
+    assert limits == [2, 1, 1, 1, 1, 1]
+
+
+async def test_who_waits_long_is_woken_when_another_request_passes() -> None:
+    subject = Subject(MemoryIndex(on_request=first(1, Unavailable("away"))), Backoff(0.001, 0.001))
+    subject.writer._backoff = Backoff(30.0, 60.0)
+    waiting = asyncio.create_task(subject.write(document("a")))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    subject.writer._backoff = FAST
+    await subject.write(document("b"))
+    async with asyncio.timeout(1):
+        (written,) = await waiting
+    assert written.result == "written"
+
+
+async def test_413_halves_the_request_until_it_passes() -> None:
+    def limited(ids: list[str]) -> BulkReply | None:
+        return reply(413, b"<html>too large</html>") if len(ids) > 3 else None
+
+    subject = Subject(MemoryIndex(on_request=limited))
+    written = await subject.write(*documents(10))
+    assert {each.result for each in written} == {"written"}
+    assert sorted(identifier for ids in subject.index.requests if len(ids) <= 3 for identifier in ids) == sorted(
+        f"d{number}" for number in range(10)
+    )
+
+
+async def test_a_document_too_large_for_any_request_is_refused_alone() -> None:
+    def limited(ids: list[str]) -> BulkReply | None:
+        return reply(413, b"") if "d2" in ids else None
+
+    subject = Subject(MemoryIndex(on_request=limited))
+    written = await subject.write(*documents(4))
+    assert [each.result for each in written] == ["written", "written", None, "written"]
+    assert written[2].error
+    assert (written[2].error.stage, written[2].error.code) == ("index", "request_too_large")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 100])
+async def test_400_is_bisected_to_the_guilty_document(count: int) -> None:
+    guilty = f"d{count * 2 // 3}"
+
+    def choking(ids: list[str]) -> BulkReply | None:
+        return refusal(400, "illegal_argument_exception", "Malformed line") if guilty in ids else None
+
+    subject = Subject(MemoryIndex(on_request=choking))
+    written = await subject.write(*documents(count))
+    assert [number for number, each in enumerate(written) if each.error] == [count * 2 // 3]
+    assert len(subject.index.documents) == count - 1
+    assert len(subject.index.requests) <= 2 * math.ceil(math.log2(count)) + 1
+
+
+async def test_two_guilty_documents_are_both_found() -> None:
+    def choking(ids: list[str]) -> BulkReply | None:
+        return refusal(400, "parse_exception", "bad") if {"d1", "d6"} & set(ids) else None
+
+    subject = Subject(MemoryIndex(on_request=choking))
+    written = await subject.write(*documents(8))
+    assert [number for number, each in enumerate(written) if each.error] == [1, 6]
+
+
+async def test_what_can_never_pass_is_refused_at_once_with_the_reason() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"d1": [BAD] * 9})))
+    written = await subject.write(*documents(3))
+    assert [each.attempts for each in written] == [1, 1, 1]
+    error = written[1].error
+    assert error
+    assert (error.stage, error.code, error.message) == ("index", "document_parsing_exception", "failed to parse")
+    assert written[1].first_failure == written[1].last_failure == 1000.0
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 3])
+async def test_a_suspect_is_tried_so_many_times_more_and_then_refused(max_retries: int) -> None:
+    subject = Subject(MemoryIndex(on_item=items({"d1": [ODD] * 99})), max_retries=max_retries)
+    written = await subject.write(*documents(3))
+    assert [each.attempts for each in written] == [1, 1 + max_retries, 1]
+    assert written[1].error
+    assert written[1].error.code == "null_pointer_exception"
+
+
+async def test_a_suspect_that_passes_is_written() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"a": [ODD, ODD, ODD]})))
+    (written,) = await subject.write(document("a"))
+    assert (written.result, written.attempts) == ("written", 4)
+
+
+async def test_push_back_between_suspicions_costs_no_try() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"a": [ODD, BUSY, ODD, BUSY, ODD]})))
+    (written,) = await subject.write(document("a"))
+    assert (written.result, written.attempts) == ("written", 6)
+
+
+async def test_first_and_last_failure_are_told() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"a": [ODD] * 9})))
+
+    async def later() -> None:
+        subject.clock.now += 10
+
+    subject.index.pause = later
+    (written,) = await subject.write(document("a"))
+    assert (written.first_failure, written.last_failure) == (1010.0, 1040.0)
+
+
+async def test_an_unexplained_failure_of_a_request_ends_at_the_document_to_blame() -> None:
+    def choking(ids: list[str]) -> BulkReply | None:
+        return refusal(500, "null_pointer_exception") if "d5" in ids else None
+
+    subject = Subject(MemoryIndex(on_request=choking))
+    written = await subject.write(*documents(8))
+    assert [number for number, each in enumerate(written) if each.error] == [5]
+    assert written[5].error
+    assert written[5].error.message == "Elasticsearch gave no reason"
+    assert len(subject.index.requests) <= 4 + 2 * 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>ok</html>",
+        b"null",
+        b"{}",
+        b'{"errors":true,"items":[]}',
+        b'{"errors":true,"items":[{"index":{"status":201}}]}',
+        b'{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":201}}]}',
+        b'{"errors":' * 20_000,
+        b'{"errors":true,"x":' + b"[" * 20_000,
+        b"\xff\xfe",
+    ],
+    ids=lambda body: str(body[:40]),
+)
+async def test_an_answer_that_makes_no_sense_is_tried_again(body: bytes) -> None:
+    subject = Subject(MemoryIndex(on_request=first(2, reply(200, body))))
+    written = await subject.write(*documents(2))
+    assert {each.result for each in written} == {"written"}
+    assert len(subject.index.requests) == 3
+
+
+async def test_answers_that_never_make_sense_refuse_in_the_end() -> None:
+    subject = Subject(MemoryIndex(on_request=first(999, reply(200, b"garbage"))))
+    written = await subject.write(*documents(3))
+    assert {each.error.code for each in written if each.error} == {"unknown_answer"}
+    assert not any(each.result for each in written)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [refusal(401, "security_exception", "missing credentials"), refusal(403, "security_exception", "unauthorized")],
+    ids=["401", "403"],
+)
+async def test_a_halt_is_told_waited_for_and_recovered_from(answer: BulkReply) -> None:
+    subject = Subject(MemoryIndex(on_request=first(10, answer)))
+    written = await subject.write(*documents(2))
+    assert {each.result for each in written} == {"written"}
+    assert "security_exception" in subject.seen.told("halted")[0]
+    assert subject.seen.names().count("recovered") == 1
+
+
+async def test_a_halted_item_halts_itself_only() -> None:
+    denied = Item(403, ItemError("security_exception", "unauthorized"))
+    subject = Subject(MemoryIndex(on_item=items({"d1": [denied] * 3})))
+    written = await subject.write(*documents(3))
+    assert [each.attempts for each in written] == [1, 4, 1]
+    assert subject.seen.told("halted")
+
+
+async def test_a_missing_index_is_prepared_again() -> None:
+    subject = Subject(MemoryIndex(missing=True))
+    written = await subject.write(*documents(2))
+    assert {each.result for each in written} == {"written"}
+    assert subject.index.prepared == 1
+    assert subject.seen.told("halted") == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"), [(Refused("may not create it"), "halted"), (Unavailable("away"), "outage")]
+)
+async def test_a_missing_index_that_cannot_be_prepared_is_waited_for(problem: Refused | Unavailable, told: str) -> None:
+    subject = Subject(MemoryIndex(missing=True, unprepared=problem))
+    writing = asyncio.create_task(subject.write(document()))
+    await asyncio.sleep(0.01)
+    assert str(problem) in subject.seen.told(told)[0]
+    assert not writing.done()
+    subject.index.unprepared = None
+    (written,) = await writing
+    assert written.result == "written"
+    assert subject.seen.names()[-1] != told
+
+
+async def test_every_outcome_in_one_answer_is_handled_apart() -> None:
+    denied = Item(403, ItemError("security_exception", "unauthorized"))
+    subject = Subject(MemoryIndex(on_item=items({"d0": [BAD], "d1": [BUSY], "d2": [ODD], "d3": [denied]})))
+    written = await subject.write(*documents(5), document("d4", 5))
+    assert [each.result for each in written] == [None, "written", "written", "written", "written", "duplicate"]
+    assert Counter(identifier for ids in subject.index.requests for identifier in ids) == {
+        "d0": 1,
+        "d1": 2,
+        "d2": 2,
+        "d3": 2,
+        "d4": 2,
+    }
+
+
+async def test_giving_up_a_request_gives_its_place_back() -> None:
+    stuck = asyncio.Event()
+
+    async def wait() -> None:
+        await stuck.wait()
+
+    subject = Subject(MemoryIndex(pause=wait))
+    writing = asyncio.create_task(subject.writer.write(documents(2)))
+    await asyncio.sleep(0.001)
+    assert subject.limit.in_flight == 1
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert subject.limit.in_flight == 0
+
+
+async def test_requests_under_way_stay_within_the_limit() -> None:
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        most = max(most, subject.limit.in_flight)
+        await asyncio.sleep(0.0005)
+
+    subject = Subject(MemoryIndex(pause=watch))
+    await asyncio.gather(*(subject.writer.write([document(f"x{number}")]) for number in range(40)))
+    assert 2 <= most <= 4
