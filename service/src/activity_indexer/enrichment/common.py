@@ -18,6 +18,7 @@ PROPERTIES: Final[Mapping[str, Any]] = {
     "amount_absolute": {"type": "double"},
     "sign": {"type": "keyword"},
 }
+_NOT_ZERO: Final = frozenset(bytes([digit]) for digit in b"123456789")
 
 
 def common_fields(transaction: Transaction) -> dict[str, Any]:
@@ -27,10 +28,13 @@ def common_fields(transaction: Transaction) -> dict[str, Any]:
     if day:
         fields["day"] = day
         fields["month"] = day[:7]
-    amount = bytes(transaction.amount).strip()
-    if amount:
+    amount = bytes(transaction.amount)
+    if amount[:1] in _NOT_ZERO:  # most amounts: nothing to take away
+        fields["amount_absolute"] = transaction.amount
+        fields["sign"] = "positive"
+    elif amount := amount.strip():
         negative = amount.startswith(b"-")
-        fields["amount_absolute"] = Raw(amount[1:]) if negative else Raw(amount)
+        fields["amount_absolute"] = Raw(amount[negative:])
         fields["sign"] = "zero" if is_zero(amount) else "negative" if negative else "positive"
     return fields
 
