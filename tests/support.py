@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -22,11 +20,11 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from elasticsearch import AsyncElasticsearch
+from processes import ROOT, started
 
 from activity_stack import Stack
 
 CREATED, UPDATED, DELETED = "transaction.created", "transaction.updated", "transaction.deleted"
-ROOT = Path(__file__).resolve().parents[1]
 SECTIONS = ("KAFKA_", "ELASTICSEARCH_", "REDIS_", "DATABASE_", "CONSUMER_")
 
 
@@ -298,17 +296,10 @@ class Indexer:
         place: Place,
         log: Path,
         variables: Mapping[str, str],
-        command: Sequence[str] = ("-m", "activity_indexer", "run"),
+        command: Sequence[str] | None = None,
     ) -> None:
         self.log = log
-        with log.open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, *command],
-                env=environment(place, variables),
-                cwd=ROOT,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        self.process = started(environment(place, variables), log, command)
         self._port = 0
 
     def lines(self) -> list[dict[str, Any]]:

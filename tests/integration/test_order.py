@@ -1,0 +1,182 @@
+"""The state of a transaction is its newest valid event, whatever the order; deletions last."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import CREATED, DELETED, UPDATED, Indexer, Place, Servers, environment, event, eventually, moment
+
+pytestmark = pytest.mark.integration
+Start = Callable[..., Indexer]
+
+
+@pytest.fixture
+async def own_place(own_servers: Servers) -> AsyncIterator[Place]:
+    """A place on servers that the test may stop."""
+    async with Place.on(own_servers) as found:
+        yield found
+
+
+def removal(identifier: str, second: int) -> dict[str, Any]:
+    return {
+        "event_type": DELETED,
+        "transaction": {"id": identifier, "user_id": "user_1"},
+        "timestamp": moment(second),
+        "source": "test",
+    }
+
+
+async def states(place: Place) -> dict[str, str]:
+    return {identifier: document["status"] for identifier, document in (await place.documents()).items()}
+
+
+async def one_by_one(process: Indexer, place: Place, *values: object) -> list[str]:
+    """The outcome of each event, sent when the one before is settled."""
+    found: list[str] = []
+    before = await process.outcomes()
+    for value in values:
+        await place.publish([value])
+        now = await process.settled(sum(before.values()) + 1)
+        found += [name for name in now if now[name] != before.get(name, 0)]
+        before = now
+    return found
+
+
+async def test_a_late_event_changes_nothing(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    assert await one_by_one(
+        process,
+        place,
+        event("a", UPDATED, moment(5), status="refunded"),
+        event("a", CREATED, moment(0)),
+        event("a", UPDATED, moment(4), status="pending"),
+        event("a", UPDATED, moment(5), status="refunded"),
+        event("a", UPDATED, "2024-01-01T14:00:05+02:00", status="refunded"),
+        event("a", UPDATED, moment(6), status="closed"),
+    ) == ["updated", "late", "late", "duplicate", "duplicate", "updated"]
+    assert await states(place) == {"a": "closed"}
+
+
+async def test_of_one_moment_deletion_beats_update_and_update_beats_creation(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    update = event("a", UPDATED, moment(0), status="refunded")
+    assert await one_by_one(process, place, update, event("a"), removal("a", 0), update | {"source": "again"}) == [
+        "updated",
+        "late",
+        "deleted",
+        "duplicate",
+    ]
+    assert await states(place) == {}
+
+
+async def test_within_a_batch_a_transactions_newest_event_wins_in_one_write(place: Place, indexer: Start) -> None:
+    process = await indexer(CONSUMER_BATCH_TIMEOUT="1").ready()
+    history = [event("a", UPDATED, moment(second), status=f"after {second}") for second in range(20)]
+    random.Random(7).shuffle(history)
+    await place.publish([*history, event("b"), removal("b", 9), event("b", UPDATED, moment(8)), history[3]])
+    outcomes = await process.settled(24)
+    assert await states(place) == {"a": "after 19"}
+    assert sum(outcomes.values()) == 24
+    assert outcomes["deleted"] == 1
+
+
+async def test_whatever_the_order_and_the_number_of_deliveries_the_state_is_the_same(
+    place: Place, indexer: Start
+) -> None:
+    process = await indexer(CONSUMER_ENABLE_DEDUP="false").ready()
+    shuffled = random.Random(3)
+    events: list[Any] = []
+    for number in range(40):
+        name = f"t{number}"
+        events += [event(name)] + [event(name, UPDATED, moment(s), status=f"after {s}") for s in range(1, 4)]
+        events += [removal(name, number % 8)] if number % 2 else []
+    events *= 3
+    shuffled.shuffle(events)
+    await place.publish(events)
+    await process.settled(len(events))
+    gone = {f"t{number}" for number in range(1, 40, 2) if number % 8 >= 3}
+    expected = {f"t{number}": "after 3" for number in range(40) if f"t{number}" not in gone}
+    assert await states(place) == expected
+
+
+async def test_a_deleted_transaction_does_not_come_back_also_after_a_restart_of_elasticsearch(
+    own_place: Place, start_on: Callable[..., Indexer]
+) -> None:
+    """Elasticsearch forgets the versions of real deletions when a node restarts."""
+    place = own_place
+    process = await start_on(place, CONSUMER_ENABLE_DEDUP="false").ready()
+    await place.publish([event("a"), event("b"), removal("a", 5)])
+    await process.settled(3)
+    await asyncio.to_thread(place.servers.restart, "elasticsearch")
+    old = [event("a"), event("a", UPDATED, moment(4)), removal("a", 5), event("b")]
+    await place.publish(old)
+    await process.settled(7)
+    assert (await place.documents()).keys() == {"b"}
+    await place.publish([event("a", UPDATED, moment(6), status="back")])
+    await process.settled(8)
+    assert await states(place) == {"a": "back", "b": "completed"}
+
+
+async def test_searches_and_counts_do_not_see_tombstones_and_a_look_behind_the_alias_does(
+    place: Place, indexer: Start
+) -> None:
+    process = await indexer().ready()
+    await place.publish([event("a"), event("b"), removal("a", 1), removal("never-seen", 1)])
+    await process.settled(4)
+    await place.es.indices.refresh(index=place.name)
+    assert (await place.es.count(index=place.name))["count"] == 1
+    assert (await place.es.search(index=place.name, q="user_id:user_1"))["hits"]["total"]["value"] == 1
+    assert (await place.es.search(index=place.name, q="id:a"))["hits"]["total"]["value"] == 0
+    behind = await place.documents(place.index)
+    assert behind["a"] == {"id": "a", "user_id": "user_1", "_deleted_at": moment(1), "_version": behind["a"]["_version"]}  # fmt: skip
+    assert behind.keys() == {"a", "b", "never-seen"}
+
+
+def purge(place: Place, older_than: str) -> dict[str, int]:
+    done = subprocess.run(
+        [sys.executable, "-m", "activity_indexer", "purge-tombstones", "--older-than", older_than, "--json"],
+        env=environment(place, {}),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+async def test_purging_removes_old_tombstones_and_nothing_else(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    now = datetime.fromtimestamp(time.time() - 3600, UTC).isoformat()
+    fresh = removal("fresh", 0) | {"timestamp": now}
+    old = [removal(f"old-{number}", 1) for number in range(1500)]
+    await place.publish([*old, event("old-living"), event("living"), fresh])
+    await process.settled(1503)
+    assert await asyncio.to_thread(purge, place, "1d") == {"found": 1500, "purged": 1500, "kept": 0}
+    assert (await place.documents(place.index)).keys() == {"old-living", "living", "fresh"}
+    assert await asyncio.to_thread(purge, place, "1d") == {"found": 0, "purged": 0, "kept": 0}
+
+
+async def test_purging_keeps_a_tombstone_that_changes_meanwhile(place: Place, indexer: Start) -> None:
+    from activity_indexer.purge import _delete, _page  # noqa: PLC0415 - to come between its two steps
+
+    process = await indexer().ready()
+    await place.publish([removal("a", 1), removal("b", 1)])
+    await process.settled(2)
+    await place.es.indices.refresh(index=place.index)
+    query = {"range": {"_deleted_at": {"lt": "2025-01-01T00:00:00Z"}}}
+    hits = await _page(place.es, place.index, query, None)
+    await place.publish([event("a", UPDATED, moment(9), status="back")])
+    await process.settled(3)
+    assert sorted(await _delete(place.es, place.index, hits)) == [200, 409]
+    assert await states(place) == {"a": "back"}
+    assert (await place.documents(place.index)).keys() == {"a"}
+    assert await eventually(place.count, 1) == 1
