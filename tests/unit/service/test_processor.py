@@ -1,0 +1,414 @@
+"""One batch all the way: decode, dedup, enrich, index, dead-letter, settle."""
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import CREATED, DELETED, UPDATED
+
+from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
+from activity_indexer.backoff import Backoff
+from activity_indexer.breaker import Breaker
+from activity_indexer.concurrency import AdaptiveLimit
+from activity_indexer.errors import EnrichmentError, Unavailable
+from activity_indexer.event import Event
+from activity_indexer.indexing import BulkWriter
+from activity_indexer.offsets import PartitionOffsets
+from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.outcome import Item, ItemError
+from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.processor import Limits, Processor
+
+PARTITION = Partition(TOPIC, 0)
+FAST = Backoff(0.0001, 0.0002)
+BAD = Item(400, ItemError("document_parsing_exception", "failed to parse"))
+
+
+def enrich(found: Event) -> tuple[Mapping[str, Any], str, bool]:
+    if found.transaction.status == "cursed":
+        raise EnrichmentError("enrichment_failed", "cursed")
+    return {"day": "2024-01-01"}, found.transaction.id, True
+
+
+@dataclass
+class Subject:
+    """A processor on servers in memory, and the tracker of its only partition."""
+
+    index: MemoryIndex = field(default_factory=MemoryIndex)
+    store: MemorySeen = field(default_factory=MemorySeen)
+    dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
+    breaker: Breaker = field(default_factory=lambda: Breaker(1.0, 100, 10))
+    seen: Seen = field(default_factory=Seen)
+    clock: Clock = field(default_factory=lambda: Clock(NOW))
+    dedup: bool = True
+    tracker: PartitionOffsets = field(default_factory=PartitionOffsets)
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.writer = BulkWriter(self.index, AdaptiveLimit(4, 60.0, loop.time), FAST, self.seen, 1, self.clock)
+        self.deduplicator = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.seen.seen_store)
+        self.processor = Processor(
+            self.deduplicator if self.dedup else None,
+            enrich,
+            self.writer,
+            self.dead_letters,
+            self.breaker,
+            self.seen,
+            Limits(86_400.0, 0.001, FAST),
+            self.clock,
+        )
+
+    def batch(self, *values: bytes | None) -> Batch:
+        batcher = Batcher(len(values), 10**9, 1.0, self.clock)
+        records = [Told(each, self.offset + number) for number, each in enumerate(values)]
+        self.offset += len(values)
+        (batch,) = batcher.add({PARTITION: records}, {PARTITION: self.tracker})
+        return batch
+
+    async def process(self, *values: bytes | None) -> None:
+        async with asyncio.timeout(2):
+            await self.processor.process(self.batch(*values))
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        return dict(self.seen.outcomes)
+
+    def body(self, identifier: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.index.documents[identifier].source)
+        return found
+
+
+async def test_events_become_documents_and_the_batch_is_settled() -> None:
+    subject = Subject()
+    await subject.process(value("a"), value("b", 1, UPDATED), value("c", 2, DELETED))
+    assert subject.outcomes == {"indexed": 1, "updated": 1, "deleted": 1}
+    assert subject.tracker.mark() == 3
+    assert (subject.body("a")["search_content"], subject.body("a")["enrichment"]) == ("a", {"day": "2024-01-01"})
+    assert subject.body("c") == {"id": "c", "user_id": "user_1", "_deleted_at": at(2)}
+    (summary,) = subject.seen.batches
+    assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
+    assert summary.duration > 0
+
+
+async def test_only_a_transactions_newest_event_is_sent() -> None:
+    subject = Subject()
+    await subject.process(value("a", 1, UPDATED), value("a", 3, UPDATED, status="newest"), value("a", 0), value("b"))
+    assert subject.index.requests == [["a", "b"]]
+    assert subject.body("a")["status"] == "newest"
+    assert subject.outcomes == {"updated": 1, "late": 2, "indexed": 1}
+
+
+async def test_at_one_instant_a_deletion_is_newer_than_an_update_and_that_than_a_creation() -> None:
+    subject = Subject()
+    await subject.process(value("a", 0, DELETED), value("a", 0, UPDATED), value("a", 0, CREATED))
+    assert "_deleted_at" in subject.body("a")
+
+
+async def test_copies_in_one_batch_are_duplicates() -> None:
+    subject = Subject()
+    await subject.process(value("a"), value("a"), value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 2}
+    assert subject.tracker.mark() == 3
+
+
+async def test_copies_in_a_later_batch_are_duplicates_that_cost_no_request() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 1}
+    assert len(subject.index.requests) == 1
+    assert subject.tracker.mark() == 2
+
+
+async def test_copies_that_another_indexer_took_are_known_from_the_store() -> None:
+    subject = Subject()
+    await subject.store.mark([decode_event(value("a"), LATEST).message_id])
+    await subject.process(value("a"))
+    assert subject.outcomes == {"duplicate": 1}
+    assert subject.seen.batches[0].known_in_store == 1
+
+
+async def test_without_dedup_the_event_version_still_tells_duplicates() -> None:
+    subject = Subject(dedup=False)
+    await subject.process(value("a"))
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 1}
+    assert subject.store.calls == 0
+
+
+async def test_a_store_that_is_away_costs_nothing_but_a_report() -> None:
+    subject = Subject(store=MemorySeen(problem="Redis is away"))
+    await subject.process(value("a"), value("b"))
+    assert subject.outcomes == {"indexed": 2}
+    assert subject.seen.told("seen_store") == [(False, "Redis is away")]
+
+
+async def test_an_older_event_is_late_and_changes_nothing() -> None:
+    subject = Subject()
+    await subject.process(value("a", 5, UPDATED, status="newer"))
+    await subject.process(value("a", 1, UPDATED, status="older"))
+    assert subject.outcomes == {"updated": 1, "late": 1}
+    assert subject.body("a")["status"] == "newer"
+
+
+async def test_a_deletion_is_not_undone_by_a_late_event() -> None:
+    subject = Subject()
+    await subject.process(value("a", 5, DELETED))
+    await subject.process(value("a", 1))
+    assert "_deleted_at" in subject.body("a")
+
+
+async def test_when_the_newest_event_is_refused_the_next_newest_takes_its_place() -> None:
+    subject = Subject()
+    await subject.process(
+        value("a", 1, status="oldest"),
+        value("a", 3, UPDATED, metadata={"x": 1}).replace(b'{"x": 1}', b'{"x": 1, "x": 2}'),
+        value("a", 2, UPDATED, status="middle"),
+        value("a", 4, UPDATED, status="cursed"),
+    )
+    assert subject.body("a")["status"] == "middle"
+    assert subject.outcomes == {"updated": 1, "late": 1, "dead_lettered": 2}
+    assert [headers(record)["stage"] for record in subject.dead_letters.records] == ["index", "enrich"]
+
+
+async def test_when_all_events_of_a_transaction_are_refused_all_are_dead_letters() -> None:
+    subject = Subject(MemoryIndex(on_item=lambda _: BAD))
+    await subject.process(value("a", 1), value("a", 2, UPDATED))
+    assert subject.outcomes == {"dead_lettered": 2}
+    assert subject.tracker.mark() == 2
+
+
+STAGES = {
+    "decode": (b"not JSON", "invalid_json", None, "invalid"),
+    "validate": (b"{}", "missing_field", None, "invalid"),
+    "enrich": (value("x", status="cursed"), "enrichment_failed", "x", CREATED),
+    "index": (value("bad"), "document_parsing_exception", "bad", CREATED),
+}
+
+
+@pytest.mark.parametrize(("stage", "case"), STAGES.items())
+async def test_one_bad_event_is_dead_lettered_alone(stage: str, case: tuple[bytes, str, str | None, str]) -> None:
+    data, code, identifier, kind = case
+    subject = Subject(MemoryIndex(on_item=lambda each: BAD if each == "bad" else None))
+    await subject.process(value("a"), data, value("b"))
+    (letter,) = subject.dead_letters.records
+    told = headers(letter)
+    assert letter.value == data
+    assert (told["stage"], told["error"], told["offset"], told["attempts"]) == (stage, code, "1", "1")
+    assert ("message-id" in told) is (identifier is not None)
+    assert set(subject.index.documents) == {"a", "b"}
+    assert subject.tracker.mark() == 3
+    assert subject.seen.outcomes["dead_lettered"] == 1
+    assert subject.seen.buried[0][2] == kind
+
+
+async def test_a_dead_letter_is_never_marked_as_seen_so_that_its_replay_is_processed() -> None:
+    subject = Subject(MemoryIndex(on_item=lambda each: BAD if each == "bad" else None))
+    await subject.process(value("bad"), value("good"))
+    known = {identifier for _, identifier in subject.store.until}
+    assert known == {decode_event(value("good"), LATEST).message_id}
+    subject.index.on_item = lambda _: None
+    await subject.process(value("bad"))
+    assert "bad" in subject.index.documents
+
+
+async def test_while_the_dead_letter_topic_is_away_nothing_is_settled_and_no_record_is_sent_twice() -> None:
+    problem: str | None = "Kafka is away"
+    subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda record: problem if record.value == b"1" else None))
+    processing = asyncio.create_task(subject.process(b"1", b"2", value("a")))
+    await asyncio.sleep(0.01)
+    assert subject.tracker.mark() == 0
+    assert subject.store.calls == 1
+    assert subject.seen.told("dead_letter_topic")[-1] == "Kafka is away"
+    problem = None
+    await processing
+    assert [record.value for record in subject.dead_letters.records] == [b"2", b"1"]
+    assert subject.tracker.mark() == 3
+    assert subject.seen.told("dead_letter_topic")[-1] is None
+
+
+async def test_an_outage_dead_letters_nothing_however_long() -> None:
+    answers = iter([Unavailable("away")] * 20)
+
+    def away(_: list[str]) -> None:
+        if error := next(answers, None):
+            raise error
+
+    subject = Subject(MemoryIndex(on_request=away))
+    await subject.process(value("a"), value("b"))
+    assert subject.outcomes == {"indexed": 2}
+    assert subject.dead_letters.calls == 0
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_single_events_are_told_while_that_is_wanted(debug: bool) -> None:
+    subject = Subject(seen=Seen(debug=debug))
+    await subject.process(value("a"), b"bad")
+    assert [found.transaction.id for found in subject.seen.decoded] == (["a"] if debug else [])
+
+
+async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> None:
+    subject = Subject(MemoryIndex(on_item=lambda each: Item(429, ItemError("busy")) if each == "slow" else None))
+    await subject.process(value("known"))
+    batch = subject.batch(value("known"), value("a"), value("slow"), value("b"), b"bad")
+    processing = asyncio.create_task(subject.processor.process(batch))
+    await asyncio.sleep(0.01)
+    processing.cancel()
+    await asyncio.gather(processing, return_exceptions=True)
+    assert subject.tracker.mark() == 3, "known and a are safe, slow is not"
+    subject.index.on_item = lambda _: None
+    await subject.process(value("slow"))
+    (span,) = batch.spans
+    span.settle(2)
+    assert subject.tracker.mark() == 5, "b is safe, the bad one is in no topic yet"
+    assert subject.dead_letters.records == []
+
+
+async def test_cancelled_while_dead_lettering_the_written_events_are_settled() -> None:
+    subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda _: "away"))
+    processing = asyncio.create_task(subject.process(value("a"), b"bad", value("b")))
+    await asyncio.sleep(0.01)
+    processing.cancel()
+    await asyncio.gather(processing, return_exceptions=True)
+    assert subject.tracker.mark() == 1
+    assert subject.seen.batches == []
+
+
+def strict() -> Breaker:
+    return Breaker(0.5, 100, 3)
+
+
+async def test_when_most_events_fail_they_are_held_until_the_cause_is_repaired() -> None:
+    broken = True
+    subject = Subject(MemoryIndex(on_item=lambda _: BAD if broken else None), breaker=strict())
+    processing = asyncio.create_task(subject.process(*(value(f"x{number}") for number in range(4))))
+    await asyncio.sleep(0.01)
+    assert subject.breaker.is_open
+    assert "document_parsing_exception" in subject.seen.told("breaker_opened")[0]
+    assert not processing.done()
+    broken = False
+    await processing
+    assert not subject.breaker.is_open
+    assert subject.seen.told("breaker_closed")
+    assert subject.outcomes == {"indexed": 4}
+    assert subject.dead_letters.records == []
+    assert subject.tracker.mark() == 4
+
+
+async def test_a_bad_event_among_those_held_does_not_hold_the_others_for_ever() -> None:
+    broken = True
+    subject = Subject(MemoryIndex(on_item=lambda each: BAD if broken or each == "bad" else None), breaker=strict())
+    processing = asyncio.create_task(subject.process(b"no JSON", value("bad"), *(value(f"x{each}") for each in "abcd")))
+    await asyncio.sleep(0.01)
+    assert subject.breaker.is_open
+    subject.clock.now += 100
+    broken = False
+    await processing
+    assert not subject.breaker.is_open
+    assert subject.outcomes == {"indexed": 4, "dead_lettered": 2}
+    bad = headers(subject.dead_letters.records[1])
+    assert (bad["first-failure"], bad["last-failure"]) == (at(3600), at(3700))
+    assert int(bad["attempts"]) >= 2
+
+
+async def test_events_that_were_never_valid_are_held_for_people() -> None:
+    subject = Subject(breaker=strict())
+    processing = asyncio.create_task(subject.process(b"1", b"2", b"3"))
+    await asyncio.sleep(0.01)
+    assert not processing.done()
+    assert subject.dead_letters.records == []
+    subject.breaker.close()
+    await processing
+    assert subject.outcomes == {"dead_lettered": 3}
+
+
+async def test_good_batches_pass_while_the_breaker_is_open() -> None:
+    subject = Subject(breaker=strict())
+    subject.breaker.record(10, 10)
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1}
+    assert subject.breaker.is_open
+
+
+async def test_a_defect_is_raised_and_settles_what_is_safe() -> None:
+    def explode(_: OutRecord) -> str:
+        raise RuntimeError("defect")
+
+    subject = Subject(dead_letters=MemoryDeadLetters(refuse=explode))
+    with pytest.raises(RuntimeError, match="defect"):
+        await subject.process(value("a"), b"bad")
+    assert subject.tracker.mark() == 1
+
+
+kinds = st.sampled_from([CREATED, UPDATED, DELETED])
+chosen = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 6), kinds), min_size=1, max_size=16, unique=True)
+
+
+def hindered(chance: random.Random) -> MemoryIndex:
+    """An index that is slow, busy, away, confused and short of room at random."""
+
+    def on_request(ids: list[str]) -> BulkReply | None:
+        if len(ids) > 3 and chance.random() < 0.3:
+            return reply(413, b"")
+        draw = chance.random()
+        if draw < 0.1:
+            raise Unavailable("no connection")
+        if draw < 0.2:
+            return chance.choice(
+                [
+                    reply(503, b"<html>"),
+                    refusal(429, "es_rejected_execution_exception"),
+                    refusal(403, "security_exception"),
+                ]
+            )
+        return None
+
+    def on_item(_: str) -> Item | None:
+        busy = ItemError("es_rejected_execution_exception", "busy")
+        return Item(429, busy) if chance.random() < 0.15 else None
+
+    async def pause() -> None:
+        for _ in range(chance.randrange(4)):
+            await asyncio.sleep(0)
+
+    return MemoryIndex(on_request=on_request, on_item=on_item, pause=pause)
+
+
+@settings(max_examples=80, deadline=None)
+@given(chosen, st.builds(random.Random, st.integers(0, 2**32)), st.booleans())
+async def test_any_order_number_batching_and_interleaving_of_deliveries_gives_the_same_documents(
+    events: Sequence[tuple[str, int, str]], chance: random.Random, dedup: bool
+) -> None:
+    subject = Subject(hindered(chance), dedup=dedup)
+    values = [value(identifier, seconds, kind, status=f"{seconds}") for identifier, seconds, kind in events]
+    deliveries = values + chance.choices(values, k=chance.randrange(8))
+    chance.shuffle(deliveries)
+    batches: list[Batch] = []
+    while deliveries:
+        size = chance.randint(1, len(deliveries))
+        batches.append(subject.batch(*deliveries[:size]))
+        del deliveries[:size]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(subject.processor.process(batch) for batch in batches))
+    newest: dict[str, Event] = {}
+    for found in sorted((decode_event(each, LATEST) for each in values), key=lambda each: each.version):
+        newest[found.transaction.id] = found
+    assert {name: stored.version for name, stored in subject.index.documents.items()} == {
+        name: found.version for name, found in newest.items()
+    }
+    for name, found in newest.items():
+        body = subject.body(name)
+        assert ("_deleted_at" in body) is found.deleted
+        assert found.deleted or body["status"] == found.transaction.status
+    assert subject.dead_letters.records == []
+    assert subject.tracker.mark() == subject.offset
