@@ -40,7 +40,7 @@ class Front:
         with suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError):
             if not self.negotiated or await self._negotiate(reader, writer):
                 await self._join(reader, writer)
-        writer.close()
+        await _close(writer)
 
     async def _negotiate(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         request = await reader.readexactly(len(SSL_REQUEST))
@@ -65,7 +65,7 @@ class Front:
             for way in pending:
                 way.cancel()
         finally:
-            behind_writer.close()
+            await _close(behind_writer)
 
 
 async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -73,6 +73,12 @@ async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -
         while piece := await source.read(PIECE):
             target.write(piece)
             await target.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError, ssl.SSLError):
+        await writer.wait_closed()
 
 
 @click.command()

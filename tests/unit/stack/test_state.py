@@ -53,6 +53,10 @@ def test_ports_once_asked_for_stay_when_all_servers_are_gone(tmp_path: Path) -> 
     assert state.settle_ports(settings(tmp_path)).ports == Ports().moved(100)
 
 
+def test_ports_nobody_asked_for_give_way_to_the_defaults(tmp_path: Path) -> None:
+    assert State(Ports().moved(100)).settle_ports(settings(tmp_path)).ports == Ports()
+
+
 def test_new_ports_replace_the_old_when_all_servers_are_gone(tmp_path: Path) -> None:
     state = State(Ports().moved(100), ports_chosen=True)
     asked_for = settings(tmp_path, ACTIVITY_STACK_PORT_OFFSET="200")
