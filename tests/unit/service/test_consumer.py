@@ -1,0 +1,483 @@
+"""Intake, batches under way, commits."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from core_support import TOPIC, Seen, Told
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from activity_indexer.breaker import Breaker
+from activity_indexer.consumer import Indexer, IntakeLimits
+from activity_indexer.errors import Unavailable
+from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.ports import Partition, Record
+
+ONE = Partition(TOPIC, 0)
+OTHER = Partition(TOPIC, 1)
+
+
+@dataclass
+class Broker:
+    """Partitions with records, the group's offsets, and what the member's client does with them (a RecordSource).
+
+    Polls wait while the group rebalances, as the real client's do. `trouble` is raised by the calls that it names.
+    """
+
+    log: dict[Partition, list[Told]] = field(default_factory=dict)
+    offsets: dict[Partition, int] = field(default_factory=dict)
+    positions: dict[Partition, int] = field(default_factory=dict)
+    trouble: dict[str, Exception] = field(default_factory=dict)
+    handled: set[tuple[int, int]] | None = None
+    polls: int = 0
+    commits: list[Mapping[Partition, int]] = field(default_factory=list)
+    stable: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.stable.set()
+
+    def publish(self, count: int, partition: Partition = ONE, start: int | None = None) -> None:
+        log = self.log.setdefault(partition, [])
+        first = start if start is not None else log[-1].offset + 1 if log else 0
+        log += [Told(b"x", first + number, partition.partition) for number in range(count)]
+
+    def end(self, partition: Partition) -> int:
+        log = self.log.get(partition)
+        return log[-1].offset + 1 if log else 0
+
+    def assign(self) -> None:
+        self.positions = {partition: self.offsets.get(partition, 0) for partition in self.log}
+
+    async def rebalance(self, member: Indexer) -> None:
+        self.stable.clear()
+        await member.revoked()
+        self.assign()
+        self.stable.set()
+        await member.assigned(list(self.positions))
+
+    async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
+        self.polls += 1
+        if polled := await self._wait(timeout, max_records):
+            return polled
+        return {}
+
+    async def _wait(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
+        await asyncio.sleep(0)
+        await self.stable.wait()
+        if found := self._fetch(max_records):
+            return found
+        await asyncio.sleep(timeout)
+        await self.stable.wait()
+        return self._fetch(max_records)
+
+    def _fetch(self, room: int) -> Mapping[Partition, Sequence[Record]]:
+        found: dict[Partition, Sequence[Record]] = {}
+        for partition, position in self.positions.items():
+            records = [record for record in self.log[partition] if record.offset >= position][:room]
+            if records:
+                found[partition] = records
+                room -= len(records)
+                self.positions[partition] = records[-1].offset + 1
+        return found
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        self._fail("commit")
+        await asyncio.sleep(0)
+        for partition, mark in offsets.items():
+            if self.handled is not None:
+                missing = [each.offset for each in self.log[partition] if each.offset < mark]
+                assert {(partition.partition, offset) for offset in missing} <= self.handled, "committed too far"
+        self.commits.append(dict(offsets))
+        self.offsets |= offsets
+
+    async def position(self, partition: Partition) -> int | None:
+        self._fail("position")
+        return self.positions.get(partition)
+
+    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        self._fail("end_offsets")
+        return {partition: self.end(partition) for partition in partitions}
+
+    def _fail(self, call: str) -> None:
+        if error := self.trouble.get(call):
+            raise error
+
+
+async def at_once(batch: Batch) -> None:
+    batch.settle_all()
+
+
+@dataclass
+class Gate:
+    """A process that waits to be told; then it settles all, and what was cancelled settles nothing."""
+
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    started: list[Batch] = field(default_factory=list)
+    cancelled: int = 0
+
+    async def __call__(self, batch: Batch) -> None:
+        self.started.append(batch)
+        try:
+            await self.opened.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        batch.settle_all()
+
+
+@dataclass
+class Subject:
+    """An indexer on a broker in memory; times in seconds."""
+
+    process: Callable[[Batch], Awaitable[None]] = at_once
+    broker: Broker = field(default_factory=Broker)
+    batch_size: int = 5
+    batch_timeout: float = 0.005
+    places: int = 2
+    fetch: int = 20
+    drain_timeout: float = 0.5
+    commit_interval: float = 0.002
+    seen: Seen = field(default_factory=Seen)
+
+    def __post_init__(self) -> None:
+        clock = asyncio.get_running_loop().time
+        self.breaker = Breaker(0.5, 100, 1)
+        self.indexer = Indexer(
+            self.broker,
+            Batcher(self.batch_size, 10**6, self.batch_timeout, clock),
+            self.process,
+            lambda: self.places,
+            self.breaker,
+            self.seen,
+            IntakeLimits(
+                self.fetch,
+                self.commit_interval,
+                self.drain_timeout,
+                poll_timeout=0.002,
+                watch_interval=0.002,
+            ),
+            clock,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
+        """Assigned and running; ended as the app ends it."""
+        self.broker.assign()
+        await self.indexer.assigned(list(self.broker.positions))
+        task = asyncio.create_task(self.indexer.run())
+        try:
+            yield task
+        finally:
+            self.indexer.stop()
+            await asyncio.wait({task}, timeout=1)
+            task.cancel()
+            await asyncio.wait({task})
+            await self.indexer.drain()
+
+    async def until(self, check: Callable[[], object]) -> None:
+        async with asyncio.timeout(2):
+            while not check():  # noqa: ASYNC110 - waits for what no event tells
+                await asyncio.sleep(0.001)
+
+
+async def test_what_is_settled_is_committed() -> None:
+    subject = Subject()
+    subject.broker.publish(12)
+    subject.broker.publish(3, OTHER)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets == {ONE: 12, OTHER: 3})
+    assert {each for each in subject.seen.told("committed") if each[1] in (12, 3)} == {(ONE, 12), (OTHER, 3)}
+    assert sum(records for records, _ in subject.seen.told("polled")) == 15
+
+
+async def test_only_the_low_water_mark_is_committed() -> None:
+    release = asyncio.Event()
+
+    async def process(batch: Batch) -> None:
+        if batch.records[0].offset == 0:
+            batch.settle([0, 1, 3])
+            await release.wait()
+        batch.settle_all()
+
+    subject = Subject(process)
+    subject.broker.publish(15)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 2)
+        await asyncio.sleep(0.01)
+        assert subject.broker.offsets == {ONE: 2}
+        release.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 15})
+
+
+async def test_a_batch_that_is_not_full_goes_at_its_age() -> None:
+    gate = Gate()
+    subject = Subject(gate)
+    subject.broker.publish(2)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        assert [len(batch.records) for batch in gate.started] == [2]
+        gate.opened.set()
+
+
+async def test_back_pressure_bounds_what_is_taken_in() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=2, batch_size=5, fetch=20)
+    subject.broker.publish(1000)
+    async with subject.running():
+        await asyncio.sleep(0.05)
+        assert len(gate.started) == 3, "two places and one to spare"
+        assert subject.broker.positions[ONE] <= 20 + 20
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 1000})
+
+
+async def test_more_places_take_more_batches() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=2)
+    subject.broker.publish(100)
+    async with subject.running():
+        await subject.until(lambda: len(gate.started) == 3)
+        subject.places = 4
+        await subject.until(lambda: len(gate.started) == 5)
+        gate.opened.set()
+
+
+async def test_an_open_breaker_stops_polling_and_a_closed_one_resumes_it() -> None:
+    gate = Gate()
+    subject = Subject(gate)
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        subject.breaker.record(10, 10)
+        await asyncio.sleep(0.01)
+        polls = subject.broker.polls
+        await asyncio.sleep(0.02)
+        assert subject.broker.polls == polls
+        subject.breaker.close()
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.polls > polls)
+
+
+async def test_after_a_rebalance_took_the_events_that_were_held_intake_goes_on() -> None:
+    held = Gate()
+    subject = Subject(held, drain_timeout=0.01)
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: held.started)
+        subject.breaker.record(10, 10)
+        await subject.broker.rebalance(subject.indexer)
+        assert held.cancelled == 1
+        assert subject.seen.told("breaker_closed")
+        held.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+
+
+async def test_stopping_finishes_what_was_taken_in() -> None:
+    gate = Gate()
+    subject = Subject(gate, batch_timeout=60.0)
+    subject.broker.publish(7)
+    async with subject.running():
+        await subject.until(lambda: gate.started and subject.broker.positions[ONE] == 7)
+        gate.opened.set()
+    assert [len(batch.records) for batch in gate.started] == [5, 2]
+    assert subject.broker.offsets == {ONE: 7}
+
+
+async def test_draining_gives_up_at_its_limit_and_commits_what_is_settled() -> None:
+    async def process(batch: Batch) -> None:
+        batch.settle([0, 1])
+        await asyncio.sleep(60)
+
+    subject = Subject(process, drain_timeout=0.02)
+    subject.broker.publish(30)
+    async with asyncio.timeout(1):
+        async with subject.running():
+            await subject.until(lambda: subject.broker.polls)
+    assert subject.broker.offsets == {ONE: 2}
+    assert not subject.indexer._under_way
+
+
+async def test_draining_with_nothing_to_do_commits_nothing_again() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+    commits = len(subject.broker.commits)
+    await subject.indexer.drain()
+    assert len(subject.broker.commits) == commits
+
+
+async def test_a_rebalance_finishes_and_commits_before_the_partitions_go() -> None:
+    slow = asyncio.Event()
+
+    async def process(batch: Batch) -> None:
+        await slow.wait()
+        batch.settle_all()
+
+    subject = Subject(process)
+    subject.broker.publish(8)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.positions[ONE] == 8)
+        revoking = asyncio.create_task(subject.indexer.revoked())
+        await asyncio.sleep(0.005)
+        slow.set()
+        await revoking
+        assert subject.broker.offsets == {ONE: 8}
+        assert subject.indexer._offsets == {}
+        assert subject.seen.told("revoked")
+
+
+async def test_records_that_come_before_the_assignment_is_told_are_not_lost() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.assign()
+    task = asyncio.create_task(subject.indexer.run())
+    await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+    subject.broker.publish(5)
+    await subject.indexer.assigned([ONE])
+    await subject.until(lambda: subject.broker.offsets == {ONE: 10})
+    subject.indexer.stop()
+    await task
+
+
+async def test_a_partition_that_comes_back_begins_anew() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+        subject.broker.offsets[ONE] = 2
+        await subject.broker.rebalance(subject.indexer)
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+
+
+async def test_a_commit_that_fails_is_told_and_made_up_for() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.trouble["commit"] = Unavailable("Kafka is away")
+    async with subject.running():
+        await subject.until(lambda: subject.seen.told("commit_failed"))
+        assert subject.broker.offsets == {}
+        del subject.broker.trouble["commit"]
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+
+
+async def test_a_defect_in_a_batch_ends_the_run_with_that_error() -> None:
+    async def process(_: Batch) -> None:
+        raise RuntimeError("defect")
+
+    subject = Subject(process)
+    subject.broker.publish(5)
+    async with subject.running() as task:
+        with pytest.raises(RuntimeError, match="defect"):
+            await asyncio.wait_for(asyncio.shield(task), 1)
+    assert subject.broker.offsets.get(ONE, 0) == 0
+
+
+async def test_a_defect_beside_the_batches_ends_the_run_too() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.trouble["commit"] = ValueError("defect")
+    async with subject.running() as task:
+        with pytest.raises(ValueError, match="defect"):
+            await asyncio.wait_for(asyncio.shield(task), 1)
+        del subject.broker.trouble["commit"]
+
+
+async def test_lag_is_what_is_not_settled() -> None:
+    gate = Gate()
+    subject = Subject(gate)
+    subject.broker.publish(8)
+    async with subject.running():
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 8)
+        gate.opened.set()
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 0)
+        assert subject.seen.told("pending")[-1] in (0, 8)
+
+
+async def test_offsets_without_records_are_passed_and_committed() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+        for position in (7, 9):
+            subject.broker.positions[ONE] = position
+            await subject.until(lambda: subject.broker.offsets == {ONE: position})  # noqa: B023 - awaited here
+
+
+@pytest.mark.parametrize("call", ["position", "end_offsets"])
+async def test_a_lag_that_cannot_be_measured_stops_nothing(call: str) -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.trouble[call] = Unavailable("Kafka is away")
+    async with subject.running() as task:
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        del subject.broker.trouble[call]
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.builds(random.Random, st.integers(0, 2**32)))
+async def test_no_schedule_of_rebalances_stops_and_kills_loses_a_record(chance: random.Random) -> None:
+    handled: set[tuple[int, int]] = set()
+
+    async def process(batch: Batch) -> None:
+        places = list(range(len(batch.records)))
+        chance.shuffle(places)
+        for place in places:
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.choice((0, 0, 0.0003)))
+            record = batch.records[place]
+            handled.add((record.partition, record.offset))
+            batch.settle([place])
+        batch.settle_all()
+
+    broker = Broker(handled=handled)
+    for partition in (ONE, OTHER):
+        for _ in range(4):
+            broker.publish(chance.randrange(1, 12), partition, broker.end(partition) + chance.choice((0, 0, 3)))
+    ends = {partition: broker.end(partition) for partition in broker.log}
+
+    def another() -> Subject:
+        return Subject(
+            process,
+            broker,
+            batch_size=chance.randint(1, 6),
+            batch_timeout=0.001,
+            places=chance.randint(1, 3),
+            fetch=chance.randint(1, 15),
+            drain_timeout=chance.choice((0.0005, 0.5)),
+            commit_interval=0.0005,
+        )
+
+    for _ in range(3):
+        subject = another()
+        broker.assign()
+        running = asyncio.create_task(subject.indexer.run())
+        await asyncio.sleep(chance.random() * 0.004)
+        if chance.random() < 0.7:
+            await broker.rebalance(subject.indexer)
+            await asyncio.sleep(chance.random() * 0.002)
+        running.cancel()
+        await asyncio.wait({running})
+        if chance.random() < 0.5:
+            await subject.indexer.drain()
+        else:
+            await kill(subject.indexer)
+    last = another()
+    async with last.running():
+        await last.until(lambda: broker.offsets == ends)
+    assert handled == {(each.partition, each.offset) for log in broker.log.values() for each in log}
+
+
+async def kill(indexer: Indexer) -> None:
+    """What a process leaves behind that is killed: nothing is finished, nothing is committed."""
+    indexer._full.clear()
+    for task in list(indexer._under_way):
+        task.cancel()
+    await asyncio.gather(*indexer._under_way, return_exceptions=True)
