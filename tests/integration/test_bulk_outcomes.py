@@ -1,0 +1,364 @@
+"""What each answer of Elasticsearch leads to: from a server of ours before it, and from the real one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from elasticsearch_front import Answer, Bulk, Front, Rule, sleepy, status
+from support import Indexer, Place, event, eventually, moment
+
+from activity_indexer.document import settings
+
+pytestmark = pytest.mark.integration
+Start = Callable[..., Indexer]
+
+
+@pytest.fixture
+async def front(place: Place) -> AsyncIterator[Front]:
+    """Stands before Elasticsearch for every indexer of the test."""
+    async with Front.before(place.servers.elasticsearch_url) as found:
+        place.environment["ELASTICSEARCH_URL"] = found.url
+        yield found
+
+
+def events(count: int, prefix: str = "t") -> list[dict[str, Any]]:
+    return [event(f"{prefix}{number}") for number in range(count)]
+
+
+def first(count: int, rule: Rule) -> Rule:
+    """The rule, for so many requests."""
+    left = [rule] * count
+
+    async def answer(bulk: Bulk) -> Answer:
+        return await left.pop()(bulk) if left else None
+
+    return answer
+
+
+def holding(name: str, rule: Rule) -> Rule:
+    """The rule, for every request that holds this document."""
+
+    async def answer(bulk: Bulk) -> Answer:
+        return await rule(bulk) if name in bulk.ids else None
+
+    return answer
+
+
+async def nothing_dead_lettered(place: Place) -> bool:
+    return await place.dead_letters() == []
+
+
+# Retry
+
+
+async def test_only_the_items_that_were_pushed_back_are_sent_again(place: Place, front: Front, indexer: Start) -> None:
+    async def busy(bulk: Bulk) -> Answer:
+        refused = {name: (429, "es_rejected_execution_exception") for name in ("t3", "t7") if name in bulk.ids}
+        return await bulk.with_items(refused)
+
+    front.rule = first(3, busy)
+    process = await indexer().ready()
+    await place.publish(events(10))
+    assert await process.settled(10) == {"indexed": 10}
+    assert (await place.documents()).keys() == {f"t{number}" for number in range(10)}
+    sent = [name for bulk in front.bulks for name in bulk.ids]
+    assert sent.count("t3") == sent.count("t7") == 4
+    assert sent.count("t1") == 1
+    assert await process.metric("retries_total", reason="es_rejected_execution_exception") == 6
+    assert await nothing_dead_lettered(place)
+
+
+async def torn(bulk: Bulk) -> Answer:
+    return await bulk.torn()
+
+
+async def slow(bulk: Bulk) -> Answer:
+    return await sleepy(bulk, 4)
+
+
+async def html(_bulk: Bulk) -> Answer:
+    return web.Response(text="<html>hello</html>", content_type="application/json")
+
+
+async def short(_bulk: Bulk) -> Answer:
+    return web.json_response({"errors": True, "items": []})
+
+
+async def odd_items(bulk: Bulk) -> Answer:
+    return await bulk.with_items(dict.fromkeys(bulk.ids, (500, "null_pointer_exception")))
+
+
+async def odd_item(bulk: Bulk) -> Answer:
+    return await bulk.with_items({"t5": (500, "null_pointer_exception")})
+
+
+async def unavailable_shard(bulk: Bulk) -> Answer:
+    return await bulk.with_items(dict.fromkeys(bulk.ids, (503, "unavailable_shards_exception")))
+
+
+async def full_disk(bulk: Bulk) -> Answer:
+    return await bulk.with_items(dict.fromkeys(bulk.ids, (403, "cluster_block_exception")))
+
+
+PASSING: dict[str, Rule] = {
+    "429": status(429, "es_rejected_execution_exception"),
+    "429 of a breaker": status(429, "circuit_breaking_exception"),
+    "502": status(502),
+    "503": status(503, "unavailable_shards_exception"),
+    "503 without a master": status(503, "master_not_discovered_exception"),
+    "504": status(504),
+    "a 503 that is only in the items": unavailable_shard,
+    "a full disk": full_disk,
+    "a broken connection": torn,
+    "no answer in time": slow,
+    "500": status(500, "null_pointer_exception"),
+    "a 500 that is only in the items": odd_items,
+    "HTML with status 200": html,
+    "too few items": short,
+}
+
+
+async def test_what_passes_by_itself_costs_no_event(place: Place, front: Front, indexer: Start) -> None:
+    """Also a plain 500 or an answer that nobody can explain, as long as a further try passes."""
+    process = await indexer(ELASTICSEARCH_REQUEST_TIMEOUT="2").ready()
+    for number, (name, rule) in enumerate(PASSING.items()):
+        front.rule = first(2, rule)
+        await place.publish(events(3, f"{name}-"))
+        outcomes = await process.settled(3 * (number + 1))
+        assert outcomes.keys() <= {"indexed", "duplicate"}, name
+        assert await process.metric("dependency_up", dependency="elasticsearch") == 1, name
+    assert (await place.documents()).keys() == {f"{name}-{number}" for name in PASSING for number in range(3)}
+    assert await nothing_dead_lettered(place)
+    assert await eventually(place.lag, 0) == 0
+
+
+async def test_during_an_outage_intake_waits_and_says_why_and_liveness_stays_good(
+    place: Place, front: Front, indexer: Start
+) -> None:
+    process = await indexer(CONSUMER_BATCH_SIZE="10", CONSUMER_FETCH_MAX_RECORDS="10").ready()
+    front.rule = status(503, "master_not_discovered_exception")
+    await place.publish(events(500))
+
+    async def down() -> float:
+        return await process.metric("dependency_up", dependency="elasticsearch")
+
+    await eventually(down, 0)
+    await asyncio.sleep(3)
+    assert await process.metric("events_consumed_total") < 500
+    assert (await process.reasons("/livez")).startswith("200 waiting: elasticsearch: ")
+    used = process.cpu_seconds()
+    await asyncio.sleep(3)
+    assert process.cpu_seconds() - used < 1.5
+    front.rule = None
+    assert await process.settled(500) == {"indexed": 500}
+    assert await nothing_dead_lettered(place)
+
+
+# Halt
+
+
+async def test_a_refused_login_stops_intake_until_it_is_mended(place: Place, front: Front, indexer: Start) -> None:
+    process = await indexer().ready()
+    for number, (code, error) in enumerate([(401, "security_exception"), (403, "security_exception")]):
+        front.rule = status(code, error, "no such user")
+        await place.publish(events(20, f"{code}-"))
+        reasons = await eventually(process.reasons, lambda found: found.startswith("503"))
+        assert "elasticsearch: security_exception: no such user" in reasons
+        assert (await process.get("/livez"))[0] == 200
+        assert await process.metric("dependency_up", dependency="elasticsearch") == 0
+        front.rule = None
+        assert await process.settled(20 * (number + 1)) == {"indexed": 20 * (number + 1)}
+        await process.ready()
+    assert await nothing_dead_lettered(place)
+
+
+# Split and bisect
+
+
+async def test_a_request_that_is_too_large_is_halved_and_only_a_document_that_is_too_large_alone_is_dead_lettered(
+    place: Place, front: Front, indexer: Start
+) -> None:
+    async def limited(bulk: Bulk) -> Answer:
+        if len(bulk.body) > 20_000:
+            return web.Response(status=413, text="<html>too large</html>")
+        return None
+
+    front.rule = limited
+    process = await indexer().ready()
+    large = event("large", metadata={"note": "n" * 25_000})
+    await place.publish([*events(25), large, *events(24, "u")])
+    assert await process.settled(50) == {"indexed": 49, "dead_lettered": 1}
+    (letter,) = await place.dead_letters()
+    headers = dict(letter.headers)
+    assert (headers["dead-letter-stage"], headers["dead-letter-error"]) == (b"index", b"request_too_large")
+    assert b"large" in letter.value
+    assert await place.count() == 49
+
+
+async def test_of_a_request_that_is_refused_as_a_whole_the_guilty_document_is_found(
+    place: Place, front: Front, indexer: Start
+) -> None:
+    front.rule = holding("t17", status(400, "illegal_argument_exception", "malformed"))
+    process = await indexer().ready()
+    await place.publish(events(50))
+    assert await process.settled(50) == {"indexed": 49, "dead_lettered": 1}
+    (letter,) = await place.dead_letters()
+    assert dict(letter.headers)["dead-letter-error"] == b"illegal_argument_exception"
+    assert (await place.documents()).keys() == {f"t{number}" for number in range(50)} - {"t17"}
+
+
+# Suspect
+
+
+@pytest.mark.parametrize("rule", [status(500, "null_pointer_exception"), html, odd_item])
+async def test_what_nobody_can_explain_is_tried_three_times_more_and_then_dead_lettered(
+    place: Place, front: Front, indexer: Start, rule: Rule
+) -> None:
+    front.rule = holding("t5", rule)
+    process = await indexer().ready()
+    await place.publish(events(10))
+    assert await process.settled(10) == {"indexed": 9, "dead_lettered": 1}
+    assert (await place.documents()).keys() == {f"t{number}" for number in range(10)} - {"t5"}
+    (letter,) = await place.dead_letters()
+    assert b'"t5"' in letter.value
+    assert int(dict(letter.headers)["dead-letter-attempts"]) >= 4
+
+
+# Against the real server
+
+
+async def block(place: Place, **blocks: bool) -> None:
+    await place.es.indices.put_settings(index=place.index, settings={f"blocks.{name}": on for name, on in blocks.items()})  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["write", "read_only_allow_delete"])
+async def test_a_blocked_index_is_waited_for(place: Place, indexer: Start, kind: str) -> None:
+    process = await indexer().ready()
+    await block(place, **{kind: True})
+    await place.publish(events(100))
+
+    async def retries() -> float:
+        return await process.metric("retries_total")
+
+    await eventually(retries, lambda found: found > 50)
+    assert await process.outcomes() == {}
+    await block(place, **{kind: False})
+    assert await process.settled(100) == {"indexed": 100}
+    assert await nothing_dead_lettered(place)
+
+
+async def test_a_closed_index_needs_people_and_is_gone_on_with_when_it_is_open(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    await place.es.indices.close(index=place.index)
+    await place.publish(events(60))
+    assert "closed" in await eventually(process.reasons, lambda found: found.startswith("503"))
+    assert (await process.get("/livez"))[0] == 200
+    await place.es.indices.open(index=place.index)
+    assert await process.settled(60) == {"indexed": 60}
+    await process.ready()
+    assert await nothing_dead_lettered(place)
+
+
+async def test_an_index_that_was_deleted_is_made_again_with_its_mapping_and_alias(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    await place.publish(events(5))
+    await process.settled(5)
+    before = (await place.es.indices.get_mapping(index=place.index)).body
+    await place.es.indices.delete(index=place.index)
+    await place.publish([*events(5), *events(60, "u")])
+    await process.settled(70)
+    assert (await place.es.indices.get_mapping(index=place.index)).body == before
+    assert {f"u{number}" for number in range(60)} <= (await place.documents()).keys()
+    assert await nothing_dead_lettered(place)
+
+
+async def make_index(place: Place) -> None:
+    """As people make it who do not leave that to the indexer."""
+    await place.es.indices.create(index=place.index, aliases={place.name: {}}, settings=settings(1, 0, "1s"))
+
+
+async def test_an_index_that_may_not_be_made_is_asked_for(place: Place, indexer: Start) -> None:
+    process = indexer(ELASTICSEARCH_CREATE_INDEX="false")
+    await place.publish(events(30))
+    reasons = await eventually(process.reasons, lambda found: "ELASTICSEARCH_CREATE_INDEX" in found)
+    assert reasons.startswith("503")
+    assert not await place.es.indices.exists(index=place.name)
+    await make_index(place)
+    await process.ready()
+    assert await process.settled(30) == {"indexed": 30}
+    await place.es.indices.delete(index=place.index)
+    await place.publish(events(30, "u"))
+    assert "ELASTICSEARCH_CREATE_INDEX" in await eventually(process.reasons, lambda found: found.startswith("503"))
+    await make_index(place)
+    await process.settled(60)
+    assert (await place.documents()).keys() == {f"u{number}" for number in range(30)}
+    assert await nothing_dead_lettered(place)
+
+
+async def point_alias(place: Place, old: str, new: str) -> None:
+    await place.es.indices.update_aliases(
+        actions=[
+            {"remove": {"index": old, "alias": place.name}},
+            {"add": {"index": new, "alias": place.name, "is_write_index": True}},
+        ]
+    )
+
+
+async def test_a_broken_mapping_stops_intake_instead_of_moving_the_topic_into_the_dead_letters(
+    place: Place, indexer: Start
+) -> None:
+    process = await indexer(
+        CONSUMER_BATCH_SIZE="10",
+        CONSUMER_BREAKER_MIN_FAILURES="30",
+        CONSUMER_BREAKER_WINDOW="100",
+        CONSUMER_BREAKER_RETRY_INTERVAL="1",
+    ).ready()
+    broken = f"{place.name}-broken"
+    await place.es.indices.create(index=broken, mappings={"properties": {"amount": {"type": "ip"}}})
+    try:
+        await point_alias(place, place.index, broken)
+        await place.publish([*events(400), event("poison", metadata={"a": 1}), *events(100, "u")])
+        reasons = await eventually(process.reasons, lambda found: "breaker" in found)
+        assert reasons.startswith("503 breaker: ")
+        assert "intake is stopped" in reasons
+        assert (await process.get("/livez"))[0] == 200
+        assert await process.metric("breaker_open") == 1
+        stopped_at = await process.metric("events_consumed_total")
+        few = len(await place.dead_letters())
+        await asyncio.sleep(3)
+        assert await process.metric("events_consumed_total") == stopped_at
+        assert len(await place.dead_letters()) == few <= 30
+        await point_alias(place, broken, place.index)
+        assert await process.settled(501) == {"indexed": 501 - few} | ({"dead_lettered": few} if few else {})
+        await process.ready()
+        assert await process.metric("breaker_open") == 0
+        assert len(await place.dead_letters()) == few
+        assert await place.count() == 501 - few
+    finally:
+        await place.es.indices.delete(index=broken)
+
+
+async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_mapping_is_mended(
+    place: Place, indexer: Start
+) -> None:
+    process = await indexer(
+        CONSUMER_BATCH_TIMEOUT="3", CONSUMER_BREAKER_MIN_FAILURES="20", CONSUMER_BREAKER_RETRY_INTERVAL="1"
+    ).ready()
+    broken = f"{place.name}-broken"
+    await place.es.indices.create(index=broken, mappings={"properties": {"amount": {"type": "ip"}}})
+    try:
+        await point_alias(place, place.index, broken)
+        poison = b'{"event_type":"transaction.created","timestamp":"%b","transaction":%b}' % (
+            moment(0).encode(),
+            b'{"id":"p","user_id":"u","transaction_type":"card","status":"s","currency":"USD","amount":1,'
+            b'"created_at":"2024-01-01T00:00:00Z","metadata":{"k":1,"k":2}}',
+        )
+        await place.publish([*events(25), poison, *events(24, "u")])
+        await eventually(process.reasons, lambda found: "breaker" in found)
+        await point_alias(place, broken, place.index)
+        assert await process.settled(50) == {"indexed": 49, "dead_lettered": 1}
+        await process.ready()
+    finally:
+        await place.es.indices.delete(index=broken)
