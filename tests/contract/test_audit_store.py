@@ -93,6 +93,14 @@ async def test_one_event_twice_in_a_batch_is_one_event(audit: Audited) -> None:
     assert (len(found.live), len(found.history)) == (1, 1)
 
 
+async def test_of_two_events_with_one_version_the_first_stays(audit: Audited) -> None:
+    """They have one message id, so they are one event, as in the index."""
+    first, second = audit_event("a", status="first"), audit_event("a", status="second")
+    await audit.store.write([first, second])
+    await audit.store.write([second])
+    assert await audit.tables() == newest([first])
+
+
 async def test_an_empty_batch_is_nothing(audit: Audited) -> None:
     await audit.store.write([])
     assert await audit.tables() == Tables()
