@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import Any
@@ -45,11 +44,11 @@ class Compose:
         lines = self("ps", "--all", "--format", "json").stdout.splitlines()
         return {p["Service"]: (_state(p), int(p["ExitCode"])) for p in map(json.loads, lines)}
 
-    def dump(self) -> None:
-        """Prints what there is to know after a failure; pytest shows it."""
-        for arguments in (("ps", "--all"), ("logs", "--no-color", "--tail", "80")):
-            done = self(*arguments, check=False)
-            sys.stdout.write(done.stdout + done.stderr)
+    def dump(self) -> str:
+        """What there is to know after a failure."""
+        asked = (("ps", "--all"), ("logs", "--no-color", "--tail", "80"))
+        answers = [self(*arguments, check=False) for arguments in asked]
+        return "\n".join(answer.stdout + answer.stderr for answer in answers)
 
     def down(self) -> None:
         """Removes containers, networks and volumes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,14 @@ OUR_IMAGES = {
 def _skip_for(reason: str | None) -> None:
     if reason:
         pytest.skip(reason)
+
+
+def _show(request: pytest.FixtureRequest, text: str) -> None:
+    """Prints at once: pytest shows what a fixture's end prints only where that fails too."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        sys.stdout.write(f"\n{text}\n")
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +57,7 @@ def compose(request: pytest.FixtureRequest, server_images: tuple[str, ...]) -> I
         yield project
     finally:
         if request.session.testsfailed > failed_before:
-            project.dump()
+            _show(request, project.dump())
         project.down()
 
 
@@ -69,7 +78,7 @@ def cluster(
         yield made
     finally:
         if request.session.testsfailed > failed_before:
-            made.dump()
+            _show(request, made.dump())
         made.delete()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -69,9 +68,9 @@ class Cluster:
         psql = ("psql", "-U", "astropay", "-d", "activity_feed", "-tAc", statement)
         return self.kubectl("exec", "postgres-0", "--", *psql).stdout.strip()
 
-    def dump(self) -> None:
-        """Prints what there is to know after a failure; pytest shows it."""
-        for arguments in (
+    def dump(self) -> str:
+        """What there is to know after a failure."""
+        asked = (
             ("get", "all,pvc", "-o", "wide"),
             ("get", "events", "--sort-by", ".lastTimestamp"),
             ("describe", "pods", "-l", "app.kubernetes.io/name=activity-indexer"),
@@ -85,9 +84,9 @@ class Cluster:
                 "--prefix",
                 "--all-containers",
             ),
-        ):
-            done = self.kubectl(*arguments, check=False)
-            sys.stdout.write(f"--- kubectl {' '.join(arguments)}\n{done.stdout}{done.stderr}")
+        )
+        answers = [self.kubectl(*arguments, check=False) for arguments in asked]
+        return "\n".join(f"--- {' '.join(a.args[5:])}\n{a.stdout}{a.stderr}" for a in answers)
 
     def delete(self) -> None:
         """Removes the cluster; that it is not there is no error."""

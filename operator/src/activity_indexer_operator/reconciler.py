@@ -74,7 +74,9 @@ class Reconciler:
         before = {condition.type: condition.status for condition in previous.conditions}
         for condition in conditions:
             if before.get(condition.type) != condition.status:
-                log.info("condition.changed", extra={"key": str(indexer.key), **msgspec.to_builtins(condition)})
+                log.info(
+                    "condition.changed", extra={"key": str(indexer.key), "condition": msgspec.to_builtins(condition)}
+                )
 
 
 def _known(number: Number) -> int | None:

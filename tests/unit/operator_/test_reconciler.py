@@ -73,6 +73,19 @@ async def test_the_workload_is_scaled_and_the_status_says_so() -> None:
     assert ready(status) == ("True", "Following")
 
 
+async def test_what_was_done_and_what_changed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    reconciler = Reconciler(FakeCluster(SPEC, replicas=1), FakeTopics(3))
+    await reconciler.reconcile(KEY)
+    await reconciler.reconcile(KEY)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "workload.scaled",
+        "condition.changed",
+        "condition.changed",
+    ]
+
+
 async def test_a_second_pass_without_a_change_writes_nothing() -> None:
     cluster = FakeCluster(SPEC, replicas=1)
     reconciler = Reconciler(cluster, FakeTopics(3))

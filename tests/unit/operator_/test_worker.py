@@ -27,16 +27,19 @@ class Passes:
     def __init__(self) -> None:
         self.keys: list[Key] = []
         self.errors: dict[Key, Exception] = {}
+        self.more = asyncio.Event()
 
     async def __call__(self, key: Key) -> None:
         self.keys.append(key)
+        self.more.set()
         if error := self.errors.get(key):
             raise error
 
     async def reach(self, number: int) -> list[Key]:
         async with asyncio.timeout(1):
             while len(self.keys) < number:
-                await asyncio.sleep(0.001)
+                self.more.clear()
+                await self.more.wait()
         return self.keys
 
 
