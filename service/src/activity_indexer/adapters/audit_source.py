@@ -17,6 +17,9 @@ from activity_indexer.settings import Settings
 NEVER_IDLE_MS: Final = 2**31 - 1
 """The client leaves the group when polls stop for so long; an outage of PostgreSQL stops them, rightly."""
 
+LEAVE_TIMEOUT: Final = 5.0
+"""Time to leave the group at the end (seconds)."""
+
 POSITION_TIMEOUT: Final = 1.0
 """Time to learn the position of a partition that was just assigned (seconds)."""
 
@@ -75,12 +78,12 @@ class KafkaAuditSource:
         return {Partition(*place): max(0, ends[place] - mark) for place, mark in marks.items() if mark is not None}
 
     async def close(self) -> None:
-        """Leave the group, within KAFKA_REQUEST_TIMEOUT."""
+        """Leave the group; a broker that does not answer in time finds out by the session timeout."""
         consumer, self._consumer = self._consumer, None
         self._forget()
         if consumer is not None:
             try:
-                await within(self._settings.kafka.request_timeout, consumer.stop())
+                await within(LEAVE_TIMEOUT, consumer.stop())
             except ActivityIndexerError as error:
                 self._log.debug("audit.leave_failed", error=str(error))
 

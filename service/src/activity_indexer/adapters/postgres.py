@@ -18,6 +18,9 @@ from activity_indexer.ports import AuditEvent
 from activity_indexer.settings import DatabaseSettings
 from activity_indexer.timestamps import EPOCH, MICROSECOND, parse_timestamp
 
+CLOSE_TIMEOUT: Final = 3.0
+"""Time that connections have to part at the end (seconds)."""
+
 _WRITE: Final = "SELECT audit_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -57,11 +60,11 @@ class PostgresAudit:
             await connection.execute(_REJECT, *place, *what)
 
     async def close(self) -> None:
-        """Close the connections; those that do not part within DATABASE_TIMEOUT are cut."""
+        """Close the connections; those that do not part in time are cut."""
         pool, self._pool = self._pool, None
         if pool is not None:
             with suppress(TimeoutError, OSError, asyncpg.InterfaceError):  # asyncpg cuts what is left
-                await asyncio.wait_for(pool.close(), self._settings.timeout)
+                await asyncio.wait_for(pool.close(), min(CLOSE_TIMEOUT, self._settings.timeout))
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
