@@ -49,7 +49,9 @@ def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
         _ = parts.port
     except ValueError:  # its message may quote the password
         return False
-    return parts.scheme in schemes and bool(parts.hostname)
+    rest = parts.path + parts.query
+    password_ends_here = parts.fragment or "@" in rest  # it has a #, / or ? that is not encoded, and would be shown
+    return parts.scheme in schemes and bool(parts.hostname) and not password_ends_here
 
 
 def _servers(value: str) -> str:
