@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
@@ -17,6 +19,7 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     IllegalStateError,
     InvalidReplicationFactorError,
+    KafkaConnectionError,
     KafkaError,
     PolicyViolationError,
     SaslAuthenticationFailed,
@@ -41,6 +44,7 @@ _REFUSED = (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
+    ssl.SSLCertVerificationError,
 )
 
 
@@ -89,10 +93,29 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
     try:
         await client.start()
         yield client
+    except KafkaConnectionError as error:
+        raise await _explained(settings, error) from error
     except CLIENT_ERRORS as error:
         raise mapped(error) from error
     finally:
         await client.close()
+
+
+async def _explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
+    """The client says only that no server takes it: ask each of them why. That one needs people is told first."""
+    arguments = client_arguments(settings)
+    del arguments["metadata_max_age_ms"]
+    reasons: list[ActivityIndexerError] = []
+    for server in arguments.pop("bootstrap_servers"):
+        host, _, port = server.rpartition(":")
+        try:
+            connection = await create_conn(host.strip("[]"), int(port), **arguments)
+        except CLIENT_ERRORS as reason:
+            reasons.append(mapped(reason))
+        else:
+            connection.close()
+    refused = [reason for reason in reasons if isinstance(reason, Refused)]
+    return next(iter(refused or reasons), mapped(error))
 
 
 @dataclass(frozen=True, slots=True)
