@@ -139,7 +139,7 @@ class Place:
             await producer.stop()
             await place.clean()
             await admin.close()
-            await es.close()
+            await place.es.close()
 
     async def create_topic(self, partitions: int | None = None, **configs: str) -> None:
         self.partitions = self.partitions if partitions is None else partitions
