@@ -81,8 +81,8 @@ stack-status: setup ## Show them.
 	@$(RUN) -m activity_stack status
 
 .PHONY: stack-clean
-stack-clean: stack-down ## End them and remove their data.
-	@rm -rf .stack/data
+stack-clean: setup ## End them and remove their data.
+	@$(RUN) -m activity_stack down --discard
 
 .PHONY: clean
 clean: stack-clean ## Remove everything that was made here.

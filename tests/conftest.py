@@ -35,7 +35,7 @@ def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     except StackError as error:
         pytest.fail(f"a second local stack does not start: {error}")
     finally:
-        servers.down()
+        servers.discard()
 
 
 @pytest.fixture
