@@ -28,7 +28,7 @@ COPY pyproject.toml uv.lock ./
 FROM uv AS build-service
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra service --no-install-project
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -38,7 +38,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
 FROM uv AS build-loadgen
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra loadgen --no-install-project
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -48,7 +48,7 @@ RUN --mount=type=cache,target=/var/cache/uv \
 FROM uv AS build-operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra operator --no-install-project
-COPY README.md ./
+COPY README.md LICENSE ./
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
