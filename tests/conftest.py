@@ -1,5 +1,6 @@
 """Fixtures for all tests: the local stack's servers, and places of a test's own on them."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,15 @@ from activity_stack import Stack, StackError
 
 OWN_PORTS = 4300
 """How far the ports of the second stack are from those of the first."""
+
+
+@pytest.fixture(autouse=True)
+def levels_of_loggers() -> Iterator[None]:
+    """A program under test sets levels for its whole process; here they end with the test."""
+    before = {name: logging.getLogger(name).level for name in ("", "aiokafka", "kopf")}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,134 @@
+"""CPU cost of one event in each stage of the indexer, without any server: `python benchmarks/hot_path.py [--events N]`.
+
+Times are CPU times of this process, the best of several rounds: compare them with each other, on a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from activity_indexer.backoff import Backoff
+from activity_indexer.breaker import Breaker
+from activity_indexer.concurrency import AdaptiveLimit
+from activity_indexer.document import live_document
+from activity_indexer.enrichment.registry import load_enrichments
+from activity_indexer.event import Event
+from activity_indexer.indexing import BulkWriter
+from activity_indexer.offsets import PartitionOffsets
+from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.processor import Limits, Processor
+from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.reporter import Reporter
+from activity_loadgen.generate import generate
+from activity_loadgen.options import LoadOptions
+
+LATEST = 2**60
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """As the client hands it out."""
+
+    offset: int
+    value: bytes
+    topic: str = "transactions"
+    partition: int = 0
+    key: bytes = b"user"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    timestamp: int = 0
+
+
+class Nowhere:
+    """Takes every document and every dead letter."""
+
+    async def bulk(self, body: bytes) -> BulkReply:
+        """All is well."""
+        return BulkReply(200, b'{"errors":false}', 0.0)
+
+    async def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    async def send(self, records: list[OutRecord]) -> tuple[list[OutRecord], str]:
+        """All are sent."""
+        return [], ""
+
+
+def best(rounds: int, work: Callable[[], object]) -> float:
+    """The least CPU time of a round (seconds)."""
+
+    def once() -> float:
+        started = time.process_time()
+        work()
+        return time.process_time() - started
+
+    return min(once() for _ in range(rounds))
+
+
+def processor() -> Processor:
+    """The whole of it, logging nothing."""
+    nowhere = Nowhere()
+    observer = Reporter(Health(time.monotonic, 60), Metrics())
+    backoff = Backoff(0.1, 1)
+    writer = BulkWriter(nowhere, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, 3)
+    seen = Deduplicator(RecentIds(10_000), None, 5, time.monotonic, lambda _up, _why: None)
+    return Processor(
+        seen, load_enrichments(), writer, nowhere, Breaker(0.5, 1000, 100), observer, Limits(86_400, 30, backoff)
+    )
+
+
+async def whole(records: list[Record]) -> None:
+    """Batches, processing, settling."""
+    tracker = {Partition("transactions", 0): PartitionOffsets()}
+    work = processor()
+    batches: list[Batch] = Batcher(BATCH, 1 << 26, 1, time.monotonic).add(
+        {Partition("transactions", 0): records}, tracker
+    )
+    for batch in batches:
+        await work.process(batch)
+
+
+def main() -> None:
+    """Measure and show."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    count = chosen.events // BATCH * BATCH
+    load = LoadOptions(count=count, update_ratio=0.0, users=500, seed=7, start_us=1_700_000_000_000_000)
+    values = [event.value for event in generate(load) if event.value is not None][:count]
+    records = [Record(offset, value) for offset, value in enumerate(values)]
+    events: list[Event] = [decode_event(value, LATEST) for value in values]
+    registry = load_enrichments()
+    enriched = [registry(event) for event in events]
+    stages: dict[str, Callable[[], object]] = {
+        "decode": lambda: [decode_event(value, LATEST) for value in values],
+        "message id": lambda: [event.message_id for event in events],
+        "enrich": lambda: [registry(event) for event in events],
+        "document": lambda: [
+            live_document(event, fields, text, enriched=ran, now=b"2026-01-01T00:00:00Z")
+            for event, (fields, text, ran) in zip(events, enriched, strict=True)
+        ],
+        "whole batches": lambda: asyncio.run(whole(records)),
+    }
+    costs = {name: best(chosen.rounds, work) / count * 1e6 for name, work in stages.items()}
+    if chosen.json:
+        print(json.dumps({"events": count, "bytes": sum(map(len, values)) // count, "microseconds": costs}))
+        return
+    print(f"{count:,} events of {sum(map(len, values)) // count} bytes, CPU µs an event")
+    for name, cost in costs.items():
+        print(f"{name:15}{cost:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
