@@ -95,11 +95,14 @@ async def test_redis_that_is_not_there_is_unavailable() -> None:
 
 
 async def test_redis_that_never_answers_is_unavailable_in_time() -> None:
-    silent = await asyncio.start_server(lambda *_: asyncio.sleep(60), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    store = RedisSeenStore(RedisSettings(url=f"redis://127.0.0.1:{port}/0", timeout=0.05), 60.0, str)
-    async with asyncio.timeout(1.0):
-        with pytest.raises(Unavailable, match="Redis"):
-            await store.seen(["a"])
-    await store.stop()
-    silent.close()
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        store = RedisSeenStore(RedisSettings(url=f"redis://127.0.0.1:{port}/0", timeout=0.05), 60.0, str)
+        async with asyncio.timeout(1.0):
+            with pytest.raises(Unavailable, match="Redis"):
+                await store.seen(["a"])
+        await store.stop()
