@@ -12,7 +12,7 @@ from e2e import elasticsearch
 from e2e.commands import eventually
 from e2e.compose import Compose
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 BROKER = ("--bootstrap-server", "localhost:9092")
 

@@ -8,7 +8,7 @@ import json
 import pytest
 from e2e.commands import ROOT, run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 TARGETS = ("service", "loadgen", "operator")
 BUILD_TOOLS = ("pip", "pip3", "uv", "gcc", "cc", "make", "git")
