@@ -49,6 +49,12 @@ integration: stack-up ## Run the tests on the real servers of the local stack.
 e2e: setup ## Run the tests on kind and Docker Compose.
 	@$(RUN) -m pytest -m e2e
 
+SEEDS ?= 0-9
+MINUTES ?= 1440
+.PHONY: chaos
+chaos: setup ## Break everything under load, and check that no promise is broken: SEEDS=0-59 MINUTES=60.
+	@PYTHONPATH=tests $(RUN) -m chaos --seeds $(SEEDS) --minutes $(MINUTES) $(CHAOS)
+
 .PHONY: check
 check: setup ## Lint, check types and layers.
 	@.venv/bin/ruff format --check $(SOURCES)
