@@ -1,0 +1,295 @@
+"""The Kafka clients' arguments, their errors in our words, and what is told of them."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiokafka import TopicPartition
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupAuthorizationFailedError,
+    IllegalStateError,
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    NotEnoughReplicasError,
+    RecordTooLargeError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+)
+from core_support import Told
+
+from activity_indexer.adapters import kafka
+from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource, Member, _Listener
+from activity_indexer.adapters.kafka_client import client_arguments, mapped, within
+from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.ports import OutRecord, Partition
+from activity_indexer.settings import KafkaSettings
+
+ONE = Partition("transactions", 0)
+
+
+def test_servers_are_a_list_and_times_milliseconds() -> None:
+    found = client_arguments(KafkaSettings(bootstrap_servers="a:1, b:2", request_timeout=2.5, metadata_max_age=1.0))
+    assert found["bootstrap_servers"] == ["a:1", "b:2"]
+    assert (found["request_timeout_ms"], found["metadata_max_age_ms"]) == (2500, 1000)
+    assert "ssl_context" not in found
+    assert "sasl_mechanism" not in found
+
+
+@pytest.mark.parametrize(("protocol", "ssl"), [("SASL_SSL", True), ("SASL_PLAINTEXT", False)])
+def test_a_login_is_handed_to_the_client(protocol: Any, ssl: bool) -> None:
+    settings = KafkaSettings(
+        security_protocol=protocol, sasl_mechanism="SCRAM-SHA-512", sasl_username="u", sasl_password="p"
+    )
+    found = client_arguments(settings)
+    assert [found[f"sasl_{name}"] for name in ("mechanism", "plain_username", "plain_password")] == [
+        "SCRAM-SHA-512",
+        "u",
+        "p",
+    ]
+    assert ("ssl_context" in found) is ssl
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_certificates_are_those_of_the_settings(tmp_path: Path, check: bool) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    settings = KafkaSettings(security_protocol="SSL", ssl_ca_file=tmp_path / "ca.pem", ssl_check_hostname=check)
+    context = client_arguments(settings)["ssl_context"]
+    assert context.check_hostname is check
+    assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [SaslAuthenticationFailed(), TopicAuthorizationFailedError("t"), GroupAuthorizationFailedError("g")]
+)
+def test_what_needs_people_is_refused(error: Exception) -> None:
+    assert type(mapped(error)) is Refused
+
+
+@pytest.mark.parametrize("error", [KafkaConnectionError("x"), NotEnoughReplicasError(), TimeoutError(), OSError("x")])
+def test_what_may_pass_later_is_unavailable(error: Exception) -> None:
+    found = mapped(error)
+    assert type(found) is Unavailable
+    assert type(error).__name__ in str(found)
+
+
+async def test_a_call_that_takes_too_long_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        await within(0.001, asyncio.sleep(5))
+
+
+class Consumer:
+    """The client's consumer, as far as it is asked here: each call gives or raises what it was told to."""
+
+    def __init__(self, answer: Any = None) -> None:
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TopicPartition(*ONE)}
+
+    async def _call(self, what: Any) -> Any:
+        self.asked.append(what)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
+        return await self._call((timeout_ms, max_records))
+
+    async def commit(self, offsets: Any) -> Any:
+        return await self._call(offsets)
+
+    async def position(self, partition: Any) -> Any:
+        return await self._call(partition)
+
+    async def end_offsets(self, partitions: Any) -> Any:
+        return await self._call(partitions)
+
+    async def stop(self) -> Any:
+        return await self._call("stop")
+
+
+def source(answer: Any) -> tuple[GroupSource, Consumer, list[str | None]]:
+    reports: list[str | None] = []
+    found, consumer = GroupSource(KafkaSettings(), reports.append), Consumer(answer)
+    found._consumer = consumer
+    return found, consumer, reports
+
+
+async def test_polled_records_are_handed_over_as_they_are() -> None:
+    record = Told(b"x")
+    found, consumer, reports = source({TopicPartition(*ONE): [record]})
+    assert await found.poll(0.25, 100) == {ONE: [record]}
+    assert consumer.asked == [(250, 100)]
+    assert reports == [None]
+
+
+async def test_nothing_polled_says_nothing_of_the_broker() -> None:
+    found, _, reports = source({})
+    assert await found.poll(0.25, 100) == {}
+    assert reports == []
+
+
+async def test_a_poll_that_fails_is_told_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(_: float) -> None:
+        return None
+
+    monkeypatch.setattr(kafka.asyncio, "sleep", at_once)
+    found, _, reports = source(KafkaConnectionError("away"))
+    assert await found.poll(0.25, 100) == {}
+    assert reports
+    assert "away" in str(reports[0])
+
+
+@pytest.mark.parametrize("error", [CommitFailedError("g"), IllegalStateError("gone"), KafkaTimeoutError("late")])
+async def test_a_commit_that_fails_is_unavailable(error: Exception) -> None:
+    found, _, _ = source(error)
+    with pytest.raises(Unavailable):
+        await found.commit({ONE: 5})
+
+
+async def test_offsets_are_committed_by_partition() -> None:
+    found, consumer, _ = source(None)
+    await found.commit({ONE: 5})
+    assert consumer.asked == [{TopicPartition(*ONE): 5}]
+
+
+async def test_the_position_of_anothers_partition_is_not_known() -> None:
+    found, consumer, _ = source(7)
+    assert await found.position(ONE) == 7
+    assert await found.position(Partition("transactions", 1)) is None
+    assert len(consumer.asked) == 1
+
+
+async def test_a_position_that_cannot_be_told_is_unavailable() -> None:
+    found, _, _ = source(IllegalStateError("unassigned"))
+    with pytest.raises(Unavailable):
+        await found.position(ONE)
+
+
+async def test_where_partitions_end_says_that_the_broker_is_there_or_not() -> None:
+    found, _, reports = source({TopicPartition(*ONE): 9})
+    assert await found.end_offsets([ONE]) == {ONE: 9}
+    assert reports == [None]
+    found, _, reports = source(KafkaConnectionError("away"))
+    with pytest.raises(Unavailable):
+        await found.end_offsets([ONE])
+    assert "away" in str(reports[0])
+
+
+async def test_leaving_the_group_never_raises() -> None:
+    for answer in (None, KafkaConnectionError("away")):
+        found, consumer, _ = source(answer)
+        await found.stop(1.0)
+        assert consumer.asked == ["stop"]
+    await GroupSource(KafkaSettings(), lambda _: None).stop(1.0)
+
+
+class Listening(Member):
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    async def assigned(self, partitions: Any) -> None:
+        self.told.append(list(partitions))
+
+    async def revoked(self) -> None:
+        self.told.append("revoked")
+
+
+async def test_a_member_is_told_of_what_it_has_to_give_back() -> None:
+    member = Listening()
+    listener = _Listener(member)
+    await listener.on_partitions_revoked([])
+    await listener.on_partitions_assigned([TopicPartition(*ONE)])
+    await listener.on_partitions_revoked([TopicPartition(*ONE)])
+    assert member.told == [[ONE], "revoked"]
+
+
+class Producer:
+    """The client's producer: fails for the values that it was told of."""
+
+    made: list["Producer"]
+
+    def __init__(self, failures: dict[bytes, Exception], **_: Any) -> None:
+        self.failures = failures
+        self.sent: list[bytes] = []
+        self.stopped = False
+
+    async def start(self) -> None:
+        if error := self.failures.get(b"start"):
+            raise error
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def send(self, topic: str, value: bytes, **_: Any) -> "asyncio.Future[None]":
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if error := self.failures.get(value):
+            acknowledged.set_exception(error)
+        else:
+            acknowledged.set_result(None)
+            self.sent.append(value)
+        return acknowledged
+
+
+@pytest.fixture
+def producers(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[bytes, Exception], list[Producer]]:
+    failures: dict[bytes, Exception] = {}
+    made: list[Producer] = []
+
+    def make(**arguments: Any) -> Producer:
+        assert arguments["acks"] == "all"
+        assert arguments["enable_idempotence"] is True
+        made.append(Producer(failures, **arguments))
+        return made[-1]
+
+    monkeypatch.setattr(kafka, "AIOKafkaProducer", make)
+    return failures, made
+
+
+RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
+
+
+async def test_a_producer_that_failed_is_made_anew(producers: tuple[dict[bytes, Exception], list[Producer]]) -> None:
+    failures, made = producers
+    topic = DeadLetterTopic(KafkaSettings())
+    failures[b"b"] = NotEnoughReplicasError()
+    unsent, problem = await topic.send(RECORDS)
+    assert (unsent, made[0].sent, made[0].stopped) == ([RECORDS[1]], [b"a"], True)
+    assert "NotEnoughReplicas" in problem
+    failures.clear()
+    assert await topic.send(unsent) == ([], "")
+    assert [producer.sent for producer in made] == [[b"a"], [b"b"]]
+
+
+async def test_a_producer_is_used_again_while_it_works(
+    producers: tuple[dict[bytes, Exception], list[Producer]],
+) -> None:
+    topic = DeadLetterTopic(KafkaSettings())
+    await asyncio.gather(*(topic.send(RECORDS) for _ in range(3)))
+    await topic.stop()
+    assert [len(producer.sent) for producer in producers[1]] == [6]
+    assert producers[1][0].stopped
+
+
+async def test_a_producer_that_does_not_start_is_ended(
+    producers: tuple[dict[bytes, Exception], list[Producer]],
+) -> None:
+    failures, made = producers
+    failures[b"start"] = KafkaConnectionError("away")
+    unsent, problem = await DeadLetterTopic(KafkaSettings()).send(RECORDS)
+    assert unsent == RECORDS
+    assert "away" in problem
+    assert made[0].stopped
+
+
+async def test_a_record_that_is_too_large_says_what_to_raise(
+    producers: tuple[dict[bytes, Exception], list[Producer]],
+) -> None:
+    producers[0][b"a"] = RecordTooLargeError()
+    _, problem = await DeadLetterTopic(KafkaSettings()).send(RECORDS)
+    assert "max.message.bytes and KAFKA_MAX_REQUEST_BYTES" in problem
