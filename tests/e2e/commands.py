@@ -31,7 +31,7 @@ def run(
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Runs a program at the project's root; its output is in the result, or in the error."""
-    done = subprocess.run(  # noqa: S603 - the tests' own commands
+    done = subprocess.run(
         command, cwd=ROOT, env=os.environ | dict(env or {}), input=stdin, timeout=timeout, check=False,
         capture_output=True, text=True, errors="replace",
     )  # fmt: skip
@@ -98,7 +98,7 @@ def eventually(look: Callable[[], Found | None], what: str, *, timeout: float = 
 def port_forward(kubectl: tuple[str, ...], target: str, port: int) -> Iterator[str]:
     """An address on loopback that leads to a port of `target`, such as "service/elasticsearch"."""
     command = [*kubectl, "port-forward", target, f":{port}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
