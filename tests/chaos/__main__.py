@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import time
@@ -26,6 +27,7 @@ LOGS = HOME / "runs"
 def main() -> None:
     """Run the seeds, and exit with 1 when a promise was broken."""
     asked = _arguments()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every fault, many times
     if asked.summary:
         sys.stdout.write(table.summary(read(asked.results)) + "\n")
         return
