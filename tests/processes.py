@@ -23,7 +23,7 @@ def _run(environment: Mapping[str, str], log: str, arguments: Sequence[str]) -> 
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
-    from activity_indexer.cli import main  # noqa: PLC0415 - in the process that was forked, and imported before
+    from activity_indexer.cli import main
 
     main(list(arguments), prog_name="activity-indexer")
 
@@ -57,15 +57,11 @@ class Forked:
 
 
 def started(environment: Mapping[str, str], log: Path, command: Sequence[str] | None) -> Any:
-    """`activity-indexer run`, forked, or a process of its own for another command or another PYTHONPATH."""
-    if command is None and "PYTHONPATH" not in environment:
+    """`activity-indexer run`, forked, or another command in a process of its own."""
+    if command is None:
         log.touch()
         return Forked(environment, log, ["run"])
     with log.open("wb") as output:
-        return subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, *(command or ("-m", "activity_indexer", "run"))],
-            env=dict(environment),
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+        return subprocess.Popen(
+            [sys.executable, *command], env=dict(environment), cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )

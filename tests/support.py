@@ -20,7 +20,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from elasticsearch import AsyncElasticsearch
-from processes import ROOT, started
+from processes import started
 
 from activity_stack import Stack
 
@@ -299,6 +299,8 @@ class Indexer:
         command: Sequence[str] | None = None,
     ) -> None:
         self.log = log
+        if "PYTHONPATH" in variables:
+            command = ["-m", "activity_indexer", "run"]
         self.process = started(environment(place, variables), log, command)
         self._port = 0
 

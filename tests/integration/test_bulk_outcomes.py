@@ -230,7 +230,8 @@ async def test_what_nobody_can_explain_is_tried_three_times_more_and_then_dead_l
 
 
 async def block(place: Place, **blocks: bool) -> None:
-    await place.es.indices.put_settings(index=place.index, settings={f"blocks.{name}": on for name, on in blocks.items()})  # fmt: skip
+    settings = {f"blocks.{name}": on for name, on in blocks.items()}
+    await place.es.indices.put_settings(index=place.index, settings=settings)
 
 
 @pytest.mark.parametrize("kind", ["write", "read_only_allow_delete"])
@@ -244,6 +245,7 @@ async def test_a_blocked_index_is_waited_for(place: Place, indexer: Start, kind:
 
     await eventually(retries, lambda found: found > 50)
     assert await process.outcomes() == {}
+    assert (await process.get("/readyz"))[0] == 200
     await block(place, **{kind: False})
     assert await process.settled(100) == {"indexed": 100}
     assert await nothing_dead_lettered(place)
@@ -352,8 +354,10 @@ async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_m
         await point_alias(place, place.index, broken)
         poison = b'{"event_type":"transaction.created","timestamp":"%b","transaction":%b}' % (
             moment(0).encode(),
-            b'{"id":"p","user_id":"u","transaction_type":"card","status":"s","currency":"USD","amount":1,'
-            b'"created_at":"2024-01-01T00:00:00Z","metadata":{"k":1,"k":2}}',
+            (
+                b'{"id":"p","user_id":"u","transaction_type":"card","status":"s","currency":"USD","amount":1,'
+                b'"created_at":"2024-01-01T00:00:00Z","metadata":{"k":1,"k":2}}'
+            ),
         )
         await place.publish([*events(25), poison, *events(24, "u")])
         await eventually(process.reasons, lambda found: "breaker" in found)

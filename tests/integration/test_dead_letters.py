@@ -1,6 +1,7 @@
 """Dead letters: the original bytes, why they are here, and the way back."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,8 @@ class Fragile:
         return Enrichment({"voucher": metadata["voucher"]}, [metadata["voucher"]])
 """
 ENTRY_POINT = "[activity_indexer.enrichment]\nfragile = fragile_strategy:Fragile\n"
-DUPLICATE_KEYS = encoded(event("twice", metadata={})).replace(b'"metadata": {}', b'"metadata": {"k": 1, "k": 2}')
+TWICE = b'"metadata": {}', b'"metadata": {"k": 1, "k": 2}'
+DUPLICATE_KEYS = encoded(event("twice", metadata={})).replace(*TWICE)
 TIMES = ("dead-letter-timestamp", "dead-letter-first-failure", "dead-letter-last-failure")
 
 
@@ -37,7 +39,7 @@ def installed(tmp_path: Path) -> str:
     (site / "fragile_strategy.py").write_text(STRATEGY)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fragile-strategy\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(ENTRY_POINT)
-    return str(site)
+    return os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def voucher(identifier: str, **metadata: str) -> bytes:
@@ -128,7 +130,7 @@ async def test_an_older_state_of_the_transaction_takes_the_place_of_a_bad_newer_
 ) -> None:
     """Within one batch, too: the state is the newest valid event."""
     process = await indexer(CONSUMER_BATCH_TIMEOUT="1").ready()
-    newest = encoded(event("a", UPDATED, moment(2), metadata={})).replace(b'"metadata": {}', b'"metadata": {"k": 1, "k": 2}')  # fmt: skip
+    newest = encoded(event("a", UPDATED, moment(2), metadata={})).replace(*TWICE)
     await place.publish([event("a"), event("a", UPDATED, moment(1), status="refunded"), newest])
     outcomes = await process.settled(3)
     assert outcomes["dead_lettered"] == 1
@@ -150,7 +152,9 @@ async def test_large_dead_letters_pass(place: Place, indexer: Start) -> None:
 async def test_nothing_of_a_bad_event_is_in_the_log_at_info_level(place: Place, indexer: Start) -> None:
     process = await indexer().ready()
     secret = "4111-secret-4111"
-    await place.publish([event("a", amount=secret), b'{"card": "%b' % secret.encode(), event("b", user_id=7, status=secret)])  # fmt: skip
+    await place.publish(
+        [event("a", amount=secret), f'{{"card": "{secret}'.encode(), event("b", user_id=7, status=secret)]
+    )
     await process.settled(3)
     assert secret not in process.log.read_text()
     assert process.logged("event.dead_lettered")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import CREATED, DELETED, ROOT, UPDATED, Indexer, Place, environment, event, eventually, moment
+from processes import ROOT
+from support import CREATED, DELETED, UPDATED, Indexer, Place, environment, event, eventually, moment
 
 pytestmark = pytest.mark.integration
 
@@ -77,9 +78,17 @@ async def test_published_transactions_are_found_by_their_user_and_counted_in_the
 ) -> None:
     await worker.ready()
     await asyncio.to_thread(
-        run_script, place, "--count", "60", "--user-id", "user_456", "--kafka-servers", place.servers.kafka,
-        "--update-ratio", "0.2",
-    )  # fmt: skip
+        run_script,
+        place,
+        "--count",
+        "60",
+        "--user-id",
+        "user_456",
+        "--kafka-servers",
+        place.servers.kafka,
+        "--update-ratio",
+        "0.2",
+    )
     published = await place.records(place.name)
     assert {record.key for record in published} == {b"user_456"}
     outcomes = await worker.settled(len(published))
@@ -155,7 +164,7 @@ async def test_a_repeated_message_is_a_duplicate_also_for_another_instance(
 
 
 async def test_redis_keeps_a_message_id_for_24_hours(place: Place, indexer: Callable[..., Indexer]) -> None:
-    from redis.asyncio import Redis  # noqa: PLC0415 - for this test alone
+    from redis.asyncio import Redis
 
     process = await indexer().ready()
     await place.publish([event("a")])

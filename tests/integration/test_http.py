@@ -22,7 +22,7 @@ async def test_probes_over_a_lifetime(place: Place, indexer: Start) -> None:
     """Starting: alive only. Working: all good. Ending: alive, not ready."""
     waiting = indexer(ELASTICSEARCH_URL="http://127.0.0.1:1")
     assert await eventually(lambda: statuses(waiting), [200, 503, 503]) == [200, 503, 503]
-    status, text = await waiting.get("/readyz")
+    _, text = await waiting.get("/readyz")
     assert json.loads(text)["status"] == "failing"
     assert any("elasticsearch" in reason for reason in json.loads(text)["reasons"])
     assert waiting.terminate() == 0

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,7 +79,7 @@ async def test_of_one_moment_deletion_beats_update_and_update_beats_creation(pla
 async def test_within_a_batch_a_transactions_newest_event_wins_in_one_write(place: Place, indexer: Start) -> None:
     process = await indexer(CONSUMER_BATCH_TIMEOUT="1").ready()
     history = [event("a", UPDATED, moment(second), status=f"after {second}") for second in range(20)]
-    random.Random(7).shuffle(history)
+    random.Random(7).shuffle(history)  # noqa: S311 - the same at each run
     await place.publish([*history, event("b"), removal("b", 9), event("b", UPDATED, moment(8)), history[3]])
     outcomes = await process.settled(24)
     assert await states(place) == {"a": "after 19"}
@@ -92,7 +91,7 @@ async def test_whatever_the_order_and_the_number_of_deliveries_the_state_is_the_
     place: Place, indexer: Start
 ) -> None:
     process = await indexer(CONSUMER_ENABLE_DEDUP="false").ready()
-    shuffled = random.Random(3)
+    shuffled = random.Random(3)  # noqa: S311 - the same at each run
     events: list[Any] = []
     for number in range(40):
         name = f"t{number}"
@@ -136,7 +135,12 @@ async def test_searches_and_counts_do_not_see_tombstones_and_a_look_behind_the_a
     assert (await place.es.search(index=place.name, q="user_id:user_1"))["hits"]["total"]["value"] == 1
     assert (await place.es.search(index=place.name, q="id:a"))["hits"]["total"]["value"] == 0
     behind = await place.documents(place.index)
-    assert behind["a"] == {"id": "a", "user_id": "user_1", "_deleted_at": moment(1), "_version": behind["a"]["_version"]}  # fmt: skip
+    assert behind["a"] == {
+        "id": "a",
+        "user_id": "user_1",
+        "_deleted_at": moment(1),
+        "_version": behind["a"]["_version"],
+    }
     assert behind.keys() == {"a", "b", "never-seen"}
 
 
@@ -166,7 +170,7 @@ async def test_purging_removes_old_tombstones_and_nothing_else(place: Place, ind
 
 
 async def test_purging_keeps_a_tombstone_that_changes_meanwhile(place: Place, indexer: Start) -> None:
-    from activity_indexer.purge import _delete, _page  # noqa: PLC0415 - to come between its two steps
+    from activity_indexer.purge import _delete, _page
 
     process = await indexer().ready()
     await place.publish([removal("a", 1), removal("b", 1)])

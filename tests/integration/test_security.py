@@ -123,7 +123,9 @@ async def test_redis_with_a_user_and_a_wrong_password(place: Place, indexer: Sta
     host = environment["ACTIVITY_STACK_REDIS_TLS_URL"].removeprefix("rediss://")
     ca = {"REDIS_CA_FILE": place.servers.authority, "CONSUMER_LOG_LEVEL": "debug"}
     right = await indexer(REDIS_URL=f"rediss://{user}:{password}@{host}", **ca).ready()
-    wrong = await indexer(REDIS_URL=f"rediss://{user}:{WRONG}@{host}", KAFKA_CONSUMER_GROUP=f"{place.name}-2", **ca).ready()  # fmt: skip
+    wrong = await indexer(
+        REDIS_URL=f"rediss://{user}:{WRONG}@{host}", KAFKA_CONSUMER_GROUP=f"{place.name}-2", **ca
+    ).ready()
     await place.publish([event("a")])
     await right.settled(1)
     await wrong.settled(1)
