@@ -35,6 +35,8 @@ class Broker:
     handled: set[tuple[int, int]] | None = None
     polls: int = 0
     commits: list[Mapping[Partition, int]] = field(default_factory=list)
+    committing: int = 0
+    commit_delays: list[float] = field(default_factory=list)
     stable: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -59,13 +61,13 @@ class Broker:
         self.stable.set()
         await member.assigned(list(self.positions))
 
-    async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
+    async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
         self.polls += 1
         if polled := await self._wait(timeout, max_records):
             return polled
         return {}
 
-    async def _wait(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
+    async def _wait(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:
         await asyncio.sleep(0)
         await self.stable.wait()
         if found := self._fetch(max_records):
@@ -86,7 +88,8 @@ class Broker:
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         self._fail("commit")
-        await asyncio.sleep(0)
+        self.committing += 1
+        await asyncio.sleep(self.commit_delays.pop(0) if self.commit_delays else 0)
         for partition, mark in offsets.items():
             if self.handled is not None:
                 missing = [each.offset for each in self.log[partition] if each.offset < mark]
@@ -340,6 +343,8 @@ async def test_records_that_come_before_the_assignment_is_told_are_not_lost() ->
     task = asyncio.create_task(subject.indexer.run())
     await subject.until(lambda: gate.started)
     await subject.indexer.assigned([ONE])
+    await asyncio.sleep(0.01)
+    assert subject.broker.offsets.get(ONE, 0) == 0, "nothing is settled"
     gate.opened.set()
     await subject.until(lambda: subject.broker.offsets == {ONE: 5})
     subject.indexer.stop()
@@ -365,6 +370,24 @@ async def test_a_commit_that_fails_is_told_and_made_up_for() -> None:
         assert subject.broker.offsets == {}
         del subject.broker.trouble["commit"]
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+
+
+async def test_an_older_mark_never_overtakes_a_newer_one() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+        subject.broker.commit_delays = [0.02]
+        before = subject.broker.committing
+        subject.broker.publish(5)
+        await subject.until(lambda: subject.broker.committing > before)
+        subject.broker.publish(5)
+        await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 15)
+        await subject.indexer.drain()
+        await asyncio.sleep(0.03)
+        marks = [each[ONE] for each in subject.broker.commits]
+        assert marks == sorted(marks)
+        assert marks[-1] == 15
 
 
 async def test_a_defect_in_a_batch_ends_the_run_with_that_error() -> None:
