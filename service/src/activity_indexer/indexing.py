@@ -19,6 +19,7 @@ from activity_indexer.pipeline.outcome import (
     classify_item,
     classify_request,
     is_duplicate,
+    pushes_back,
     read_failure,
     read_items,
 )
@@ -141,7 +142,7 @@ class BulkWriter:
         pushed_back = True
         try:
             reply = await self._index.bulk(body)
-            pushed_back = reply.status in (429, 503)
+            pushed_back = pushes_back(reply.status, reply.body)
         except Unavailable as error:
             return error
         finally:

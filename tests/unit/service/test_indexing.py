@@ -148,6 +148,17 @@ async def test_an_outage_lets_one_request_at_a_time_try() -> None:
     assert limits == [2, 1, 1, 1, 1, 1]
 
 
+async def test_push_back_for_single_items_lets_fewer_requests_at_a_time_try() -> None:
+    limits: list[int] = []
+
+    async def note() -> None:
+        limits.append(subject.limit.limit)
+
+    subject = Subject(MemoryIndex(on_item=items({"d1": [BUSY] * 3}), pause=note))
+    await subject.write(*documents(3))
+    assert limits == [2, 1, 1, 1]
+
+
 async def test_who_waits_long_is_woken_when_another_request_passes() -> None:
     subject = Subject(MemoryIndex(on_request=first(1, Unavailable("away"))), Backoff(0.001, 0.001))
     subject.writer._backoff = Backoff(30.0, 60.0)

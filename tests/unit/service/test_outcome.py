@@ -14,6 +14,7 @@ from activity_indexer.pipeline.outcome import (
     classify_item,
     classify_request,
     is_duplicate,
+    pushes_back,
     read_failure,
     read_items,
 )
@@ -116,6 +117,21 @@ def test_all_is_done_when_the_answer_says_so() -> None:
 def test_an_answer_that_is_none_is_no_success(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         all_done(body)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (429, b"", True),
+        (503, b"", True),
+        (200, b'{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":429,"error":{}}}]}', True),
+        (200, b'{"errors":true,"items":[{"index":{"status":409,"error":{"reason":"\\"status\\":429"}}}]}', False),
+        (200, b'{"errors":false}', False),
+        (500, b"", False),
+    ],
+)
+def test_push_back_is_seen_in_the_whole_and_in_the_items(status: int, body: bytes, expected: bool) -> None:
+    assert pushes_back(status, body) is expected
 
 
 def test_items_are_read_in_order_with_their_errors() -> None:

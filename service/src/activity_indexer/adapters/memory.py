@@ -181,7 +181,8 @@ def bulk_answer(items: Sequence[Item], latency: float = 0.0) -> BulkReply:
 
 def reply(status: int, answer: Any, latency: float = 0.0) -> BulkReply:
     """An answer of this status: bytes as they are, all else as JSON."""
-    return BulkReply(status, answer if isinstance(answer, bytes) else json.dumps(answer).encode(), latency)
+    body = answer if isinstance(answer, bytes) else json.dumps(answer, separators=(",", ":")).encode()
+    return BulkReply(status, body, latency)
 
 
 def refusal(status: int, kind: str, reason: str = "") -> BulkReply:

@@ -118,6 +118,11 @@ def all_done(body: bytes) -> bool:
     return not _errors_only(body).errors
 
 
+def pushes_back(status: int, body: bytes) -> bool:
+    """Whether the answer asks for fewer requests: as a whole, or for some of its items, as a full queue does."""
+    return status in (429, 503) or b'"status":429' in body
+
+
 def read_items(body: bytes) -> list[Item]:
     """The items of a bulk answer. Raises ValueError when it is none."""
     return [Item(action.index.status, action.index.error.told()) for action in _answer(body).items]
