@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from core_support import TOPIC, Clock, Told
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_indexer.offsets import PartitionOffsets
@@ -104,6 +104,7 @@ def test_no_records_are_no_batch() -> None:
     assert intake.offsets[PARTITION].idle
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 30), max_size=12)), max_size=12),
     st.integers(1, 5),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from core_support import LATEST, value
 from hypothesis import given
+from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from msgspec import Raw
 from support import DELETED
@@ -74,6 +75,7 @@ json_values = st.recursive(
 )
 
 
+@tuned(max_examples=50)
 @given(
     st.dictionaries(st.text().map("x".__add__), json_values, max_size=3),
     st.text(),

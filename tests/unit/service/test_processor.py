@@ -384,7 +384,7 @@ def hindered(chance: random.Random) -> MemoryIndex:
     return MemoryIndex(on_request=on_request, on_item=on_item, pause=pause)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40)
 @given(chosen, st.builds(random.Random, st.integers(0, 2**32)), st.booleans())
 async def test_any_order_number_batching_and_interleaving_of_deliveries_gives_the_same_documents(
     events: Sequence[tuple[str, int, str]], chance: random.Random, dedup: bool
