@@ -37,8 +37,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid event: an immutable value.
 
     `body` is the transaction's JSON object as the producer wrote it (bytes, one line; empty for a deletion).
-    `timestamp` is in microseconds since the epoch and `updated_at` the same in RFC 3339, UTC. `version` is the event version, a
-    positive 64-bit integer that orders all events of a transaction.
+    `timestamp` is in microseconds since the epoch and `updated_at` the same in RFC 3339, UTC. `version` is the event
+    version, a positive 64-bit integer that orders all events of a transaction.
     """
 
     event_type: str
