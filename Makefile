@@ -55,6 +55,10 @@ MINUTES ?= 1440
 chaos: setup ## Break everything under load, and check that no promise is broken: SEEDS=0-59 MINUTES=60.
 	@PYTHONPATH=tests $(RUN) -m chaos --seeds $(SEEDS) --minutes $(MINUTES) $(CHAOS)
 
+.PHONY: fuzz
+fuzz: setup ## Feed a million damaged events to decode, document and bulk body.
+	@$(RUN) -m pytest tests/unit/service/test_fuzz.py --hypothesis-profile=fuzz --timeout=0
+
 .PHONY: check
 check: setup ## Lint, check types and layers.
 	@.venv/bin/ruff format --check $(SOURCES)
