@@ -175,18 +175,33 @@ class App:
         tries = 0
         while not self._stopping.is_set():
             try:
-                await attempt()
+                if await self._unless_stopping(attempt()):
+                    self.health.unblocked(server)
+                    self.observer.dependency(server, up=True)
+                    return True
             except (Unavailable, Refused) as error:
                 self._tell_waiting(server, error)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._backoff.delay(tries)):
                         await self._stopping.wait()
                 tries += 1
-            else:
-                self.health.unblocked(server)
-                self.observer.dependency(server, up=True)
-                return True
         return False
+
+    async def _unless_stopping(self, attempt: Awaitable[Any]) -> bool:
+        """Whether the attempt came to its end; the end of the program does not wait for it."""
+        trying = asyncio.ensure_future(attempt)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({trying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not trying.done():
+                trying.cancel()
+                await asyncio.wait({trying})
+        if trying.cancelled():
+            return False
+        trying.result()
+        return True
 
     def _tell_kafka(self, problem: str | None) -> None:
         self.observer.dependency("kafka", up=problem is None, reason=problem or "")

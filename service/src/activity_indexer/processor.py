@@ -45,6 +45,7 @@ class _Work:
     message_ids: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
+    namespace: str = ""
     summary: BatchSummary = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +124,7 @@ class Processor:
             asked = [message_id for message_id in work.message_ids if message_id]
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
+        work.namespace = known.namespace
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
@@ -235,7 +237,8 @@ class Processor:
         outcomes, ids = work.outcomes, work.message_ids
         with self._stage("settle"):
             await self._deduplicator.mark(
-                [message_id for at, message_id in enumerate(ids) if message_id and outcomes.get(at) != "dead_lettered"]
+                [message_id for at, message_id in enumerate(ids) if message_id and outcomes.get(at) != "dead_lettered"],
+                work.namespace,
             )
 
     def _settle(self, work: _Work) -> None:

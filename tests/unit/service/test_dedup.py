@@ -34,7 +34,7 @@ class Subject:
 async def test_what_was_marked_is_known_from_memory_without_asking_the_store() -> None:
     subject = Subject()
     await subject.dedup.known([])
-    await subject.dedup.mark(["a"])
+    await subject.dedup.mark(["a"], subject.index)
     calls = subject.store.calls
     known = await subject.dedup.known(["a"])
     assert (known.memory, known.store) == (frozenset({"a"}), frozenset())
@@ -62,7 +62,7 @@ async def test_without_the_store_memory_still_answers() -> None:
     subject = Subject()
     await subject.dedup.known(["x"])
     subject.store.problem = "Redis is away"
-    await subject.dedup.mark(["a"])
+    await subject.dedup.mark(["a"], subject.index)
     known = await subject.dedup.known(["a", "b"])
     assert (known.memory, known.store) == ({"a"}, frozenset())
     assert subject.reports[-1] == (False, "Redis is away")
@@ -76,7 +76,7 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     calls = subject.store.calls
     subject.clock.now += 4.9
     await subject.dedup.known(["a"])
-    await subject.dedup.mark(["a"])
+    await subject.dedup.mark(["a"], subject.index)
     assert subject.store.calls == calls
     subject.clock.now += 0.2
     await subject.dedup.known(["b"])
@@ -88,28 +88,37 @@ async def test_a_batch_waits_for_an_absent_store_once() -> None:
     subject = Subject()
     subject.store.problem = "Redis is away"
     await subject.dedup.known(["a"])
-    await subject.dedup.mark(["a"])
+    await subject.dedup.mark(["a"], subject.index)
     assert subject.store.calls == 1
 
 
 async def test_a_new_index_knows_nothing_of_the_old_ones_ids() -> None:
     subject = Subject()
     await subject.dedup.known([])
-    await subject.dedup.mark(["a"])
+    await subject.dedup.mark(["a"], subject.index)
     subject.index = "two"
     subject.store.until.clear()
     assert "a" not in await subject.dedup.known(["a"])
 
 
+async def test_what_was_written_to_the_old_index_is_not_marked_in_the_new_one() -> None:
+    subject = Subject()
+    asked = await subject.dedup.known(["a"])
+    subject.index = "two"
+    await subject.dedup.mark(["a"], asked.namespace)
+    assert "a" not in await subject.dedup.known(["a"])
+    assert not subject.store.until
+
+
 async def test_without_any_store_memory_alone_works() -> None:
     dedup = Deduplicator(RecentIds(10), None, 5.0, Clock(), lambda _up, _why: None)
-    await dedup.mark(["a"])
+    await dedup.mark(["a"], "")
     assert (await dedup.known(["a", "b"])).memory == {"a"}
 
 
 async def test_nothing_to_mark_is_no_call() -> None:
     subject = Subject()
-    await subject.dedup.mark([])
+    await subject.dedup.mark([], subject.index)
     assert subject.store.calls == 0
 
 

@@ -209,6 +209,10 @@ async def test_a_member_is_told_of_what_it_has_to_give_back() -> None:
     assert member.told == [[ONE], "revoked"]
 
 
+async def prepared(_settings: object) -> None:
+    """The topic is there."""
+
+
 class Producer:
     """The client's producer: fails for the values that it was told of."""
 
@@ -256,7 +260,7 @@ RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
 
 async def test_a_producer_that_failed_is_made_anew(producers: tuple[dict[bytes, Exception], list[Producer]]) -> None:
     failures, made = producers
-    topic = DeadLetterTopic(KafkaSettings())
+    topic = DeadLetterTopic(KafkaSettings(), prepared)
     failures[b"b"] = NotEnoughReplicasError()
     unsent, problem = await topic.send(RECORDS)
     assert (unsent, made[0].sent, made[0].stopped) == ([RECORDS[1]], [b"a"], True)
@@ -269,7 +273,7 @@ async def test_a_producer_that_failed_is_made_anew(producers: tuple[dict[bytes, 
 async def test_a_producer_is_used_again_while_it_works(
     producers: tuple[dict[bytes, Exception], list[Producer]],
 ) -> None:
-    topic = DeadLetterTopic(KafkaSettings())
+    topic = DeadLetterTopic(KafkaSettings(), prepared)
     await asyncio.gather(*(topic.send(RECORDS) for _ in range(3)))
     await topic.stop()
     assert [len(producer.sent) for producer in producers[1]] == [6]
@@ -281,7 +285,7 @@ async def test_a_producer_that_does_not_start_is_ended(
 ) -> None:
     failures, made = producers
     failures[b"start"] = KafkaConnectionError("away")
-    unsent, problem = await DeadLetterTopic(KafkaSettings()).send(RECORDS)
+    unsent, problem = await DeadLetterTopic(KafkaSettings(), prepared).send(RECORDS)
     assert unsent == RECORDS
     assert "away" in problem
     assert made[0].stopped
@@ -291,5 +295,5 @@ async def test_a_record_that_is_too_large_says_what_to_raise(
     producers: tuple[dict[bytes, Exception], list[Producer]],
 ) -> None:
     producers[0][b"a"] = RecordTooLargeError()
-    _, problem = await DeadLetterTopic(KafkaSettings()).send(RECORDS)
+    _, problem = await DeadLetterTopic(KafkaSettings(), prepared).send(RECORDS)
     assert "max.message.bytes and KAFKA_MAX_REQUEST_BYTES" in problem

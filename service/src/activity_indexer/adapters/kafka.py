@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, within
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics, within
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import OutRecord, Partition, Record
 from activity_indexer.settings import KafkaSettings
@@ -71,9 +71,11 @@ class GroupSource:
         consumer.subscribe([settings.transactions_topic], listener=_Listener(member))
         try:
             await consumer.start()
-        except CLIENT_ERRORS as error:
+        except BaseException as error:
             await consumer.stop()
-            raise mapped(error) from error
+            if isinstance(error, CLIENT_ERRORS):
+                raise mapped(error) from error
+            raise
         self._consumer = consumer
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109
@@ -131,10 +133,16 @@ class GroupSource:
 
 
 class DeadLetterTopic:
-    """Writes dead letters; an idempotent producer that is made anew when it broke."""
+    """Writes dead letters; an idempotent producer that is made anew when it broke.
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    `prepare` sees to the topic before: it may be gone, and the broker would make it in its own way.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics
+    ) -> None:
         self._settings = settings
+        self._prepare = prepare
         self._producer: Any = None
         self._starting = asyncio.Lock()
 
@@ -143,6 +151,8 @@ class DeadLetterTopic:
         try:
             producer = await self._started()
             outcomes = await asyncio.gather(*(self._send(producer, record) for record in records))
+        except ActivityIndexerError as error:
+            return records, str(error)
         except CLIENT_ERRORS as error:
             return records, str(mapped(error))
         unsent = [record for record, problem in zip(records, outcomes, strict=True) if problem]
@@ -168,6 +178,7 @@ class DeadLetterTopic:
     async def _started(self) -> Any:
         async with self._starting:
             if self._producer is None:
+                await self._prepare(self._settings)
                 producer = AIOKafkaProducer(
                     **client_arguments(self._settings),
                     acks="all",

@@ -67,12 +67,18 @@ def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def _ssl_context(settings: KafkaSettings) -> Any:
-    context = create_ssl_context(
-        cafile=settings.ssl_ca_file,
-        certfile=settings.ssl_cert_file,
-        keyfile=settings.ssl_key_file,
-        password=settings.ssl_key_password.get_secret_value() or None,
-    )
+    try:
+        context = create_ssl_context(
+            cafile=settings.ssl_ca_file,
+            certfile=settings.ssl_cert_file,
+            keyfile=settings.ssl_key_file,
+            password=settings.ssl_key_password.get_secret_value() or None,
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise Refused(
+            "KAFKA_SSL_CA_FILE, KAFKA_SSL_CERT_FILE, KAFKA_SSL_KEY_FILE: expected PEM files that fit together and the "
+            f"right KAFKA_SSL_KEY_PASSWORD, got {type(error).__name__}: {error}"
+        ) from error
     context.check_hostname = settings.ssl_check_hostname
     return context
 

@@ -34,7 +34,6 @@ METADATA_FIELDS: Final = frozenset(
     {
         "_data_stream_timestamp",
         "_doc_count",
-        "_feature",
         "_field_names",
         "_id",
         "_ignored",
@@ -47,9 +46,7 @@ METADATA_FIELDS: Final = frozenset(
         "_routing_hash",
         "_seq_no",
         "_source",
-        "_tier",
         "_tsid",
-        "_type",
         "_version",
     }
 )

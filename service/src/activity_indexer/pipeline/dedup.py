@@ -39,10 +39,11 @@ class RecentIds:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Which ids of a batch are known, by the level that knew them."""
+    """Which ids of a batch are known, by the level that knew them; `namespace` names the index that was asked for."""
 
     memory: frozenset[str] = frozenset()
     store: frozenset[str] = frozenset()
+    namespace: str = ""
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self.memory or message_id in self.store
@@ -74,18 +75,20 @@ class Deduplicator:
         memory = frozenset(message_id for message_id in message_ids if message_id in self.recent)
         unknown = [message_id for message_id in message_ids if message_id not in memory]
         if not unknown or self.store is None or self.clock() < self._away_until:
-            return Known(memory)
+            return Known(memory, namespace=current)
         try:
             stored = await self.store.seen(unknown)
         except Unavailable as error:
             self._failed(error)
-            return Known(memory)
+            return Known(memory, namespace=current)
         self.report(True, "")
         self.recent.add(stored)
-        return Known(memory, frozenset(stored))
+        return Known(memory, frozenset(stored), current)
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember ids whose outcome is safe."""
+    async def mark(self, message_ids: Sequence[str], namespace: str) -> None:
+        """Remember ids whose outcome is safe; not when the index was replaced since, as it may lack their documents."""
+        if namespace != self.namespace():
+            return
         self.recent.add(message_ids)
         if not message_ids or self.store is None or self.clock() < self._away_until:
             return
