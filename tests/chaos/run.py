@@ -154,11 +154,12 @@ async def _disturb(system: System, plan: Plan, load: Load, ledger: Ledger, watch
 
 async def _act(system: System, step: Step) -> None:
     await asyncio.sleep(step.begins)
-    system.note(f"{step.fault.name}, for {step.lasts:g} s")
-    heal = await step.fault.inject(system, random.Random(step.seed))  # noqa: S311
-    await asyncio.sleep(step.lasts)
-    await heal()
-    system.note(f"{step.fault.name}: healed")
+    async with system.touching[step.fault.touches]:
+        system.note(f"{step.fault.name}, for {step.lasts:g} s")
+        heal = await step.fault.inject(system, random.Random(step.seed))  # noqa: S311 - reproducible, not secret
+        await asyncio.sleep(step.lasts)
+        await heal()
+        system.note(f"{step.fault.name}: healed")
 
 
 async def _guard(fleet: Fleet) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -33,6 +34,8 @@ class System:
     clock: Clock
     began: float = field(default_factory=time.monotonic)
     notes: list[str] = field(default_factory=list)
+    touching: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """A healing may take its time: the next fault that touches the same thing waits for it."""
 
     def note(self, text: str) -> None:
         """Keep what happened, with the seconds since the start."""
