@@ -51,14 +51,14 @@ class Record:
 class Nowhere:
     """Takes every document and every dead letter."""
 
-    async def bulk(self, body: bytes) -> BulkReply:
+    async def bulk(self, _body: bytes) -> BulkReply:
         """All is well."""
         return BulkReply(200, b'{"errors":false}', 0.0)
 
     async def prepare(self) -> None:
         """Nothing to prepare."""
 
-    async def send(self, records: list[OutRecord]) -> tuple[list[OutRecord], str]:
+    async def send(self, _records: list[OutRecord]) -> tuple[list[OutRecord], str]:
         """All are sent."""
         return [], ""
 
