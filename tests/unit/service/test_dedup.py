@@ -92,6 +92,17 @@ async def test_a_batch_waits_for_an_absent_store_once() -> None:
     assert subject.store.calls == 1
 
 
+async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_question() -> None:
+    subject = Subject()
+    await subject.dedup.known([])
+    subject.store.problem = "Redis is away"
+    await subject.dedup.mark(["a"], subject.index)
+    subject.store.problem = ""
+    subject.clock.now += 5.1
+    await subject.dedup.mark(["a"], subject.index)
+    assert subject.reports == [(False, "Redis is away"), (True, "")]
+
+
 async def test_a_new_index_knows_nothing_of_the_old_ones_ids() -> None:
     subject = Subject()
     await subject.dedup.known([])

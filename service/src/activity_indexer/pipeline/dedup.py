@@ -96,6 +96,8 @@ class Deduplicator:
             await self.store.mark(message_ids)
         except Unavailable as error:
             self._failed(error)
+        else:
+            self.report(True, "")
 
     def _failed(self, error: Unavailable) -> None:
         self._away_until = self.clock() + self.retry_interval

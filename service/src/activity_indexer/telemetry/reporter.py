@@ -143,8 +143,8 @@ class Reporter:
         self._block(
             BREAKER,
             f"{share:.0%} of the latest events cannot be indexed, such as: {without_values(example)}; "
-            "intake is stopped. Mend the mapping or the producer, or "
-            "restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them all",
+            "intake is stopped. It goes on when the mapping is mended; where the events themselves are at fault, "
+            "restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them",
         )
 
     def breaker_closed(self) -> None:
