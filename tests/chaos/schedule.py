@@ -8,6 +8,9 @@ from chaos.faults import BY_NAME, FAULTS, Fault
 FIRST = 1.0
 """Seconds of peace at the beginning."""
 
+LEAST_SHARE = 1 / 3
+"""How much of a fault lies within the load at least; what is healed after the load shows how fast the rest is done."""
+
 MOST = 6
 """Faults in a mixture at most."""
 
@@ -67,7 +70,7 @@ def _placed(rng: random.Random, chosen: list[Fault], duration: float) -> tuple[S
     for fault in chosen:
         for _ in range(TRIES):
             lasts = rng.uniform(*fault.lasts)
-            begins = rng.uniform(FIRST, max(FIRST, duration - lasts))
+            begins = rng.uniform(FIRST, max(FIRST, duration - LEAST_SHARE * lasts))
             step = Step(fault, round(begins, 2), round(lasts, 2), rng.getrandbits(32))
             if not any(_collide(step, other) for other in steps):
                 steps.append(step)
