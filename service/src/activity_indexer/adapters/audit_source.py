@@ -7,15 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, within
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, join_group, mapped, within
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.ports import Partition, Record
 from activity_indexer.settings import Settings
-
-NEVER_IDLE_MS: Final = 2**31 - 1
-"""The client leaves the group when polls stop for so long; an outage of PostgreSQL stops them, rightly."""
 
 LEAVE_TIMEOUT: Final = 5.0
 """Time to leave the group at the end (seconds)."""
@@ -89,28 +86,13 @@ class KafkaAuditSource:
 
     async def _join(self) -> None:
         kafka = self._settings.kafka
-        arguments = client_arguments(kafka) | {"client_id": f"{kafka.client_id}.audit"}
-        consumer = AIOKafkaConsumer(
-            **arguments,
-            group_id=kafka.audit_group,
-            group_instance_id=kafka.group_instance_id or None,
-            enable_auto_commit=False,
+        self._consumer = await join_group(
+            kafka,
+            kafka.audit_group,
+            _Listener(self._forget),
+            client_id=f"{kafka.client_id}.audit",
             auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            session_timeout_ms=int(kafka.session_timeout * 1000),
-            heartbeat_interval_ms=int(kafka.session_timeout * 1000 / 10),
-            rebalance_timeout_ms=int(kafka.rebalance_timeout * 1000),
-            max_poll_interval_ms=NEVER_IDLE_MS,
         )
-        consumer.subscribe([kafka.transactions_topic], listener=_Listener(self._forget))
-        try:
-            await consumer.start()
-        except BaseException as error:
-            await consumer.stop()
-            if isinstance(error, CLIENT_ERRORS):
-                raise mapped(error) from error
-            raise
-        self._consumer = consumer
         self._moved_at = time.monotonic()
 
     async def _collect(self) -> list[Record]:

@@ -7,16 +7,20 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics, within
+from activity_indexer.adapters.kafka_client import (
+    CLIENT_ERRORS,
+    client_arguments,
+    join_group,
+    mapped,
+    prepare_topics,
+    within,
+)
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import OutRecord, Partition, Record
 from activity_indexer.settings import KafkaSettings
-
-NEVER_IDLE_MS = 2**31 - 1
-"""The client leaves the group when polls stop for so long; an outage of Elasticsearch stops them, rightly."""
 
 
 class Member(Protocol):
@@ -52,31 +56,7 @@ class GroupSource:
 
     async def start(self, member: Member) -> None:
         """Join the group. Raises Unavailable or Refused."""
-        settings = self._settings
-        arguments = client_arguments(settings)
-        # the broker answers a member that joins when the slowest other member has joined as well
-        arguments["request_timeout_ms"] = int((settings.rebalance_timeout + settings.request_timeout) * 1000)
-        consumer = AIOKafkaConsumer(
-            **arguments,
-            group_id=settings.consumer_group,
-            group_instance_id=settings.group_instance_id or None,
-            enable_auto_commit=False,
-            auto_offset_reset=settings.auto_offset_reset,
-            isolation_level="read_committed",
-            session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 10),
-            rebalance_timeout_ms=int(settings.rebalance_timeout * 1000),
-            max_poll_interval_ms=NEVER_IDLE_MS,
-        )
-        consumer.subscribe([settings.transactions_topic], listener=_Listener(member))
-        try:
-            await consumer.start()
-        except BaseException as error:
-            await consumer.stop()
-            if isinstance(error, CLIENT_ERRORS):
-                raise mapped(error) from error
-            raise
-        self._consumer = consumer
+        self._consumer = await join_group(self._settings, self._settings.consumer_group, _Listener(member))
 
     async def stop(self, timeout: float) -> None:  # noqa: ASYNC109
         """Leave the group, within so many seconds."""
