@@ -128,7 +128,7 @@ class App:
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
-        stack.push_async_callback(dead_letters.stop)
+        stack.push_async_callback(_close, dead_letters.stop)
         processor = Processor(
             self._deduplicator(stack, index),
             registry,
@@ -220,6 +220,13 @@ def _tune_garbage_collection() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
+
+
+async def _close(stop: Callable[[], Awaitable[None]]) -> None:
+    """Close a connection, but never wait for a server that is silent."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await stop()
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -19,6 +19,9 @@ from activity_indexer.ports import Partition, Record
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
 
+LAST_COMMIT_TIMEOUT = 3.0
+"""Time for the last commit at least, when a drain has used up its own (seconds)."""
+
 
 class RecordSource(Protocol):
     """A member of the consumer group."""
@@ -152,7 +155,15 @@ class Indexer:
             self._start_batches()
             await asyncio.wait(self._under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         await self._give_up()
-        await self._commit()
+        await self._commit_by(deadline)
+
+    async def _commit_by(self, deadline: float) -> None:
+        """Commit in what is left of the time, or in a little more: a broker that is silent must not hold up the end."""
+        try:
+            async with asyncio.timeout(max(deadline - self._clock(), LAST_COMMIT_TIMEOUT)):
+                await self._commit()
+        except TimeoutError:
+            self._observer.commit_failed()
 
     async def _give_up(self) -> None:
         self._full.clear()

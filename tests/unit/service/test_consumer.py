@@ -305,6 +305,17 @@ async def test_draining_gives_up_at_its_limit_and_commits_what_is_settled() -> N
     assert not subject.indexer._under_way
 
 
+async def test_a_drain_does_not_wait_for_a_broker_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activity_indexer.consumer.LAST_COMMIT_TIMEOUT", 0.02)
+    subject = Subject(drain_timeout=0.02, commit_interval=60)
+    subject.broker.commit_delays = [60.0]
+    subject.broker.publish(5)
+    async with asyncio.timeout(1), subject.running():
+        await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 5)
+    assert subject.seen.names().count("commit_failed") == 1
+    assert subject.broker.commits == []
+
+
 async def test_draining_with_nothing_to_do_commits_nothing_again() -> None:
     subject = Subject()
     subject.broker.publish(5)
