@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chaos import small_disk, table
+from chaos.bounds import HEAD, elasticsearch_away
 from chaos.outcome import Outcome, read
 from chaos.run import Load, run
 from chaos.schedule import Plan, plan, plan_of
@@ -31,8 +32,11 @@ def main() -> None:
     if asked.summary:
         sys.stdout.write(table.summary(read(asked.results)) + "\n")
         return
-    stack = Stack.load(HOME, PORT_OFFSET)
+    stack = Stack.load(asked.home, asked.port_offset)
     stack.up()
+    if asked.waiting:
+        _show_bounds(stack, asked.waiting)
+        return
     small = small_disk.mount(stack)
     sys.stdout.write(
         f"PostgreSQL's disk is {'a small tmpfs' if small else 'not small: no tmpfs can be mounted here'}\n"
@@ -44,6 +48,15 @@ def main() -> None:
         stack.down()
     sys.stdout.write("\n" + table.summary(outcomes) + "\n")
     sys.exit(0 if all(outcome.good for outcome in outcomes) else 1)
+
+
+def _show_bounds(stack: Stack, events: int) -> None:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    try:
+        found = asyncio.run(elasticsearch_away(stack, events, LOGS / "waiting.log", 3600.0, {}))
+    finally:
+        stack.down()
+    sys.stdout.write(f"{HEAD}\n{found}\n")
 
 
 def _run_all(stack: Stack, asked: argparse.Namespace) -> Iterator[Outcome]:
@@ -84,6 +97,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--faults", default="", help="these faults instead of the seed's, separated by commas")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where a line of JSON is added for each seed")
     parser.add_argument("--keep", action="store_true", help="keep the logs of good seeds too")
+    parser.add_argument("--waiting", type=int, default=0, help="instead: let so many events wait for Elasticsearch")
+    parser.add_argument("--home", type=Path, default=HOME, help="where the servers of this run live")
+    parser.add_argument("--port-offset", type=int, default=PORT_OFFSET, help="their ports (%(default)s)")
     parser.add_argument("--summary", action="store_true", help="run nothing, and sum up the results")
     return parser.parse_args()
 

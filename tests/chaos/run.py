@@ -193,7 +193,7 @@ async def _rest(system: System, limit: float) -> float:
     async def left() -> int:
         with suppress(*AWAY):
             async with asyncio.timeout(10):
-                return await _lag(place, place.group) + await _lag(place, f"{place.group}.audit")
+                return await lag(place, place.group) + await lag(place, f"{place.group}.audit")
         return -1
 
     try:
@@ -203,7 +203,8 @@ async def _rest(system: System, limit: float) -> float:
     return time.monotonic() - began
 
 
-async def _lag(place: Place, group: str) -> int:
+async def lag(place: Place, group: str) -> int:
+    """Events of the place's topic that the group has not committed."""
     ends = await patiently(lambda: _ends(place))
     committed = await committed_offsets(place, group)
     return sum(end - committed.get((place.name, number), 0) for number, end in ends.items())
