@@ -12,7 +12,7 @@ from support import Indexer, Place, Servers, event, eventually
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]
 
-WAITING = 40_000
+WAITING = 25_000
 CLIENT_BYTES = 96 * 1024 * 1024
 """What its memory may grow by: the Kafka client fetches up to a megabyte, compressed, of each partition."""
 

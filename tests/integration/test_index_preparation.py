@@ -143,3 +143,20 @@ async def test_a_plain_index_of_the_aliass_name_needs_people(place: Place, conne
 async def test_an_absent_alias_that_may_not_be_made_needs_people(connect: Connect) -> None:
     with pytest.raises(Refused, match="ELASTICSEARCH_CREATE_INDEX"):
         await connect(create_index=False).prepare()
+
+
+async def test_an_alias_that_another_indexer_makes_in_the_same_moment_is_no_index_in_the_way(
+    place: Place, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connect().prepare()
+    late = connect()
+    answers = [False]
+    asked = late.client.indices.exists_alias
+
+    async def exists_alias(**arguments: Any) -> Any:
+        return answers.pop() if answers else await asked(**arguments)
+
+    monkeypatch.setattr(late.client.indices, "exists_alias", exists_alias)
+    await late.prepare()
+    assert answers == []
+    assert late.identity

@@ -127,6 +127,8 @@ class ElasticsearchIndex:
 
     async def _create(self, name: str) -> None:
         if await self._client.indices.exists(index=name):
+            if await self._client.indices.exists_alias(name=name):  # another indexer was faster
+                return
             raise Refused(f"{name} is an index, but must be an alias: reindex it under another name and delete it")
         if not self._settings.create_index:
             raise Refused(f"the alias {name} is absent and ELASTICSEARCH_CREATE_INDEX is off: create it")
