@@ -13,6 +13,9 @@ from support import Indexer, Place
 CLOSING_SECONDS = 10.0
 """Time beyond CONSUMER_SHUTDOWN_TIMEOUT in which connections are closed at the end."""
 
+DEFECTS = ("Traceback (most recent call last)", "audit.crashed", "process.crashed", "never retrieved", "never awaited")
+"""Signs of a defect in a log: nothing that a server does may lead to one."""
+
 
 class Fleet:
     """`running` are the processes that are there now, `ever` all that there were; `problems` say what should not be."""
@@ -72,6 +75,14 @@ class Fleet:
                 self.problems.append(f"{process.log.name} ended by itself with {code}: {last_line(process)}")
                 self.running.remove(process)
                 self.start()
+
+    def look_into_logs(self) -> None:
+        """Take note of defects that an indexer told of and survived."""
+        for process in self.ever:
+            for line in process.log.read_text().splitlines():
+                if any(sign in line for sign in DEFECTS):
+                    self.problems.append(f"{process.log.name}: {line[:2000]}")
+                    break
 
     def settled(self) -> int:
         """Events in batches that any of them settled, repeats counted."""

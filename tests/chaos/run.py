@@ -88,6 +88,7 @@ async def run(stack: Stack, plan: Plan, load: Load, folder: Path) -> Outcome:
             recovery = await _disturb(system, plan, load, ledger, watch)
         for process in list(system.fleet.running):
             await asyncio.to_thread(system.fleet.terminate, process)
+        system.fleet.look_into_logs()
         faults = [f"seed {plan.seed}", *system.notes]
         history = await collect(system.place, ledger, watch.observations, faults)
         report = check(history)
