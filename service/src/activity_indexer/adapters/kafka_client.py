@@ -205,6 +205,8 @@ async def prepare_topics(settings: KafkaSettings) -> int | None:
                 settings.dead_letters,
                 Shape(source.partitions, settings.replication_factor or source.replicas),
                 {
+                    # the broker's clock counts: it refuses records from a clock that is an hour ahead
+                    "message.timestamp.type": "LogAppendTime",
                     "max.message.bytes": str(settings.max_request_bytes),
                     "retention.ms": str(int(settings.dead_letter_retention * 1000)),
                 },
