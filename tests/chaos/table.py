@@ -42,9 +42,13 @@ def summary(outcomes: Sequence[Outcome]) -> str:
 
 
 def _seeds(outcomes: Sequence[Outcome]) -> str:
-    seeds = sorted(outcome.seed for outcome in outcomes)
-    whole = seeds == list(range(seeds[0], seeds[-1] + 1))
-    return f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 1 else ", ".join(map(str, seeds))
+    """Seeds as runs: `0-51, 55`."""
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    firsts = [seed for seed in seeds if seed - 1 not in seeds]
+    lasts = [seed for seed in seeds if seed + 1 not in seeds]
+    return ", ".join(
+        f"{first}-{last}" if last > first else f"{first}" for first, last in zip(firsts, lasts, strict=True)
+    )
 
 
 def _faults(outcomes: Sequence[Outcome]) -> list[str]:

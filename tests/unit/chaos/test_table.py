@@ -25,6 +25,7 @@ def test_outcomes_are_kept_as_lines(tmp_path: Path) -> None:
 
 def test_the_table_has_sums_the_median_and_the_worst() -> None:
     text = summary([GOOD, BAD])
+    assert "| seeds | 2 (1-2) |" in text
     assert "| events acknowledged | 1,500 |" in text
     assert "| **anomalies** | **3** |" in text
     assert "| recovery, p50 / max | 5.0 s / 8.0 s |" in text
