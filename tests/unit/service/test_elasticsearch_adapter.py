@@ -1,7 +1,9 @@
 """Bulk requests on the wire, and answers in forms that are not Elasticsearch's."""
 
 import base64
+import gc
 import json
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,3 +140,19 @@ def test_a_refusal_needs_people_and_push_back_needs_time(status: int, expected: 
 
 def test_a_timeout_is_unavailable() -> None:
     assert type(mapped(ConnectionTimeout("late"))) is Unavailable
+
+
+async def test_a_body_that_could_not_be_sent_is_let_go_of_at_once() -> None:
+    index = ElasticsearchIndex(ElasticsearchSettings(url="http://127.0.0.1:1", index="t"), {})
+    body = b"".join([BODY] * 100)
+    held = sys.getrefcount(body)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with pytest.raises(Unavailable):
+                await index.bulk(body)
+        assert sys.getrefcount(body) == held
+    finally:
+        gc.enable()
+        await index.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from traceback import clear_frames
 from typing import Any
 
 import structlog
@@ -86,7 +87,7 @@ class ElasticsearchIndex:
         except ApiError as error:
             status, content = error.meta.status, error.body
         except TransportError as error:
-            raise Unavailable(f"Elasticsearch: {error}") from error
+            raise _away(error) from None
         return BulkReply(status, _as_bytes(content), time.perf_counter() - started)
 
     async def prepare(self) -> None:
@@ -170,6 +171,24 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
         elif "properties" in mapping and (deeper := missing_properties(mapping, there[name])):
             missing[name] = {"properties": deeper}
     return missing
+
+
+def _away(error: TransportError) -> Unavailable:
+    text = f"Elasticsearch: {error}"
+    _forget(error)
+    return Unavailable(text)
+
+
+def _forget(error: BaseException | None) -> None:
+    """Let go of what an error's frames hold: they refer to themselves, and to the body that could not be sent.
+
+    The garbage collector comes seldom while a server is away, and each try would leave a body behind until then.
+    """
+    while error is not None:
+        clear_frames(error.__traceback__)
+        for earlier in getattr(error, "errors", ()):
+            _forget(earlier)
+        error = error.__cause__ or error.__context__
 
 
 def _as_bytes(body: Any) -> bytes:
