@@ -52,6 +52,7 @@ def main() -> None:
 
 def _show_bounds(stack: Stack, events: int) -> None:
     LOGS.mkdir(parents=True, exist_ok=True)
+    (LOGS / "waiting.log").unlink(missing_ok=True)
     try:
         found = asyncio.run(elasticsearch_away(stack, events, LOGS / "waiting.log", 3600.0, {}))
     finally:
