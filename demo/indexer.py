@@ -41,14 +41,6 @@ class Metrics:
         """Sum of a metric's series that carry these labels."""
         return sum(value for name, found, value in self._values if name == metric and labels.items() <= found.items())
 
-    def quantile(self, histogram: str, share: float) -> float:
-        """Upper bound of the bucket that holds this share of a histogram's values."""
-        buckets = sorted(
-            (float(found["le"]), value) for name, found, value in self._values if name == f"{histogram}_bucket"
-        )
-        wanted = share * buckets[-1][1] if buckets else 0.0
-        return next((bound for bound, count in buckets if count >= wanted), 0.0)
-
 
 class Indexer:
     """`activity-indexer run` with the given settings; its log goes to a file."""

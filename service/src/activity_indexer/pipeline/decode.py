@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from activity_indexer.errors import DecodeError, EventError, ValidationError
-from activity_indexer.event import DELETED, RANKS, Event, Transaction
+from activity_indexer.event import DELETED, RANKS, Event, Transaction, event_version
 from activity_indexer.timestamps import format_timestamp, is_plain, parse_timestamp, shorten
 
 MAX_ID_BYTES: Final = 512
@@ -118,7 +118,7 @@ def _event(envelope: _Envelope, latest: int) -> Event:
         b"" if event_type == DELETED else _one_line(body, transaction),
         timestamp,
         envelope.timestamp if is_plain(envelope.timestamp) else format_timestamp(timestamp),
-        timestamp * 4 + RANKS[event_type],
+        event_version(event_type, timestamp),
     )
 
 
