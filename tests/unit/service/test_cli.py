@@ -8,9 +8,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from activity_indexer import cli
-from activity_indexer.cli import Duration, main
+from activity_indexer import app
+from activity_indexer.cli import common, main, purge, run
+from activity_indexer.cli.common import Duration
 from activity_indexer.errors import Refused
+from activity_indexer.purge import Progress
 from activity_indexer.settings import SECTIONS, Settings, declared
 
 PREFIXES = tuple(str(section.model_config["env_prefix"]) for section in SECTIONS)
@@ -100,8 +102,8 @@ def test_a_misspelt_variable_is_told_and_stops_nothing(environment: pytest.Monke
 
 def test_run_runs_with_the_settings(environment: pytest.MonkeyPatch) -> None:
     started: list[Settings] = []
-    environment.setattr(cli, "run_app", started.append)
-    environment.setattr(cli, "configure_logging", lambda *_: None)
+    environment.setattr(app, "run", started.append)
+    environment.setattr(run, "configure_logging", lambda *_: None)
     environment.setenv("CONSUMER_BATCH_SIZE", "77")
     assert call("run").exit_code == 0
     assert started[0].consumer.batch_size == 77
@@ -111,8 +113,8 @@ def test_what_ends_a_run_is_said_in_one_line(environment: pytest.MonkeyPatch) ->
     def refuse(_: Settings) -> None:
         raise Refused("port 8080 is taken")
 
-    environment.setattr(cli, "run_app", refuse)
-    environment.setattr(cli, "configure_logging", lambda *_: None)
+    environment.setattr(app, "run", refuse)
+    environment.setattr(run, "configure_logging", lambda *_: None)
     found = call("run")
     assert (found.exit_code, found.stderr) == (1, "port 8080 is taken\n")
 
@@ -138,7 +140,7 @@ def test_a_bad_duration_ends_the_purge_before_it_begins() -> None:
 
 
 def test_purge_says_when_the_server_is_away(environment: pytest.MonkeyPatch) -> None:
-    environment.setattr(cli, "configure_logging", lambda *_: None)
+    environment.setattr(common, "configure_logging", lambda *_: None)
     environment.setenv("ELASTICSEARCH_URL", "http://127.0.0.1:1")
     found = call("purge-tombstones")
     assert found.exit_code == 1
@@ -148,12 +150,12 @@ def test_purge_says_when_the_server_is_away(environment: pytest.MonkeyPatch) -> 
 def test_purge_tells_what_it_did(environment: pytest.MonkeyPatch) -> None:
     horizons: list[float] = []
 
-    async def purged(_: Settings, older_than: float, **_options: Any) -> cli.Purged:
+    async def purged(_: Settings, older_than: float, **_options: Any) -> Progress:
         horizons.append(older_than)
-        return cli.Purged(10, 8, 2)
+        return Progress(10, 8, 2)
 
-    environment.setattr(cli, "configure_logging", lambda *_: None)
-    environment.setattr(cli, "_purge", purged)
+    environment.setattr(common, "configure_logging", lambda *_: None)
+    environment.setattr(purge, "_purge", purged)
     assert call("purge-tombstones").output == ("8 of 10 tombstones purged, 2 kept since they changed meanwhile\n")
     found = call("purge-tombstones", "--json", "--older-than", "7d")
     assert json.loads(found.output) == {"found": 10, "purged": 8, "kept": 2}

@@ -1,0 +1,30 @@
+"""The command line: one group, a module per command."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as installed_version
+
+import click
+
+from activity_indexer.cli import check_config, purge, run
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(installed_version("activity-indexer"), package_name="activity-indexer")
+def main() -> None:
+    """Move transaction events from Kafka into Elasticsearch.
+
+    All settings are environment variables; `activity-indexer check-config` shows them.
+    """
+
+
+@main.command()
+def version() -> None:
+    """Show the version."""
+    click.echo(installed_version("activity-indexer"))
+
+
+for _module in (run, check_config, purge):
+    main.add_command(_module.command)

@@ -1,0 +1,74 @@
+"""What commands share: settings or a clear end, exit codes, kinds of parameters."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+import click
+
+from activity_indexer.enrichment.registry import load_enrichments
+from activity_indexer.errors import ActivityIndexerError, SettingsError
+from activity_indexer.settings import Settings, load_settings, unknown_variables
+from activity_indexer.telemetry.logging import configure_logging
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class Exit(IntEnum):
+    """What an exit code tells."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USAGE = 2
+    """Wrong options or settings."""
+    NOTHING_TO_DO = 3
+    REFUSED = 4
+    """It may not be done now, or not like this."""
+    INTERRUPTED = 5
+    """Run again to go on."""
+
+
+class Duration(click.ParamType[float]):
+    """A number with a unit, such as 30d, 12h, 90m or 45s; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The duration in seconds."""
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", str(value).strip())
+        if match is None:
+            self.fail(f"expected a number with a unit, such as 30d, 12h, 90m or 45s, got {value!r}", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+def read_settings() -> Settings:
+    """The settings in force; ends the program with everything that is wrong with them."""
+    try:
+        settings = load_settings()
+        load_enrichments([name.strip() for name in settings.consumer.enrichments.split(",") if name.strip()])
+    except SettingsError as error:
+        click.echo(f"The settings are wrong:\n{error}", err=True)
+        sys.exit(Exit.WRONG_USAGE)
+    for name, meant in unknown_variables(os.environ):
+        click.echo(f"{name} is no setting: is {meant} meant?", err=True)
+    return settings
+
+
+def quiet_logging(settings: Settings) -> None:
+    """Warnings only: the command's own output is what people came for."""
+    configure_logging("warning", settings.consumer.log_format)
+
+
+@contextmanager
+def failing_clearly() -> Iterator[None]:
+    """What a server or a person must mend ends the program in one line."""
+    try:
+        yield
+    except ActivityIndexerError as error:
+        click.echo(str(error), err=True)
+        sys.exit(Exit.FAILED)
