@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -160,3 +161,15 @@ def test_purge_tells_what_it_did(environment: pytest.MonkeyPatch) -> None:
     found = call("purge-tombstones", "--json", "--older-than", "7d")
     assert json.loads(found.output) == {"found": 10, "purged": 8, "kept": 2}
     assert horizons == [30 * 86_400.0, 7 * 86_400.0]
+
+
+def test_purge_leaves_its_result_in_a_file_for_who_cannot_read_the_output(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def purged(_: Settings, _older_than: float, **_options: Any) -> Progress:
+        return Progress(10, 8, 2)
+
+    environment.setattr(common, "configure_logging", lambda *_: None)
+    environment.setattr(purge, "_purge", purged)
+    assert call("purge-tombstones", "--result-file", str(tmp_path / "result")).exit_code == 0
+    assert json.loads((tmp_path / "result").read_text()) == {"found": 10, "purged": 8, "kept": 2}

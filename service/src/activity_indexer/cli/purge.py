@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -26,7 +27,10 @@ from activity_indexer.settings import Settings
     help="Horizon: longer than any dead letter lives and any old event may still come.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(*, older_than: float, as_json: bool) -> None:
+@click.option(
+    "--result-file", type=click.Path(dir_okay=False, path_type=Path), help="Write what --json prints to this file too."
+)
+def command(*, older_than: float, as_json: bool, result_file: Path | None) -> None:
     """Remove the tombstones of transactions that were deleted long ago.
 
     Until then a tombstone keeps an old event from bringing its transaction back.
@@ -35,8 +39,11 @@ def command(*, older_than: float, as_json: bool) -> None:
     quiet_logging(settings)
     with failing_clearly():
         done = asyncio.run(_purge(settings, older_than, show=not as_json))
+    result = json.dumps({"found": done.found, "purged": done.purged, "kept": done.kept})
+    if result_file:
+        result_file.write_text(result)
     if as_json:
-        click.echo(json.dumps({"found": done.found, "purged": done.purged, "kept": done.kept}))
+        click.echo(result)
     else:
         click.echo(f"{done.purged} of {done.found} tombstones purged, {done.kept} kept since they changed meanwhile")
 
