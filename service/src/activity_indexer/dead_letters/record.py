@@ -1,0 +1,203 @@
+"""A stored dead letter: the record as it lies in the topic, and what its headers and its payload tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from activity_indexer.dead_letter import PREFIX
+from activity_indexer.dead_letters.payload import Facts, read_facts
+from activity_indexer.ports import OutRecord, Partition, Record
+from activity_indexer.timestamps import parse_timestamp, shorten
+
+UNKNOWN: Final = "unknown"
+"""Stage and error of a record that does not tell them: nothing of ours wrote it, or somebody damaged it."""
+
+REPLAY_PREFIX: Final = "replay-"
+"""Headers that a replay leaves; unlike those of the dead letter they outlive a second stay in the topic."""
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""All headers of a record in order; a name may come twice, a value may be null."""
+
+
+@dataclass(frozen=True)
+class StoredDeadLetter:
+    """A record of the dead-letter topic; equal when all that is stored is equal.
+
+    `timestamp` is the record's own, in milliseconds since the epoch. What the headers tell is read when it is asked
+    for, and whatever they hold, nothing here raises: `unreadable` says what could not be read.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @classmethod
+    def of(cls, record: Record) -> StoredDeadLetter:
+        """The dead letter in a record as the client hands it out."""
+        return cls(
+            record.topic,
+            record.partition,
+            record.offset,
+            record.timestamp,
+            record.key,
+            record.value,
+            tuple(record.headers),
+        )
+
+    @property
+    def place(self) -> str:
+        """Where it lies, as people write it: `partition:offset`."""
+        return f"{self.partition}:{self.offset}"
+
+    @cached_property
+    def told(self) -> dict[str, str]:
+        """The dead-letter headers without their prefix, as text; of a name that comes twice, the last counts."""
+        return _texts(self.headers, PREFIX)
+
+    @cached_property
+    def stage(self) -> str:
+        """`decode`, `validate`, `enrich` or `index`; UNKNOWN when no header tells it."""
+        return self.told.get("stage") or UNKNOWN
+
+    @cached_property
+    def error(self) -> str:
+        """The error's class, a stable word; UNKNOWN when no header tells it."""
+        return self.told.get("error") or UNKNOWN
+
+    @property
+    def message(self) -> str:
+        """The error in words."""
+        return self.told.get("message", "")
+
+    @property
+    def attempts(self) -> int | None:
+        """How often the event was tried."""
+        return _number(self.told.get("attempts"))
+
+    @cached_property
+    def first_failure(self) -> int | None:
+        """Microseconds since the epoch."""
+        return _time(self.told.get("first-failure"))
+
+    @cached_property
+    def last_failure(self) -> int | None:
+        """Microseconds since the epoch."""
+        return _time(self.told.get("last-failure"))
+
+    @cached_property
+    def failed_at(self) -> int:
+        """The last failure, or else the record's own time; microseconds since the epoch."""
+        return self.timestamp * 1000 if self.last_failure is None else self.last_failure
+
+    @property
+    def message_id(self) -> str | None:
+        """Hash of transaction id, event type and timestamp, where the event could be read."""
+        return self.told.get("message-id")
+
+    @property
+    def original_topic(self) -> str | None:
+        """The topic that the event came from."""
+        return self.told.get("topic")
+
+    @cached_property
+    def original_partition(self) -> int | None:
+        """The partition that the event came from."""
+        return _number(self.told.get("partition"))
+
+    @cached_property
+    def original_offset(self) -> int | None:
+        """The offset that the event came from."""
+        return _number(self.told.get("offset"))
+
+    @property
+    def original_timestamp(self) -> int | None:
+        """When the event's record was written, in microseconds since the epoch."""
+        return _time(self.told.get("timestamp"))
+
+    @property
+    def original(self) -> tuple[Partition, int] | None:
+        """Partition and offset that the event came from, when all of it is told."""
+        topic, partition, offset = self.original_topic, self.original_partition, self.original_offset
+        return None if not topic or partition is None or offset is None else (Partition(topic, partition), offset)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace context that the event came with."""
+        return _texts(self.headers, "traceparent").get("")
+
+    @property
+    def original_headers(self) -> Headers:
+        """The headers that the event came with: all but those of the dead letter."""
+        return tuple(header for header in self.headers if not header[0].startswith(PREFIX))
+
+    @cached_property
+    def replayed(self) -> dict[str, str]:
+        """The headers of replays without their prefix, as text."""
+        return _texts(self.headers, REPLAY_PREFIX)
+
+    @property
+    def replay_id(self) -> str | None:
+        """The replay that sent the event last."""
+        return self.replayed.get("id")
+
+    @property
+    def replay_count(self) -> int:
+        """How many replays have sent the event; 0 when none, or when it cannot be read."""
+        return _number(self.replayed.get("count")) or 0
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What the payload tells of its event, as far as it can be read."""
+        return read_facts(self.value, self.key)
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """What the headers should tell and do not, in words; empty for every dead letter of an indexer."""
+        return tuple(self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        for name in ("topic", "stage", "error"):
+            if not self.told.get(name):
+                yield f"{PREFIX}{name}: expected a name, got {_got(self.told.get(name))}"
+        for name in ("partition", "offset", "attempts"):
+            if _number(self.told.get(name)) is None:
+                yield f"{PREFIX}{name}: expected a number, got {_got(self.told.get(name))}"
+        for name in ("timestamp", "first-failure", "last-failure"):
+            if _time(self.told.get(name)) is None:
+                yield f"{PREFIX}{name}: expected an RFC 3339 timestamp, got {_got(self.told.get(name))}"
+        count = self.replayed.get("count")
+        if count is not None and _number(count) is None:
+            yield f"{REPLAY_PREFIX}count: expected a number, got {_got(count)}"
+
+    def as_record(self) -> OutRecord:
+        """The record to be written: key, value and all headers, as they are."""
+        # the client takes null values of headers, though its types do not say so
+        return OutRecord(self.key, self.value, list(self.headers))  # type: ignore[arg-type]
+
+
+def _texts(headers: Headers, prefix: str) -> dict[str, str]:
+    skip = len(prefix)
+    return {name[skip:]: value.decode(errors="replace") for name, value in headers if value and name.startswith(prefix)}
+
+
+def _number(text: str | None) -> int | None:
+    """A number that is not negative and has no more than 18 digits."""
+    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdigit() else None
+
+
+def _time(text: str | None) -> int | None:
+    try:
+        return parse_timestamp(text) if text else None
+    except ValueError:
+        return None
+
+
+def _got(text: str | None) -> str:
+    return "nothing" if text is None else repr(shorten(text, 40))
