@@ -84,9 +84,9 @@ def selection_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def selected(**arguments: Any) -> Any:
-        sets = {name: frozenset(arguments.pop(name)) for name in _NAMES}
-        rest = {name: arguments.pop(name) for name in ("since", "until", "offsets")}
-        return command(**arguments, selection=Selection(**sets, **rest))
+        parts: dict[str, Any] = {name: frozenset(arguments.pop(name)) for name in _NAMES}
+        parts |= {name: arguments.pop(name) for name in ("since", "until", "offsets")}
+        return command(**arguments, selection=Selection(**parts))
 
     for option in reversed(_OPTIONS):
         selected = option(selected)
