@@ -253,6 +253,7 @@ class ConsumerSettings(_Section):
     )
     http_host: str = Field("0.0.0.0", description="Address of health and metrics.")  # noqa: S104 - a container's port
     http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0: any free one.")
+    status_page: bool = Field(True, description="Whether that port shows a page for people: state, plots, settings.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else JSON."

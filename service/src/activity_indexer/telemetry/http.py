@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -20,10 +20,17 @@ CLOSE_TIMEOUT: Final = 1.0
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class HttpServer:
-    """Serves /livez, /readyz, /startupz (200 or 503) and /metrics."""
+class Page(Protocol):
+    """What people may look at, beside the paths for programs."""
 
-    def __init__(self, host: str, port: int, health: Health, metrics: Metrics) -> None:
+    def add_to(self, app: web.Application) -> None:
+        """Answer at further paths."""
+
+
+class HttpServer:
+    """Serves /livez, /readyz, /startupz (200 or 503), /metrics, and a page for people if there is one."""
+
+    def __init__(self, host: str, port: int, health: Health, metrics: Metrics, page: Page | None = None) -> None:
         self._host = host
         self._port = port
         self._metrics = metrics
@@ -32,6 +39,8 @@ class HttpServer:
         app.router.add_get("/readyz", _probe(health.ready))
         app.router.add_get("/startupz", _probe(health.startup))
         app.router.add_get("/metrics", self._exposition)
+        if page is not None:
+            page.add_to(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
 
     async def start(self) -> int:

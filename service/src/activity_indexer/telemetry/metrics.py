@@ -25,7 +25,7 @@ from activity_indexer.telemetry.declarations import (
     OUTCOMES,
     STAGES,
 )
-from activity_indexer.telemetry.series import Series
+from activity_indexer.telemetry.series import Distribution, Series
 
 WORDS: Final = 64
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,63}", re.ASCII)
@@ -179,6 +179,10 @@ class Metrics:
         self._series.set("audit_lag_events", events, str(partition))
 
     # The process, and showing
+
+    def ages(self) -> Distribution:
+        """The ages of all events that were written, by bucket (seconds)."""
+        return self._series.distribution("event_age_seconds")
 
     def loop_lag(self, seconds: float) -> None:
         """The event loop came to a timer so late."""

@@ -1,0 +1,97 @@
+"""Serves the page: `/`, `/settings`, and `/status.json` for programs. Read only, and nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from activity_indexer.settings import Settings, declared, shown
+from activity_indexer.status_page import formats
+from activity_indexer.status_page.history import INTERVAL, History
+from activity_indexer.status_page.sampling import keep_sampling
+from activity_indexer.status_page.view import View, view
+from activity_indexer.telemetry.health import Health, Verdict
+from activity_indexer.telemetry.masking import masked
+from activity_indexer.telemetry.metrics import Metrics
+
+_HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class StatusPage:
+    """The page of one indexer."""
+
+    def __init__(self, settings: Settings, health: Health, metrics: Metrics) -> None:
+        self._settings = settings
+        self._health = health
+        self._metrics = metrics
+        self._history = History()
+        self._started = time.time()
+        self._templates = Environment(
+            loader=PackageLoader("activity_indexer.status_page"), autoescape=True, undefined=StrictUndefined,
+            trim_blocks=True, lstrip_blocks=True,
+        )  # fmt: skip
+        self._templates.filters |= formats.FILTERS
+
+    def add_to(self, app: web.Application) -> None:
+        """Answer at the page's paths, and take samples as long as the application runs."""
+        app.router.add_get("/", self._index)
+        app.router.add_get("/settings", self._show_settings)
+        app.router.add_get("/status.json", self._json)
+        app.cleanup_ctx.append(self._sampling)
+
+    async def _sampling(self, _app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(keep_sampling(self._metrics, self._history))
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    async def _index(self, _request: web.Request) -> web.Response:
+        return self._html("index.html", view=self._view(), refresh=round(INTERVAL))
+
+    async def _show_settings(self, _request: web.Request) -> web.Response:
+        return self._html("settings.html", settings=list(self._rows()))
+
+    async def _json(self, _request: web.Request) -> web.Response:
+        content = self._context() | self._view().as_json()
+        return web.Response(body=msgspec.json.encode(content), content_type="application/json", headers=_HEADERS)
+
+    def _view(self) -> View:
+        ok, reasons = self._health.ready()
+        return view(self._history, self._metrics.snapshot(), Verdict(ok, masked(reasons)))
+
+    def _html(self, template: str, **values: Any) -> web.Response:
+        text = self._templates.get_template(template).render(self._context(), **values)
+        return web.Response(text=text, content_type="text/html", headers=_HEADERS)
+
+    def _context(self) -> dict[str, Any]:
+        kafka = self._settings.kafka
+        return {
+            "version": version("activity-indexer"),
+            "topic": kafka.transactions_topic,
+            "group": kafka.consumer_group,
+            "index": self._settings.elasticsearch.index,
+            "now": time.time(),
+            "started": self._started,
+        }
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        settings = self._settings
+        sections = (settings.kafka, settings.elasticsearch, settings.redis, settings.database, settings.consumer)
+        by_type = {type(section): section for section in sections}
+        for section, field, name, info in declared():
+            yield name, shown(getattr(by_type[section], field)), info.description or ""
