@@ -274,6 +274,7 @@ class Settings:
     """All settings of one indexer."""
 
     def __init__(self, sections: Mapping[type[_Section], Any]) -> None:
+        self._sections = sections
         self.kafka: KafkaSettings = sections[KafkaSettings]
         self.elasticsearch: ElasticsearchSettings = sections[ElasticsearchSettings]
         self.redis: RedisSettings = sections[RedisSettings]
@@ -284,6 +285,11 @@ class Settings:
                 "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
                 f"({self.consumer.shutdown_timeout:g}), got {self.kafka.rebalance_timeout:g}"
             )
+
+    def in_force(self) -> Iterator[tuple[str, str, str]]:
+        """Variable, value as people may see it, and meaning of every setting."""
+        for section, field, name, info in declared():
+            yield name, shown(getattr(self._sections[section], field)), info.description or ""
 
 
 def load_settings() -> Settings:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from activity_indexer.cli.common import read_settings
-from activity_indexer.settings import Settings, declared, shown
+from activity_indexer.settings import Settings
 
 
 @click.command("check-config")
@@ -29,8 +29,5 @@ def command(*, as_json: bool) -> None:
 
 
 def _rows(settings: Settings) -> Iterator[tuple[str, str, str, str]]:
-    sections = [settings.kafka, settings.elasticsearch, settings.redis, settings.database, settings.consumer]
-    by_type = {type(section): section for section in sections}
-    for section, field, name, info in declared():
-        value = getattr(by_type[section], field)
-        yield name, shown(value), "environment" if os.environ.get(name) else "default", info.description or ""
+    for name, value, meaning in settings.in_force():
+        yield name, value, "environment" if os.environ.get(name) else "default", meaning

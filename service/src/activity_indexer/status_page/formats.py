@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+NOTHING: Final = "\u2013"
+"""Shown for what is not known, or does not apply."""
+
 
 def count(value: float | None) -> str:
     """A whole number with thousands set apart."""
-    return "–" if value is None else f"{round(value):,}".replace(",", "\u202f")
+    return NOTHING if value is None else f"{round(value):,}".replace(",", "\u202f")
 
 
 def rate(value: float) -> str:
@@ -20,7 +23,7 @@ def rate(value: float) -> str:
 def duration(seconds: float | None) -> str:
     """A length of time in its largest sensible unit."""
     if seconds is None:
-        return "–"
+        return NOTHING
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
@@ -31,7 +34,7 @@ def duration(seconds: float | None) -> str:
 
 def clock(at: float | None) -> str:
     """A time of day in UTC."""
-    return "–" if at is None else time.strftime("%H:%M:%S UTC", time.gmtime(at))
+    return NOTHING if at is None else time.strftime("%H:%M:%S UTC", time.gmtime(at))
 
 
 def percent(share: float) -> str:

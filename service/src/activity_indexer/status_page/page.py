@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from importlib.metadata import version
 from typing import Any, Final
@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from activity_indexer.settings import Settings, declared, shown
+from activity_indexer.settings import Settings
 from activity_indexer.status_page import formats
 from activity_indexer.status_page.history import INTERVAL, History
 from activity_indexer.status_page.sampling import keep_sampling
@@ -64,7 +64,7 @@ class StatusPage:
         return self._html("index.html", view=self._view(), refresh=round(INTERVAL))
 
     async def _show_settings(self, _request: web.Request) -> web.Response:
-        return self._html("settings.html", settings=list(self._rows()))
+        return self._html("settings.html", settings=list(self._settings.in_force()))
 
     async def _json(self, _request: web.Request) -> web.Response:
         content = self._context() | self._view().as_json()
@@ -88,10 +88,3 @@ class StatusPage:
             "now": time.time(),
             "started": self._started,
         }
-
-    def _rows(self) -> Iterator[tuple[str, str, str]]:
-        settings = self._settings
-        sections = (settings.kafka, settings.elasticsearch, settings.redis, settings.database, settings.consumer)
-        by_type = {type(section): section for section in sections}
-        for section, field, name, info in declared():
-            yield name, shown(getattr(by_type[section], field)), info.description or ""
