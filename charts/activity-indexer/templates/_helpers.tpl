@@ -1,0 +1,172 @@
+{{- define "activity-indexer.name" -}}
+{{- default "activity-indexer" .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "activity-indexer.fullname" -}}
+{{- $name := include "activity-indexer.name" . -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "activity-indexer.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "activity-indexer.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "activity-indexer.indexerLabels" -}}
+{{ include "activity-indexer.selectorLabels" . }}
+app.kubernetes.io/component: indexer
+{{- end }}
+
+{{- define "activity-indexer.metadataLabels" -}}
+app.kubernetes.io/part-of: activity-indexer
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* Labels of an object that belongs to the indexer's pods. */}}
+{{- define "activity-indexer.labels" -}}
+{{ include "activity-indexer.indexerLabels" . }}
+{{ include "activity-indexer.metadataLabels" . }}
+{{- end }}
+
+{{- /* Reference of an image: dict image, root. */}}
+{{- define "activity-indexer.image" -}}
+{{- $image := .image -}}
+{{- with $image.registry }}{{ . }}/{{ end -}}
+{{- $image.repository }}:{{ default .root.Chart.AppVersion $image.tag -}}
+{{- with $image.digest }}@{{ . }}{{ end -}}
+{{- end }}
+
+{{- define "activity-indexer.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "activity-indexer.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- /* Settings as strings. Numbers go through JSON, which writes 5242880 and not 5.24288e+06. */}}
+{{- define "activity-indexer.settings" -}}
+{{- range $name, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $name }}: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What comes from Secrets: dict secrets, secretFiles. */}}
+{{- define "activity-indexer.secretEnv" -}}
+{{- range $variable, $from := .secrets }}
+- name: {{ $variable }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $from.name }}
+      key: {{ $from.key }}
+{{- end }}
+{{- range $variable, $from := .secretFiles }}
+- name: {{ $variable }}
+  value: /etc/activity-indexer/secrets/{{ $variable }}
+{{- end }}
+{{- end }}
+
+{{- define "activity-indexer.secretVolume" -}}
+- name: secrets
+  projected:
+    sources:
+      {{- range $variable, $from := . }}
+      - secret:
+          name: {{ $from.name }}
+          items:
+            - key: {{ $from.key }}
+              path: {{ $variable }}
+      {{- end }}
+{{- end }}
+
+{{- define "activity-indexer.shutdownTimeout" -}}
+{{- dig "CONSUMER_SHUTDOWN_TIMEOUT" 20 .Values.config }}
+{{- end }}
+
+{{- /* Seconds from SIGTERM to SIGKILL: what is under way may finish, and connections may close. */}}
+{{- define "activity-indexer.gracePeriod" -}}
+{{- if kindIs "invalid" .Values.terminationGracePeriodSeconds -}}
+{{- add (ceil (include "activity-indexer.shutdownTimeout" . | float64)) 15 }}
+{{- else -}}
+{{- int64 .Values.terminationGracePeriodSeconds }}
+{{- end }}
+{{- end }}
+
+{{- define "activity-indexer.httpPort" -}}
+{{- int64 (dig "CONSUMER_HTTP_PORT" 8080 .Values.config) }}
+{{- end }}
+
+{{- define "activity-indexer.topologySpread" -}}
+{{- $labels := include "activity-indexer.indexerLabels" . | fromYaml -}}
+{{- $spread := list -}}
+{{- range .Values.topologySpreadConstraints -}}
+{{- $spread = append $spread (merge (dict) . (dict "labelSelector" (dict "matchLabels" $labels))) -}}
+{{- end -}}
+{{- toYaml $spread }}
+{{- end }}
+
+{{- /* The Kafka login's Secrets, which the operator reads to count partitions; as {names: […]}. */}}
+{{- define "activity-indexer.kafkaSecrets" -}}
+{{- $names := list -}}
+{{- range $variable, $from := merge (dict) .Values.secrets .Values.secretFiles -}}
+{{- if hasPrefix "KAFKA_" $variable -}}{{- $names = append $names $from.name -}}{{- end -}}
+{{- end -}}
+{{- toJson (dict "names" ($names | uniq | sortAlpha)) }}
+{{- end }}
+
+{{- /* What the schema cannot say. */}}
+{{- define "activity-indexer.validate" -}}
+{{- range $variable, $value := .Values.config }}
+{{- if and (kindIs "string" $value) (regexMatch "://[^/@]*:[^/@]+@" $value) }}
+{{- fail (printf "config.%s holds a password, and ConfigMaps are no place for it: put the whole value into a Secret and name it, secrets.%s: {name: …, key: …}" $variable $variable) }}
+{{- end }}
+{{- if or (hasKey $.Values.secrets $variable) (hasKey $.Values.secretFiles $variable) }}
+{{- if not (kindIs "invalid" $value) }}
+{{- fail (printf "%s stands both in config and in secrets: set config.%s to null" $variable $variable) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $shutdown := include "activity-indexer.shutdownTimeout" . | float64 }}
+{{- $rebalance := dig "KAFKA_REBALANCE_TIMEOUT" 60 .Values.config | float64 }}
+{{- if le $rebalance $shutdown }}
+{{- fail (printf "config.KAFKA_REBALANCE_TIMEOUT (%g s) must be above config.CONSUMER_SHUTDOWN_TIMEOUT (%g s): raise it" $rebalance $shutdown) }}
+{{- end }}
+{{- if le (include "activity-indexer.gracePeriod" . | float64) $shutdown }}
+{{- fail (printf "terminationGracePeriodSeconds (%v) must be above config.CONSUMER_SHUTDOWN_TIMEOUT (%g s): raise it, or leave it empty" .Values.terminationGracePeriodSeconds $shutdown) }}
+{{- end }}
+{{- if and (eq .Values.mode "resource") (not .Values.activityIndexer.enabled) }}
+{{- fail "mode: resource needs activityIndexer.enabled: true, as nothing else would run the indexer" }}
+{{- end }}
+{{- if and (eq .Values.mode "resource") .Values.serviceMonitor.enabled }}
+{{- fail "serviceMonitor needs the Service of mode: deployment; use podMonitor.enabled with mode: resource" }}
+{{- end }}
+{{- end }}
+
+{{- /* The Deployment that runs the pods; with mode: resource the operator names it after the ActivityIndexer. */}}
+{{- define "activity-indexer.workload" -}}
+{{- include "activity-indexer.fullname" . }}
+{{- end }}
+
+{{- /* Labels that find the pods, whoever makes them. */}}
+{{- define "activity-indexer.podLabels" -}}
+{{- if eq .Values.mode "deployment" -}}
+{{ include "activity-indexer.indexerLabels" . }}
+{{- else -}}
+app.kubernetes.io/name: activity-indexer
+app.kubernetes.io/instance: {{ include "activity-indexer.fullname" . }}
+app.kubernetes.io/component: indexer
+{{- end }}
+{{- end }}
