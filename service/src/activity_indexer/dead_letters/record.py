@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
@@ -37,6 +37,11 @@ class StoredDeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    _named: dict[str, bytes | None] = field(init=False, repr=False, compare=False)
+    """The last header of each name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_named", dict(self.headers))
 
     @classmethod
     def of(cls, record: Record) -> StoredDeadLetter:
@@ -56,70 +61,75 @@ class StoredDeadLetter:
         """Where it lies, as people write it: `partition:offset`."""
         return f"{self.partition}:{self.offset}"
 
-    @cached_property
-    def told(self) -> dict[str, str]:
-        """The dead-letter headers without their prefix, as text; of a name that comes twice, the last counts."""
-        return _texts(self.headers, PREFIX)
+    def header(self, name: str) -> str | None:
+        """A header as text, None when it is absent or null; of a name that comes twice, the last counts."""
+        value = self._named.get(name)
+        return None if value is None else value.decode(errors="replace")
 
-    @cached_property
+    def told(self, name: str) -> str | None:
+        """A header of the dead letter by its name without the prefix: `stage`, `first-failure` and so on."""
+        return self.header(PREFIX + name)
+
+    @property
     def stage(self) -> str:
         """`decode`, `validate`, `enrich` or `index`; UNKNOWN when no header tells it."""
-        return self.told.get("stage") or UNKNOWN
+        return self.told("stage") or UNKNOWN
 
-    @cached_property
+    @property
     def error(self) -> str:
         """The error's class, a stable word; UNKNOWN when no header tells it."""
-        return self.told.get("error") or UNKNOWN
+        return self.told("error") or UNKNOWN
 
     @property
     def message(self) -> str:
         """The error in words."""
-        return self.told.get("message", "")
+        return self.told("message") or ""
 
     @property
     def attempts(self) -> int | None:
         """How often the event was tried."""
-        return _number(self.told.get("attempts"))
+        return _number(self.told("attempts"))
 
-    @cached_property
+    @property
     def first_failure(self) -> int | None:
         """Microseconds since the epoch."""
-        return _time(self.told.get("first-failure"))
+        return _time(self.told("first-failure"))
 
-    @cached_property
+    @property
     def last_failure(self) -> int | None:
         """Microseconds since the epoch."""
-        return _time(self.told.get("last-failure"))
+        return _time(self.told("last-failure"))
 
-    @cached_property
+    @property
     def failed_at(self) -> int:
         """The last failure, or else the record's own time; microseconds since the epoch."""
-        return self.timestamp * 1000 if self.last_failure is None else self.last_failure
+        failed = self.last_failure
+        return self.timestamp * 1000 if failed is None else failed
 
     @property
     def message_id(self) -> str | None:
         """Hash of transaction id, event type and timestamp, where the event could be read."""
-        return self.told.get("message-id")
+        return self.told("message-id")
 
     @property
     def original_topic(self) -> str | None:
         """The topic that the event came from."""
-        return self.told.get("topic")
+        return self.told("topic")
 
-    @cached_property
+    @property
     def original_partition(self) -> int | None:
         """The partition that the event came from."""
-        return _number(self.told.get("partition"))
+        return _number(self.told("partition"))
 
-    @cached_property
+    @property
     def original_offset(self) -> int | None:
         """The offset that the event came from."""
-        return _number(self.told.get("offset"))
+        return _number(self.told("offset"))
 
     @property
     def original_timestamp(self) -> int | None:
         """When the event's record was written, in microseconds since the epoch."""
-        return _time(self.told.get("timestamp"))
+        return _time(self.told("timestamp"))
 
     @property
     def original(self) -> tuple[Partition, int] | None:
@@ -130,27 +140,26 @@ class StoredDeadLetter:
     @property
     def traceparent(self) -> str | None:
         """The trace context that the event came with."""
-        return _texts(self.headers, "traceparent").get("")
+        return self.header("traceparent")
 
     @property
     def original_headers(self) -> Headers:
         """The headers that the event came with: all but those of the dead letter."""
         return tuple(header for header in self.headers if not header[0].startswith(PREFIX))
 
-    @cached_property
-    def replayed(self) -> dict[str, str]:
-        """The headers of replays without their prefix, as text."""
-        return _texts(self.headers, REPLAY_PREFIX)
+    def replayed(self, name: str) -> str | None:
+        """A header of the last replay by its name without the prefix: `id`, `count` and so on."""
+        return self.header(REPLAY_PREFIX + name)
 
     @property
     def replay_id(self) -> str | None:
         """The replay that sent the event last."""
-        return self.replayed.get("id")
+        return self.replayed("id")
 
     @property
     def replay_count(self) -> int:
         """How many replays have sent the event; 0 when none, or when it cannot be read."""
-        return _number(self.replayed.get("count")) or 0
+        return _number(self.replayed("count")) or 0
 
     @cached_property
     def facts(self) -> Facts:
@@ -164,15 +173,15 @@ class StoredDeadLetter:
 
     def _problems(self) -> Iterator[str]:
         for name in ("topic", "stage", "error"):
-            if not self.told.get(name):
-                yield f"{PREFIX}{name}: expected a name, got {_got(self.told.get(name))}"
+            if not self.told(name):
+                yield f"{PREFIX}{name}: expected a name, got {_got(self.told(name))}"
         for name in ("partition", "offset", "attempts"):
-            if _number(self.told.get(name)) is None:
-                yield f"{PREFIX}{name}: expected a number, got {_got(self.told.get(name))}"
+            if _number(self.told(name)) is None:
+                yield f"{PREFIX}{name}: expected a number, got {_got(self.told(name))}"
         for name in ("timestamp", "first-failure", "last-failure"):
-            if _time(self.told.get(name)) is None:
-                yield f"{PREFIX}{name}: expected an RFC 3339 timestamp, got {_got(self.told.get(name))}"
-        count = self.replayed.get("count")
+            if _time(self.told(name)) is None:
+                yield f"{PREFIX}{name}: expected an RFC 3339 timestamp, got {_got(self.told(name))}"
+        count = self.replayed("count")
         if count is not None and _number(count) is None:
             yield f"{REPLAY_PREFIX}count: expected a number, got {_got(count)}"
 
@@ -180,11 +189,6 @@ class StoredDeadLetter:
         """The record to be written: key, value and all headers, as they are."""
         # the client takes null values of headers, though its types do not say so
         return OutRecord(self.key, self.value, list(self.headers))  # type: ignore[arg-type]
-
-
-def _texts(headers: Headers, prefix: str) -> dict[str, str]:
-    skip = len(prefix)
-    return {name[skip:]: value.decode(errors="replace") for name, value in headers if value and name.startswith(prefix)}
 
 
 def _number(text: str | None) -> int | None:
