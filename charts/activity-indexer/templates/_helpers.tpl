@@ -110,21 +110,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "activity-indexer.topologySpread" -}}
-{{- $labels := include "activity-indexer.indexerLabels" . | fromYaml -}}
+{{- $labels := include "activity-indexer.podLabels" . | fromYaml -}}
 {{- $spread := list -}}
 {{- range .Values.topologySpreadConstraints -}}
 {{- $spread = append $spread (merge (dict) . (dict "labelSelector" (dict "matchLabels" $labels))) -}}
 {{- end -}}
 {{- toYaml $spread }}
-{{- end }}
-
-{{- /* The Kafka login's Secrets, which the operator reads to count partitions; as {names: […]}. */}}
-{{- define "activity-indexer.kafkaSecrets" -}}
-{{- $names := list -}}
-{{- range $variable, $from := merge (dict) .Values.secrets .Values.secretFiles -}}
-{{- if hasPrefix "KAFKA_" $variable -}}{{- $names = append $names $from.name -}}{{- end -}}
-{{- end -}}
-{{- toJson (dict "names" ($names | uniq | sortAlpha)) }}
 {{- end }}
 
 {{- /* What the schema cannot say. */}}

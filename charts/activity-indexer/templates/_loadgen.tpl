@@ -5,9 +5,11 @@
 {{- $secrets := dict -}}
 {{- $files := dict -}}
 {{- range $variable, $from := $root.Values.secrets -}}
-{{- if not (hasKey ($.config | default dict) $variable) -}}{{- $_ := set $secrets $variable $from -}}{{- end -}}
+{{- if and (regexMatch "^(KAFKA|ELASTICSEARCH)_" $variable) (not (hasKey ($.config | default dict) $variable)) -}}{{- $_ := set $secrets $variable $from -}}{{- end -}}
 {{- end -}}
-{{- range $variable, $from := $root.Values.secretFiles -}}{{- $_ := set $files $variable $from -}}{{- end -}}
+{{- range $variable, $from := $root.Values.secretFiles -}}
+{{- if regexMatch "^(KAFKA|ELASTICSEARCH)_" $variable -}}{{- $_ := set $files $variable $from -}}{{- end -}}
+{{- end -}}
 restartPolicy: Never
 automountServiceAccountToken: false
 enableServiceLinks: false
