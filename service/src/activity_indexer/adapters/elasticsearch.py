@@ -30,7 +30,7 @@ class _Bytes(JsonSerializer):
         return data
 
 
-_AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
+AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
 """The second is for proxies, which answer in forms of their own."""
 
 
@@ -73,7 +73,7 @@ class ElasticsearchIndex:
         self._enrichment = enrichment
         self._client = connect(settings)
         # one connection for each bulk request that may be under way, and answers as bytes
-        self._bulk_client = connect(settings, serializers=_AS_IT_CAME, connections_per_node=64)
+        self._bulk_client = connect(settings, serializers=AS_IT_CAME, connections_per_node=64)
         self._target = f"/{settings.index}/_bulk?{BULK_QUERY}"
         self._log = structlog.get_logger("activity_indexer.elasticsearch")
         self.identity = ""

@@ -31,6 +31,10 @@ class Exit(IntEnum):
     """It may not be done now, or not like this."""
     INTERRUPTED = 5
     """Run again to go on."""
+    DIFFERENT = 6
+    """Index and audit differ."""
+    UNHEALTHY = 7
+    """Something is down or missing."""
 
 
 class Duration(click.ParamType[float]):

@@ -1,0 +1,119 @@
+"""Reads the audit in order of id: the newest state of every transaction that was ever seen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from activity_indexer.adapters.paging import PageSize
+from activity_indexer.adapters.postgres import dsn
+from activity_indexer.adapters.postgres_errors import postgres_errors
+from activity_indexer.settings import DatabaseSettings
+
+_STATE: Final = """
+    SELECT v.id, v.version, v.deleted, coalesce(t.transaction, e.transaction) AS body,
+           coalesce(t.user_id, e.user_id, '') AS user_id
+    FROM transaction_versions v
+    LEFT JOIN transactions t ON t.id = v.id AND t.version = v.version
+    LEFT JOIN transaction_events e ON t.id IS NULL AND e.transaction_id = v.id AND e.version = v.version
+"""
+_PAGE: Final = f"{_STATE} WHERE v.id > $1 ORDER BY v.id LIMIT $2"
+_THESE: Final = f"{_STATE} WHERE v.id = ANY($1)"
+_REJECTS: Final = """
+    SELECT transaction_id, version, event_type, body FROM audit_rejects WHERE transaction_id = ANY($1)
+"""
+_ALL_REJECTS: Final = """
+    SELECT topic, partition, "offset", transaction_id, version, body FROM audit_rejects
+    WHERE (topic, partition, "offset") > ($1, $2, $3) ORDER BY topic, partition, "offset" LIMIT 100
+"""
+_ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('transaction_versions')"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the audit keeps of a transaction.
+
+    `version` is the event version, `body` the transaction's JSON (bytes; None of a deleted one, and when it was
+    removed by hand).
+    """
+
+    id: str
+    version: int
+    deleted: bool
+    body: bytes | None
+    user_id: str
+
+
+class AuditReader:
+    """A few statements, each within DATABASE_TIMEOUT: no snapshot is held for the time of a whole comparison.
+
+    Ids come in the order of their UTF-8 bytes: the column has the collation "C". Raises Unavailable or Refused.
+    """
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._connection: Any = None
+
+    async def states(self, after: str = "") -> AsyncIterator[Sequence[Kept]]:
+        """The states of all transactions whose id is above `after`, page by page."""
+        size = PageSize()
+        while page := [_kept(row) for row in await self._fetch(_PAGE, after, size.rows)]:
+            yield page
+            after = page[-1].id
+            size.learn(len(page), sum(len(each.body or b"") + len(each.id) + 64 for each in page))
+
+    async def these(self, ids: Sequence[str]) -> dict[str, Kept]:
+        """The states of these transactions, by id."""
+        return {row["id"]: _kept(row) for row in await self._fetch(_THESE, list(ids))}
+
+    async def rejected(self, ids: Sequence[str]) -> dict[str, Kept]:
+        """Of these transactions the newest events that PostgreSQL refused, by id."""
+        found: dict[str, Kept] = {}
+        for row in await self._fetch(_REJECTS, list(ids)):
+            kept = _rejected(row)
+            if kept.id not in found or found[kept.id].version < kept.version:
+                found[kept.id] = kept
+        return found
+
+    async def all_rejected(self) -> AsyncIterator[Sequence[Kept]]:
+        """All events that PostgreSQL refused, page by page."""
+        place: tuple[str, int, int] = ("", -1, -1)
+        while rows := await self._fetch(_ALL_REJECTS, *place):
+            yield [_rejected(row) for row in rows]
+            place = rows[-1]["topic"], rows[-1]["partition"], rows[-1]["offset"]
+
+    async def estimate(self) -> int | None:
+        """About how many transactions there are, for progress; None when PostgreSQL does not know yet."""
+        rows = await self._fetch(_ESTIMATE)
+        return int(rows[0][0]) if rows and rows[0][0] is not None and rows[0][0] >= 0 else None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
+        with postgres_errors():
+            if self._connection is None or self._connection.is_closed():
+                timeout = self._settings.timeout
+                self._connection = await asyncpg.connect(
+                    dsn(self._settings),
+                    timeout=timeout,
+                    command_timeout=timeout,
+                    server_settings={"application_name": "activity-indexer reader"},
+                )
+            return list(await self._connection.fetch(query, *arguments))
+
+
+def _kept(row: Any) -> Kept:
+    body = None if row["deleted"] or row["body"] is None else row["body"].encode()
+    return Kept(row["id"], row["version"], row["deleted"], body, row["user_id"])
+
+
+def _rejected(row: Any) -> Kept:
+    deleted = row["version"] % 4 == 2
+    return Kept(row["transaction_id"], row["version"], deleted, None if deleted else bytes(row["body"]), "")

@@ -1,0 +1,148 @@
+"""Reads an index in order of id, the tombstones too: documents, versions, and the bytes as they were indexed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from msgspec import Raw
+
+from activity_indexer.adapters.elasticsearch import AS_IT_CAME, connect, mapped
+from activity_indexer.adapters.paging import PageSize
+from activity_indexer.errors import Refused
+from activity_indexer.settings import ElasticsearchSettings
+
+KEEP_ALIVE: Final = "10m"
+"""How long Elasticsearch keeps a point in time while nobody asks."""
+
+_HEADERS: Final = {"content-type": "application/json", "accept": "application/json"}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document. `source` is its body (bytes; empty when it was not asked for)."""
+
+    id: str
+    version: int
+    source: bytes
+
+
+class _Hit(msgspec.Struct, gc=False):
+    id: str = msgspec.field(name="_id")
+    version: int = msgspec.field(name="_version", default=0)
+    source: Raw = msgspec.field(name="_source", default=Raw())
+    sort: Raw = Raw()
+    found: bool = True
+
+
+class _Hits(msgspec.Struct):
+    hits: list[_Hit]
+
+
+class _Answer(msgspec.Struct):
+    hits: _Hits
+    pit_id: str = ""
+
+
+class _Docs(msgspec.Struct):
+    docs: list[_Hit]
+
+
+_answer: Final = msgspec.json.Decoder(_Answer).decode
+_docs: Final = msgspec.json.Decoder(_Docs).decode
+_sort: Final = msgspec.json.Decoder(list[Any]).decode
+
+
+async def write_index(client: AsyncElasticsearch, alias: str) -> str:
+    """The index behind the alias that is written. Raises Unavailable, or Refused when there is none."""
+    try:
+        behind = (await client.indices.get_alias(name=alias)).body
+    except NotFoundError:
+        raise Refused(f"the alias {alias} is absent: start an indexer, or correct ELASTICSEARCH_INDEX") from None
+    except (ApiError, TransportError) as error:
+        raise mapped(error) from error
+    for index, state in behind.items():
+        if len(behind) == 1 or state["aliases"][alias].get("is_write_index"):
+            return str(index)
+    raise Refused(f"the alias {alias} stands for {', '.join(sorted(behind))} and none is its write index")
+
+
+class IndexReader:
+    """Reads one index by its own name, so that the alias' filter hides nothing. Raises Unavailable or Refused.
+
+    `strays` are documents that do not carry their own id (the field `id` is not the `_id`): nothing of ours wrote them;
+    `stray_examples` are the first of them.
+    """
+
+    def __init__(self, settings: ElasticsearchSettings, index: str) -> None:
+        self._client = connect(settings, serializers=AS_IT_CAME)
+        self._index = index
+        self.strays = 0
+        self.stray_examples: list[Stored] = []
+
+    async def documents(self, *, source: bool = True) -> AsyncIterator[Sequence[Stored]]:
+        """All documents in the order of their ids' UTF-8 bytes, page by page, as they are at one point in time."""
+        await self._ask("POST", f"/{self._index}/_refresh")
+        opened = msgspec.json.decode(await self._ask("POST", f"/{self._index}/_pit?keep_alive={KEEP_ALIVE}"))
+        pit, after, size = str(opened["id"]), Raw(), PageSize()
+        try:
+            while True:
+                answer = await self._page(pit, after, size.rows, source=source)
+                hits, pit = answer.hits.hits, answer.pit_id or pit
+                if not hits:
+                    return
+                after = Raw(bytes(hits[-1].sort))
+                size.learn(len(hits), sum(len(memoryview(hit.source)) + 256 for hit in hits))
+                yield [self._stored(hit) for hit in hits if self._carries_its_id(hit)]
+        finally:
+            await self._ask("DELETE", "/_pit", {"id": pit})
+
+    async def these(self, ids: Sequence[str]) -> dict[str, Stored]:
+        """These documents by id, as they are now: not only those that a search finds already."""
+        if not ids:
+            return {}
+        answer = await self._ask("POST", f"/{self._index}/_mget", {"ids": list(ids)})
+        return {hit.id: self._stored(hit) for hit in _docs(answer).docs if hit.found}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _page(self, pit: str, after: Raw, size: int, *, source: bool) -> _Answer:
+        body: dict[str, Any] = {
+            "size": size,
+            "version": True,
+            "_source": source,
+            "track_total_hits": False,
+            "pit": {"id": pit, "keep_alive": KEEP_ALIVE},
+            "sort": [{"id": "asc"}],
+        }
+        if bytes(after):
+            body["search_after"] = after
+        return _answer(await self._ask("POST", "/_search", body))
+
+    def _carries_its_id(self, hit: _Hit) -> bool:
+        if _sort(hit.sort)[0] == hit.id:
+            return True
+        self.strays += 1
+        if len(self.stray_examples) < 10:
+            self.stray_examples.append(self._stored(hit))
+        return False
+
+    @staticmethod
+    def _stored(hit: _Hit) -> Stored:
+        return Stored(hit.id, hit.version, bytes(hit.source))
+
+    async def _ask(self, method: str, target: str, body: Any = None) -> bytes:
+        try:
+            answer = await self._client.perform_request(
+                method, target, headers=_HEADERS, body=None if body is None else _encode(body)
+            )
+        except (ApiError, TransportError) as error:
+            raise mapped(error) from error
+        return bytes(answer.body)

@@ -1,0 +1,55 @@
+"""Bulk requests to an index or alias by its name, for commands that write documents anew."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from elastic_transport import TransportError
+from elasticsearch import ApiError
+
+from activity_indexer.adapters.elasticsearch import AS_IT_CAME, BULK_HEADERS, connect
+from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.ports import BulkReply
+from activity_indexer.settings import ElasticsearchSettings
+
+_QUERY: Final = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,error"
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class NamedIndex:
+    """ports.BulkIndex for an index that is there already; it is never created here."""
+
+    def __init__(self, settings: ElasticsearchSettings, name: str, *, alias: bool = False) -> None:
+        self._client = connect(settings, serializers=AS_IT_CAME)
+        self._name = name
+        self._target = f"/{name}/_bulk?require_alias={str(alias).lower()}&{_QUERY}"
+
+    async def bulk(self, body: bytes) -> BulkReply:
+        """Send ready NDJSON. Raises Unavailable when there is no answer."""
+        try:
+            answer: Any = await self._client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
+            status, content = answer.meta.status, answer.body
+        except ApiError as error:
+            status, content = error.meta.status, error.body
+        except TransportError as error:
+            raise Unavailable(f"Elasticsearch: {error}") from None
+        found = content if isinstance(content, bytes) else str(content or "").encode()
+        return BulkReply(status, found)
+
+    async def prepare(self) -> None:
+        """Called when the name stands for nothing any more. Raises Refused."""
+        raise Refused(f"{self._name} is gone: somebody deleted it; run the command again")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def action(name: str, transaction_id: str, version: int) -> bytes:
+    """The action line of a bulk request that also takes the place of the same version."""
+    return b'{"%b":{"_id":%b,"version":%d,"version_type":"external_gte"}}\n' % (
+        name.encode(),
+        _encode(transaction_id),
+        version,
+    )

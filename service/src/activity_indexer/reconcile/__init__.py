@@ -1,0 +1,1 @@
+"""Compares the index with the audit, and repairs the index from it."""

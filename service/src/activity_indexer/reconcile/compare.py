@@ -1,0 +1,109 @@
+"""What a difference between audit and index is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from activity_indexer.adapters.audit_reader import Kept
+from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.event import EVENT_TYPES
+from activity_indexer.pipeline.decode import OWN_FIELDS
+
+
+class Kind(StrEnum):
+    """How audit and index differ in a transaction."""
+
+    MISSING = "missing"
+    """Live in the audit, absent in the index."""
+    OLDER = "older"
+    """The index has an older event than the audit."""
+    DIFFERENT = "different"
+    """The same event, but not the same content."""
+    EXTRA = "extra"
+    """In the index, unknown to the audit."""
+    NEWER = "newer"
+    """The index has a newer event than the audit."""
+
+
+REPAIRABLE: Final = frozenset({Kind.MISSING, Kind.OLDER, Kind.DIFFERENT})
+"""What the audit knows better than the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A transaction in which audit and index differ; the versions are event versions, None where it is absent."""
+
+    kind: Kind
+    id: str
+    audit: int | None
+    index: int | None
+
+
+_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
+_plain: Final = msgspec.json.Decoder().decode
+
+
+def difference(kept: Kept | None, stored: Stored | None) -> Difference | None:
+    """How they differ, if they do. A deleted transaction without a tombstone is none: tombstones are purged in time."""
+    if kept is None:
+        return None if stored is None else Difference(Kind.EXTRA, stored.id, None, stored.version)
+    if stored is None:
+        return None if kept.deleted else Difference(Kind.MISSING, kept.id, kept.version, None)
+    kind = _kind(kept, stored)
+    return Difference(kind, kept.id, kept.version, stored.version) if kind else None
+
+
+def _kind(kept: Kept, stored: Stored) -> Kind | None:
+    if stored.version != kept.version:
+        return Kind.OLDER if stored.version < kept.version else Kind.NEWER
+    return None if same_content(kept, stored.source) else Kind.DIFFERENT
+
+
+def same_content(kept: Kept, source: bytes) -> bool:
+    """Whether a document holds the transaction that the audit has; what the enrichment added does not count."""
+    if kept.body is not None and source.startswith(_beginning(kept)):
+        return True
+    try:
+        fields = _fields(source)
+        if kept.deleted:
+            return "_deleted_at" in fields
+        return "_deleted_at" not in fields and (kept.body is None or _same_fields(kept, fields))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _beginning(kept: Kept) -> bytes:
+    """How the indexer begins a document: the transaction's own bytes, and the event's type."""
+    body = kept.body or b""
+    return body[:-1] + b',"event_type":"' + EVENT_TYPES[kept.version % 4].encode() + b'"'
+
+
+def _same_fields(kept: Kept, fields: dict[str, Raw]) -> bool:
+    """The canonical form: fields by name, numbers by their digits. Field order and blanks do not count."""
+    if _plain(fields.get("event_type", Raw(b"null"))) != EVENT_TYPES[kept.version % 4]:
+        return False
+    wanted = {name: raw for name, raw in _fields(kept.body or b"{}").items() if name not in OWN_FIELDS}
+    found = {name: raw for name, raw in fields.items() if name not in OWN_FIELDS}
+    return wanted.keys() == found.keys() and all(_same(wanted[name], found[name]) for name in wanted)
+
+
+def _same(one: Raw, other: Raw) -> bool:
+    return bytes(one) == bytes(other) or canonical(bytes(one)) == canonical(bytes(other))
+
+
+def canonical(text: bytes) -> Any:
+    """A JSON value to compare with another: numbers with a fraction keep their digits, the order of fields is lost."""
+    return _exact(text)
+
+
+def _digits(text: str) -> tuple[str]:
+    """What no other JSON value is equal to."""
+    return (text,)
+
+
+_exact: Final = msgspec.json.Decoder(float_hook=_digits).decode

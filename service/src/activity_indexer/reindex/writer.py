@@ -1,0 +1,105 @@
+"""Writes documents anew from events: the same documents, by the same rules, as the indexer writes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from activity_indexer.adapters.audit_reader import Kept
+from activity_indexer.adapters.index_writer import action
+from activity_indexer.backoff import Backoff
+from activity_indexer.concurrency import AdaptiveLimit
+from activity_indexer.document import live_document, tombstone
+from activity_indexer.errors import EventError
+from activity_indexer.event import DELETED, EVENT_TYPES, Event, Transaction
+from activity_indexer.indexing import BulkWriter, Document
+from activity_indexer.observer import Observer
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.ports import BulkIndex, Enricher
+from activity_indexer.settings import ConsumerSettings
+from activity_indexer.timestamps import format_timestamp
+
+ANY_TIME: Final = 2**62
+"""What the audit has was believed once: its timestamps are not judged again."""
+
+
+class Waits:
+    """An observer for commands: it tells only what the command waits for, and when that is over."""
+
+    debug = False
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return _ignore
+
+    def outage(self, reason: str) -> None:
+        """Elasticsearch is away or pushes back."""
+        self._tell(f"waiting for Elasticsearch: {reason}")
+
+    def halted(self, reason: str) -> None:
+        """Elasticsearch needs people."""
+        self._tell(f"waiting for people: {reason}")
+
+    def recovered(self) -> None:
+        """Elasticsearch takes requests again."""
+        self._tell("")
+
+
+def _ignore(*_: object) -> None:
+    """All that only an indexer's logs and metrics want."""
+
+
+class Rewriter:
+    """Enriches and writes events, however long that takes; a newer document always stays."""
+
+    def __init__(
+        self, index: BulkIndex, enricher: Enricher, settings: ConsumerSettings, tell: Callable[[str], None]
+    ) -> None:
+        limit = AdaptiveLimit(settings.max_in_flight, settings.latency_target, time.monotonic)
+        backoff = Backoff(settings.backoff_initial, settings.backoff_max)
+        self._writer = BulkWriter(index, limit, backoff, cast("Observer", Waits(tell)), settings.max_retries)
+        self._enricher = enricher
+
+    async def write(self, events: Sequence[Event], *, overwrite: bool = False) -> list[Document]:
+        """Documents with their result or error, in the order of the events.
+
+        `overwrite` also replaces documents of the same version.
+        """
+        now = format_timestamp(int(time.time() * 1e6)).encode()
+        documents = [self._document(event, now, overwrite=overwrite) for event in events]
+        await self._writer.write([document for document in documents if not document.settled])
+        return documents
+
+    def _document(self, event: Event, now: bytes, *, overwrite: bool) -> Document:
+        try:
+            lines = self._lines(event, now)
+        except EventError as error:
+            return Document(event.version, b"", error=error)
+        if overwrite:
+            lines = action("index", event.transaction.id, event.version) + lines.partition(b"\n")[2]
+        return Document(event.version, lines)
+
+    def _lines(self, event: Event, now: bytes) -> bytes:
+        if event.deleted:
+            return tombstone(event)
+        fields, search_content, enriched = self._enricher(event)
+        return live_document(event, fields, search_content, enriched=enriched, now=now)
+
+
+def event_of(kept: Kept) -> Event | None:
+    """The event that the audit keeps; None when its content was removed by hand. Raises EventError for a damaged one.
+
+    The event version holds timestamp and type.
+    """
+    moment, event_type = format_timestamp(kept.version >> 2), EVENT_TYPES[kept.version % 4]
+    if kept.deleted:
+        return Event(
+            DELETED, Transaction(id=kept.id, user_id=kept.user_id), b"", kept.version >> 2, moment, kept.version
+        )
+    if kept.body is None:
+        return None
+    envelope = b'{"event_type":"%b","transaction":%b,"timestamp":"%b"}'
+    return decode_event(envelope % (event_type.encode(), kept.body, moment.encode()), ANY_TIME)
