@@ -87,6 +87,12 @@ class KafkaSettings(_Section):
     dead_letter_retention: Seconds = Field(
         14 * 86_400.0, description="How long a dead-letter topic that is created keeps its records (seconds)."
     )
+    parked_topic: str = Field(
+        "", description="Topic of dead letters that came back too often; empty: the dead-letter topic's name with `.parked`."
+    )
+    max_replays: int = Field(
+        3, ge=1, description="How often a replay sends a dead letter before the next one parks it."
+    )
     topic_partitions: int = Field(
         0, ge=0, description="Create the transactions topic with so many partitions when it is absent; 0: wait for it."
     )
@@ -137,6 +143,11 @@ class KafkaSettings(_Section):
     def dead_letters(self) -> str:
         """Name of the dead-letter topic."""
         return self.dead_letter_topic or f"{self.transactions_topic}.dlq"
+
+    @property
+    def parked(self) -> str:
+        """Name of the topic of parked dead letters."""
+        return self.parked_topic or f"{self.dead_letters}.parked"
 
     @property
     def audit_group(self) -> str:
