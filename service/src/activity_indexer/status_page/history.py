@@ -33,7 +33,6 @@ class Sample:
     dead_letters: Mapping[Cause, float] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)
     lag: float = 0.0
-    audit_lag: float = 0.0
     ages: Sequence[int] = ()
     age_bounds: Sequence[float] = ()
 
@@ -99,6 +98,11 @@ class History:
     def last(self) -> Sample:
         """The newest sample; an empty one when there is none."""
         return self._samples[-1] if self._samples else Sample(0.0)
+
+    @property
+    def first(self) -> Sample:
+        """The oldest sample; an empty one when there is none."""
+        return self._samples[0] if self._samples else Sample(0.0)
 
     def steps(self) -> Iterator[Step]:
         """What happened between each two samples."""

@@ -37,7 +37,7 @@ class Plot:
     def svg(self) -> Markup:
         """The drawing, with its scale."""
         parts = [*self._grid(), *self._times(), *self._lines()]
-        label = Markup("{} over the last hour, in {}").format(self.title, self.unit)
+        label = Markup("{}, in {}").format(self.title, self.unit)
         return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
             WIDTH, HEIGHT, label, Markup("").join(parts)
         )

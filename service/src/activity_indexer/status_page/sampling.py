@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from activity_indexer.status_page.history import INTERVAL, History, Sample
 from activity_indexer.telemetry.metrics import Metrics
@@ -32,12 +30,7 @@ def sample(metrics: Metrics, at: float) -> Sample:
             for error, count in errors.items()
         },
         stages={stage: found["sum"] for stage, found in values["stage_duration_seconds"].items()},
-        lag=_total(values["consumer_lag_events"]),
-        audit_lag=_total(values["audit_lag_events"]),
+        lag=float(sum(values["consumer_lag_events"].values())),
         ages=tuple(ages.counts),
         age_bounds=ages.bounds,
     )
-
-
-def _total(by_partition: Mapping[str, Any]) -> float:
-    return float(sum(by_partition.values()))

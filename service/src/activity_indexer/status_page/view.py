@@ -12,6 +12,8 @@ from activity_indexer.telemetry.health import Verdict
 
 NOW: Final = 60.0
 """Seconds that count as now for a rate."""
+SHORTEST: Final = 300.0
+"""Seconds that a plot covers at least."""
 CAUSES: Final = 20
 """Causes of dead letters that are shown; the commonest."""
 
@@ -90,7 +92,7 @@ def view(history: History, values: Mapping[str, Any], verdict: Verdict) -> View:
     return View(
         ready=verdict.ok,
         reasons=verdict.reasons,
-        headline=_headline(history, hour),
+        headline=_headline(history, hour, values),
         partitions=_partitions(values),
         causes=_causes(history, hour),
         outcomes={name: round(count) for name, count in hour.after.settled.items()},
@@ -100,13 +102,13 @@ def view(history: History, values: Mapping[str, Any], verdict: Verdict) -> View:
     )
 
 
-def _headline(history: History, hour: Step) -> Headline:
+def _headline(history: History, hour: Step, values: Mapping[str, Any]) -> Headline:
     minute = history.since(NOW)
-    lag = minute.after.lag
+    lag = sum(values["consumer_lag_events"].values())
     return Headline(
         rate=minute.rate,
         lag=round(lag),
-        audit_lag=round(minute.after.audit_lag),
+        audit_lag=round(sum(values["audit_lag_events"].values())),
         catch_up=lag / minute.rate if lag and minute.rate else None,
         age_p50=minute.age(0.5),
         age_p99=minute.age(0.99),
@@ -147,7 +149,8 @@ def _plots(history: History) -> list[Plot]:
         ("Publishing to written, p99", "seconds", [(step.after.at, step.age(0.99)) for step in steps]),
         ("Dead letters", "events/min", [(step.after.at, _per_minute(step)) for step in steps]),
     )
-    return [Plot(title, unit, points, end - SPAN, end) for title, unit, points in series]
+    start = max(end - SPAN, min(history.first.at, end - SHORTEST))
+    return [Plot(title, unit, points, start, end) for title, unit, points in series]
 
 
 def _per_minute(step: Step) -> float:

@@ -1,0 +1,98 @@
+import time
+
+import aiohttp
+import pytest
+
+from activity_indexer.settings import load_settings
+from activity_indexer.status_page.page import StatusPage
+from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.http import HttpServer
+from activity_indexer.telemetry.metrics import Metrics
+
+
+@pytest.fixture
+def health():
+    return Health(time.monotonic, 120.0)
+
+
+@pytest.fixture
+def metrics():
+    return Metrics()
+
+
+@pytest.fixture
+async def client(health, metrics, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:hunter2@h/db")
+    monkeypatch.setenv("KAFKA_TRANSACTIONS_TOPIC", "a.topic")
+    server = HttpServer("127.0.0.1", 0, health, metrics, StatusPage(load_settings(), health, metrics))
+    port = await server.start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        yield session
+    await server.stop()
+
+
+async def text(client, path):
+    async with client.get(path) as response:
+        assert response.status == 200
+        return await response.text()
+
+
+async def status(client):
+    async with client.get("/status.json") as response:
+        return await response.json()
+
+
+async def test_an_indexer_that_has_just_started_has_a_page(client):
+    shown = await text(client, "/")
+    assert "a.topic" in shown
+    assert "not ready" in shown
+    assert "the group has given it no partition" in shown
+
+
+async def test_what_the_metrics_count_is_on_the_page(client, health, metrics):
+    health.started()
+    health.assigned(1)
+    metrics.assigned([7])
+    metrics.lag(7, 12_345)
+    metrics.committed(7, 99)
+    metrics.dependency("redis", up=False)
+    shown = await text(client, "/")
+    assert '<span id="state" class="badge good">ready</span>' in shown
+    assert "12\u202f345" in shown
+    assert "does not answer" in shown
+    found = await status(client)
+    assert found["partitions"] == [{"partition": 7, "lag": 12_345, "committed": 99, "audit_lag": None}]
+    assert found["headline"]["lag"] == 12_345
+
+
+async def test_reasons_are_text_without_secrets(client, health):
+    health.blocked("elasticsearch", "<b>http://elastic:hunter2@es:9200</b> answers 401")
+    shown = await text(client, "/")
+    assert "answers 401" in shown
+    assert "hunter2" not in shown
+    assert "<b>http" not in shown
+
+
+async def test_the_settings_show_no_secret(client):
+    shown = await text(client, "/settings")
+    assert "DATABASE_URL" in shown
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("path", ["/", "/settings", "/status.json"])
+async def test_the_page_is_read_only_and_loads_nothing_from_elsewhere(client, path):
+    async with client.post(path) as response:
+        assert response.status == 405
+    async with client.get(path) as response:
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert (
+            "://" not in (await response.text()).replace("://h/db", "").replace("://u:********@h/db", "") or path != "/"
+        )
+
+
+async def test_without_the_setting_there_is_no_page(health, metrics):
+    server = HttpServer("127.0.0.1", 0, health, metrics)
+    port = await server.start()
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session, session.get("/") as response:
+        assert response.status == 404
+    await server.stop()
