@@ -15,6 +15,7 @@ from support import DELETED, UPDATED, Place, encoded, event, eventually
 from activity_indexer.adapters.audit_source import KafkaAuditSource
 from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
+from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.settings import load_settings
@@ -54,7 +55,7 @@ class Running:
         self.task = asyncio.create_task(self.audit.run())
 
     async def stop(self) -> None:
-        await self.audit.stop()
+        await self.audit.stop(Deadline.after(self.settings.consumer.shutdown_timeout))
         await asyncio.wait({self.task})
         await self.source.close()
         await self.store.close()

@@ -21,6 +21,7 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
+from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.indexing import BulkWriter
@@ -33,10 +34,6 @@ from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
-
-CLOSE_TIMEOUT = 5.0
-"""Time to close connections at the end (seconds)."""
-
 
 class TopicMissing(Unavailable):
     """The transactions topic is not there yet."""
@@ -54,15 +51,16 @@ class App:
         self.observer = Reporter(self.health, self.metrics, longest_try)
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
-        self._stopping = asyncio.Event()
+        self._ending = Ending(consumer.shutdown_timeout)
+        self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
         self._log = structlog.get_logger("activity_indexer.app")
 
     def stop(self) -> None:
         """Begin the end: finish what is under way, commit, leave."""
-        if not self._stopping.is_set():
+        if not self._ending.begun:
             self._log.info("app.stopping")
             self.health.draining()
-            self._stopping.set()
+            self._ending.begin()
 
     async def run(self) -> None:
         """Work until a signal or `stop`. Raises only for defects, and for a port that is taken."""
@@ -73,8 +71,8 @@ class App:
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             background = [asyncio.create_task(watch_loop(self.health, self.metrics))]
-            stack.push_async_callback(_finish, background, self._settings.consumer.shutdown_timeout)
-            await self._index(stack, background)
+            stack.push_async_callback(self._part, background)
+            await self._index(background)
         self._log.info("app.stopped")
 
     async def _serve(self, stack: AsyncExitStack) -> None:
@@ -85,52 +83,49 @@ class App:
         stack.push_async_callback(server.stop)
         self._log.info("http.listening", port=self.http_port)
 
-    async def _index(self, stack: AsyncExitStack, background: list[asyncio.Task[None]]) -> None:
+    async def _index(self, background: list[asyncio.Task[None]]) -> None:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
-        stack.push_async_callback(index.stop)
         source = GroupSource(self._settings.kafka, self._tell_kafka)
-        indexer = self._indexer(stack, index, source, registry)
+        self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
+        indexer = self._indexer(index, source, registry)
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
-            background.append(asyncio.create_task(run_audit(self._settings, self.metrics, self._stopping)))
+            background.append(asyncio.create_task(run_audit(self._settings, self.metrics, self._ending)))
         if not await self._until("elasticsearch", index.prepare):
             return
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
         self.health.started()
         self._log.info("app.started", topic=self._settings.kafka.transactions_topic)
-        await self._work(indexer, source, background)
+        await self._work(indexer, background)
 
-    async def _work(self, indexer: Indexer, source: GroupSource, background: list[asyncio.Task[None]]) -> None:
+    async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
         working = asyncio.create_task(indexer.run())
-        stopping = asyncio.create_task(self._stopping.wait())
+        ended = asyncio.create_task(self._ending.wait())
         try:
-            await asyncio.wait({working, stopping, *background}, return_when=asyncio.FIRST_COMPLETED)
-            indexer.stop()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(2 * POLL_TIMEOUT):
-                    await asyncio.shield(asyncio.wait({working}))
+            await asyncio.wait({working, ended, *background}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
+            ended.cancel()
             self.stop()
-            await _end(working)
-            await indexer.drain()
-            await source.stop(CLOSE_TIMEOUT)
+            await _conclude(indexer, working, self._ending.deadline)
         if working.done() and not working.cancelled():
             working.result()
 
-    def _indexer(
-        self, stack: AsyncExitStack, index: ElasticsearchIndex, source: GroupSource, registry: Registry
-    ) -> Indexer:
+    async def _part(self, background: list[asyncio.Task[None]]) -> None:
+        self.stop()
+        await say_goodbye(self._goodbyes, self._ending.deadline)
+        await _finish(background, self._ending.deadline)
+
+    def _indexer(self, index: ElasticsearchIndex, source: GroupSource, registry: Registry) -> Indexer:
         consumer = self._settings.consumer
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
-        stack.push_async_callback(_close, dead_letters.stop)
+        self._goodbyes["dead letters"] = dead_letters.stop
         processor = Processor(
-            self._deduplicator(stack, index),
+            self._deduplicator(index),
             registry,
             BulkWriter(index, limit, self._backoff, self.observer, consumer.max_retries),
             dead_letters,
@@ -148,12 +143,12 @@ class App:
             IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
         )
 
-    def _deduplicator(self, stack: AsyncExitStack, index: ElasticsearchIndex) -> Deduplicator | None:
+    def _deduplicator(self, index: ElasticsearchIndex) -> Deduplicator | None:
         consumer = self._settings.consumer
         if not consumer.enable_dedup:
             return None
         store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, lambda: index.identity)
-        stack.push_async_callback(store.stop)
+        self._goodbyes["redis"] = store.stop
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             store,
@@ -173,7 +168,7 @@ class App:
     async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
         """Try until it passes, as servers may come up later than the indexer; False when the end came first."""
         tries = 0
-        while not self._stopping.is_set():
+        while not self._ending.begun:
             try:
                 if await self._unless_stopping(attempt()):
                     self.health.unblocked(server)
@@ -183,22 +178,21 @@ class App:
                 self._tell_waiting(server, error)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._backoff.delay(tries)):
-                        await self._stopping.wait()
+                        await self._ending.wait()
                 tries += 1
         return False
 
     async def _unless_stopping(self, attempt: Awaitable[Any]) -> bool:
         """Whether the attempt came to its end; the end of the program does not wait for it."""
         trying = asyncio.ensure_future(attempt)
-        stopping = asyncio.create_task(self._stopping.wait())
+        ended = asyncio.create_task(self._ending.wait())
         try:
-            await asyncio.wait({trying, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({trying, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopping.cancel()
-            if not trying.done():
-                trying.cancel()
-                await asyncio.wait({trying})
-        if trying.cancelled():
+            ended.cancel()
+            if trying.cancel():
+                await asyncio.wait({trying}, timeout=self._ending.deadline.to_commit)
+        if trying.cancelled() or not trying.done():
             return False
         trying.result()
         return True
@@ -222,22 +216,19 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-async def _close(stop: Callable[[], Awaitable[None]]) -> None:
-    """Close a connection, but never wait for a server that is silent."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_TIMEOUT):
-            await stop()
+async def _conclude(indexer: Indexer, working: asyncio.Task[None], deadline: Deadline) -> None:
+    """The intake has a moment to end by itself; then what it took in is finished and committed."""
+    indexer.stop()
+    await asyncio.wait({working}, timeout=min(2 * POLL_TIMEOUT, deadline.to_finish))
+    if working.cancel():
+        await asyncio.wait({working}, timeout=deadline.to_commit)
+    await indexer.drain(deadline)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-
-
-async def _finish(tasks: list[asyncio.Task[None]], timeout: float) -> None:  # noqa: ASYNC109
+async def _finish(tasks: list[asyncio.Task[None]], deadline: Deadline) -> None:
     """The audit ends by itself when the end has begun; the loop's watch is cancelled."""
     tasks[0].cancel()
-    _, running = await asyncio.wait(tasks, timeout=timeout)
+    _, running = await asyncio.wait(tasks, timeout=deadline.left())
     for task in running:
         task.cancel()
     for result in await asyncio.gather(*tasks, return_exceptions=True):

@@ -12,14 +12,12 @@ from typing import Any, Protocol
 import structlog
 
 from activity_indexer.backoff import Backoff
+from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, EventError, Refused, Unavailable
 from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditEvent, AuditStore, Partition, Record
 from activity_indexer.settings import Settings
-
-CANCEL_TIMEOUT = 2.0
-"""Time that a statement has to end after it was given up at shutdown (seconds)."""
 
 WATCH_INTERVAL = 5.0
 """How often the lag is measured (seconds)."""
@@ -103,17 +101,16 @@ class Audit:
             await asyncio.wait({watch})
         self._log.info("audit.stopped")
 
-    async def stop(self) -> None:
-        """Finish what is under way, within CONSUMER_SHUTDOWN_TIMEOUT; what is not committed comes again."""
+    async def stop(self, deadline: Deadline) -> None:
+        """Finish what is under way, as far as there is time; what is not committed comes again."""
         self._stopping.set()
-        task, timeout = self._task, self._settings.consumer.shutdown_timeout
-        if task is None:
+        if (task := self._task) is None:
             return
-        _, running = await asyncio.wait({task}, timeout=timeout)
+        _, running = await asyncio.wait({task}, timeout=deadline.to_finish)
         if running:
-            self._log.warning("audit.given_up", timeout=timeout)
+            self._log.warning("audit.given_up", seconds=deadline.budget)
             task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_TIMEOUT)
+            await asyncio.wait({task}, timeout=deadline.to_commit)
 
     async def _turn(self) -> None:
         records = await self.kafka.call(self._source.poll)

@@ -10,37 +10,37 @@ import structlog
 from activity_indexer.adapters.audit_source import KafkaAuditSource
 from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
+from activity_indexer.ending import Ending, say_goodbye
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import AuditReporter
 
 
-async def run_audit(settings: Settings, metrics: Metrics, stopping: asyncio.Event) -> None:
-    """Write the audit until `stopping` is set. A defect in it is logged, and it starts anew: indexing goes on."""
+async def run_audit(settings: Settings, metrics: Metrics, ending: Ending) -> None:
+    """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
-    while not stopping.is_set():
+    while not ending.begun:
         try:
-            await _run_once(settings, metrics, stopping)
+            await _run_once(settings, metrics, ending)
         except Exception:
             log.exception("audit.crashed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(settings.consumer.backoff_max):
-                    await stopping.wait()
+                    await ending.wait()
 
 
-async def _run_once(settings: Settings, metrics: Metrics, stopping: asyncio.Event) -> None:
+async def _run_once(settings: Settings, metrics: Metrics, ending: Ending) -> None:
     source = KafkaAuditSource(settings)
     store = PostgresAudit(settings.database)
     audit = Audit(source, store, settings, AuditReporter(metrics))
     running = asyncio.create_task(audit.run())
-    ending = asyncio.create_task(stopping.wait())
+    ended = asyncio.create_task(ending.wait())
     try:
-        await asyncio.wait({running, ending}, return_when=asyncio.FIRST_COMPLETED)
-        await audit.stop()
+        await asyncio.wait({running, ended}, return_when=asyncio.FIRST_COMPLETED)
+        await audit.stop(ending.deadline)
     finally:
-        ending.cancel()
+        ended.cancel()
         running.cancel()
-        await source.close()
-        await store.close()
-    with suppress(asyncio.CancelledError):
-        await running
+        await say_goodbye({"kafka (audit)": source.close, "postgres": store.close}, ending.deadline)
+    if running.done() and not running.cancelled():
+        running.result()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Breaker:
@@ -19,6 +21,7 @@ class Breaker:
         self._events = 0
         self._failures = 0
         self._open = False
+        self._held = 0
 
     @property
     def is_open(self) -> bool:
@@ -29,6 +32,20 @@ class Breaker:
     def share(self) -> float:
         """Share of the window's events that failed."""
         return self._failures / self._events if self._events else 0.0
+
+    @property
+    def held(self) -> int:
+        """How many batches wait for it to close."""
+        return self._held
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """A batch waits for it to close."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
 
     def record(self, events: int, failures: int) -> bool:
         """A batch had so many events, so many of which failed for good; returns whether the breaker is open now."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from activity_indexer.breaker import Breaker
+from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.observer import Observer
 from activity_indexer.offsets import PartitionOffsets
@@ -18,9 +19,6 @@ from activity_indexer.ports import Partition, Record
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
-
-LAST_COMMIT_TIMEOUT = 3.0
-"""Time for the last commit at least, when a drain has used up its own (seconds)."""
 
 
 class RecordSource(Protocol):
@@ -41,7 +39,10 @@ class RecordSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way."""
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way.
+
+    `drain_timeout` is for a rebalance; the end of the process has a deadline of its own.
+    """
 
     fetch_max_records: int
     commit_interval: float
@@ -146,30 +147,31 @@ class Indexer:
         """Take nothing in any more; `run` returns soon, `drain` finishes the rest."""
         self._stopping = True
 
-    async def drain(self) -> None:
-        """Finish what was taken in, within the limit; give up the rest; commit what is settled."""
-        deadline = self._clock() + self._limits.drain_timeout
+    async def drain(self, deadline: Deadline) -> None:
+        """Finish what was taken in, as far as there is time; give up the rest; commit what is settled."""
         if batch := self._batcher.take():
             self._full.append(batch)
-        while (self._full or self._under_way) and (left := deadline - self._clock()) > 0:
+        self._start_batches()
+        while len(self._under_way) > self._breaker.held and (left := deadline.to_finish):
+            wait = min(left, self._limits.poll_timeout)
+            await asyncio.wait(self._under_way, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
             self._start_batches()
-            await asyncio.wait(self._under_way, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        await self._give_up()
+        await self._give_up(deadline)
         await self._commit_by(deadline)
 
-    async def _commit_by(self, deadline: float) -> None:
-        """Commit in what is left of the time, or in a little more: a broker that is silent must not hold up the end."""
+    async def _commit_by(self, deadline: Deadline) -> None:
         try:
-            async with asyncio.timeout(max(deadline - self._clock(), LAST_COMMIT_TIMEOUT)):
+            async with asyncio.timeout(deadline.to_commit):
                 await self._commit()
         except TimeoutError:
             self._observer.commit_failed()
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, deadline: Deadline) -> None:
         self._full.clear()
         for task in self._under_way:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=deadline.to_commit)
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
         """The group gave this member these partitions."""
@@ -180,7 +182,7 @@ class Indexer:
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
         self._observer.revoked()
-        await self.drain()
+        await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
         if self._breaker.is_open:  # whoever held it open was given up, and nobody is left to close it
             self._breaker.half_open()

@@ -258,7 +258,11 @@ class ConsumerSettings(_Section):
     )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
-    shutdown_timeout: Seconds = Field(20.0, description="Time to finish what is under way at the end (seconds).")
+    shutdown_timeout: Seconds = Field(
+        20.0,
+        description="Time for the whole end from SIGTERM on, and for a rebalance: to finish what is under way, commit "
+        "and leave (seconds).",
+    )
     stall_timeout: Seconds = Field(
         120.0, description="Time without progress after which the indexer calls itself dead (seconds)."
     )

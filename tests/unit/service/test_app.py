@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from activity_indexer.app import App, _finish, _names
+from activity_indexer.ending import Deadline
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import load_settings
 
@@ -52,7 +53,7 @@ async def test_a_defect_while_a_server_is_asked_is_raised(app: App) -> None:
 async def test_what_runs_in_the_background_is_ended_in_time() -> None:
     tasks = [asyncio.create_task(for_ever()) for _ in range(2)]
     async with asyncio.timeout(1):
-        await _finish(tasks, 0.005)
+        await _finish(tasks, Deadline.after(0.005))
     assert all(task.cancelled() for task in tasks)
 
 
@@ -61,7 +62,7 @@ async def test_a_defect_in_the_background_does_not_pass_for_a_clean_end() -> Non
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await _finish([asyncio.create_task(for_ever()), asyncio.create_task(fail())], 0.01)
+        await _finish([asyncio.create_task(for_ever()), asyncio.create_task(fail())], Deadline.after(0.01))
 
 
 def test_names_are_separated_by_commas() -> None:

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.audit import Audit, batches
+from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.ports import AuditEvent, Partition
 from activity_indexer.settings import load_settings
@@ -104,7 +105,6 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Start:
         fast = {
             "CONSUMER_BACKOFF_INITIAL": "0.001",
             "CONSUMER_BACKOFF_MAX": "0.002",
-            "CONSUMER_SHUTDOWN_TIMEOUT": "0.2",
         }
         for name, text in {**fast, **variables}.items():
             monkeypatch.setenv(name, text)
@@ -120,7 +120,7 @@ async def run_dry(worker: Worker) -> None:
     waiting = asyncio.create_task(worker.source.dry.wait())
     await asyncio.wait({task, waiting}, timeout=5, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
-    await worker.audit.stop()
+    await worker.audit.stop(Deadline.after(0.2))
     await task
 
 
@@ -165,7 +165,7 @@ async def test_the_schema_is_prepared_before_anything_is_polled(worker: Start) -
     await asyncio.sleep(0)
     assert (it.store.prepared, it.source.handed) == (0, 0)
     await it.source.dry.wait()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     await task
     assert it.store.prepared == 1
 
@@ -178,7 +178,7 @@ async def test_an_outage_loses_nothing_and_is_told_twice(worker: Start) -> None:
         it.store.failures = [AWAY] * 20
         it.source.give(records(value("c")))
         await it.source.dry.wait()
-        await it.audit.stop()
+        await it.audit.stop(Deadline.after(0.2))
         await task
     assert set(it.store.transactions) == {"a", "b", "c"}
     told = [(line["event"], line["log_level"]) for line in logs if line["event"] in {"audit.paused", "audit.resumed"}]
@@ -195,7 +195,7 @@ async def test_nothing_is_committed_while_the_database_is_away(worker: Start) ->
     assert it.audit.database.state.condition == "unavailable"
     it.store.failures = []
     await it.source.dry.wait()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     await task
     assert it.source.committed == 1
 
@@ -220,7 +220,7 @@ async def test_after_an_outage_the_schema_is_looked_at_again(worker: Start) -> N
     it.store.failures = [AWAY]
     it.source.give(records(value("b")))
     await it.source.dry.wait()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     await task
     assert it.store.prepared == 2
 
@@ -296,7 +296,7 @@ async def test_the_end_finishes_the_write_under_way_and_commits_it(worker: Start
     it.store.write = slow  # type: ignore[method-assign]
     task = asyncio.create_task(it.audit.run())
     await begun.wait()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     await task
     assert it.source.committed == 1
 
@@ -313,7 +313,7 @@ async def test_the_end_gives_up_a_write_that_hangs_and_commits_nothing(worker: S
     task = asyncio.create_task(it.audit.run())
     await begun.wait()
     started = time.monotonic()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     assert time.monotonic() - started < 1
     with suppress(asyncio.CancelledError):
         await task
@@ -325,15 +325,15 @@ async def test_the_end_does_not_wait_for_a_database_that_is_away(worker: Start) 
     it.store.failures = [AWAY]
     task = asyncio.create_task(it.audit.run())
     await asyncio.sleep(0.01)
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     await asyncio.wait_for(task, 1)
 
 
 async def test_stopping_what_never_ran_or_has_ended_is_nothing(worker: Start) -> None:
     it = worker()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
     await it.audit.run()
-    await it.audit.stop()
+    await it.audit.stop(Deadline.after(0.2))
 
 
 async def test_a_defect_is_raised(worker: Start) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from activity_indexer.breaker import Breaker
 from activity_indexer.consumer import Indexer, IntakeLimits
+from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.ports import Partition, Record
@@ -179,7 +180,10 @@ class Subject:
             await asyncio.wait({task}, timeout=1)
             task.cancel()
             await asyncio.wait({task})
-            await self.indexer.drain()
+            await self.drain()
+
+    async def drain(self) -> None:
+        await self.indexer.drain(Deadline.after(self.drain_timeout))
 
     async def until(self, check: Callable[[], object]) -> None:
         async with asyncio.timeout(2):
@@ -305,8 +309,7 @@ async def test_draining_gives_up_at_its_limit_and_commits_what_is_settled() -> N
     assert not subject.indexer._under_way
 
 
-async def test_a_drain_does_not_wait_for_a_broker_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activity_indexer.consumer.LAST_COMMIT_TIMEOUT", 0.02)
+async def test_a_drain_does_not_wait_for_a_broker_that_is_silent() -> None:
     subject = Subject(drain_timeout=0.02, commit_interval=60)
     subject.broker.commit_delays = [60.0]
     subject.broker.publish(5)
@@ -316,13 +319,33 @@ async def test_a_drain_does_not_wait_for_a_broker_that_is_silent(monkeypatch: py
     assert subject.broker.commits == []
 
 
+async def test_a_drain_does_not_wait_for_events_that_an_open_breaker_holds() -> None:
+    held = Gate()
+    subject = Subject(held, drain_timeout=60, batch_size=5)
+
+    async def process(batch: Batch) -> None:
+        if batch.records[0].offset < 5:
+            batch.settle_all()
+            return
+        subject.breaker.record(10, 10)
+        with subject.breaker.holding():
+            await held(batch)
+
+    subject.indexer._process = process
+    subject.broker.publish(15)
+    async with asyncio.timeout(1), subject.running():
+        await subject.until(lambda: held.started)
+    assert held.cancelled == len(held.started) > 0
+    assert subject.broker.offsets == {ONE: 5}
+
+
 async def test_draining_with_nothing_to_do_commits_nothing_again() -> None:
     subject = Subject()
     subject.broker.publish(5)
     async with subject.running():
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
     commits = len(subject.broker.commits)
-    await subject.indexer.drain()
+    await subject.drain()
     assert len(subject.broker.commits) == commits
 
 
@@ -394,7 +417,7 @@ async def test_an_older_mark_never_overtakes_a_newer_one() -> None:
         await subject.until(lambda: subject.broker.committing > before)
         subject.broker.publish(5)
         await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 15)
-        await subject.indexer.drain()
+        await subject.drain()
         await asyncio.sleep(0.03)
         marks = [each[ONE] for each in subject.broker.commits]
         assert marks == sorted(marks)
@@ -502,7 +525,7 @@ async def test_no_schedule_of_rebalances_stops_and_kills_loses_a_record(chance: 
         running.cancel()
         await asyncio.wait({running})
         if chance.random() < 0.5:
-            await subject.indexer.drain()
+            await subject.drain()
         else:
             await kill(subject.indexer)
     last = another()

@@ -184,9 +184,9 @@ async def test_where_partitions_end_says_that_the_broker_is_there_or_not() -> No
 async def test_leaving_the_group_never_raises() -> None:
     for answer in (None, KafkaConnectionError("away")):
         found, consumer, _ = source(answer)
-        await found.stop(1.0)
+        await found.stop()
         assert consumer.asked == ["stop"]
-    await GroupSource(KafkaSettings(), lambda _: None).stop(1.0)
+    await GroupSource(KafkaSettings(), lambda _: None).stop()
 
 
 class Listening(Member):

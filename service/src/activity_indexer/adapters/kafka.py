@@ -58,12 +58,11 @@ class GroupSource:
         """Join the group. Raises Unavailable or Refused."""
         self._consumer = await join_group(self._settings, self._settings.consumer_group, _Listener(member))
 
-    async def stop(self, timeout: float) -> None:  # noqa: ASYNC109
-        """Leave the group, within so many seconds."""
+    async def stop(self) -> None:
+        """Leave the group."""
         if self._consumer is not None:
             try:
-                async with asyncio.timeout(timeout):
-                    await self._consumer.stop()
+                await self._consumer.stop()
             except CLIENT_ERRORS as error:
                 self._log.warning("kafka.stop_failed", error=str(mapped(error)))
 
