@@ -46,12 +46,11 @@ class Record(Protocol):
 class BulkReply:
     """What came back for one bulk request.
 
-    `status` is the HTTP status, `body` the JSON as it came (bytes). `latency` is in seconds.
+    `status` is the HTTP status, `body` the JSON as it came (bytes).
     """
 
     status: int
     body: bytes
-    latency: float
 
 
 class BulkIndex(Protocol):

@@ -46,6 +46,7 @@ class _Work:
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     namespace: str = ""
+    stored: frozenset[str] = frozenset()
     summary: BatchSummary = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,8 +95,9 @@ class Processor:
             await self._remember(work)
         finally:
             self._settle(work)
-        work.summary.duration = time.perf_counter() - started
-        self._observer.batch_done(work.summary)
+            work.summary.duration = time.perf_counter() - started
+            if work.outcomes:
+                self._observer.batch_done(work.summary)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -124,7 +126,7 @@ class Processor:
             asked = [message_id for message_id in work.message_ids if message_id]
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
-        work.namespace = known.namespace
+        work.namespace, work.stored = known.namespace, known.store
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
@@ -196,7 +198,8 @@ class Processor:
     async def _bury(self, work: _Work) -> None:
         """Dead-letter what failed, unless so much fails that intake stops instead."""
         if self._breaker.record(len(work.batch.records), len(work.failures)) and work.failures:
-            await self._hold(work)
+            with self._breaker.holding():
+                await self._hold(work)
         if not work.failures:
             return
         places = sorted(work.failures)
@@ -231,21 +234,23 @@ class Processor:
             self._observer.breaker_closed()
 
     async def _remember(self, work: _Work) -> None:
-        """Mark what is safe, but never a dead letter: its replay would be taken for a duplicate."""
+        """Mark what is safe and not marked yet, but never a dead letter: its replay would be taken for a duplicate."""
         if self._deduplicator is None:
             return
-        outcomes, ids = work.outcomes, work.message_ids
+        new = [
+            message_id
+            for at, message_id in enumerate(work.message_ids)
+            if message_id and message_id not in work.stored and work.outcomes.get(at) != "dead_lettered"
+        ]
         with self._stage("settle"):
-            await self._deduplicator.mark(
-                [message_id for at, message_id in enumerate(ids) if message_id and outcomes.get(at) != "dead_lettered"],
-                work.namespace,
-            )
+            await self._deduplicator.mark(new, work.namespace)
 
     def _settle(self, work: _Work) -> None:
         if len(work.outcomes) == len(work.batch.records):
             work.batch.settle_all()
         else:
             work.batch.settle(list(work.outcomes))
+            work.summary.events = len(work.outcomes)
         for at, outcome in work.outcomes.items():
             work.summary.outcomes[outcome, _event_type(work, at)] += 1
 

@@ -75,7 +75,6 @@ async def test_a_request_is_the_very_bytes_to_the_alias(server: Server, connect:
     assert "Authorization" not in headers
     assert body == BODY
     assert (reply.status, reply.body) == (200, b'{"errors":false}')
-    assert 0 < reply.latency < 10
 
 
 @pytest.mark.parametrize(

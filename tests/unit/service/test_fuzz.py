@@ -46,7 +46,7 @@ class Taking:
 
     async def bulk(self, body: bytes) -> BulkReply:
         self.bodies.append(body)
-        return BulkReply(200, b'{"errors":false}', 0.0)
+        return BulkReply(200, b'{"errors":false}')
 
     async def prepare(self) -> None:
         pass

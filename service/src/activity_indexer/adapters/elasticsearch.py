@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from traceback import clear_frames
 from typing import Any
@@ -80,7 +79,6 @@ class ElasticsearchIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
-        started = time.perf_counter()
         try:
             answer = await self._bulk_client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
             status, content = answer.meta.status, answer.body
@@ -88,7 +86,7 @@ class ElasticsearchIndex:
             status, content = error.meta.status, error.body
         except TransportError as error:
             raise _away(error) from None
-        return BulkReply(status, _as_bytes(content), time.perf_counter() - started)
+        return BulkReply(status, _as_bytes(content))
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""

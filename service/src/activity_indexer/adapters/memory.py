@@ -83,18 +83,17 @@ class MemoryIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Write the documents of the body (NDJSON). Raises what `on_request` raises."""
-        started = time.perf_counter()
         try:
             operations = list(_operations(body))
         except _BadRequest as refused:
-            return reply(400, _failure(400, refused.error), time.perf_counter() - started)
+            return reply(400, _failure(400, refused.error))
         identifiers = [operation.identifier for operation in operations]
         self.requests.append(identifiers)
         await self.pause()
         if answer := self.on_request(identifiers):
             return answer
         items = [self._write(operation) for operation in operations]
-        return bulk_answer(items, time.perf_counter() - started)
+        return bulk_answer(items)
 
     async def prepare(self) -> None:
         """Make the index when it is missing. Raises `unprepared`."""
@@ -169,20 +168,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"Non-standard token '{name}'")
 
 
-def bulk_answer(items: Sequence[Item], latency: float = 0.0) -> BulkReply:
+def bulk_answer(items: Sequence[Item]) -> BulkReply:
     """Elasticsearch's answer of status 200 with these items."""
     told = [
         {"index": {"status": item.status, **({"error": _told(item.error)} if item.error.type else {})}}
         for item in items
     ]
     errors = any(item.error.type for item in items)
-    return reply(200, {"errors": errors, "items": told} if errors else {"errors": False}, latency)
+    return reply(200, {"errors": errors, "items": told} if errors else {"errors": False})
 
 
-def reply(status: int, answer: Any, latency: float = 0.0) -> BulkReply:
+def reply(status: int, answer: Any) -> BulkReply:
     """An answer of this status: bytes as they are, all else as JSON."""
     body = answer if isinstance(answer, bytes) else json.dumps(answer, separators=(",", ":")).encode()
-    return BulkReply(status, body, latency)
+    return BulkReply(status, body)
 
 
 def refusal(status: int, kind: str, reason: str = "") -> BulkReply:
