@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from activity_indexer.errors import EventError
 from activity_indexer.ports import OutRecord, Record
-from activity_indexer.timestamps import format_timestamp
+from activity_indexer.timestamps import format_timestamp, parse_timestamp
 
 PREFIX: Final = "dead-letter-"
+REPLAY_ID: Final = "replay-id"
+"""The replay that sent the record last."""
+REPLAY_COUNT: Final = "replay-count"
+"""How many replays have sent it."""
+REPLAY_FROM: Final = "replay-from"
+"""The dead letter that it was: topic, partition, offset and timestamp (milliseconds), with colons."""
+REPLAY_TOPIC: Final = "replay-topic"
+"""With the next two: where it came from when it failed for the first time."""
+REPLAY_PARTITION: Final = "replay-partition"
+REPLAY_OFFSET: Final = "replay-offset"
+REPLAY_FIRST_FAILURE: Final = "replay-first-failure"
+REPLAY_HISTORY: Final = "replay-history"
+"""Its earlier stays in the dead-letter topic: a JSON array, the oldest first."""
+REPLAY_ORIGINAL: Final = "replay-original"
+"""The value before it was corrected for the first time, compressed (zlib)."""
+REPLAY_PARKED_FROM: Final = "replay-parked-from"
+"""Of a parked record: the dead letter that it was, as in `replay-from`."""
+
 MAX_MESSAGE: Final = 2000
 """Characters of an error message that are kept."""
 
@@ -31,7 +50,8 @@ class Failure:
 def dead_letter(record: Record, failure: Failure) -> OutRecord:
     """The record for the dead-letter topic.
 
-    The original headers are kept, the trace context among them; those of an earlier stay here give way to the new ones.
+    The original headers are kept, the trace context and what replays left among them; those of an earlier stay here
+    give way to the new ones. What a replay sent failed first when it failed before its first replay.
     """
     error = failure.error
     told = {
@@ -43,7 +63,7 @@ def dead_letter(record: Record, failure: Failure) -> OutRecord:
         "error": error.code,
         "message": error.message[:MAX_MESSAGE],
         "attempts": str(failure.attempts),
-        "first-failure": format_timestamp(int(failure.first_failure * 1e6)),
+        "first-failure": _first_failure(record) or format_timestamp(int(failure.first_failure * 1e6)),
         "last-failure": format_timestamp(int(failure.last_failure * 1e6)),
     }
     if failure.message_id:
@@ -54,3 +74,11 @@ def dead_letter(record: Record, failure: Failure) -> OutRecord:
         record.value,
         [*kept, *((PREFIX + name, text.encode(errors="replace")) for name, text in told.items())],
     )
+
+
+def _first_failure(record: Record) -> str | None:
+    for name, value in record.headers:
+        if name == REPLAY_FIRST_FAILURE and value:
+            with suppress(ValueError):  # anybody may write headers
+                return format_timestamp(parse_timestamp(value.decode()))
+    return None

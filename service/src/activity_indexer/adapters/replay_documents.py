@@ -1,0 +1,63 @@
+"""The index as a replay asks it: which version a document has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from elastic_transport import TransportError
+from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+
+from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.pipeline.decode import MAX_ID_BYTES
+from activity_indexer.settings import ElasticsearchSettings
+
+MAX_ASKED: Final = 1000
+"""Documents that are asked for at once."""
+
+FILTER: Final = "docs._id,docs._version,docs.found"
+
+
+@asynccontextmanager
+async def replay_documents(settings: ElasticsearchSettings) -> AsyncIterator[ReplayDocuments]:
+    """A client that is closed at the end; it connects when it is asked."""
+    async with connect(settings) as client:
+        yield ReplayDocuments(client, settings.index)
+
+
+class ReplayDocuments:
+    """replay.ports.Documents, behind an alias; its write index is found once."""
+
+    def __init__(self, client: AsyncElasticsearch, alias: str) -> None:
+        self._client = client
+        self._alias = alias
+        self._index = ""
+
+    async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
+        """Versions of those that are there, by id; what was written a moment ago counts."""
+        found: dict[str, int] = {}
+        possible = [each for each in identifiers if 0 < len(each.encode(errors="replace")) <= MAX_ID_BYTES]
+        try:
+            for some in _batched(possible, MAX_ASKED):
+                found |= await self._some(some)
+        except (ApiError, TransportError) as error:
+            raise mapped(error) from error
+        return found
+
+    async def _some(self, identifiers: Sequence[str]) -> dict[str, int]:
+        try:
+            self._index = self._index or await self._write_index()
+            answer = await self._client.mget(index=self._index, ids=list(identifiers), source=False, filter_path=FILTER)
+        except NotFoundError:  # there is no index yet, and so nothing in it
+            return {}
+        return {each["_id"]: int(each["_version"]) for each in answer.get("docs", []) if each.get("found")}
+
+    async def _write_index(self) -> str:
+        behind: Mapping[str, Any] = (await self._client.indices.get_alias(name=self._alias)).body
+        writing = [name for name, state in behind.items() if state["aliases"][self._alias].get("is_write_index")]
+        return next(iter(writing or sorted(behind)), self._alias)
+
+
+def _batched(items: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [items[at : at + size] for at in range(0, len(items), size)]

@@ -1,0 +1,166 @@
+"""Writes records and read positions in Kafka transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    InvalidTxnState,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    RecordTooLargeError,
+)
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import OffsetAndMetadata
+
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.ports import Partition
+from activity_indexer.replay.errors import Overtaken, RecordRefused
+from activity_indexer.replay.ports import Commits
+from activity_indexer.replay.records import Addressed
+from activity_indexer.settings import KafkaSettings
+
+BATCH_BYTES: Final = 128 * 1024
+"""Bytes that go to a partition at once; a larger record goes alone."""
+
+TRANSACTION_TIMEOUT: Final = 60.0
+"""Seconds after which the broker gives an open transaction up: so long a killed replay can hold readers up at most."""
+
+_OVERTAKEN = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState)
+_TOO_LARGE = (MessageSizeTooLargeError, RecordTooLargeError)
+
+
+@asynccontextmanager
+async def replay_transactions(
+    settings: KafkaSettings, transactional_id: str, group: str
+) -> AsyncIterator[ReplayTransactions]:
+    """Takes over the transactional id: whoever had it is fenced, and what it left open is undone.
+
+    Raises Unavailable or Refused.
+    """
+    producer = AIOKafkaProducer(
+        **client_arguments(settings),
+        transactional_id=transactional_id,
+        transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
+        max_batch_size=BATCH_BYTES,
+        max_request_size=settings.max_request_bytes,
+    )
+    try:
+        async with asyncio.timeout(TRANSACTION_TIMEOUT + settings.request_timeout):
+            await producer.start()
+        yield ReplayTransactions(producer, group)
+    except CLIENT_ERRORS as error:
+        raise _explained(error) from error
+    finally:
+        await _stop(producer, settings.request_timeout)
+
+
+async def _stop(producer: Any, limit: float) -> None:
+    try:
+        async with asyncio.timeout(limit):
+            await producer.stop()
+    except CLIENT_ERRORS:  # it was fenced, or is away: there is nothing left to lose
+        return
+
+
+class ReplayTransactions:
+    """replay.ports.Transactions: offsets are those of `group`."""
+
+    def __init__(self, producer: Any, group: str) -> None:
+        self._producer = producer
+        self._group = group
+        self._partitioner = DefaultPartitioner()
+
+    async def commit(self, records: Sequence[Addressed], positions: Commits) -> Mapping[Partition, int]:
+        """Write all of it in one transaction; what fails halfway is undone."""
+        try:
+            async with asyncio.timeout(TRANSACTION_TIMEOUT):
+                return await self._commit(records, positions)
+        except _TOO_LARGE as error:
+            await self._abort()
+            raise RecordRefused(str(error) or type(error).__name__) from error
+        except CLIENT_ERRORS as error:
+            _look_at(self._producer)
+            raise _explained(error) from error
+
+    async def _commit(self, records: Sequence[Addressed], positions: Commits) -> Mapping[Partition, int]:
+        await self._producer.begin_transaction()
+        ends: dict[Partition, int] = {}
+        for partition, end in await _all(await self._send(records)):
+            ends[partition] = max(ends.get(partition, 0), end)
+        await self._producer.send_offsets_to_transaction(
+            {TopicPartition(*place): OffsetAndMetadata(*position) for place, position in positions.items()}, self._group
+        )
+        await self._producer.commit_transaction()
+        return ends
+
+    async def _send(self, records: Sequence[Addressed]) -> list[Any]:
+        """Whole batches: they take records without key and value, too."""
+        partitioned: defaultdict[Partition, list[Addressed]] = defaultdict(list)
+        for record in records:
+            partitioned[await self._partition(record)].append(record)
+        return [
+            _acknowledged(await self._producer.send_batch(batch, partition.topic, partition=partition.partition), batch)
+            for partition, found in partitioned.items()
+            for batch in self._batches(found)
+        ]
+
+    def _batches(self, records: Sequence[Addressed]) -> list[Any]:
+        batches: list[Any] = []
+        for addressed in records:
+            record = addressed.record
+            content = {"key": record.key, "value": record.value, "headers": list(record.headers), "timestamp": None}
+            if not batches or batches[-1].append(**content) is None:
+                batches.append(self._producer.create_batch())
+                batches[-1].append(**content)
+        return batches
+
+    async def _partition(self, addressed: Addressed) -> Partition:
+        known = sorted(await self._producer.partitions_for(addressed.topic))
+        if addressed.partition is not None and addressed.partition in known:
+            return Partition(addressed.topic, addressed.partition)
+        return Partition(addressed.topic, self._partitioner(addressed.record.key, known, known))
+
+    async def _abort(self) -> None:
+        try:
+            await self._producer.abort_transaction()
+        except CLIENT_ERRORS as error:
+            raise _explained(error) from error
+
+
+async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, int]:
+    """The partition of a batch that was written, and the offset behind it."""
+    told = await future
+    return Partition(told.topic, told.partition), told.offset + batch.record_count()
+
+
+async def _all(waiting: Sequence[Any]) -> list[Any]:
+    """The results of all; the first error only when every one has ended, so that none is left behind."""
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return found
+
+
+def _look_at(producer: Any) -> None:
+    """Take note of what became of the transaction: the client complains of errors that nobody looked at."""
+    waiting = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 - it has no other way
+    if waiting is not None and waiting.done() and not waiting.cancelled():
+        waiting.exception()
+
+
+def _explained(error: BaseException) -> ActivityIndexerError:
+    if isinstance(error, _OVERTAKEN):
+        return Overtaken(
+            "another replay of the same dead letters has begun and taken over: nothing was sent twice. "
+            "Wait until it is done, then run this one again to go on"
+        )
+    return mapped(error)

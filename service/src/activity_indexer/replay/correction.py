@@ -1,0 +1,132 @@
+"""What people change in dead letters on their way back."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import Any, Protocol
+
+import jsonpatch
+import jsonpointer
+
+from activity_indexer.errors import ActivityIndexerError, ValidationError
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.replay.json_text import read_json, write_json
+from activity_indexer.timestamps import shorten
+
+
+class WrongCorrection(ActivityIndexerError):
+    """What was given is no correction at all."""
+
+
+class Correction(Protocol):
+    """A change to values; `fingerprint` is the same for the same change (16 hexadecimal digits)."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one correction from another."""
+
+    def apply(self, value: bytes | None) -> bytes:
+        """The corrected value. Raises EventError when it cannot be changed like this."""
+
+
+def parse_correction(text: bytes) -> Correction:
+    """A merge patch (RFC 7396) from an object, a JSON Patch (RFC 6902) from an array. Raises WrongCorrection."""
+    try:
+        patch = read_json(text)
+    except (ValueError, RecursionError) as error:
+        raise WrongCorrection(f"the correction is no JSON: {error}") from error
+    if isinstance(patch, dict):
+        return MergePatch(patch, _digest(b"merge", text))
+    if isinstance(patch, list):
+        return JsonPatch(patch, _digest(b"patch", text))
+    raise WrongCorrection(
+        "expected a correction that is an object (a JSON merge patch) or an array (a JSON Patch), "
+        f"got {shorten(text.decode(errors='replace').strip(), 40)}"
+    )
+
+
+def corrected(correction: Correction, value: bytes | None, latest: int) -> bytes:
+    """The corrected value, which is an event by the indexer's own rules.
+
+    `latest` is the greatest timestamp that is believed, in microseconds since the epoch. Raises EventError.
+    """
+    found = correction.apply(value)
+    decode_event(found, latest)
+    return found
+
+
+class MergePatch:
+    """RFC 7396: what the patch names is replaced, null removes."""
+
+    def __init__(self, patch: dict[str, Any], fingerprint: str) -> None:
+        self._patch = patch
+        self.fingerprint = fingerprint
+
+    def apply(self, value: bytes | None) -> bytes:
+        """The merged value."""
+        return _written(_merged(_read(value), self._patch))
+
+
+class JsonPatch:
+    """RFC 6902: operations, all of them or none."""
+
+    def __init__(self, operations: list[Any], fingerprint: str) -> None:
+        try:
+            jsonpatch.JsonPatch(copy.deepcopy(operations))
+        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError, KeyError) as error:
+            raise WrongCorrection(f"the correction is no JSON Patch: {error}") from error
+        self._operations = operations
+        self.fingerprint = fingerprint
+
+    def apply(self, value: bytes | None) -> bytes:
+        """The patched value; a `test` that fails is an error, too."""
+        document = _read(value)
+        try:
+            changed = jsonpatch.JsonPatch(copy.deepcopy(self._operations)).apply(document, in_place=True)
+        except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, LookupError, TypeError) as error:
+            reason = shorten(str(error) or type(error).__name__, 200)
+            raise ValidationError("correction_failed", f"the JSON Patch does not fit: {reason}") from None
+        return _written(changed)
+
+
+class Replacement:
+    """A value that somebody wrote in an editor."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+        self.fingerprint = _digest(b"value", value)
+
+    def apply(self, value: bytes | None) -> bytes:  # noqa: ARG002 - whatever was there
+        """The new value."""
+        return self._value
+
+
+def _read(value: bytes | None) -> Any:
+    try:
+        return read_json(value or b"")
+    except (ValueError, RecursionError) as error:
+        raise ValidationError("correction_failed", f"cannot correct what is no JSON: {error}") from None
+
+
+def _written(value: Any) -> bytes:
+    try:
+        return write_json(value)
+    except (ValueError, RecursionError) as error:
+        raise ValidationError("correction_failed", f"the corrected value is no JSON: {error}") from None
+
+
+def _merged(target: Any, patch: Any) -> Any:
+    if not isinstance(patch, dict):
+        return patch
+    found = target if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = _merged(found.get(name), value)
+    return found
+
+
+def _digest(kind: bytes, text: bytes) -> str:
+    return hashlib.blake2b(kind + b":" + text, digest_size=8).hexdigest()

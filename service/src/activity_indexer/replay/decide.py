@@ -1,0 +1,129 @@
+"""What becomes of a dead letter in a replay, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from activity_indexer.dead_letters.payload import read_facts
+from activity_indexer.dead_letters.record import StoredDeadLetter
+from activity_indexer.dead_letters.selection import Selection
+from activity_indexer.errors import EventError, Refused, Unavailable
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.replay.correction import Correction, corrected
+from activity_indexer.replay.identity import Identity, identity
+from activity_indexer.replay.ports import Documents
+from activity_indexer.replay.records import Addressed, lies_at, parked, sent_again
+
+
+class Fate(StrEnum):
+    """What becomes of a dead letter; the values are names of counters."""
+
+    SENT = "sent"
+    PARKED = "parked"
+    STALE = "stale"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a replay is to do.
+
+    `topic` is where all events go; without it each goes to its own topic, if that is `default_topic`, and else is
+    refused. `max_replays` is how often a dead letter is sent before it is parked in `parked_topic`.
+    """
+
+    replay_id: str
+    selection: Selection
+    default_topic: str
+    parked_topic: str
+    max_replays: int
+    topic: str | None = None
+    correction: Correction | None = None
+    include_parked: bool = False
+    include_stale: bool = False
+    max_sent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The fate of one dead letter, the record to be written for it, and the reason where it is refused.
+
+    `fails` says why the indexer would dead-letter it again at once; `event` is what it is about.
+    """
+
+    letter: StoredDeadLetter
+    fate: Fate
+    record: Addressed | None = None
+    reason: str = ""
+    fails: str = ""
+    event: Identity | None = None
+
+
+class Decider:
+    """Decides batch by batch: one question to the index for each.
+
+    `settled` are the places of dead letters that came back since, or lie among the parked ones: their copies count.
+    `blind` tells why the index could not be asked.
+    """
+
+    def __init__(self, wanted: Wanted, documents: Documents, settled: Container[str]) -> None:
+        self._wanted = wanted
+        self._documents = documents
+        self._settled = settled
+        self.blind = ""
+
+    async def decide(self, letters: Sequence[StoredDeadLetter], latest: int) -> list[Decision]:
+        """The decisions, in order; `latest` is the greatest timestamp that is believed (microseconds)."""
+        found = [self._first(letter, latest) for letter in letters]
+        asked = {decision.event.identifier for decision in found if decision.event}
+        versions = await self._versions(sorted(asked))
+        return [_checked(decision, versions) for decision in found] if versions else found
+
+    def _first(self, letter: StoredDeadLetter, latest: int) -> Decision:
+        """What can be told without the index."""
+        wanted = self._wanted
+        if not wanted.selection.matches(letter) or lies_at(letter) in self._settled:
+            return Decision(letter, Fate.SKIPPED)
+        topic = wanted.topic or letter.original_topic or wanted.default_topic
+        if topic not in (wanted.topic, wanted.default_topic):
+            return Decision(letter, Fate.REFUSED, reason=f"it comes from the topic {topic}: give --to-topic to send it")
+        if letter.replay_count >= wanted.max_replays and not wanted.include_parked:
+            record = parked(letter, wanted.parked_topic)
+            return Decision(letter, Fate.PARKED, record, event=identity(letter.facts))
+        return self._to_send(letter, topic, latest)
+
+    def _to_send(self, letter: StoredDeadLetter, topic: str, latest: int) -> Decision:
+        value, fails = letter.value, ""
+        try:
+            if self._wanted.correction:
+                value = corrected(self._wanted.correction, value, latest)
+            else:
+                decode_event(value, latest)
+        except EventError as error:
+            fails = f"{error.code}: {error.message}"
+            if self._wanted.correction:
+                return Decision(letter, Fate.REFUSED, reason=f"invalid after the correction: {fails}", fails=fails)
+        facts = letter.facts if value is letter.value else read_facts(value, letter.key)
+        record = sent_again(letter, self._wanted.replay_id, topic, value)
+        return Decision(letter, Fate.SENT, record, fails=fails, event=identity(facts))
+
+    async def _versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
+        if self._wanted.include_stale or not identifiers:
+            return {}
+        try:
+            found = await self._documents.versions(identifiers)
+        except (Unavailable, Refused) as error:
+            self.blind = str(error)
+            return {}
+        self.blind = ""
+        return found
+
+
+def _checked(decision: Decision, versions: Mapping[str, int]) -> Decision:
+    event = decision.event
+    if event is None or versions.get(event.identifier, -1) < event.version:
+        return decision
+    return Decision(decision.letter, Fate.STALE, event=event)

@@ -1,0 +1,196 @@
+"""The replay itself: read, decide, and write what goes back together with the read position."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from activity_indexer.dead_letters.spans import Span
+from activity_indexer.ports import Partition
+from activity_indexer.replay.decide import Decider, Decision, Fate
+from activity_indexer.replay.errors import RecordRefused
+from activity_indexer.replay.ports import Letters, Transactions
+from activity_indexer.replay.progress import Counters, Position, Standing, metadata
+
+CHUNK_RECORDS: Final = 1000
+"""Records that a transaction writes at most."""
+
+CHUNK_BYTES: Final = 8 * 1024 * 1024
+"""Bytes that a transaction writes; a larger record goes alone."""
+
+CHUNK_SECONDS: Final = 1.0
+"""With a rate, a transaction writes what may be sent in so many seconds: an even flow."""
+
+WRITTEN: Final = (Fate.SENT, Fate.PARKED)
+Tell = Callable[[Standing], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """`rate` is in events per second, None: as fast as it goes; `max_sent` ends the replay."""
+
+    rate: float | None = None
+    max_sent: int | None = None
+
+    @property
+    def chunk(self) -> int:
+        """Records of one transaction."""
+        return CHUNK_RECORDS if self.rate is None else max(1, min(CHUNK_RECORDS, int(self.rate * CHUNK_SECONDS)))
+
+
+@dataclass(slots=True)
+class Chunk:
+    """What goes into one transaction."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    written: int = 0
+    sent: int = 0
+    size: int = 0
+
+    def add(self, decision: Decision) -> None:
+        """Take one more."""
+        self.decisions.append(decision)
+        self.sent += decision.fate is Fate.SENT
+        if decision.record is not None and decision.fate in WRITTEN:
+            self.written += 1
+            self.size += decision.record.size
+
+
+class Engine:
+    """One run of a replay, from a standing on; `ends` are where the written partitions end behind what was sent."""
+
+    def __init__(
+        self,
+        letters: Letters,
+        transactions: Transactions,
+        decider: Decider,
+        pace: Pace,
+        stopping: asyncio.Event,
+        believed: Callable[[], int],
+    ) -> None:
+        self._letters = letters
+        self._transactions = transactions
+        self._decider = decider
+        self._pace = pace
+        self._stopping = stopping
+        self._believed = believed
+        self._due = 0.0
+        self.ends: dict[Partition, int] = {}
+
+    async def begin(self, standing: Standing) -> None:
+        """Keep where the replay begins and ends, before anything is sent."""
+        await self._transactions.commit((), _commits(standing, standing.positions))
+
+    async def run(self, standing: Standing, tell: Tell) -> Standing:
+        """Go on to the end, until `max_sent` is reached, or until it is stopped; returns how far that is.
+
+        Raises Overtaken, Unavailable or Refused; what was committed before stays.
+        """
+        spans = {place: Span(position.offset, position.end) for place, position in standing.positions.items()}
+        reading = self._letters.read({place: span for place, span in spans.items() if span.length})
+        async for letters in reading:
+            for chunk in self._chunks(await self._decider.decide(letters, self._believed())):
+                whole = self._affordable(chunk, standing)
+                standing = await self._write(chunk, standing)
+                tell(standing)
+                if not whole or self._enough(standing):
+                    return standing
+                await self._wait(chunk.sent)
+                if self._stopping.is_set():
+                    return standing
+        return await self._close(standing)
+
+    def _chunks(self, decisions: Sequence[Decision]) -> Iterator[Chunk]:
+        chunk = Chunk()
+        for decision in decisions:
+            if decision.fate in WRITTEN and (chunk.written >= self._pace.chunk or chunk.size >= CHUNK_BYTES):
+                yield chunk
+                chunk = Chunk()
+            chunk.add(decision)
+        if chunk.decisions:
+            yield chunk
+
+    def _affordable(self, chunk: Chunk, standing: Standing) -> bool:
+        """Cut the chunk before what is above `max_sent`; whether all of it stays."""
+        if self._pace.max_sent is None:
+            return True
+        budget = self._pace.max_sent - standing.counters.sent
+        if chunk.sent <= budget:
+            return True
+        kept = Chunk()
+        for decision in chunk.decisions:
+            if decision.fate is Fate.SENT and kept.sent >= budget:
+                break
+            kept.add(decision)
+        chunk.decisions, chunk.written, chunk.sent, chunk.size = kept.decisions, kept.written, kept.sent, kept.size
+        return False
+
+    def _enough(self, standing: Standing) -> bool:
+        return self._pace.max_sent is not None and standing.counters.sent >= self._pace.max_sent
+
+    async def _write(self, chunk: Chunk, standing: Standing) -> Standing:
+        after = advanced(standing, chunk.decisions)
+        changed = {
+            place: position for place, position in after.positions.items() if position != standing.positions[place]
+        }
+        records = [each.record for each in chunk.decisions if each.record is not None and each.fate in WRITTEN]
+        try:
+            ends = await self._transactions.commit(records, _commits(after, changed))
+        except RecordRefused as error:
+            return await self._write_singly(chunk, standing, str(error))
+        for place, end in ends.items():
+            self.ends[place] = max(end, self.ends.get(place, 0))
+        return after
+
+    async def _write_singly(self, chunk: Chunk, standing: Standing, reason: str) -> Standing:
+        """One of them is too large for its topic: only that one is refused."""
+        if len(chunk.decisions) == 1:
+            refused = replace(chunk.decisions[0], fate=Fate.REFUSED, record=None, reason=reason)
+            return await self._write(Chunk([refused]), standing)
+        for decision in chunk.decisions:
+            single = Chunk()
+            single.add(decision)
+            standing = await self._write(single, standing)
+        return standing
+
+    async def _wait(self, sent: int) -> None:
+        """Keep the rate."""
+        if self._pace.rate is None or not sent:
+            return
+        now = time.monotonic()
+        self._due = max(self._due, now - CHUNK_SECONDS) + sent / self._pace.rate
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), max(0.0, self._due - now))
+
+    async def _close(self, standing: Standing) -> Standing:
+        """Pass what holds no records, up to the end."""
+        left = {
+            place: replace(each, offset=each.end)
+            for place, each in standing.positions.items()
+            if each.offset < each.end
+        }
+        if left:
+            await self._transactions.commit((), _commits(standing, left))
+        return replace(standing, positions={**standing.positions, **left})
+
+
+def advanced(standing: Standing, decisions: Sequence[Decision]) -> Standing:
+    """The standing behind these decisions; those of a partition are in order."""
+    positions = dict(standing.positions)
+    for decision in decisions:
+        place = Partition(decision.letter.topic, decision.letter.partition)
+        position = positions[place]
+        counted = Counters(**{"read": 1, decision.fate.value: 1})
+        positions[place] = Position(decision.letter.offset + 1, position.end, position.counters + counted)
+    return replace(standing, positions=positions)
+
+
+def _commits(standing: Standing, positions: Mapping[Partition, Position]) -> dict[Partition, tuple[int, str]]:
+    return {
+        place: (position.offset, metadata(position, standing.fingerprint, standing.begun))
+        for place, position in positions.items()
+    }

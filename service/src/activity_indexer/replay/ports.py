@@ -1,0 +1,38 @@
+"""A protocol for each outside system that a replay needs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from activity_indexer.dead_letters.record import StoredDeadLetter
+from activity_indexer.dead_letters.spans import Spans, Tell
+from activity_indexer.ports import Partition
+from activity_indexer.replay.records import Addressed
+
+Commits = Mapping[Partition, tuple[int, str]]
+"""Offsets to commit or committed, each with its metadata."""
+
+
+class Letters(Protocol):
+    """The dead letters that lie in Kafka."""
+
+    def read(self, spans: Spans, tell: Tell | None = None) -> AsyncIterator[Sequence[StoredDeadLetter]]:
+        """All of the spans, in batches; those of a partition in order. Raises Unavailable or Refused."""
+
+
+class Transactions(Protocol):
+    """Records and read positions, written together or not at all."""
+
+    async def commit(self, records: Sequence[Addressed], positions: Commits) -> Mapping[Partition, int]:
+        """Write all of it in one transaction; returns where each written partition ends behind it.
+
+        Raises Overtaken when another replay took over, RecordRefused, Unavailable or Refused.
+        """
+
+
+class Documents(Protocol):
+    """The index, by document."""
+
+    async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
+        """Versions of those documents that are there, tombstones among them. Raises Unavailable or Refused."""

@@ -1,0 +1,149 @@
+"""The records that a replay writes: what goes back to its topic, and what is parked."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from activity_indexer.dead_letter import (
+    PREFIX,
+    REPLAY_COUNT,
+    REPLAY_FIRST_FAILURE,
+    REPLAY_FROM,
+    REPLAY_HISTORY,
+    REPLAY_ID,
+    REPLAY_OFFSET,
+    REPLAY_ORIGINAL,
+    REPLAY_PARKED_FROM,
+    REPLAY_PARTITION,
+    REPLAY_TOPIC,
+)
+from activity_indexer.dead_letters.record import StoredDeadLetter
+from activity_indexer.ports import OutRecord
+from activity_indexer.timestamps import format_timestamp
+
+MAX_HISTORY: Final = 10
+"""Earlier stays that are told; the oldest give way."""
+
+MAX_ORIGINAL: Final = 64 * 1024
+"""Bytes that an original value may take (compressed) to be kept beside its correction."""
+
+_OURS: Final = frozenset(
+    {
+        REPLAY_ID,
+        REPLAY_COUNT,
+        REPLAY_FROM,
+        REPLAY_HISTORY,
+        REPLAY_TOPIC,
+        REPLAY_PARTITION,
+        REPLAY_OFFSET,
+        REPLAY_FIRST_FAILURE,
+        REPLAY_ORIGINAL,
+        REPLAY_PARKED_FROM,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A record and where it goes; without a partition the key decides."""
+
+    topic: str
+    partition: int | None
+    record: OutRecord
+
+    @property
+    def size(self) -> int:
+        """Bytes of value and key, about."""
+        return len(self.record.value or b"") + len(self.record.key or b"")
+
+
+def lies_at(letter: StoredDeadLetter) -> str:
+    """Where and when a dead letter was written: no two have this in common, though a topic may be made anew."""
+    return f"{letter.topic}:{letter.partition}:{letter.offset}:{letter.timestamp}"
+
+
+def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: bytes | None) -> Addressed:
+    """The record that goes back: original key, original headers, and those that tell of its replays.
+
+    It goes to the partition that it came from, if it goes to that topic: producers have partitioners of their own.
+    The trace context stays as it came.
+    """
+    partition = letter.original_partition if letter.original_topic == topic else None
+    told: dict[str, bytes] = {
+        REPLAY_ID: replay_id.encode(),
+        REPLAY_COUNT: str(letter.replay_count + 1).encode(),
+        REPLAY_FROM: lies_at(letter).encode(),
+        **_first_place(letter),
+        REPLAY_HISTORY: _history(letter, replay_id, is_corrected=value != letter.value),
+        **_original(letter, value),
+    }
+    kept: list[Any] = [
+        header for header in letter.headers if not header[0].startswith(PREFIX) and header[0] not in _OURS
+    ]
+    return Addressed(topic, partition, OutRecord(letter.key, value, [*kept, *told.items()]))
+
+
+def parked(letter: StoredDeadLetter, topic: str) -> Addressed:
+    """The dead letter as it lies, with a header that says where that is."""
+    kept: list[Any] = [header for header in letter.headers if header[0] != REPLAY_PARKED_FROM]
+    told = (REPLAY_PARKED_FROM, lies_at(letter).encode())
+    return Addressed(topic, None, OutRecord(letter.key, letter.value, [*kept, told]))
+
+
+def original_value(letter: StoredDeadLetter) -> bytes | None:
+    """The value before the first correction; None when there was none, or when it is not kept."""
+    for name, value in letter.headers:
+        if name == REPLAY_ORIGINAL and value:
+            with suppress(zlib.error):
+                return zlib.decompress(value)
+    return None
+
+
+def _first_place(letter: StoredDeadLetter) -> dict[str, bytes]:
+    """Where the event came from when it failed for the first time."""
+    earlier = {
+        name: value
+        for name, value in letter.headers
+        if name in (REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET) and value
+    }
+    told = {REPLAY_TOPIC: "topic", REPLAY_PARTITION: "partition", REPLAY_OFFSET: "offset"}
+    if len(earlier) < len(told):
+        earlier = {name: text.encode() for name, short in told.items() if (text := letter.header(PREFIX + short))}
+    first = letter.header(REPLAY_FIRST_FAILURE) or letter.header(f"{PREFIX}first-failure")
+    return {**earlier, **({REPLAY_FIRST_FAILURE: first.encode()} if first else {})}
+
+
+def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) -> bytes:
+    stay = {
+        "from": lies_at(letter),
+        "stage": letter.stage,
+        "error": letter.error,
+        "failed": format_timestamp(letter.failed_at),
+        "replay": replay_id,
+        **({"corrected": True} if is_corrected else {}),
+    }
+    return json.dumps([*history(letter), stay][-MAX_HISTORY:], separators=(",", ":")).encode()
+
+
+def history(letter: StoredDeadLetter) -> list[dict[str, Any]]:
+    """Earlier stays in the dead-letter topic, the oldest first; nothing when it cannot be read."""
+    try:
+        found = json.loads(letter.header(REPLAY_HISTORY) or "[]")
+    except (ValueError, RecursionError):
+        return []
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _original(letter: StoredDeadLetter, value: bytes | None) -> dict[str, bytes]:
+    """The value before the first correction, if there is one and it is small enough."""
+    for name, kept in letter.headers:
+        if name == REPLAY_ORIGINAL and kept:
+            return {REPLAY_ORIGINAL: kept}
+    if value == letter.value or letter.value is None:
+        return {}
+    packed = zlib.compress(letter.value)
+    return {REPLAY_ORIGINAL: packed} if len(packed) <= MAX_ORIGINAL else {}
