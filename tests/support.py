@@ -25,7 +25,7 @@ from processes import started
 from activity_stack import Stack
 
 CREATED, UPDATED, DELETED = "transaction.created", "transaction.updated", "transaction.deleted"
-SECTIONS = ("KAFKA_", "ELASTICSEARCH_", "REDIS_", "DATABASE_", "CONSUMER_")
+SECTIONS = ("KAFKA_", "ELASTICSEARCH_", "REDIS_", "DATABASE_", "CONSUMER_", "OTEL_")
 
 
 class Servers:

@@ -96,7 +96,7 @@ def _kind(info: FieldInfo, schema: Mapping[str, Any]) -> str:
     if is_secret(info):
         return "secret"
     if "enum" in schema:
-        return ", ".join(_code(choice) for choice in schema["enum"])
+        return ", ".join(_code(choice) for choice in schema["enum"] if choice)
     if "anyOf" in schema:
         schema = next(option for option in schema["anyOf"] if option["type"] != "null")
     if schema.get("format") == "path":

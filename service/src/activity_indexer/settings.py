@@ -5,64 +5,18 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activity_indexer.errors import SettingsError
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Megabyte = 1024 * 1024
-
+from activity_indexer.setting_values import Endpoint, ExistingFile, Megabyte, Milliseconds, Seconds, Servers, secret_url
 
 _SECRET_PARAMETER = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
-
-
-def _existing_file(path: Path) -> Path:
-    if not path.is_file():
-        raise ValueError("there is no such file")
-    return path
-
-
-def _url(*schemes: str) -> Any:
-    def check(value: SecretStr) -> SecretStr:
-        for url in value.get_secret_value().split(","):
-            if not _names_a_host(url.strip(), schemes):
-                wanted = " or ".join(f"{scheme}://" for scheme in schemes)
-                raise ValueError(
-                    f"expected a URL that begins with {wanted} and names a host, with a port that is a number if any "
-                    "(in a password, special characters are percent-encoded)"
-                )
-        return value
-
-    return AfterValidator(check)
-
-
-def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:  # its message may quote the password
-        return False
-    rest = parts.path + parts.query
-    password_ends_here = parts.fragment or "@" in rest  # it has a #, / or ? that is not encoded, and would be shown
-    return parts.scheme in schemes and bool(parts.hostname) and not password_ends_here
-
-
-def _servers(value: str) -> str:
-    for server in value.split(","):
-        host, _, port = server.strip().rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise ValueError("expected host:port, or several separated by commas")
-    return value
-
-
-ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
 class _Section(BaseSettings):
@@ -76,7 +30,7 @@ class KafkaSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
 
-    bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
+    bootstrap_servers: Servers = Field(
         "kafka:9093", description="Brokers to ask first: host:port, separated by commas."
     )
     transactions_topic: str = Field("transactions", min_length=1, description="Topic of the transaction events.")
@@ -88,7 +42,8 @@ class KafkaSettings(_Section):
         14 * 86_400.0, description="How long a dead-letter topic that is created keeps its records (seconds)."
     )
     parked_topic: str = Field(
-        "", description="Topic of dead letters that came back too often; empty: the dead-letter topic's name with `.parked`."
+        "",
+        description="Topic of dead letters that came back too often; empty: the dead-letter topic's name with `.parked`.",
     )
     max_replays: int = Field(
         3, ge=1, description="How often a replay sends a dead letter before the next one parks it."
@@ -160,7 +115,7 @@ class ElasticsearchSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="ELASTICSEARCH_")
 
-    url: Annotated[SecretStr, _url("http", "https")] = Field(
+    url: Annotated[SecretStr, secret_url("http", "https")] = Field(
         SecretStr("http://elasticsearch:9200"), description="One node or several, separated by commas."
     )
     index: str = Field(
@@ -198,7 +153,7 @@ class RedisSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="REDIS_")
 
-    url: Annotated[SecretStr, _url("redis", "rediss")] = Field(
+    url: Annotated[SecretStr, secret_url("redis", "rediss")] = Field(
         SecretStr("redis://redis:6379/0"), description="Server and database; rediss:// for TLS."
     )
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
@@ -212,7 +167,7 @@ class DatabaseSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
 
-    url: Annotated[SecretStr, _url("postgresql", "postgres")] = Field(
+    url: Annotated[SecretStr, secret_url("postgresql", "postgres")] = Field(
         SecretStr("postgresql://astropay:astropay@postgres:5432/activity_feed"),
         description="PostgreSQL server, user and database; ?sslmode=… as libpq has it.",
     )
@@ -273,7 +228,56 @@ class ConsumerSettings(_Section):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else JSON."
     )
+    freshness_interval: float = Field(
+        10.0, ge=0, description="How often an event is followed until a search finds it (seconds); 0: never."
+    )
     enrichments: str = Field("", description="Names of enrichment strategies to use, separated by commas; empty: all.")
+
+
+class OpenTelemetrySettings(_Section):
+    """Where traces and metrics go, by the standard variables of OpenTelemetry; docs/tracing.md names further ones."""
+
+    model_config = SettingsConfigDict(env_prefix="OTEL_")
+
+    exporter_otlp_endpoint: Endpoint = Field(
+        "", description="Where traces and metrics go by OTLP, such as http://collector:4318; empty: nowhere."
+    )
+    exporter_otlp_traces_endpoint: Endpoint = Field("", description="The same for traces alone: the whole URL.")
+    exporter_otlp_metrics_endpoint: Endpoint = Field("", description="The same for metrics alone: the whole URL.")
+    exporter_otlp_protocol: Literal["http/protobuf", "grpc"] = Field(
+        "http/protobuf", description="How OTLP is spoken; grpc is at port 4317."
+    )
+    exporter_otlp_traces_protocol: Literal["", "http/protobuf", "grpc"] = Field(
+        "", description="The same for traces alone."
+    )
+    exporter_otlp_metrics_protocol: Literal["", "http/protobuf", "grpc"] = Field(
+        "", description="The same for metrics alone."
+    )
+    traces_exporter: Literal["", "otlp", "none"] = Field(
+        "", description="none: no traces; otlp: traces though no endpoint is named; empty: traces if one is."
+    )
+    metrics_exporter: Literal["", "otlp", "none", "prometheus"] = Field(
+        "", description="The same for metrics; prometheus: at /metrics only, where they always are."
+    )
+    metric_export_interval: Milliseconds = Field(60_000, description="How often metrics are sent (milliseconds).")
+    service_name: str = Field(
+        "activity-indexer", min_length=1, description="Name of this service in traces and metrics."
+    )
+    sdk_disabled: bool = Field(False, description="Whether all of this is off, whatever else is set.")
+
+    @property
+    def traces(self) -> bool:
+        """Whether traces are made."""
+        return self._on(self.traces_exporter, self.exporter_otlp_traces_endpoint)
+
+    @property
+    def metrics(self) -> bool:
+        """Whether metrics are sent."""
+        return self._on(self.metrics_exporter, self.exporter_otlp_metrics_endpoint)
+
+    def _on(self, exporter: str, endpoint: str) -> bool:
+        named = bool(endpoint or self.exporter_otlp_endpoint)
+        return not self.sdk_disabled and (exporter == "otlp" or (not exporter and named))
 
 
 SECTIONS: tuple[type[_Section], ...] = (
@@ -282,6 +286,7 @@ SECTIONS: tuple[type[_Section], ...] = (
     RedisSettings,
     DatabaseSettings,
     ConsumerSettings,
+    OpenTelemetrySettings,
 )
 
 
@@ -295,6 +300,7 @@ class Settings:
         self.redis: RedisSettings = sections[RedisSettings]
         self.database: DatabaseSettings = sections[DatabaseSettings]
         self.consumer: ConsumerSettings = sections[ConsumerSettings]
+        self.otel: OpenTelemetrySettings = sections[OpenTelemetrySettings]
         if self.kafka.rebalance_timeout <= self.consumer.shutdown_timeout:
             raise SettingsError(
                 "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
@@ -378,9 +384,10 @@ def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | N
 
     Only those that resemble a setting are told: Kubernetes itself sets variables such as KAFKA_PORT.
     """
+    ours = [section for section in SECTIONS if section is not OpenTelemetrySettings]  # OTEL_ has many that others read
     names = [name for _, _, name, _ in declared()]
     for given in environ:
-        if given in names or not given.startswith(tuple(str(s.model_config["env_prefix"]) for s in SECTIONS)):
+        if given in names or not given.startswith(tuple(str(each.model_config["env_prefix"]) for each in ours)):
             continue
         if close := difflib.get_close_matches(given, names, n=1, cutoff=0.85):
             yield given, close[0]

@@ -1,0 +1,67 @@
+"""Kinds of values that settings have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+
+def _existing_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    return path
+
+
+def secret_url(*schemes: str) -> Any:
+    """URLs separated by commas, which may hold a password."""
+
+    def check(value: SecretStr) -> SecretStr:
+        for url in value.get_secret_value().split(","):
+            if not _names_a_host(url.strip(), schemes):
+                wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+                raise ValueError(
+                    f"expected a URL that begins with {wanted} and names a host, with a port that is a number if any "
+                    "(in a password, special characters are percent-encoded)"
+                )
+        return value
+
+    return AfterValidator(check)
+
+
+def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:  # its message may quote the password
+        return False
+    rest = parts.path + parts.query
+    password_ends_here = parts.fragment or "@" in rest  # it has a #, / or ? that is not encoded, and would be shown
+    return parts.scheme in schemes and bool(parts.hostname) and not password_ends_here
+
+
+def _endpoint(value: str) -> str:
+    if value and (not _names_a_host(value, ("http", "https")) or "@" in value):
+        raise ValueError(
+            "expected a URL that begins with http:// or https:// and names a host, without user or password"
+        )
+    return value
+
+
+def _servers(value: str) -> str:
+    for server in value.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError("expected host:port, or several separated by commas")
+    return value
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Milliseconds = Annotated[int, Field(gt=0)]
+Megabyte = 1024 * 1024
+Servers = Annotated[str, AfterValidator(_servers)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
