@@ -4,6 +4,7 @@
 # docker build --target operator -t activity-indexer-operator:dev .  the operator
 # docker build --target loadgen  -t activity-indexer-loadgen:dev .   the load generator
 # docker build --target dev      -t activity-indexer-dev:dev .       sources, tests and all their tools
+# docker build --target live-service, live-operator                  the same two, started anew when their sources change
 
 ARG PYTHON_IMAGE=python:3.12-slim
 
@@ -108,6 +109,44 @@ USER 65532:65532
 LABEL org.opencontainers.image.title="activity-indexer-dev" \
       org.opencontainers.image.description="Activity Indexer's sources, tests and tools."
 CMD ["pytest", "tests/unit"]
+
+# ---- `skaffold dev`: editable, started anew by SIGINT, which ends it as SIGTERM does, when a file changes -----------
+# Files come by tar, as this user: folders are its own. A debugger is there for `skaffold dev -p debug`.
+FROM uv AS live-service
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --group live --extra service --no-install-project
+COPY --chown=65532:65532 README.md LICENSE ./
+COPY --chown=65532:65532 service service
+COPY --chown=65532:65532 loadgen loadgen
+COPY --chown=65532:65532 operator operator
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --group live --extra service
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    LOGNAME=activity
+USER 65532:65532
+EXPOSE 8080 5678
+CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer run", "/src/service/src"]
+
+FROM uv AS live-operator
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --group live --extra operator --no-install-project
+COPY --chown=65532:65532 README.md LICENSE ./
+COPY --chown=65532:65532 service service
+COPY --chown=65532:65532 loadgen loadgen
+COPY --chown=65532:65532 operator operator
+RUN --mount=type=cache,target=/var/cache/uv \
+    uv sync --locked --no-dev --group live --extra operator
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    LOGNAME=activity
+USER 65532:65532
+EXPOSE 8080 5678
+CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer-operator", "/src/operator/src"]
 
 # ---- last, and so the target where none is named -------------------------------------------------
 FROM runtime AS service
