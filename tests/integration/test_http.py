@@ -92,7 +92,7 @@ async def test_lag_is_shown_while_events_wait(place: Place, indexer: Start) -> N
 
 async def test_other_paths_and_methods_are_refused(place: Place, indexer: Start) -> None:
     process = await indexer().ready()
-    assert (await process.get("/"))[0] == 404
+    assert (await process.get("/nothing"))[0] == 404
     assert (await process.get("/metrics/x"))[0] == 404
 
 
