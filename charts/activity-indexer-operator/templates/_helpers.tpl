@@ -32,10 +32,11 @@ helm.sh/chart: activity-indexer-operator-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* Reference of an image: dict image, root. */}}
 {{- define "activity-indexer-operator.image" -}}
-{{- with .Values.image.registry }}{{ . }}/{{ end -}}
-{{- .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag -}}
-{{- with .Values.image.digest }}@{{ . }}{{ end -}}
+{{- with .image.registry }}{{ . }}/{{ end -}}
+{{- .image.repository }}:{{ default .root.Chart.AppVersion .image.tag -}}
+{{- with .image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
 {{- define "activity-indexer-operator.serviceAccountName" -}}
@@ -51,16 +52,20 @@ helm.sh/chart: activity-indexer-operator-{{ .Chart.Version }}
 {{- toJson (dict "namespaces" (default (list .Release.Namespace) .Values.watch.namespaces | uniq | sortAlpha)) }}
 {{- end }}
 
-{{- /* Rules of a kind of role by the end of its name, from the one file that says what the operator may do. */}}
+{{- /* What the operator may do, from the one file that says it, as {work: […], lead: […]}: the rules of its Roles,
+those about Leases apart, as the Lease is in the operator's own namespace. */}}
 {{- define "activity-indexer-operator.rules" -}}
-{{- $root := .root -}}
-{{- $kind := .kind -}}
-{{- range regexSplit "(?m)^---\\s*$" ($root.Files.Get "files/rbac.yaml") -1 -}}
+{{- $work := list -}}
+{{- $lead := list -}}
+{{- range regexSplit "(?m)^---\\s*$" (.Files.Get "files/rbac.yaml") -1 -}}
 {{- $document := fromYaml . -}}
-{{- if eq (get $document "kind") $kind }}
-{{- toYaml $document.rules }}
+{{- if eq (get $document "kind") "Role" -}}
+{{- range $document.rules -}}
+{{- if has "leases" .resources -}}{{- $lead = append $lead . -}}{{- else -}}{{- $work = append $work . -}}{{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- toJson (dict "work" $work "lead" $lead) }}
 {{- end }}
 
 {{- define "activity-indexer-operator.topologySpread" -}}
@@ -76,9 +81,9 @@ helm.sh/chart: activity-indexer-operator-{{ .Chart.Version }}
 {{- if and .Values.watch.clusterWide .Values.watch.namespaces }}
 {{- fail "watch.clusterWide looks after all namespaces: leave watch.namespaces empty, or clusterWide false" }}
 {{- end }}
-{{- range list "OPERATOR_NAMESPACES" }}
+{{- range list "OPERATOR_NAMESPACES" "OPERATOR_NAMESPACE" "OPERATOR_IDENTITY" "OPERATOR_LEASE_NAME" "OPERATOR_INDEXER_IMAGE" }}
 {{- if hasKey $.Values.settings . }}
-{{- fail (printf "settings.%s is made of watch: set watch.namespaces or watch.clusterWide" .) }}
+{{- fail (printf "settings.%s is made of other values: set watch, fullnameOverride or indexerImage" .) }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,5 +1,17 @@
 {{- /* Variables of the operator; numbers go through JSON, which writes no exponents. */}}
 {{- define "activity-indexer-operator.env" -}}
+- name: OPERATOR_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: OPERATOR_IDENTITY
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: OPERATOR_LEASE_NAME
+  value: {{ include "activity-indexer-operator.fullname" . }}
+- name: OPERATOR_INDEXER_IMAGE
+  value: {{ include "activity-indexer-operator.image" (dict "image" .Values.indexerImage "root" $) }}
 - name: OPERATOR_NAMESPACES
   value: {{ ternary "" (join "," (include "activity-indexer-operator.namespaces" . | fromJson).namespaces) .Values.watch.clusterWide | quote }}
 {{- range $variable, $value := .Values.settings }}
@@ -15,31 +27,11 @@
 {{- end }}
 
 {{- define "activity-indexer-operator.probes" -}}
-startupProbe:
+{{- range $probe, $path := dict "startup" "/livez" "readiness" "/readyz" "liveness" "/livez" }}
+{{ $probe }}Probe:
   httpGet:
-    path: /healthz
+    path: {{ $path }}
     port: http
-  periodSeconds: 2
-  timeoutSeconds: 2
-  failureThreshold: 60
-readinessProbe:
-  httpGet:
-    path: /healthz
-    port: http
-  periodSeconds: 10
-  timeoutSeconds: 5
-livenessProbe:
-  httpGet:
-    path: /healthz
-    port: http
-  periodSeconds: 15
-  timeoutSeconds: 5
+  {{- toYaml (index $.Values.probes $probe) | nindent 2 }}
 {{- end }}
-
-{{- define "activity-indexer-operator.metricsPort" -}}
-{{- include "activity-indexer-operator.httpPort" . }}
-{{- end }}
-
-{{- define "activity-indexer-operator.metricsPortName" -}}
-http
 {{- end }}

@@ -141,8 +141,8 @@
 {{- /* Settings for which it has none, as variables. */}}
 {{- define "activity-indexer.otherEnv" -}}
 {{- $fields := include "activity-indexer.fields" . -}}
-{{- range $variable, $value := .Values.config }}
-{{- if not (or (kindIs "invalid" $value) (regexMatch $fields $variable)) }}
+{{- range $variable, $value := include "activity-indexer.config" . | fromJson }}
+{{- if not (regexMatch $fields $variable) }}
 - name: {{ $variable }}
   value: {{ ternary $value (toJson $value) (kindIs "string" $value) | quote }}
 {{- end }}

@@ -64,6 +64,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* `config` without what comes from Secrets, as JSON. */}}
+{{- define "activity-indexer.config" -}}
+{{- $config := dict -}}
+{{- range $variable, $value := .Values.config -}}
+{{- if not (or (kindIs "invalid" $value) (hasKey $.Values.secrets $variable) (hasKey $.Values.secretFiles $variable)) -}}
+{{- $_ := set $config $variable $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $config }}
+{{- end }}
+
 {{- /* What comes from Secrets: dict secrets, secretFiles. */}}
 {{- define "activity-indexer.secretEnv" -}}
 {{- range $variable, $from := .secrets }}
@@ -123,11 +134,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- range $variable, $value := .Values.config }}
 {{- if and (kindIs "string" $value) (regexMatch "://[^/@]*:[^/@]+@" $value) }}
 {{- fail (printf "config.%s holds a password, and ConfigMaps are no place for it: put the whole value into a Secret and name it, secrets.%s: {name: …, key: …}" $variable $variable) }}
-{{- end }}
-{{- if or (hasKey $.Values.secrets $variable) (hasKey $.Values.secretFiles $variable) }}
-{{- if not (kindIs "invalid" $value) }}
-{{- fail (printf "%s stands both in config and in secrets: set config.%s to null" $variable $variable) }}
-{{- end }}
 {{- end }}
 {{- end }}
 {{- $shutdown := include "activity-indexer.shutdownTimeout" . | float64 }}

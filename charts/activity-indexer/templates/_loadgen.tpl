@@ -1,7 +1,7 @@
 {{- /* A pod of the load generator: dict root, args, config, resources, deadline. */}}
 {{- define "activity-indexer.loadgenPod" -}}
 {{- $root := .root -}}
-{{- $settings := merge (dict) (.config | default dict) $root.Values.config -}}
+{{- $settings := merge (dict) (.config | default dict) (include "activity-indexer.config" $root | fromJson) -}}
 {{- $secrets := dict -}}
 {{- $files := dict -}}
 {{- range $variable, $from := $root.Values.secrets -}}

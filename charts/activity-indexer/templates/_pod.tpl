@@ -12,7 +12,7 @@ metadata:
     {{- end }}
   annotations:
     # The settings are read at the start: other settings, other pods.
-    checksum/config: {{ include "activity-indexer.settings" .Values.config | sha256sum }}
+    checksum/config: {{ include "activity-indexer.config" . | sha256sum }}
     kubectl.kubernetes.io/default-container: indexer
     {{- with .Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
