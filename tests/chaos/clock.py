@@ -2,7 +2,8 @@
 
 The kernel has one wall clock for all processes, so moving it would move everybody's, and its time namespaces do not
 hold that clock. So an indexer is started with `time.time` replaced before anything of it is imported: all of its code
-and of its clients' code that asks for the time of day sees the moved one. Monotonic time goes on as it does.
+and of its clients' code that asks for the time of day sees the moved one. Monotonic time goes on as it does. Kafka's
+client builds records in C, which asks the kernel itself: its records are given the moved time.
 
     python clock.py FILE run        what `activity-indexer run` does, with the offset that FILE holds
 """
@@ -12,6 +13,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 FORM = "d"
 
@@ -47,10 +49,23 @@ def install(file: Path) -> None:
     time.time = moved
 
 
+def stamp_records() -> None:
+    """Records that are sent without a time carry this process' own."""
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
+    append = BatchBuilder.append
+
+    def stamped(self: Any, *, timestamp: int | None, **record: Any) -> Any:
+        return append(self, timestamp=int(time.time() * 1000) if timestamp is None else timestamp, **record)
+
+    BatchBuilder.append = stamped
+
+
 def main() -> None:
     """Run the indexer's command line on a moved clock."""
     file, *arguments = sys.argv[1:]
     install(Path(file))
+    stamp_records()
     from activity_indexer.cli import main as run
 
     run(arguments)

@@ -11,6 +11,7 @@ from aiokafka.errors import (
     CommitFailedError,
     GroupAuthorizationFailedError,
     IllegalStateError,
+    InvalidTimestampError,
     KafkaConnectionError,
     KafkaTimeoutError,
     NotEnoughReplicasError,
@@ -291,9 +292,16 @@ async def test_a_producer_that_does_not_start_is_ended(
     assert made[0].stopped
 
 
-async def test_a_record_that_is_too_large_says_what_to_raise(
-    producers: tuple[dict[bytes, Exception], list[Producer]],
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (RecordTooLargeError(), "raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"),
+        (InvalidTimestampError(), "set the clock right, or the topic's message.timestamp.type to LogAppendTime"),
+    ],
+)
+async def test_a_record_that_people_must_make_way_for_says_what_to_do(
+    producers: tuple[dict[bytes, Exception], list[Producer]], error: Exception, advice: str
 ) -> None:
-    producers[0][b"a"] = RecordTooLargeError()
+    producers[0][b"a"] = error
     _, problem = await DeadLetterTopic(KafkaSettings(), prepared).send(RECORDS)
-    assert "max.message.bytes and KAFKA_MAX_REQUEST_BYTES" in problem
+    assert advice in problem

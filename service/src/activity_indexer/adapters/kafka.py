@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordTooLargeError
+from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLargeError, RecordTooLargeError
 
 from activity_indexer.adapters.kafka_client import (
     CLIENT_ERRORS,
@@ -149,6 +149,11 @@ class DeadLetterTopic:
             return (
                 f"the dead-letter topic {self._settings.dead_letters} refuses a record of {len(record.value or b'')} "
                 f"bytes: raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"
+            )
+        except InvalidTimestampError:
+            return (
+                f"the dead-letter topic {self._settings.dead_letters} refuses records with this machine's time: "
+                f"set the clock right, or the topic's message.timestamp.type to LogAppendTime"
             )
         except CLIENT_ERRORS as error:
             return str(mapped(error))
