@@ -64,6 +64,7 @@ class Seen:
     buried: list[tuple[Record, Failure, str]] = field(default_factory=list)
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
+    ages: dict[Partition, float] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def names(self) -> list[str]:
@@ -84,6 +85,9 @@ class Seen:
     def stage_done(self, stage: str, seconds: float) -> None:
         self.calls.append(("stage_done", stage))
 
+    def batch_started(self, waited: float) -> None:
+        self.calls.append(("batch_started", waited))
+
     def batch_done(self, summary: BatchSummary) -> None:
         self.batches.append(summary)
         for (outcome, _), count in summary.outcomes.items():
@@ -91,6 +95,9 @@ class Seen:
 
     def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
         self.buried.append((record, failure, event_type))
+
+    def bulk_waited(self, seconds: float) -> None:
+        pass
 
     def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
         self.calls.append(("bulk_request", outcome))
@@ -136,6 +143,9 @@ class Seen:
 
     def lag(self, partition: Partition, events: int) -> None:
         self.lags[partition] = events
+
+    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+        self.ages[partition] = seconds
 
     def pending(self, events: int) -> None:
         self.calls.append(("pending", events))

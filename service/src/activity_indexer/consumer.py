@@ -69,6 +69,7 @@ class Indexer:
         observer: Observer,
         limits: IntakeLimits,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._batcher = batcher
@@ -78,6 +79,7 @@ class Indexer:
         self._observer = observer
         self._limits = limits
         self._clock = clock
+        self._now = now
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._full: deque[Batch] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -240,5 +242,8 @@ class Indexer:
         mark = tracker.mark()
         if mark is None:
             return 0
-        self._observer.lag(partition, max(0, end - mark))
-        return max(0, end - mark)
+        lag = max(0, end - mark)
+        self._observer.lag(partition, lag)
+        if published := tracker.published:
+            self._observer.lag_seconds(partition, max(0.0, self._now() - published / 1000) if lag else 0.0)
+        return lag

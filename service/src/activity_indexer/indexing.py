@@ -137,7 +137,9 @@ class BulkWriter:
         return "partial", await self._settle(documents, items)
 
     async def _request(self, documents: Sequence[Document], body: bytes) -> BulkReply | Unavailable:
+        asked = time.perf_counter()
         started = await self._limit.acquire()
+        self._observer.bulk_waited(time.perf_counter() - asked)
         self._observer.concurrency(self._limit.in_flight, self._limit.limit)
         pushed_back = True
         try:

@@ -53,11 +53,17 @@ class Observer(Protocol):
     def stage_done(self, stage: str, seconds: float) -> None:
         """A batch spent so long in `decode`, `dedup`, `enrich`, `bulk` or `settle`."""
 
+    def batch_started(self, waited: float) -> None:
+        """A batch began, so many seconds after its first event was taken."""
+
     def batch_done(self, summary: BatchSummary) -> None:
         """A batch is settled."""
 
     def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
         """An event is in the dead-letter topic."""
+
+    def bulk_waited(self, seconds: float) -> None:
+        """A bulk request waited so long for a place."""
 
     def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
         """A bulk request of so many bytes ended: `done`, `partial`, `retry`, `halt`, `split` or `suspect`."""
@@ -103,6 +109,9 @@ class Observer(Protocol):
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
+
+    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+        """The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
 
     def pending(self, events: int) -> None:
         """So many events of all partitions can be settled and are not yet."""

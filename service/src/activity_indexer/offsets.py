@@ -7,12 +7,16 @@ from collections.abc import Sequence
 
 
 class Span:
-    """Offsets of one partition that are in one batch, in ascending order."""
+    """Offsets of one partition that are in one batch, in ascending order.
 
-    __slots__ = ("_left", "_settled", "offsets")
+    `published` is when the first of them was published (milliseconds since the epoch).
+    """
 
-    def __init__(self, offsets: Sequence[int]) -> None:
+    __slots__ = ("_left", "_settled", "offsets", "published")
+
+    def __init__(self, offsets: Sequence[int], published: int = 0) -> None:
         self.offsets = offsets
+        self.published = published
         self._settled: bytearray | None = None
         self._left = len(offsets)
 
@@ -48,14 +52,15 @@ class PartitionOffsets:
         self._mark: int | None = None
         self._committed: int | None = None
         self._received: int | None = None
+        self._published = 0
 
     def receive(self, offset: int) -> None:
         """The client handed out records up to this offset; they are unsettled until a span that holds them is."""
         self._received = offset
 
-    def take(self, offsets: Sequence[int]) -> Span:
+    def take(self, offsets: Sequence[int], published: int = 0) -> Span:
         """Offsets go into a batch; they must be above all that were taken before."""
-        span = Span(offsets)
+        span = Span(offsets, published)
         self._spans.append(span)
         return span
 
@@ -69,6 +74,12 @@ class PartitionOffsets:
         """The offset to commit: the first that is not settled; None when none was taken."""
         self._advance()
         return self._mark
+
+    @property
+    def published(self) -> int:
+        """When the oldest unsettled records were published, else the last settled ones (milliseconds; 0: not known)."""
+        self._advance()
+        return self._spans[0].published if self._spans else self._published
 
     def uncommitted(self) -> int | None:
         """The low-water mark, if it is not committed yet."""
@@ -87,6 +98,7 @@ class PartitionOffsets:
     def _advance(self) -> None:
         spans = self._spans
         while spans and spans[0].settled:
-            self._mark = spans.popleft().offsets[-1] + 1
+            span = spans.popleft()
+            self._mark, self._published = span.offsets[-1] + 1, span.published
         if spans:
             self._mark = spans[0].first_unsettled()

@@ -74,7 +74,8 @@ class Batcher:
             if stop > start:
                 batch.records += records[start:stop]
                 batch.size += size
-                batch.spans.append(tracker.take([record.offset for record in records[start:stop]]))
+                offsets = [record.offset for record in records[start:stop]]
+                batch.spans.append(tracker.take(offsets, records[start].timestamp))
             self._open = batch
             if stop < len(records) or len(batch.records) >= self._max_records:
                 full.append(batch)

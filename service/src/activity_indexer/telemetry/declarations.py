@@ -19,6 +19,9 @@ COMMIT_OUTCOMES: Final = ("done", "failed")
 AUDIT_OUTCOMES: Final = ("written", "invalid", "rejected", "dropped")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
+OPERATIONS: Final = ("send", "commit", "bulk", "search", "seen", "mark", "write", "reject", "prepare")
+PROBE_OUTCOMES: Final = ("seen", "missed", "failed")
+SPAN_OUTCOMES: Final = ("exported", "failed", "dropped")
 
 DURATIONS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
@@ -52,6 +55,7 @@ class Declaration:
 
 
 PARTITION: Final = Label("partition", "number of an assigned partition")
+CALL: Final = (Label("dependency", DEPENDENCIES), Label("operation", OPERATIONS))
 _WORD: Final = "a word of the code, at most 64 different ones, else `other`"
 
 
@@ -82,7 +86,32 @@ DECLARATIONS: Final = (
     _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of a batch."),
     _histogram("batch_duration_seconds", "seconds", DURATIONS, "Time from the start of a batch to its settlement."),
     _histogram("stage_duration_seconds", "seconds", DURATIONS, "Time of a batch in one stage.", Label("stage", STAGES)),
-    _histogram("event_age_seconds", "seconds", AGES, "Time from the publishing of an event to its writing."),
+    _histogram(
+        "batch_wait_seconds",
+        "seconds",
+        DURATIONS,
+        "Time from the first event of a batch being taken to the batch's start.",
+    ),
+    _histogram(
+        "event_age_seconds",
+        "seconds",
+        AGES,
+        "Time from the publishing of an event to Elasticsearch's acknowledgement; of every event that is written.",
+    ),
+    _histogram(
+        "freshness_seconds",
+        "seconds",
+        AGES,
+        "Time from the publishing of an event to the first search that finds it; measured by searching for one "
+        "event each CONSUMER_FRESHNESS_INTERVAL.",
+    ),
+    _counter(
+        "freshness_probes_total",
+        "probes",
+        "Events that were followed until a search found them (seen), or did not in time, as a deletion may have "
+        "come between (missed), or could not be searched for (failed).",
+        Label("outcome", PROBE_OUTCOMES),
+    ),
     _counter(
         "bulk_requests_total",
         "requests",
@@ -92,6 +121,8 @@ DECLARATIONS: Final = (
     ),
     _counter("bulk_bytes_total", "bytes", "Bytes of the bodies of bulk requests."),
     _histogram("bulk_duration_seconds", "seconds", DURATIONS, "Time of a bulk request, with its wait for a place."),
+    _histogram("bulk_wait_seconds", "seconds", DURATIONS, "Time that a bulk request waited for a place."),
+    _histogram("bulk_took_seconds", "seconds", DURATIONS, "Time of a bulk request as Elasticsearch itself states it."),
     _gauge("in_flight_bulk_requests", "requests", "Bulk requests under way."),
     _gauge("in_flight_limit", "requests", "Bulk requests that may be under way now."),
     _gauge("buffered_events", "events", "Events taken from the topic that wait for their turn."),
@@ -107,12 +138,26 @@ DECLARATIONS: Final = (
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
     _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
+    _gauge(
+        "consumer_lag_seconds",
+        "seconds",
+        "Time since the publishing of the oldest event in a partition that is not settled yet; 0: none.",
+        PARTITION,
+    ),
     _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
     _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
     _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
     _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
+    _gauge("rebalance_in_progress", "", "1 while partitions are given back and not yet assigned anew."),
+    _histogram(
+        "rebalance_duration_seconds", "seconds", DURATIONS, "Time from partitions being taken to their next assignment."
+    ),
     _gauge("last_settled_timestamp_seconds", "seconds", "When an event was last settled (Unix time); 0: never."),
     _gauge("dependency_up", "", "1 while a server answers, 0 while it does not.", Label("dependency", DEPENDENCIES)),
+    _histogram(
+        "dependency_call_duration_seconds", "seconds", DURATIONS, "Time of a call to a server, failed ones too.", *CALL
+    ),
+    _counter("dependency_call_failures_total", "calls", "Calls to a server that failed.", *CALL),
     _counter(
         "audit_events_total",
         "events",
@@ -123,6 +168,13 @@ DECLARATIONS: Final = (
     _histogram("audit_batch_duration_seconds", "seconds", DURATIONS, "Time to write what one poll of the audit gave."),
     _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),
     _histogram("event_loop_lag_seconds", "seconds", DURATIONS, "How late the event loop comes to a timer."),
+    _counter(
+        "spans_total",
+        "spans",
+        "Spans of traces: taken by the collector (exported), refused or not answered (failed), "
+        "or more than the queue holds (dropped).",
+        Label("outcome", SPAN_OUTCOMES),
+    ),
     _gauge(
         "build_info",
         "",

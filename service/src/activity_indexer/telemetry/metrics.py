@@ -21,8 +21,11 @@ from activity_indexer.telemetry.declarations import (
     DEPENDENCIES,
     EVENT_TYPES,
     INVALID,
+    OPERATIONS,
     OTHER,
     OUTCOMES,
+    PROBE_OUTCOMES,
+    SPAN_OUTCOMES,
     STAGES,
 )
 from activity_indexer.telemetry.series import Distribution, Series
@@ -96,7 +99,19 @@ class Metrics:
         for age in seconds:
             add(age if age > 0 else 0.0)  # the producer's clock may be ahead of ours
 
+    def fresh(self, seconds: float) -> None:
+        """A search found an event so long after it was published."""
+        self._series.observe("freshness_seconds", max(0.0, seconds))
+
+    def probed(self, outcome: str) -> None:
+        """An event that was followed was seen or missed, or the search failed."""
+        self._series.add("freshness_probes_total", 1, _known(outcome, PROBE_OUTCOMES))
+
     # Batches and requests
+
+    def waited(self, seconds: float) -> None:
+        """A batch began so long after its first event was taken."""
+        self._series.observe("batch_wait_seconds", seconds)
 
     def batch(self, events: int, nbytes: int, seconds: float) -> None:
         """A batch was settled, so many seconds after it was closed."""
@@ -113,6 +128,14 @@ class Metrics:
         self._series.add("bulk_requests_total", 1, _known(outcome, BULK_OUTCOMES))
         self._series.add("bulk_bytes_total", nbytes)
         self._series.observe("bulk_duration_seconds", seconds)
+
+    def bulk_waited(self, seconds: float) -> None:
+        """A bulk request waited so long for a place."""
+        self._series.observe("bulk_wait_seconds", seconds)
+
+    def bulk_took(self, seconds: float) -> None:
+        """Elasticsearch says that a bulk request took it so long."""
+        self._series.observe("bulk_took_seconds", seconds)
 
     def in_flight(self, requests: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
@@ -137,6 +160,17 @@ class Metrics:
         """Whether kafka, elasticsearch, redis or postgres answers."""
         self._series.set("dependency_up", int(up), _known(name, DEPENDENCIES))
 
+    def called(self, dependency: str, operation: str, seconds: float, *, failed: bool) -> None:
+        """A call to a server ended."""
+        labels = _known(dependency, DEPENDENCIES), _known(operation, OPERATIONS)
+        self._series.observe("dependency_call_duration_seconds", seconds, *labels)
+        if failed:
+            self._series.add("dependency_call_failures_total", 1, *labels)
+
+    def spans(self, outcome: str, count: int) -> None:
+        """Spans were exported, failed or dropped."""
+        self._series.add("spans_total", count, _known(outcome, SPAN_OUTCOMES))
+
     # Partitions
 
     def assigned(self, partitions: Collection[int]) -> None:
@@ -148,9 +182,21 @@ class Metrics:
         """This indexer holds no partition now."""
         self._hold(())
 
+    def rebalancing(self, *, going_on: bool) -> None:
+        """Partitions are taken back, or assigned anew."""
+        self._series.set("rebalance_in_progress", int(going_on))
+
+    def rebalanced(self, seconds: float) -> None:
+        """Partitions were assigned so long after others were taken back."""
+        self._series.observe("rebalance_duration_seconds", seconds)
+
     def lag(self, partition: int, events: int) -> None:
         """Events of a partition that are not settled."""
         self._series.set("consumer_lag_events", events, str(partition))
+
+    def lag_seconds(self, partition: int, seconds: float) -> None:
+        """How long ago the oldest of them was published."""
+        self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
 
     def committed(self, partition: int, offset: int) -> None:
         """The next offset of a partition was committed."""
@@ -202,7 +248,7 @@ class Metrics:
 
     def _hold(self, partitions: Collection[int]) -> None:
         self._series.set("assigned_partitions", len(partitions))
-        for name in ("consumer_lag_events", "committed_offset"):
+        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset"):
             self._series.keep(name, map(str, partitions))
 
 

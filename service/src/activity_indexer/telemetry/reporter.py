@@ -45,6 +45,7 @@ class Reporter:
         self._repeats = Repeats()
         self._up: dict[str, bool] = {}
         self._problems: set[str] = set()
+        self._revoked_at: float | None = None
 
     @property
     def debug(self) -> bool:
@@ -68,6 +69,10 @@ class Reporter:
     def stage_done(self, stage: str, seconds: float) -> None:
         """A batch went through a stage."""
         self._metrics.stage(stage, seconds)
+
+    def batch_started(self, waited: float) -> None:
+        """A batch began."""
+        self._metrics.waited(waited)
 
     def batch_done(self, summary: BatchSummary) -> None:
         """A batch is settled: one line, and all its numbers."""
@@ -105,6 +110,10 @@ class Reporter:
             self._tell(logging.WARNING, "event.dead_lettered", *kind, **fields, message=without_values(error.message))
 
     # Elasticsearch
+
+    def bulk_waited(self, seconds: float) -> None:
+        """A bulk request has a place."""
+        self._metrics.bulk_waited(seconds)
 
     def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
         """A bulk request ended."""
@@ -184,12 +193,18 @@ class Reporter:
         """A rebalance ended."""
         numbers = sorted(partition.partition for partition in partitions)
         self._metrics.assigned(numbers)
+        self._metrics.rebalancing(going_on=False)
+        if self._revoked_at is not None:
+            self._metrics.rebalanced(self._clock() - self._revoked_at)
+            self._revoked_at = None
         self._health.assigned(len(numbers))
         self._log.info("partitions.assigned", partitions=numbers)
 
     def revoked(self) -> None:
         """A rebalance began."""
         self._metrics.revoked()
+        self._metrics.rebalancing(going_on=True)
+        self._revoked_at = self._clock()
         self._health.revoked()
         self._log.info("partitions.revoked")
 
@@ -206,6 +221,10 @@ class Reporter:
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
         self._metrics.lag(partition.partition, events)
+
+    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+        """The oldest of them was published so long ago."""
+        self._metrics.lag_seconds(partition.partition, seconds)
 
     def pending(self, events: int) -> None:
         """Events of all partitions that can be settled and are not yet."""
