@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from activity_indexer.cli import dead_letters_list
+
 
 @click.group("dead-letters")
 def command() -> None:
@@ -13,6 +15,5 @@ def command() -> None:
     """
 
 
-_COMMANDS: tuple[click.Command, ...] = ()
-for _command in _COMMANDS:
-    command.add_command(_command)
+for _module in (dead_letters_list,):
+    command.add_command(_module.command)
