@@ -91,6 +91,13 @@ class History:
         while self._samples[0].at < sample.at - self._span:
             self._samples.popleft()
 
+    def upto(self, sample: Sample) -> History:
+        """The same history, with one more sample at its end."""
+        longer = History(self._span)
+        longer._samples = deque(self._samples)
+        longer.add(sample)
+        return longer
+
     def __len__(self) -> int:
         return len(self._samples)
 

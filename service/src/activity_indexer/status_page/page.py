@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from activity_indexer.settings import Settings
 from activity_indexer.status_page import formats
 from activity_indexer.status_page.history import INTERVAL, History
-from activity_indexer.status_page.sampling import keep_sampling
+from activity_indexer.status_page.sampling import keep_sampling, sample
 from activity_indexer.status_page.view import View, view
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
@@ -72,7 +72,8 @@ class StatusPage:
 
     def _view(self) -> View:
         ok, reasons = self._health.ready()
-        return view(self._history, self._metrics.snapshot(), Verdict(ok, masked(reasons)))
+        now = sample(self._metrics, time.time())
+        return view(self._history, now, self._metrics.snapshot(), Verdict(ok, masked(reasons)))
 
     def _html(self, template: str, **values: Any) -> web.Response:
         text = self._templates.get_template(template).render(self._context(), **values)

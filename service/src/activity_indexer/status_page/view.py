@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from activity_indexer.status_page.history import SPAN, History, Step
+from activity_indexer.status_page.history import SPAN, History, Sample, Step
 from activity_indexer.status_page.plot import Plot, Point
 from activity_indexer.telemetry.health import Verdict
 
@@ -86,15 +86,19 @@ class View:
         }
 
 
-def view(history: History, values: Mapping[str, Any], verdict: Verdict) -> View:
-    """What is to be shown; `values` is the metrics' snapshot, `verdict` the answer of readiness."""
-    hour = history.since(SPAN)
+def view(history: History, now: Sample, values: Mapping[str, Any], verdict: Verdict) -> View:
+    """What is to be shown; `values` is the metrics' snapshot, `verdict` the answer of readiness.
+
+    Plots show the regular samples; a step of a moment up to `now` would be all noise.
+    """
+    recent = history.upto(now)
+    hour = recent.since(SPAN)
     return View(
         ready=verdict.ok,
         reasons=verdict.reasons,
-        headline=_headline(history, hour, values),
+        headline=_headline(recent.since(NOW), hour, values),
         partitions=_partitions(values),
-        causes=_causes(history, hour),
+        causes=_causes(recent, hour),
         outcomes={name: round(count) for name, count in hour.after.settled.items()},
         stages=_stages(hour),
         dependencies={name: bool(up) for name, up in values["dependency_up"].items()},
@@ -102,8 +106,7 @@ def view(history: History, values: Mapping[str, Any], verdict: Verdict) -> View:
     )
 
 
-def _headline(history: History, hour: Step, values: Mapping[str, Any]) -> Headline:
-    minute = history.since(NOW)
+def _headline(minute: Step, hour: Step, values: Mapping[str, Any]) -> Headline:
     lag = sum(values["consumer_lag_events"].values())
     return Headline(
         rate=minute.rate,
