@@ -143,11 +143,12 @@ async def partitions_added(system: System, rng: random.Random) -> Heal:
     return nothing
 
 
-async def index_read_only(system: System, _: random.Random) -> Heal:
-    """The block that Elasticsearch itself sets when its disk is nearly full."""
+async def index_read_only(system: System, rng: random.Random) -> Heal:
+    """The block that Elasticsearch itself sets when its disk is nearly full, or one that people set."""
+    kind = rng.choice(("read_only_allow_delete", "read_only", "write"))
 
     async def block(state: bool | None) -> None:
-        settings: dict[str, Any] = {"index.blocks.read_only_allow_delete": state}
+        settings: dict[str, Any] = {f"index.blocks.{kind}": state}
         await patiently(lambda: system.place.es.indices.put_settings(index=system.place.index, settings=settings))
 
     await block(True)

@@ -230,11 +230,11 @@ async def test_what_nobody_can_explain_is_tried_three_times_more_and_then_dead_l
 
 
 async def block(place: Place, **blocks: bool) -> None:
-    settings = {f"blocks.{name}": on for name, on in blocks.items()}
+    settings = {f"index.blocks.{name}": on for name, on in blocks.items()}
     await place.es.indices.put_settings(index=place.index, settings=settings)
 
 
-@pytest.mark.parametrize("kind", ["write", "read_only_allow_delete"])
+@pytest.mark.parametrize("kind", ["write", "read_only", "read_only_allow_delete"])
 async def test_a_blocked_index_is_waited_for(place: Place, indexer: Start, kind: str) -> None:
     process = await indexer().ready()
     await block(place, **{kind: True})
