@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import OffsetAndMetadata
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
 from activity_indexer.replay.errors import Overtaken, RecordRefused
@@ -78,7 +79,7 @@ class ReplayTransactions:
         self._group = group
         self._partitioner = DefaultPartitioner()
 
-    async def commit(self, records: Sequence[Addressed], positions: Commits) -> Mapping[Partition, int]:
+    async def commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
         """Write all of it in one transaction; what fails halfway is undone."""
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
@@ -90,16 +91,17 @@ class ReplayTransactions:
             _look_at(self._producer)
             raise _explained(error) from error
 
-    async def _commit(self, records: Sequence[Addressed], positions: Commits) -> Mapping[Partition, int]:
+    async def _commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
         await self._producer.begin_transaction()
-        ends: dict[Partition, int] = {}
-        for partition, end in await _all(await self._send(records)):
-            ends[partition] = max(ends.get(partition, 0), end)
+        written: dict[Partition, Span] = {}
+        for partition, span in await _all(await self._send(records)):
+            earlier = written.get(partition, span)
+            written[partition] = Span(min(span.start, earlier.start), max(span.end, earlier.end))
         await self._producer.send_offsets_to_transaction(
             {TopicPartition(*place): OffsetAndMetadata(*position) for place, position in positions.items()}, self._group
         )
         await self._producer.commit_transaction()
-        return ends
+        return written
 
     async def _send(self, records: Sequence[Addressed]) -> list[Any]:
         """Whole batches: they take records without key and value, too."""
@@ -135,10 +137,10 @@ class ReplayTransactions:
             raise _explained(error) from error
 
 
-async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, int]:
-    """The partition of a batch that was written, and the offset behind it."""
+async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, Span]:
+    """Where a batch was written."""
     told = await future
-    return Partition(told.topic, told.partition), told.offset + batch.record_count()
+    return Partition(told.topic, told.partition), Span(told.offset, told.offset + batch.record_count())
 
 
 async def _all(waiting: Sequence[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from activity_indexer.cli import dead_letters_list
+from activity_indexer.cli import dead_letters_list, replay
 
 
 @click.group("dead-letters")
@@ -15,5 +15,5 @@ def command() -> None:
     """
 
 
-for _module in (dead_letters_list,):
+for _module in (dead_letters_list, replay):
     command.add_command(_module.command)

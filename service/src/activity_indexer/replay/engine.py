@@ -61,7 +61,7 @@ class Chunk:
 
 
 class Engine:
-    """One run of a replay, from a standing on; `ends` are where the written partitions end behind what was sent."""
+    """One run of a replay, from a standing on; `written` is where all that it wrote lies."""
 
     def __init__(
         self,
@@ -78,8 +78,8 @@ class Engine:
         self._pace = pace
         self._stopping = stopping
         self._believed = believed
-        self._due = 0.0
-        self.ends: dict[Partition, int] = {}
+        self._due: float | None = None
+        self.written: dict[Partition, Span] = {}
 
     async def begin(self, standing: Standing) -> None:
         """Keep where the replay begins and ends, before anything is sent."""
@@ -92,12 +92,14 @@ class Engine:
         """
         spans = {place: Span(position.offset, position.end) for place, position in standing.positions.items()}
         reading = self._letters.read({place: span for place, span in spans.items() if span.length})
+        if self.enough(standing):
+            return standing
         async for letters in reading:
             for chunk in self._chunks(await self._decider.decide(letters, self._believed())):
                 whole = self._affordable(chunk, standing)
                 standing = await self._write(chunk, standing)
                 tell(standing)
-                if not whole or self._enough(standing):
+                if not whole or self.enough(standing):
                     return standing
                 await self._wait(chunk.sent)
                 if self._stopping.is_set():
@@ -129,21 +131,24 @@ class Engine:
         chunk.decisions, chunk.written, chunk.sent, chunk.size = kept.decisions, kept.written, kept.sent, kept.size
         return False
 
-    def _enough(self, standing: Standing) -> bool:
+    def enough(self, standing: Standing) -> bool:
+        """Whether `max_sent` is reached."""
         return self._pace.max_sent is not None and standing.counters.sent >= self._pace.max_sent
 
     async def _write(self, chunk: Chunk, standing: Standing) -> Standing:
+        if not chunk.decisions:
+            return standing
         after = advanced(standing, chunk.decisions)
         changed = {
             place: position for place, position in after.positions.items() if position != standing.positions[place]
         }
         records = [each.record for each in chunk.decisions if each.record is not None and each.fate in WRITTEN]
         try:
-            ends = await self._transactions.commit(records, _commits(after, changed))
+            written = await self._transactions.commit(records, _commits(after, changed))
         except RecordRefused as error:
             return await self._write_singly(chunk, standing, str(error))
-        for place, end in ends.items():
-            self.ends[place] = max(end, self.ends.get(place, 0))
+        for place, span in written.items():
+            self.written[place] = joined(span, self.written.get(place, span))
         return after
 
     async def _write_singly(self, chunk: Chunk, standing: Standing, reason: str) -> Standing:
@@ -162,7 +167,7 @@ class Engine:
         if self._pace.rate is None or not sent:
             return
         now = time.monotonic()
-        self._due = max(self._due, now - CHUNK_SECONDS) + sent / self._pace.rate
+        self._due = (now if self._due is None else max(self._due, now - CHUNK_SECONDS)) + sent / self._pace.rate
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), max(0.0, self._due - now))
 
@@ -187,6 +192,11 @@ def advanced(standing: Standing, decisions: Sequence[Decision]) -> Standing:
         counted = Counters(**{"read": 1, decision.fate.value: 1})
         positions[place] = Position(decision.letter.offset + 1, position.end, position.counters + counted)
     return replace(standing, positions=positions)
+
+
+def joined(one: Span, other: Span) -> Span:
+    """The least span that holds both."""
+    return Span(min(one.start, other.start), max(one.end, other.end))
 
 
 def _commits(standing: Standing, positions: Mapping[Partition, Position]) -> dict[Partition, tuple[int, str]]:

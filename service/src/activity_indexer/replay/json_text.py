@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -31,40 +32,42 @@ def read_json(text: str | bytes) -> Any:
     return json.loads(text, parse_float=Number, parse_int=Number, parse_constant=_no_number)
 
 
-def write_json(value: Any) -> bytes:
-    """The JSON text of such a value (UTF-8). Raises ValueError, or RecursionError when it is nested too deeply."""
+def write_json(value: Any, indent: int | None = None) -> bytes:
+    """The JSON text of such a value (UTF-8); `indent` lays it out over lines.
+
+    Raises ValueError, or RecursionError when it is nested too deeply.
+    """
     parts: list[str] = []
-    _write(value, parts.append)
+    _write(value, parts.append, "" if indent is None else "\n", indent or 0)
     return "".join(parts).encode()
 
 
-def _write(value: Any, put: Any) -> None:
+def _write(value: Any, put: Callable[[str], None], line: str, indent: int) -> None:
+    """`line` is what begins a line at this depth, nothing when all is one line."""
     if isinstance(value, Number):
         put(value.text)
-    elif isinstance(value, dict):
-        _write_object(value, put)
-    elif isinstance(value, list):
-        _write_array(value, put)
+    elif isinstance(value, dict) and value:
+        _write_members("{}", ((f"{_text(name)}: ", member) for name, member in value.items()), put, line, indent)
+    elif isinstance(value, list) and value:
+        _write_members("[]", (("", member) for member in value), put, line, indent)
     else:
-        put(json.dumps(value, ensure_ascii=False, allow_nan=False))
+        put(_text(value))
 
 
-def _write_object(value: dict[str, Any], put: Any) -> None:
-    before = "{"
-    for name, member in value.items():
-        put(f"{before}{json.dumps(name, ensure_ascii=False)}: ")
-        _write(member, put)
-        before = ", "
-    put("}" if value else "{}")
+def _write_members(
+    brackets: str, members: Iterable[tuple[str, Any]], put: Callable[[str], None], line: str, indent: int
+) -> None:
+    deeper = line and line + " " * indent
+    before = brackets[0] + deeper
+    for name, member in members:
+        put(before + name)
+        _write(member, put, deeper, indent)
+        before = "," + (deeper or " ")
+    put(line + brackets[1])
 
 
-def _write_array(value: list[Any], put: Any) -> None:
-    before = "["
-    for member in value:
-        put(before)
-        _write(member, put)
-        before = ", "
-    put("]" if value else "[]")
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def _no_number(name: str) -> NoReturn:

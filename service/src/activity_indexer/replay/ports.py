@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from activity_indexer.dead_letters.record import StoredDeadLetter
-from activity_indexer.dead_letters.spans import Spans, Tell
+from activity_indexer.dead_letters.selection import Selection
+from activity_indexer.dead_letters.spans import Span, Spans, Tell
 from activity_indexer.ports import Partition
 from activity_indexer.replay.records import Addressed
 
@@ -17,6 +18,9 @@ Commits = Mapping[Partition, tuple[int, str]]
 class Letters(Protocol):
     """The dead letters that lie in Kafka."""
 
+    async def spans(self, names: Sequence[str], selection: Selection | None = None) -> dict[Partition, Span]:
+        """What lies in these topics now and can match. Raises Unavailable or Refused."""
+
     def read(self, spans: Spans, tell: Tell | None = None) -> AsyncIterator[Sequence[StoredDeadLetter]]:
         """All of the spans, in batches; those of a partition in order. Raises Unavailable or Refused."""
 
@@ -24,8 +28,8 @@ class Letters(Protocol):
 class Transactions(Protocol):
     """Records and read positions, written together or not at all."""
 
-    async def commit(self, records: Sequence[Addressed], positions: Commits) -> Mapping[Partition, int]:
-        """Write all of it in one transaction; returns where each written partition ends behind it.
+    async def commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
+        """Write all of it in one transaction; returns where the records lie.
 
         Raises Overtaken when another replay took over, RecordRefused, Unavailable or Refused.
         """
@@ -36,3 +40,10 @@ class Documents(Protocol):
 
     async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
         """Versions of those documents that are there, tombstones among them. Raises Unavailable or Refused."""
+
+
+class Groups(Protocol):
+    """What consumer groups have committed."""
+
+    async def committed(self, group: str, partitions: Iterable[Partition]) -> Commits:
+        """Offsets and metadata of those partitions that have them. Raises Unavailable or Refused."""

@@ -1,0 +1,194 @@
+"""How a replay shows itself: bars and a table for people, lines of JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from activity_indexer.cli.progress import progress_bar
+from activity_indexer.dead_letters.spans import Progress
+from activity_indexer.replay.json_text import read_json, write_json
+from activity_indexer.replay.plan import Plan
+from activity_indexer.replay.progress import Counters
+from activity_indexer.replay.result import Result, plan_json, progress_json, result_json
+
+INTERVAL: Final = 1.0
+"""Seconds between two lines of progress."""
+
+
+class Lines:
+    """session.People for machines: one JSON object per line."""
+
+    def __init__(self, replay_id: str) -> None:
+        self._replay_id = replay_id
+        self._due = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is open."""
+
+    def searching(self, what: str, progress: Progress) -> None:
+        """A line now and then."""
+        self._now_and_then({"kind": "progress", "searching": what, "passed": progress.passed, "total": progress.total})
+
+    def planned(self, plan: Plan) -> bool:
+        """The plan's line; nobody is asked."""
+        _put(plan_json(plan, self._replay_id))
+        return True
+
+    def edited(self, value: bytes | None) -> bytes | None:
+        """An editor needs a person."""
+        return edited(value)
+
+    def sending(self, counters: Counters, passed: int, total: int) -> None:
+        """A line now and then."""
+        self._now_and_then(progress_json(counters, passed, total))
+
+    def waiting(self, left: int) -> None:
+        """A line now and then."""
+        self._now_and_then({"kind": "progress", "waiting": left})
+
+    def ended(self, result: Result) -> None:
+        """The result's line."""
+        _put(result_json(result))
+
+    def _now_and_then(self, told: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + INTERVAL
+            _put(told)
+
+
+class Terminal:
+    """session.People for people: bars on stderr, the plan and the report on stdout."""
+
+    def __init__(self, replay_id: str, *, dry_run: bool, sure: bool) -> None:
+        self._replay_id = replay_id
+        self._dry_run = dry_run
+        self._sure = sure or not (sys.stdin.isatty() and sys.stdout.isatty())
+        self._bar = progress_bar("", show=sys.stderr.isatty())
+        self._tasks: dict[str, Any] = {}
+        self._console = Console()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def searching(self, what: str, progress: Progress) -> None:
+        """Move the bar of this search."""
+        self._move(f"looking for {what}", progress.passed, progress.total)
+
+    def planned(self, plan: Plan) -> bool:
+        """Print the plan, and ask whether to go on."""
+        self._bar.stop()
+        show_plan(self._console, plan, self._replay_id)
+        if self._dry_run or self._sure:
+            return True
+        agreed = click.confirm(f"Send {plan.counters.sent} again?", default=False)
+        self._bar.start()
+        return agreed
+
+    def edited(self, value: bytes | None) -> bytes | None:
+        """Open the editor, with the bar out of its way."""
+        self._bar.stop()
+        found = edited(value)
+        self._bar.start()
+        return found
+
+    def sending(self, counters: Counters, passed: int, total: int) -> None:
+        """Move the bar."""
+        self._move(f"sending ({counters.sent} sent)", passed, total, "sending")
+
+    def waiting(self, left: int) -> None:
+        """Tell how much the indexer has left."""
+        self._move(f"waiting for the indexer ({left} to go)", 0, None, "waiting")
+
+    def ended(self, result: Result) -> None:
+        """Print what was done and what became of it."""
+        self._bar.stop()
+        self._console.print(f"Replay {result.replay_id}: {result.outcome}. {result.message}", markup=False)
+        if result.report:
+            show_report(self._console, result)
+
+    def _move(self, text: str, passed: int, total: int | None, name: str = "") -> None:
+        name = name or text
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(text, total=total)
+        self._bar.update(self._tasks[name], description=text, completed=passed, total=total)
+
+
+def show_plan(console: Console, plan: Plan, replay_id: str) -> None:
+    """The plan as a table, and what people should know before they agree."""
+    counters = plan.counters
+    table = Table("Stage", "Error", "Dead letters", title=f"Replay {replay_id}", title_justify="left")
+    for stage, error, number in ((*cause, number) for cause, number in plan.causes.most_common()):
+        table.add_row(stage, error, str(number))
+    console.print(table)
+    lines = (
+        (counters.sent, "to be sent"),
+        (counters.stale, "stale: their documents are as new or newer; skipped"),
+        (counters.parked, "came back too often: to be parked"),
+        (counters.refused, "refused"),
+        (plan.failing, "of those to be sent are invalid and will come back: correct them with --patch or --edit"),
+        (plan.old, "of those to be sent are older than the horizon: a purged deletion of theirs would be undone"),
+    )
+    for number, meaning in lines:
+        if number:
+            console.print(f"{number:>9} {meaning}", markup=False)
+    for refusal in plan.refusals:
+        console.print(f"          {refusal}", markup=False)
+    if plan.blind:
+        console.print(f"Nobody knows what is stale: {plan.blind}. Versions protect newer documents.", markup=False)
+    console.print(f"Up to {plan.up_to}", markup=False)
+
+
+def show_report(console: Console, result: Result) -> None:
+    """What became of the events."""
+    report = result.report
+    if report is None:
+        return
+    for number, meaning in (
+        (report.indexed, "indexed"),
+        (report.stale, "stale: their documents are newer"),
+        (report.dead_lettered, "dead letters again"),
+        (report.unknown, "unknown"),
+    ):
+        console.print(f"{number:>9} {meaning}", markup=False)
+    for error, number in report.errors.most_common():
+        console.print(f"          {number} {error}", markup=False)
+
+
+def edited(value: bytes | None) -> bytes | None:
+    """The value after $EDITOR, None when nothing was changed; JSON is laid out readably, its digits as they are."""
+    text = _readable(value)
+    changed = click.edit(text, extension=".json", require_save=True)
+    if changed is None or changed == text:
+        return None
+    return changed.rstrip("\n").encode(errors="surrogateescape")
+
+
+def _readable(value: bytes | None) -> str:
+    try:
+        return write_json(read_json(value or b""), indent=2).decode() + "\n"
+    except (ValueError, RecursionError):
+        return (value or b"").decode(errors="surrogateescape")
+
+
+def _put(told: dict[str, Any]) -> None:
+    click.echo(json.dumps(told))

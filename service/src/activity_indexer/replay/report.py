@@ -1,0 +1,105 @@
+"""What became of the events that a replay sent."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from activity_indexer.dead_letter import REPLAY_ID
+from activity_indexer.dead_letters.record import StoredDeadLetter
+from activity_indexer.dead_letters.spans import Spans
+from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.ports import Partition
+from activity_indexer.replay.identity import identity
+from activity_indexer.replay.ports import Documents, Groups, Letters
+from activity_indexer.replay.settled import Settled
+
+PAUSE: Final = 0.5
+"""Seconds between two looks at the group."""
+
+MAX_ERRORS: Final = 100
+"""Errors that are told apart."""
+
+OTHERS: Final = "others"
+
+
+@dataclass(slots=True)
+class Report:
+    """Numbers of events; `errors` are those of the ones that are back in the dead letters."""
+
+    indexed: int = 0
+    stale: int = 0
+    dead_lettered: int = 0
+    unknown: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+
+
+async def wait_until_passed(
+    groups: Groups, group: str, ends: Mapping[Partition, int], patience: float, tell: Callable[[int], None]
+) -> int:
+    """Wait until the group has committed these ends; returns how many offsets are left when it does not move any more.
+
+    `patience` is in seconds without a move, `tell` gets what is left. Raises Unavailable or Refused.
+    """
+    moved, before = time.monotonic(), -1
+    while True:
+        committed = await groups.committed(group, ends)
+        left = sum(max(0, end - committed.get(place, (0, ""))[0]) for place, end in ends.items())
+        tell(left)
+        if not left:
+            return 0
+        if left != before:
+            moved, before = time.monotonic(), left
+        elif time.monotonic() - moved > patience:
+            return left
+        await asyncio.sleep(PAUSE)
+
+
+async def report(
+    replay_id: str, sent: int, letters: Letters, documents: Documents, written: Spans, since: Spans
+) -> Report:
+    """Read what was sent (`written`) and what came to the dead letters after that (`since`), as a stream.
+
+    Raises Unavailable or Refused when Kafka does not answer; without Elasticsearch, what is not back is unknown.
+    """
+    found = Report()
+    back = await _back(replay_id, letters, since, found)
+    async for batch in letters.read(written):
+        ours = [letter for letter in batch if letter.header(REPLAY_ID) == replay_id]
+        await _classify([letter for letter in ours if _place(letter) not in back], documents, found)
+        found.dead_lettered += sum(_place(letter) in back for letter in ours)
+    known = found.indexed + found.stale + found.dead_lettered
+    found.unknown = max(0, sent - known)
+    return found
+
+
+async def _back(replay_id: str, letters: Letters, since: Spans, found: Report) -> Settled:
+    """Where those lay that are dead letters again."""
+    back = Settled()
+    async for batch in letters.read(since):
+        for letter in batch:
+            if letter.replay_id == replay_id:
+                back.add(f"{letter.original_topic}:{letter.original_partition}:{letter.original_offset}")
+                known = letter.error in found.errors or len(found.errors) < MAX_ERRORS
+                found.errors[letter.error if known else OTHERS] += 1
+    return back
+
+
+async def _classify(sent: Sequence[StoredDeadLetter], documents: Documents, found: Report) -> None:
+    events = [event for letter in sent if (event := identity(letter.facts))]
+    try:
+        versions = await documents.versions(sorted({event.identifier for event in events}))
+    except (Unavailable, Refused):
+        return
+    for event in events:
+        there = versions.get(event.identifier, -1)
+        found.indexed += there == event.version
+        found.stale += there > event.version
+
+
+def _place(letter: StoredDeadLetter) -> str:
+    return f"{letter.topic}:{letter.partition}:{letter.offset}"
