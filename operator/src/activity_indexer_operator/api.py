@@ -1,83 +1,45 @@
-"""Typed views of an ActivityIndexer, as k8s/crd/activityindexers.yaml describes it."""
+"""What all of our objects have in common: keys, views, conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 
 GROUP: Final = "activityindexer.io"
 VERSION: Final = "v1alpha1"
-PLURAL: Final = "activityindexers"
-KIND: Final = "ActivityIndexer"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+MANAGER: Final = "activity-indexer-operator"
+"""Name of our field manager, and of us in Events and labels."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Body: TypeAlias = Mapping[str, Any]
+"""An object as the API server's JSON has it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Key:
-    """Which object: namespace and name."""
+    """Which object: its kind, namespace and name."""
 
+    kind: str
     namespace: str
     name: str
 
     def __str__(self) -> str:
         """As people write it."""
-        return f"{self.namespace}/{self.name}"
+        return f"{self.kind} {self.namespace}/{self.name}"
 
 
-class _View(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A part of the object; fields that are not known here are left alone."""
+class View(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A part of an object; fields that are not known here are left alone."""
 
 
-class Kafka(_View, frozen=True):
-    """The topic whose partitions count, and the group that reads it."""
-
-    bootstrap_servers: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
-    topic: Text
-    group: Text
-
-
-class TargetRef(_View, frozen=True):
-    """The workload to scale, in the object's own namespace."""
-
-    name: Text
-    kind: Literal["Deployment"] = "Deployment"
-
-
-class Workload(_View, frozen=True):
-    """What runs the indexer."""
-
-    target_ref: TargetRef
-
-
-class Scaling(_View, frozen=True):
-    """Replicas at least and at most, and how many partitions one replica takes."""
-
-    min: Natural = 1
-    max: Positive = 64
-    partitions_per_replica: Positive = 1
-
-    def __post_init__(self) -> None:
-        """Refuse limits that leave no number between them."""
-        if self.min > self.max:
-            raise ValueError(f"scaling.min ({self.min}) must not exceed scaling.max ({self.max})")
-
-
-class Spec(_View, frozen=True):
-    """What is wanted."""
-
-    kafka: Kafka
-    workload: Workload
-    scaling: Scaling = Scaling()
-
-
-class Condition(_View, frozen=True, omit_defaults=False):
-    """One statement about the object, in Kubernetes' form."""
+class Condition(View, frozen=True, omit_defaults=False):
+    """One statement about an object, in Kubernetes' form (KEP-1623)."""
 
     type: str
     status: Literal["True", "False", "Unknown"]
@@ -87,54 +49,64 @@ class Condition(_View, frozen=True, omit_defaults=False):
     observed_generation: int = 0
 
 
-class Status(_View, frozen=True):
-    """What was seen and done; a number that is not known is absent, never zero."""
+class NameRef(View, frozen=True):
+    """Another object of the same namespace."""
 
-    observed_generation: int | None = None
-    partitions: int | None = None
-    desired_replicas: int | None = None
-    replicas: int | None = None
-    lag: int | None = None
-    conditions: tuple[Condition, ...] = ()
+    name: Text
+
+
+class KeyRef(View, frozen=True):
+    """One entry of a Secret of the same namespace."""
+
+    name: Text
+    key: Text
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidSpec:
-    """Why a spec cannot be used; the API server lets none in, but an older schema may have."""
+    """Why a spec cannot be used: what was expected, what came, what to do."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class ActivityIndexer:
-    """One object as it was read."""
+class Meta:
+    """What is needed of an object's metadata."""
 
     key: Key
+    uid: str
     generation: int
-    spec: Spec | InvalidSpec
-    status: Status
+    annotations: Mapping[str, str]
+    deleted: bool
 
 
-def parse(body: Mapping[str, Any]) -> ActivityIndexer:
-    """The object behind the API server's JSON; an unreadable status counts as none."""
+def meta_of(body: Body) -> Meta:
+    """The metadata of one of our objects."""
     meta = body["metadata"]
-    return ActivityIndexer(
-        key=Key(meta["namespace"], meta["name"]),
+    return Meta(
+        key=Key(body["kind"], meta["namespace"], meta["name"]),
+        uid=str(meta.get("uid", "")),
         generation=int(meta.get("generation", 0)),
-        spec=_spec(body.get("spec", {})),
-        status=_status(body.get("status", {})),
+        annotations=meta.get("annotations") or {},
+        deleted="deletionTimestamp" in meta,
     )
 
 
-def _spec(value: Any) -> Spec | InvalidSpec:
-    try:
-        return msgspec.convert(value, Spec)
-    except msgspec.ValidationError as error:
-        return InvalidSpec(f"spec: {error}")
+def owner_reference(meta: Meta) -> dict[str, Any]:
+    """The reference by which the garbage collector removes what belongs to the object."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": meta.key.kind,
+        "name": meta.key.name,
+        "uid": meta.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
 
 
-def _status(value: Any) -> Status:
-    try:
-        return msgspec.convert(value, Status)
-    except msgspec.ValidationError:
-        return Status()
+def controller_of(body: Body) -> tuple[str, str, str] | None:
+    """Kind, name and uid of the object that controls this one; None when none does."""
+    for reference in body["metadata"].get("ownerReferences", ()):
+        if reference.get("controller"):
+            return reference["kind"], reference["name"], reference["uid"]
+    return None

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeAlias
 
-from activity_indexer_operator.api import Scaling
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A number that could not be read, and why. It is never taken for zero."""
-
-    reason: str
-    message: str
-
-
-Number: TypeAlias = int | Unknown
+from activity_indexer_operator.lag_policy import Need
+from activity_indexer_operator.observed import Number, Unknown
+from activity_indexer_operator.spec import Mode, Policy, Scaling
 
 
 class Limit(StrEnum):
-    """What kept the replicas from following the partitions, by the name that the status gives it."""
+    """What kept the replicas from what the policy asks for; reasons of the condition ScalingLimited."""
 
-    NONE = "WithinLimits"
+    NONE = "DesiredWithinRange"
     MINIMUM = "AtMinimum"
     MAXIMUM = "AtMaximum"
+    PARTITIONS = "AtPartitions"
+    UNKNOWN = "PartitionsUnknown"
+
+
+class Why(StrEnum):
+    """Where the number comes from; the policy Lag has further reasons."""
+
+    PARTITIONS = "PartitionCount"
+    MANUAL = "Manual"
+    SUSPENDED = "Suspended"
+    UNKNOWN = "PartitionsUnknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +36,65 @@ class Decision:
     desired: int | None
     scale_to: int | None
     limit: Limit
+    reason: str
+    message: str
 
 
-def decide(partitions: Number, replicas: Number, scaling: Scaling) -> Decision:
-    """What to do about a workload of `replicas` for a topic of `partitions`.
+def decide(mode: Mode, scaling: Scaling, partitions: Number, replicas: Number, need: Need | None = None) -> Decision:
+    """What to do about a workload of `replicas` for a topic of `partitions`; `need` is what the policy Lag found.
 
-    Without a fresh, complete reading of both numbers nothing is done.
+    Without a fresh, complete reading of both numbers nothing is done; only Suspended asks for no replicas whatever the
+    brokers say.
     """
-    if isinstance(partitions, Unknown):
-        return Decision(None, None, Limit.NONE)
-    desired, limit = _clamped(_needed(partitions, scaling), scaling)
-    if isinstance(replicas, Unknown) or replicas == desired:
-        return Decision(desired, None, limit)
-    return Decision(desired, desired, limit)
+    wanted = _suspended() if mode is Mode.SUSPENDED else _wanted(scaling, partitions, need)
+    acts = mode in {Mode.ACTIVE, Mode.SUSPENDED}
+    if not acts or wanted.desired is None or isinstance(replicas, Unknown) or replicas == wanted.desired:
+        return wanted
+    return replace(wanted, scale_to=wanted.desired)
 
 
-def _needed(partitions: int, scaling: Scaling) -> int:
+def bounded(wanted: int, partitions: int, scaling: Scaling) -> tuple[int, Limit]:
+    """Within min and max, and never above the partitions."""
+    number, limit = wanted, Limit.NONE
+    if number < scaling.min_replicas:
+        number, limit = scaling.min_replicas, Limit.MINIMUM
+    if number > scaling.max_replicas:
+        number, limit = scaling.max_replicas, Limit.MAXIMUM
+    return (partitions, Limit.PARTITIONS) if number > partitions else (number, limit)
+
+
+def for_partitions(partitions: int, scaling: Scaling) -> int:
+    """ceil(partitions / partitionsPerReplica)."""
     return -(-partitions // scaling.partitions_per_replica)
 
 
-def _clamped(needed: int, scaling: Scaling) -> tuple[int, Limit]:
-    if needed < scaling.min:
-        return scaling.min, Limit.MINIMUM
-    if needed > scaling.max:
-        return scaling.max, Limit.MAXIMUM
-    return needed, Limit.NONE
+def _suspended() -> Decision:
+    return Decision(0, None, Limit.NONE, Why.SUSPENDED, "spec.mode is Suspended")
+
+
+def _wanted(scaling: Scaling, partitions: Number, need: Need | None) -> Decision:
+    if isinstance(partitions, Unknown):
+        return Decision(None, None, Limit.UNKNOWN, Why.UNKNOWN, partitions.message)
+    if scaling.policy is Policy.MANUAL:
+        return _manual(scaling, partitions)
+    if scaling.policy is Policy.LAG:
+        return _by_lag(scaling, partitions, need)
+    desired, limit = bounded(for_partitions(partitions, scaling), partitions, scaling)
+    message = f"{partitions} partitions, {scaling.partitions_per_replica} per replica"
+    return Decision(desired, None, limit, Why.PARTITIONS, message)
+
+
+def _manual(scaling: Scaling, partitions: int) -> Decision:
+    """Who asks for none, or for less than the minimum, gets it."""
+    asked = scaling.replicas or 0
+    desired, limit = min((asked, Limit.NONE), (scaling.max_replicas, Limit.MAXIMUM), (partitions, Limit.PARTITIONS))
+    limit = Limit.NONE if desired == asked else limit
+    return Decision(desired, None, limit, Why.MANUAL, f"spec.scaling.replicas is {asked}")
+
+
+def _by_lag(scaling: Scaling, partitions: int, need: Need | None) -> Decision:
+    if need is None or need.replicas is None:
+        reason, message = (need.reason, need.message) if need else (Why.UNKNOWN, "the lag is not known")
+        return Decision(None, None, Limit.NONE, reason, message)
+    desired, limit = bounded(min(need.replicas, for_partitions(partitions, scaling)), partitions, scaling)
+    return Decision(desired, None, limit, need.reason, need.message)

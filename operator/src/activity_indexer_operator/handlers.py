@@ -1,56 +1,108 @@
-"""Kopf's part: it watches, and an event marks an object as due. Nothing is decided here."""
+"""Kopf's part: it watches, and an event marks keys as due. Nothing is decided here."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import kopf
 
-from activity_indexer_operator.api import GROUP, PLURAL, VERSION, Key
+from activity_indexer_operator.api import GROUP, Body, Key, controller_of
+from activity_indexer_operator.cache import Seen
+from activity_indexer_operator.connection import login
+from activity_indexer_operator.resources import Resource
 from activity_indexer_operator.worker import Worker
 
+WATCH_SECONDS: Final = 300
+"""A watch is begun anew so often: what a silent connection has missed is seen then at the latest."""
+ERROR_BACKOFFS: Final = (1, 2, 5, 10, 30)
 
-def registry_for(worker: Worker, stall_timeout: float) -> kopf.OperatorRegistry:
-    """Handlers that feed the worker, and run it while the operator runs.
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Objects of one kind, and which keys a change of one of them makes due.
+
+    `keep` makes a body small for the cache; with `ours` only objects that one of ours controls are looked at.
+    """
+
+    resource: Resource
+    keys: Callable[[Body, Seen], Iterable[Key]]
+    keep: Callable[[Body], Body]
+    ours: bool = True
+
+
+def own_key(body: Body, _seen: Seen) -> Iterable[Key]:
+    """For objects that are reconciled themselves."""
+    return [Key(body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])]
+
+
+def owners_key(body: Body, _seen: Seen) -> Iterable[Key]:
+    """For objects that belong to one of ours."""
+    owner = controller_of(body)
+    return [Key(owner[0], body["metadata"]["namespace"], owner[1])] if owner else []
+
+
+def without_managed_fields(body: Body) -> Body:
+    """The object without the longest part, which nobody here reads."""
+    return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}
+
+
+def registry_for(
+    watches: Sequence[Watch],
+    seen: Seen,
+    worker: Worker,
+    start: Callable[[], Awaitable[None]],
+    stop: Callable[[], Awaitable[None]],
+) -> kopf.OperatorRegistry:
+    """Handlers that feed the cache and the worker.
 
     Only `on.event` is used: it puts no finalizer on objects, so none of them ever waits for the operator to be deleted.
     """
     registry = kopf.OperatorRegistry()
-    tasks: list[asyncio.Task[None]] = []
 
-    async def start(settings: kopf.OperatorSettings, **_: Any) -> None:
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
-        # Watching CRDs and namespaces would take rights on the whole cluster, and the one CRD is there.
+        # Watching CRDs and namespaces would take rights on the whole cluster, and the CRDs are there.
         settings.scanning.disabled = True
-        settings.watching.server_timeout = 300
-        settings.networking.error_backoffs = (1, 2, 5, 10, 30)
-        tasks.append(asyncio.create_task(worker.run(), name="worker"))
+        settings.watching.server_timeout = WATCH_SECONDS
+        settings.watching.client_timeout = WATCH_SECONDS + 30
+        settings.networking.error_backoffs = ERROR_BACKOFFS
+        await start()
 
-    async def stop(**_: Any) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def watch(event: kopf.RawEvent, **_: Any) -> None:
-        meta = event["object"]["metadata"]
-        key = Key(meta["namespace"], meta["name"])
-        if event["type"] == "DELETED":
-            worker.gone(key)
-        else:
-            worker.seen(key, int(str(meta.get("generation", 0))))
-
-    async def probe(**_: Any) -> float:
-        if worker.idle_seconds > stall_timeout or any(task.done() for task in tasks):
-            raise kopf.PermanentError(f"no round of work for {worker.idle_seconds:.0f} s")
-        return worker.idle_seconds
-
-    async def login(**given: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+    async def cleanup(**_: Any) -> None:
+        await stop()
 
     kopf.on.login(registry=registry)(login)
-    kopf.on.startup(registry=registry)(start)
-    kopf.on.cleanup(registry=registry)(stop)
-    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(watch)
-    kopf.on.probe(registry=registry, id="idle_seconds")(probe)
+    kopf.on.startup(registry=registry)(configure)
+    kopf.on.cleanup(registry=registry)(cleanup)
+    for number, watch in enumerate(watches):
+        _register(registry, watch, number, seen, worker)
     return registry
+
+
+def _register(registry: kopf.OperatorRegistry, watch: Watch, number: int, seen: Seen, worker: Worker) -> None:
+    resource = watch.resource
+
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
+        # Objects of a list come without their kind.
+        body: Body = {"apiVersion": resource.api_version, "kind": resource.kind, **event["object"]}
+        if watch.ours and not _is_ours(body):
+            return
+        if event["type"] == "DELETED":
+            seen.drop(resource, body["metadata"]["namespace"], body["metadata"]["name"])
+        else:
+            seen.put(resource, watch.keep(body))
+        for key in watch.keys(body, seen):
+            worker.mark(key)
+
+    place = resource.group, resource.version, resource.plural
+    # Several parts may watch one kind: the watch is one, and each has its handler.
+    kopf.on.event(*place, registry=registry, id=f"seen_{resource.plural}_{number}")(changed)
+
+
+def _is_ours(body: Body) -> bool:
+    if body["apiVersion"].startswith(f"{GROUP}/"):
+        return True
+    references = body["metadata"].get("ownerReferences", ())
+    return any(r.get("controller") and r["apiVersion"].startswith(f"{GROUP}/") for r in references)

@@ -1,89 +1,165 @@
-"""What Kafka says about a topic and a group. It only asks; it creates and joins nothing."""
+"""What Kafka says about a topic, its dead letters and a group."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from activity_indexer_operator.api import Kafka
-from activity_indexer_operator.decide import Number, Unknown
+from activity_indexer_operator.kafka_link import REFUSALS, UNAUTHORIZED, KafkaLink, Topics
+from activity_indexer_operator.kafka_security import SecretError, client_arguments, share_key
+from activity_indexer_operator.observed import Number, Observation, Offsets, SourceReason, Unknown, nothing
+from activity_indexer_operator.ports import Cluster
+from activity_indexer_operator.spec import Kafka
 
-log = logging.getLogger(__name__)
+FAILURE_SECONDS: Final = 4.0
+"""So long a failure to connect answers for all objects of a cluster, instead of a time-out for each."""
+
+Answer = TypeVar("Answer")
 
 
-class KafkaTopics:
-    """Asks with a connection per question; `timeout` limits a whole question, in seconds."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about an object.
 
-    def __init__(self, timeout: float) -> None:
+    `handled_by` are groups of replays that have read all dead letters they met; `handled`: up to where earlier did.
+    """
+
+    namespace: str
+    kafka: Kafka
+    dead_letters: str
+    handled_by: Sequence[str] = ()
+    handled: Mapping[int, int] | None = None
+
+
+class KafkaReader:
+    """Keeps a connection per Kafka cluster; `timeout` limits a whole question, in seconds.
+
+    No call raises but ClusterError: what cannot be read is Unknown.
+    """
+
+    def __init__(self, cluster: Cluster, timeout: float) -> None:
+        self._cluster = cluster
         self._timeout = timeout
+        self._links: dict[tuple[Any, ...], KafkaLink] = {}
+        self._failures: dict[tuple[Any, ...], tuple[float, Unknown]] = {}
+        self._opening: dict[tuple[Any, ...], asyncio.Lock] = {}
 
-    async def partitions(self, kafka: Kafka) -> Number:
-        """How many partitions the topic has."""
-        return await self._ask(kafka, self._partitions)
+    async def observe(self, question: Question) -> Observation:
+        """One fresh look."""
 
-    async def lag(self, kafka: Kafka, partitions: int) -> Number:
-        """Events that the group has not committed; a partition it has never committed counts from its first event."""
+        async def look(link: KafkaLink) -> Observation:
+            return await _look(link, question)
 
-        async def ask(found: Kafka) -> Number:
-            wanted = [TopicPartition(found.topic, number) for number in range(partitions)]
-            return await _lag(found, wanted, self._timeout)
+        answer = await self.ask(question.namespace, question.kafka, look)
+        return nothing(answer) if isinstance(answer, Unknown) else answer
 
-        return await self._ask(kafka, ask)
-
-    async def _ask(self, kafka: Kafka, question: Callable[[Kafka], Awaitable[Number]]) -> Number:
-        servers = ",".join(kafka.bootstrap_servers)
+    async def ask(
+        self, namespace: str, kafka: Kafka, question: Callable[[KafkaLink], Awaitable[Answer]]
+    ) -> Answer | Unknown:
+        """The answer to any question to the object's Kafka cluster; it must raise nothing but what KafkaLink raises."""
+        key = share_key(namespace, kafka)
         try:
             async with asyncio.timeout(self._timeout):
-                return await question(kafka)
-        except (KafkaError, OSError) as error:
-            return Unknown("KafkaUnreachable", f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}")
-        except TimeoutError:
-            return Unknown("KafkaUnreachable", f"Kafka at {servers} did not answer within {self._timeout:g} s")
+                link = await self._opened(key, namespace, kafka)
+                return link if isinstance(link, Unknown) else await question(link)
+        except (KafkaError, OSError, TimeoutError, SecretError) as error:
+            if not isinstance(error, UNAUTHORIZED):  # one that may not see its topic must not disturb the others
+                await self._discard(key)
+            return self._unknown(kafka, error)
 
-    async def _partitions(self, kafka: Kafka) -> Number:
-        # All topics: asking for one by name would create it on a broker with auto.create.topics.enable.
-        async with _Admin(kafka, self._timeout) as admin:
-            topics: list[dict[str, Any]] = await admin.describe_topics()
-        found = next((topic for topic in topics if topic["topic"] == kafka.topic), None)
-        if found is None:
-            return Unknown("TopicNotFound", f"there is no topic {kafka.topic}")
-        if found["error_code"] or not found["partitions"]:
-            return Unknown("TopicUnreadable", f"topic {kafka.topic} answers with error code {found['error_code']}")
-        return len(found["partitions"])
+    async def forget(self, namespace: str, kafka: Kafka) -> None:
+        """The next question opens a connection of its own: a second look, maybe at another broker."""
+        await self._discard(share_key(namespace, kafka))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for key in list(self._links):
+            await self._discard(key)
+
+    async def _opened(self, key: tuple[Any, ...], namespace: str, kafka: Kafka) -> KafkaLink | Unknown:
+        async with self._opening.setdefault(key, asyncio.Lock()):
+            failed_at, failure = self._failures.get(key, (0.0, None))
+            if failure and time.monotonic() - failed_at < FAILURE_SECONDS:
+                return failure
+            if key not in self._links:
+                link = KafkaLink(await client_arguments(self._cluster, namespace, kafka), self._timeout)
+                try:
+                    await link.open()
+                except BaseException as error:
+                    await _closed(link)
+                    if isinstance(error, Exception | asyncio.CancelledError):
+                        self._failures[key] = time.monotonic(), self._unknown(kafka, error)
+                    raise
+                self._links[key] = link
+                self._failures.pop(key, None)
+            return self._links[key]
+
+    async def _discard(self, key: tuple[Any, ...]) -> None:
+        if link := self._links.pop(key, None):
+            await _closed(link)
+
+    def _unknown(self, kafka: Kafka, error: BaseException) -> Unknown:
+        servers = ",".join(kafka.bootstrap_servers)
+        if isinstance(error, SecretError):
+            return Unknown(SourceReason.NO_SECRET, str(error))
+        if isinstance(error, TimeoutError | asyncio.CancelledError):
+            text = f"Kafka at {servers} did not answer within {self._timeout:g} s"
+            return Unknown(SourceReason.UNREACHABLE, text)
+        refused = isinstance(error, REFUSALS)
+        reason = SourceReason.UNAUTHORIZED if refused else SourceReason.UNREACHABLE
+        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}")
 
 
-class _Admin:
-    def __init__(self, kafka: Kafka, timeout: float) -> None:
-        self._client = AIOKafkaAdminClient(
-            bootstrap_servers=list(kafka.bootstrap_servers), request_timeout_ms=int(timeout * 1000)
-        )
-
-    async def __aenter__(self) -> AIOKafkaAdminClient:
-        try:
-            await self._client.start()
-        except BaseException:
-            await self._client.close()
-            raise
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+async def _look(link: KafkaLink, question: Question) -> Observation:
+    kafka = question.kafka
+    topics = await link.topics()
+    count = _count(topics, kafka.topic)
+    if isinstance(count, Unknown):
+        return nothing(count)
+    dead = topics[question.dead_letters][1] if question.dead_letters in topics else None
+    wanted = {kafka.topic: range(count)} | ({} if dead is None else {question.dead_letters: dead})
+    bounds = await link.bounds(wanted)
+    offsets = await _offsets(link, kafka, bounds[kafka.topic])
+    if dead is None:
+        return Observation(count, offsets, None)
+    return Observation(count, offsets, await _dead(link, question, bounds[question.dead_letters]))
 
 
-async def _lag(kafka: Kafka, wanted: list[TopicPartition], timeout: float) -> int:  # noqa: ASYNC109 - given on
-    async with _Admin(kafka, timeout) as admin:
-        committed = await admin.list_consumer_group_offsets(kafka.group, partitions=wanted)
-    consumer = AIOKafkaConsumer(bootstrap_servers=list(kafka.bootstrap_servers), request_timeout_ms=int(timeout * 1000))
-    try:
-        await consumer.start()
-        first = await consumer.beginning_offsets(wanted)
-        last = await consumer.end_offsets(wanted)
-    finally:
-        await consumer.stop()
-    return sum(last[tp] - max(first[tp], committed[tp].offset if tp in committed else 0) for tp in wanted)
+def _count(topics: Topics, topic: str) -> Number:
+    if topic not in topics:
+        return Unknown(SourceReason.NO_TOPIC, f"there is no topic {topic}; create it")
+    code, numbers = topics[topic]
+    if code == TopicAuthorizationFailedError.errno:
+        return Unknown(SourceReason.UNAUTHORIZED, f"topic {topic} may not be described; allow DESCRIBE on it")
+    if code or not numbers or numbers != tuple(range(len(numbers))):
+        return Unknown(SourceReason.PARTIAL, f"the brokers do not know all of topic {topic} (error code {code})")
+    return len(numbers)
+
+
+async def _offsets(link: KafkaLink, kafka: Kafka, bounds: tuple[dict[int, int], dict[int, int]]) -> Offsets:
+    first, end = bounds
+    committed = await link.committed(kafka.consumer_group, kafka.topic, end)
+    # Where a group that has committed nothing will begin.
+    begin = first if kafka.start_from == "Earliest" else end
+    position = {n: max(first[n], committed[n].offset) if n in committed else begin[n] for n in end}
+    return Offsets(first, end, position)
+
+
+async def _dead(link: KafkaLink, question: Question, bounds: tuple[dict[int, int], dict[int, int]]) -> Offsets:
+    first, end = bounds
+    position = {n: max(start, (question.handled or {}).get(n, 0)) for n, start in first.items()}
+    for group in question.handled_by:
+        for number, commit in (await link.committed(group, question.dead_letters, end)).items():
+            position[number] = max(position[number], commit.offset)
+    return Offsets(first, end, position)
+
+
+async def _closed(link: KafkaLink) -> None:
+    with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        await link.close()

@@ -1,83 +1,173 @@
-"""One object at a time: observe, decide, act, and last the status."""
+"""ActivityIndexers, one at a time: observe, validate, decide, act, and last the status."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from dataclasses import replace as replace_pass
+from typing import Final, Literal
 
 import msgspec
 from msgspec.structs import replace
 
-from activity_indexer_operator.api import ActivityIndexer, InvalidSpec, Key, Spec, Status
-from activity_indexer_operator.conditions import conditions_for, invalid, merge
-from activity_indexer_operator.decide import Number, Unknown, decide
-from activity_indexer_operator.ports import Cluster, Topics
+from activity_indexer_operator.accept import Acceptance, Accepted
+from activity_indexer_operator.act import Hands
+from activity_indexer_operator.api import MANAGER, Body, Key
+from activity_indexer_operator.conditions import merge, transitions
+from activity_indexer_operator.decide import Decision, decide
+from activity_indexer_operator.events import utc_now
+from activity_indexer_operator.generate import workload_resource
+from activity_indexer_operator.handlers import without_managed_fields
+from activity_indexer_operator.indexer import ActivityIndexer, parse
+from activity_indexer_operator.indexer_conditions import Findings, invalid
+from activity_indexer_operator.memory import Memory
+from activity_indexer_operator.observe import Eyes, Look
+from activity_indexer_operator.observed import Offsets, Unknown
+from activity_indexer_operator.part import Tools
+from activity_indexer_operator.report import is_news, is_warning, status_of, steady
+from activity_indexer_operator.resources import INDEXERS
+from activity_indexer_operator.spec import Mode, Policy, Spec
+from activity_indexer_operator.status import Status
+from activity_indexer_operator.worker import NEVER
 
 log = logging.getLogger(__name__)
 
+SECOND_LOOK: Final = 5.0
+"""Seconds after which a strange answer, or none, is asked for again."""
+LAG_INTERVAL: Final = 10.0
+"""Seconds between looks for the policy Lag."""
+STATUS_INTERVAL: Final = 20.0
+"""Seconds for which numbers that always move are not written again."""
 
-def utc_now() -> str:
-    """The time as conditions have it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over an object, once its spec is accepted."""
+
+    indexer: ActivityIndexer
+    accepted: Accepted
+    spec: Spec
+    look: Look
+    decision: Decision
 
 
-class Reconciler:
-    """Level-based: each pass starts from what is there now, and knows nothing of the last."""
+class IndexerReconciler:
+    """Level-based: each pass starts from what is there now. What it remembers may be lost at any time."""
 
-    def __init__(self, cluster: Cluster, topics: Topics, now: Callable[[], str] = utc_now) -> None:
-        self._cluster = cluster
-        self._topics = topics
-        self._now = now
+    def __init__(
+        self, tools: Tools, now: Callable[[], str] = utc_now, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._tools = tools
+        self._now, self._clock = now, clock
+        self._hands = Hands(tools.cluster, tools.seen)
+        self._eyes = Eyes(tools.cluster, tools.seen, tools.kafka, clock)
+        self._acceptance = Acceptance(tools.cluster, tools.seen, self._hands, tools.settings.indexer_image)
+        self._memories: dict[Key, Memory] = {}
 
-    async def reconcile(self, key: Key) -> None:
-        """Brings one object's workload to the size that its topic calls for.
+    async def reconcile(self, key: Key) -> float | None:
+        """Brings one object's workload to what it is to be. Raises ClusterError; the next pass goes on from there."""
+        body = await self._read(key)
+        if body is None or "deletionTimestamp" in body["metadata"]:
+            self._memories.pop(key, None)
+            self._tools.metrics.forget(key)
+            return NEVER
+        indexer = parse(body)
+        memory = self._memory(indexer)
+        accepted = await self._acceptance.accept(indexer, memory)
+        if accepted.spec is None:
+            await self._refuse(indexer, accepted.problem)
+            return None
+        return await self._follow(indexer, accepted, accepted.spec, memory)
 
-        Raises ClusterError; whatever was done by then is found by the next pass.
-        """
-        indexer = await self._cluster.read(key)
-        if indexer is None:
+    async def _follow(self, indexer: ActivityIndexer, accepted: Accepted, spec: Spec, memory: Memory) -> float | None:
+        look = await self._eyes.look(indexer.meta, spec, indexer.status, memory)
+        replicas = look.workload if isinstance(look.workload, Unknown) else look.workload.replicas
+        decision = decide(spec.mode, spec.scaling, look.observation.partitions, replicas, look.need)
+        done = Pass(indexer, accepted, spec, look, decision)
+        await self._act(done, memory)
+        if isinstance(look.workload, Unknown):  # maybe it was made just now
+            done = replace_pass(done, look=await self._eyes.again(indexer.meta, spec, look))
+        if look.doubtful and spec.mode is not Mode.SUSPENDED:
+            return SECOND_LOOK
+        await self._say(done, memory)
+        if isinstance(look.observation.partitions, Unknown) or isinstance(done.look.workload, Unknown):
+            return SECOND_LOOK
+        return LAG_INTERVAL if spec.scaling.policy is Policy.LAG else None
+
+    async def _act(self, done: Pass, memory: Memory) -> None:
+        if done.spec.mode in {Mode.DRY_RUN, Mode.PAUSED}:
             return
-        if isinstance(indexer.spec, InvalidSpec):
-            status = replace(indexer.status, conditions=invalid(indexer.spec))
-        else:
-            status = await self._follow(indexer, indexer.spec)
-        await self._report(indexer, status)
+        meta, desired = done.indexer.meta, done.decision.desired
+        first = max(1, done.spec.scaling.min_replicas) if desired is None else desired
+        await self._hands.apply(memory, done.accepted.wanted, first)
+        await self._hands.prune(meta, done.spec, done.accepted.wanted)
+        workload, scale_to = done.look.workload, done.decision.scale_to
+        if scale_to is None or isinstance(workload, Unknown):
+            return
+        resource = workload_resource(done.spec)
+        await self._hands.scale(resource, meta.key.namespace, workload.name, scale_to)
+        message = (
+            f"{workload.kind} {workload.name} from {workload.replicas} to {scale_to} replicas: {done.decision.message}"
+        )
+        log.info("workload.scaled", extra={"key": str(meta.key), "from": workload.replicas, "to": scale_to})
+        self._tools.metrics.scaled(meta.key, workload.replicas, scale_to)
+        await self._tools.recorder.event(meta, "Normal", "Scaled", message)
 
-    async def _follow(self, indexer: ActivityIndexer, spec: Spec) -> Status:
-        namespace, target = indexer.key.namespace, spec.workload.target_ref.name
-        partitions = await self._topics.partitions(spec.kafka)
-        replicas = await self._cluster.replicas(namespace, target)
-        decision = decide(partitions, replicas, spec.scaling)
-        if decision.scale_to is not None:
-            await self._cluster.scale(namespace, target, decision.scale_to)
-            log.info("workload.scaled", extra={"key": str(indexer.key), "deployment": target,
-                     "from": replicas, "to": decision.scale_to, "partitions": partitions})  # fmt: skip
-        lag: Number = Unknown("PartitionsUnknown", "the partition count is not known")
-        if not isinstance(partitions, Unknown):
-            lag = await self._topics.lag(spec.kafka, partitions)
-        return Status(
-            partitions=_known(partitions),
-            desired_replicas=decision.desired,
-            replicas=_known(replicas) if decision.scale_to is None else decision.scale_to,
-            lag=_known(lag),
-            conditions=conditions_for(spec, partitions, replicas, decision),
+    async def _say(self, done: Pass, memory: Memory) -> None:
+        found = Findings(done.spec, done.look.observation, done.look.workload, done.decision, done.accepted.problem)
+        meta = done.indexer.meta
+        status = status_of(found, done.look.rates, done.indexer.status, meta.generation, self._now())
+        self._measure(meta.key, status, done.look)
+        waits = self._clock() - memory.written_at < STATUS_INTERVAL
+        if status == done.indexer.status or (waits and steady(status) == steady(done.indexer.status)):
+            return
+        await self._write(done.indexer, status)
+        memory.written_at = self._clock()
+
+    async def _refuse(self, indexer: ActivityIndexer, problem: str) -> None:
+        previous, generation = indexer.status, indexer.meta.generation
+        conditions = merge(previous.conditions, invalid(problem), self._now(), generation)
+        status = replace(previous, observed_generation=generation, conditions=conditions)
+        if status != previous:
+            await self._write(indexer, status)
+
+    async def _write(self, indexer: ActivityIndexer, status: Status) -> None:
+        key = indexer.meta.key
+        answer = await self._tools.cluster.apply_status(
+            INDEXERS, key.namespace, key.name, msgspec.to_builtins(status), MANAGER
+        )
+        if answer is None:
+            return
+        self._tools.seen.put(INDEXERS, without_managed_fields(answer))
+        before = {condition.type for condition in indexer.status.conditions}
+        for condition in transitions(indexer.status.conditions, status.conditions):
+            told = {"key": str(key), "condition": msgspec.to_builtins(condition)}
+            log.info("condition.changed", extra=told)
+            if is_news(condition, condition.type in before):
+                kind: Literal["Normal", "Warning"] = "Warning" if is_warning(condition) else "Normal"
+                await self._tools.recorder.event(indexer.meta, kind, condition.reason, condition.message)
+
+    def _measure(self, key: Key, status: Status, look: Look) -> None:
+        offsets, dead = look.observation.offsets, look.observation.dead
+        self._tools.metrics.show(
+            key,
+            {
+                "partitions": status.partitions.total if status.partitions else None,
+                "desired_replicas": status.desired_replicas,
+                "replicas": status.replicas,
+                "ready_replicas": status.ready_replicas,
+                "lag_events": offsets.lag if isinstance(offsets, Offsets) else None,
+                "dead_letters": dead.lag if isinstance(dead, Offsets) else None,
+                "produced_events_per_second": look.rates.produced if look.rates else None,
+                "capacity_events_per_second": look.rates.capacity if look.rates else None,
+            },
         )
 
-    async def _report(self, indexer: ActivityIndexer, status: Status) -> None:
-        previous = indexer.status
-        conditions = merge(previous.conditions, status.conditions, self._now(), indexer.generation)
-        status = replace(status, observed_generation=indexer.generation, conditions=conditions)
-        if status == previous:
-            return
-        await self._cluster.save_status(indexer.key, status)
-        before = {condition.type: condition.status for condition in previous.conditions}
-        for condition in conditions:
-            if before.get(condition.type) != condition.status:
-                log.info(
-                    "condition.changed", extra={"key": str(indexer.key), "condition": msgspec.to_builtins(condition)}
-                )
+    async def _read(self, key: Key) -> Body | None:
+        found = self._tools.seen.get(INDEXERS, key.namespace, key.name)
+        return found or await self._tools.cluster.get(INDEXERS, key.namespace, key.name)
 
-
-def _known(number: Number) -> int | None:
-    return None if isinstance(number, Unknown) else number
+    def _memory(self, indexer: ActivityIndexer) -> Memory:
+        return self._memories.setdefault(indexer.meta.key, Memory())

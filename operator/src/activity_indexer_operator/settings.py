@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
+
+PREFIX: Final = "OPERATOR_"
 
 
 class SettingsError(ValueError):
@@ -13,10 +17,16 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`namespaces` empty: all of them. Times are in seconds."""
+    """`namespaces` empty: all of them. Times are in seconds. `namespace` and `identity` are the Lease's."""
 
     namespaces: tuple[str, ...] = ()
-    resync_interval: float = 30.0
+    namespace: str = "default"
+    identity: str = "operator"
+    lease_name: str = "activity-indexer-operator"
+    lease_duration: float = 15.0
+    indexer_image: str = "activity-indexer:dev"
+    resync_interval: float = 25.0
+    concurrency: int = 8
     kafka_timeout: float = 15.0
     cluster_timeout: float = 15.0
     stall_timeout: float = 300.0
@@ -24,38 +34,57 @@ class Settings:
     log_level: str = "info"
 
 
-def load_settings(environ: Mapping[str, str]) -> Settings:
+def load_settings(environ: Mapping[str, str], hostname: str = "") -> Settings:
     """The settings from OPERATOR_… variables; empty ones count as absent.
 
     Raises SettingsError, which tells everything that is wrong at once.
     """
-    problems: list[str] = []
+    read = _Reader(environ)
+    default = Settings()
+    names = read.text("NAMESPACES", "").split(",")
+    settings = Settings(
+        namespaces=tuple(name.strip() for name in names if name.strip()),
+        namespace=read.text("NAMESPACE", default.namespace),
+        identity=read.text("IDENTITY", hostname or socket.gethostname()),
+        lease_name=read.text("LEASE_NAME", default.lease_name),
+        lease_duration=read.number("LEASE_DURATION", default.lease_duration, least=3),
+        indexer_image=read.text("INDEXER_IMAGE", default.indexer_image),
+        resync_interval=read.number("RESYNC_INTERVAL", default.resync_interval),
+        concurrency=int(read.number("CONCURRENCY", default.concurrency, least=1)),
+        kafka_timeout=read.number("KAFKA_TIMEOUT", default.kafka_timeout),
+        cluster_timeout=read.number("CLUSTER_TIMEOUT", default.cluster_timeout),
+        stall_timeout=read.number("STALL_TIMEOUT", default.stall_timeout),
+        http_port=int(read.number("HTTP_PORT", default.http_port)),
+        log_level=read.level("LOG_LEVEL", default.log_level),
+    )
+    if settings.stall_timeout <= settings.resync_interval:
+        read.problems.append(f"{PREFIX}STALL_TIMEOUT: must be above {PREFIX}RESYNC_INTERVAL")
+    if read.problems:
+        raise SettingsError("\n".join(read.problems))
+    return settings
 
-    def number(name: str, default: float) -> float:
-        text = environ.get(name) or str(default)
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.problems: list[str] = []
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(PREFIX + name) or default
+
+    def number(self, name: str, default: float, least: float = 0.0) -> float:
+        text = self.text(name, str(default))
         try:
             value = float(text)
         except ValueError:
-            value = 0.0
-        if not 0 < value < 1_000_000:
-            problems.append(f"{name}: expected a number above 0, got {text!r}")
+            value = -1.0
+        if not (value > 0 and least <= value < 1_000_000):
+            expected = f"a number from {least:g}" if least else "a number above 0"
+            self.problems.append(f"{PREFIX}{name}: expected {expected}, got {text!r}")
         return value
 
-    level = (environ.get("OPERATOR_LOG_LEVEL") or "info").lower()
-    if level.upper() not in logging.getLevelNamesMapping():
-        problems.append(f"OPERATOR_LOG_LEVEL: expected debug, info, warning or error, got {level!r}")
-    names = (environ.get("OPERATOR_NAMESPACES") or "").split(",")
-    settings = Settings(
-        namespaces=tuple(name.strip() for name in names if name.strip()),
-        resync_interval=number("OPERATOR_RESYNC_INTERVAL", 30.0),
-        kafka_timeout=number("OPERATOR_KAFKA_TIMEOUT", 15.0),
-        cluster_timeout=number("OPERATOR_CLUSTER_TIMEOUT", 15.0),
-        stall_timeout=number("OPERATOR_STALL_TIMEOUT", 300.0),
-        http_port=int(number("OPERATOR_HTTP_PORT", 8080)),
-        log_level=level,
-    )
-    if settings.stall_timeout <= settings.resync_interval:
-        problems.append("OPERATOR_STALL_TIMEOUT: must be above OPERATOR_RESYNC_INTERVAL")
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return settings
+    def level(self, name: str, default: str) -> str:
+        level = self.text(name, default).lower()
+        if level.upper() not in logging.getLevelNamesMapping():
+            self.problems.append(f"{PREFIX}{name}: expected debug, info, warning or error, got {level!r}")
+        return level

@@ -1,68 +1,156 @@
-"""Which objects are due: those that changed, and all of them now and then."""
+"""Which objects are due: those that changed, those that asked for it, and all of them now and then.
+
+Level-based: an event only marks a key. A key is in at most one place: waiting for its time, in the queue, or under
+way; a mark while it is under way causes one more pass after it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol
 
 from activity_indexer_operator.api import Key
 from activity_indexer_operator.ports import ClusterError
 
 log = logging.getLogger(__name__)
 
+NEVER: Final = float("inf")
+"""What a pass returns for an object that needs no further one until an event marks it."""
+BACKOFF_FIRST: Final = 1.0
+CANARY: Final = Key("Canary", "", "canary")
+
+Reconcile = Callable[[Key], Awaitable[float | None]]
+"""One pass over one object: seconds until the next one, None for the usual resync, NEVER for none."""
+
+
+class Listener(Protocol):
+    """Who is told of passes, for metrics."""
+
+    def passed(self, kind: str, outcome: str, seconds: float) -> None:
+        """A pass ended: "done", "refused" by the API server, or "crashed"."""
+        ...
+
 
 class Worker:
-    """Reconciles one object after the other; a change during a pass causes one more.
+    """Passes over keys, several at a time but one per key.
 
-    `resync` is the time after which an object is looked at though nothing changed, in seconds: partitions are
-    added and Deployments are scaled by others without an event here.
+    `resync` is the time after which an object is looked at though nothing changed, `backoff_max` the longest wait
+    after failures, both in seconds. `concurrency` is the number of passes under way at once.
     """
 
-    def __init__(self, reconcile: Callable[[Key], Awaitable[None]], resync: float) -> None:
-        self._reconcile = reconcile
+    def __init__(
+        self,
+        reconcilers: Mapping[str, Reconcile],
+        resync: float,
+        *,
+        concurrency: int = 4,
+        backoff_max: float = 60.0,
+        listener: Listener | None = None,
+    ) -> None:
+        self._reconcilers = {**reconcilers, CANARY.kind: self._sing}
         self._resync = resync
-        self._generations: dict[Key, int] = {}
-        self._due: set[Key] = set()
-        self._changed = asyncio.Event()
-        self._last_round = time.monotonic()
+        self._concurrency = concurrency
+        self._backoff_max = backoff_max
+        self._listener = listener
+        self._queue: asyncio.Queue[Key] = asyncio.Queue()
+        self._queued: set[Key] = set()
+        self._running: set[Key] = set()
+        self._again: set[Key] = set()
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._failures: dict[Key, int] = {}
+        self._last_turn = time.monotonic()
 
-    def seen(self, key: Key, generation: int) -> None:
-        """The object exists; it is due if its spec is new. Changes of the status alone, ours, are not."""
-        if self._generations.get(key) != generation:
-            self._generations[key] = generation
-            self._due.add(key)
-            self._changed.set()
-
-    def gone(self, key: Key) -> None:
-        """The object was deleted."""
-        self._generations.pop(key, None)
-        self._due.discard(key)
+    def mark(self, key: Key, after: float = 0.0) -> None:
+        """The key is due, now or after so many seconds; an earlier time that it has already stays."""
+        if after > 0:
+            self._set_timer(key, after)
+            return
+        self._drop_timer(key)
+        if key in self._running:
+            self._again.add(key)
+        elif key not in self._queued:
+            self._queued.add(key)
+            self._queue.put_nowait(key)
 
     @property
-    def idle_seconds(self) -> float:
-        """Time since the last round ended."""
-        return time.monotonic() - self._last_round
+    def silence(self) -> float:
+        """Seconds since the canary last came through the queue: it grows without end when the work stands still."""
+        return time.monotonic() - self._last_turn
+
+    @property
+    def waiting(self) -> int:
+        """Keys in the queue."""
+        return self._queue.qsize()
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), self._resync)
-            self._changed.clear()
-            due, self._due = self._due or set(self._generations), set()
-            for key in sorted(due):
-                await self._pass(key)
-            self._last_round = time.monotonic()
+        """Works until it is cancelled; passes under way are cancelled too."""
+        self._last_turn = time.monotonic()
+        self.mark(CANARY)
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._concurrency):
+                group.create_task(self._work(), name=f"worker-{number}")
 
-    async def _pass(self, key: Key) -> None:
+    async def _work(self) -> None:
+        while True:
+            key = await self._queue.get()
+            self._queued.discard(key)
+            self._running.add(key)
+            try:
+                after = await self._pass(key)
+            except asyncio.CancelledError:
+                self._again.add(key)
+                raise
+            finally:
+                self._running.discard(key)
+                self._repeat(key)
+            if after != NEVER:
+                self._set_timer(key, after)
+
+    def _repeat(self, key: Key) -> None:
+        if key in self._again:
+            self._again.discard(key)
+            self.mark(key)
+
+    async def _pass(self, key: Key) -> float:
+        started, outcome = time.monotonic(), "done"
         try:
-            await self._reconcile(key)
+            after = await self._reconcilers[key.kind](key)
         except ClusterError as error:
+            outcome = "refused"
             log.warning("reconcile.failed", extra={"key": str(key), "error": str(error)})
         except Exception:
-            # A defect with one object must not stop the others; the next resync tries again.
+            # A defect with one object must not stop the others; it is tried again, ever more seldom.
+            outcome = "crashed"
             log.exception("reconcile.crashed", extra={"key": str(key)})
-        self._last_round = time.monotonic()
+        if self._listener and key != CANARY:
+            self._listener.passed(key.kind, outcome, time.monotonic() - started)
+        if outcome != "done":
+            self._failures[key] = self._failures.get(key, -1) + 1
+            return min(self._backoff_max, BACKOFF_FIRST * 2.0 ** min(self._failures[key], 30))
+        self._failures.pop(key, None)
+        # Spread out, so that objects created at once are not looked at all at once for ever.
+        return self._resync * random.uniform(0.9, 1.0) if after is None else after  # noqa: S311 - no secret
+
+    async def _sing(self, _key: Key) -> float | None:
+        self._last_turn = time.monotonic()
+        return None
+
+    def _set_timer(self, key: Key, after: float) -> None:
+        loop = asyncio.get_running_loop()
+        known = self._timers.get(key)
+        if key in self._queued or (known and not known.cancelled() and known.when() <= loop.time() + after):
+            return
+        self._drop_timer(key)
+        self._timers[key] = loop.call_later(after, self._due, key)
+
+    def _due(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.mark(key)
+
+    def _drop_timer(self, key: Key) -> None:
+        if timer := self._timers.pop(key, None):
+            timer.cancel()

@@ -1,0 +1,89 @@
+"""Wires the parts, and owns start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+import kopf
+
+from activity_indexer_operator.cache import Seen
+from activity_indexer_operator.cluster import HttpCluster
+from activity_indexer_operator.connection import Connection
+from activity_indexer_operator.events import ClusterRecorder
+from activity_indexer_operator.handlers import registry_for
+from activity_indexer_operator.http import HttpServer
+from activity_indexer_operator.kafka_metadata import KafkaReader
+from activity_indexer_operator.lease import Lease
+from activity_indexer_operator.metrics import Metrics
+from activity_indexer_operator.part import MakePart, Tools
+from activity_indexer_operator.resources import INDEXERS
+from activity_indexer_operator.settings import Settings
+from activity_indexer_operator.worker import Worker
+
+
+class App:
+    """An operator: `registry` is what kopf runs; it starts and stops the rest."""
+
+    def __init__(self, settings: Settings, connection: Connection, parts: Sequence[MakePart]) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._seen = Seen()
+        self._cluster = HttpCluster(connection, settings.cluster_timeout, self._metrics.requested)
+        self._kafka = KafkaReader(self._cluster, settings.kafka_timeout)
+        self._lease = Lease(
+            self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration
+        )
+        tools = Tools(settings, self._cluster, self._seen, ClusterRecorder(self._cluster), self._kafka, self._metrics)
+        made = [make(tools) for make in parts]
+        self._worker = Worker(
+            {kind: reconcile for part in made for kind, reconcile in part.reconcilers.items()},
+            settings.resync_interval,
+            concurrency=settings.concurrency,
+            listener=self._metrics,
+        )
+        self._http = HttpServer(settings.http_port, self._live, self._ready, self._metrics, self._refresh)
+        self._task: asyncio.Task[None] | None = None
+        watches = [watch for part in made for watch in part.watches]
+        self.registry = registry_for(watches, self._seen, self._worker, self.start, self.stop)
+
+    async def start(self) -> None:
+        """Opens the port and begins to work, or to wait for the Lease."""
+        await self._http.start()
+        self._task = asyncio.create_task(self._lease.keep(self._worker.run), name="lease")
+
+    async def stop(self) -> None:
+        """Ends what is under way, gives up the Lease, closes connections."""
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._kafka.close()
+        await self._cluster.close()
+        await self._http.stop()
+
+    def _live(self) -> str:
+        if self._task is None or self._task.done():
+            return "the work has ended"
+        if self._lease.held and self._worker.silence > self._settings.stall_timeout:
+            return f"the queue has not moved for {self._worker.silence:.0f} s"
+        return ""
+
+    def _ready(self) -> str:
+        return "the work has not begun" if self._task is None else ""
+
+    def _refresh(self) -> None:
+        self._metrics.leader.set(int(self._lease.held))
+        self._metrics.waiting.set(self._worker.waiting)
+        self._metrics.objects.set(self._seen.count(INDEXERS))
+
+
+def run(settings: Settings, connection: Connection, parts: Sequence[MakePart]) -> None:
+    """Runs until SIGTERM."""
+    kopf.run(
+        registry=App(settings, connection, parts).registry,
+        namespaces=settings.namespaces,
+        clusterwide=not settings.namespaces,
+        standalone=True,
+    )

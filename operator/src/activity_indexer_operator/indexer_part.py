@@ -1,0 +1,42 @@
+"""The part that runs and scales indexers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from activity_indexer_operator.act import OWNED
+from activity_indexer_operator.api import Body, Key, controller_of
+from activity_indexer_operator.cache import Seen
+from activity_indexer_operator.handlers import Watch, own_key, owners_key, without_managed_fields
+from activity_indexer_operator.part import Part, Tools
+from activity_indexer_operator.reconciler import IndexerReconciler
+from activity_indexer_operator.resources import INDEXERS, WORKLOADS
+
+
+def indexer_part(tools: Tools) -> Part:
+    """ActivityIndexers, what they own, and workloads that they name."""
+    watches = [Watch(INDEXERS, own_key, without_managed_fields)]
+    for resource in OWNED:
+        is_workload = resource.kind in WORKLOADS
+        keys = workload_keys if is_workload else owners_key
+        keep = _workload_parts if is_workload else without_managed_fields
+        watches.append(Watch(resource, keys, keep, ours=not is_workload))
+    return Part({INDEXERS.kind: IndexerReconciler(tools).reconcile}, watches)
+
+
+def workload_keys(body: Body, seen: Seen) -> Iterable[Key]:
+    """The object that owns the workload, and those that name it as their target."""
+    namespace = body["metadata"]["namespace"]
+    owner = controller_of(body)
+    if owner and owner[0] == INDEXERS.kind:
+        yield Key(INDEXERS.kind, namespace, owner[1])
+    for indexer in seen.all(INDEXERS, namespace):
+        target = indexer.get("spec", {}).get("workload", {}).get("targetRef")
+        if target and (target.get("kind"), target.get("name")) == (body["kind"], body["metadata"]["name"]):
+            yield Key(INDEXERS.kind, namespace, indexer["metadata"]["name"])
+
+
+def _workload_parts(body: Body) -> Body:
+    """Without pod templates: there may be many workloads that are nobody's business here."""
+    spec = {name: part for name, part in body.get("spec", {}).items() if name in {"replicas", "selector"}}
+    return {**without_managed_fields(body), "spec": spec}
