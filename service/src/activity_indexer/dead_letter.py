@@ -47,11 +47,12 @@ class Failure:
     message_id: str | None = None
 
 
-def dead_letter(record: Record, failure: Failure) -> OutRecord:
+def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = None) -> OutRecord:
     """The record for the dead-letter topic.
 
     The original headers are kept, the trace context and what replays left among them; those of an earlier stay here
     give way to the new ones. What a replay sent failed first when it failed before its first replay.
+    `traceparent` is that of the span that sends the dead letter: whoever reads it can link to that span.
     """
     error = failure.error
     told = {
@@ -68,6 +69,8 @@ def dead_letter(record: Record, failure: Failure) -> OutRecord:
     }
     if failure.message_id:
         told["message-id"] = failure.message_id
+    if traceparent:
+        told["traceparent"] = traceparent.decode()
     kept = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
     return OutRecord(
         record.key,

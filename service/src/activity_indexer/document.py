@@ -23,21 +23,33 @@ def index_line(transaction_id: str, version: int) -> bytes:
     return b'{"index":{"_id":%b,"version":%d,"version_type":"external"}}' % (encode(transaction_id), version)
 
 
-def live_document(event: Event, fields: Mapping[str, Any], search_content: str, *, enriched: bool, now: bytes) -> bytes:
+def live_document(
+    event: Event,
+    fields: Mapping[str, Any],
+    search_content: str,
+    *,
+    enriched: bool,
+    now: bytes,
+    trace_id: bytes | None = None,
+) -> bytes:
     """The two lines of a bulk request that write a live document.
 
-    `now` is the time of enrichment, RFC 3339.
+    `now` is the time of enrichment, RFC 3339; `trace_id` the trace that the event belongs to, if any.
     """
-    return b'%b\n%b,"event_type":"%b","_updated_at":"%b","_enriched":%b,"_enriched_at":"%b","enrichment":%b,%b%b}\n' % (
-        index_line(event.transaction.id, event.version),
-        event.body[:-1],
-        event.event_type.encode(),
-        event.updated_at.encode(),
-        b"true" if enriched else b"false",
-        now,
-        encode(fields),
-        b'"search_content":',
-        encode(search_content),
+    return (
+        b'%b\n%b,"event_type":"%b","_updated_at":"%b","_enriched":%b,"_enriched_at":"%b",%b"enrichment":%b,%b%b}\n'
+        % (
+            index_line(event.transaction.id, event.version),
+            event.body[:-1],
+            event.event_type.encode(),
+            event.updated_at.encode(),
+            b"true" if enriched else b"false",
+            now,
+            b'"_trace_id":"%b",' % trace_id if trace_id else b"",
+            encode(fields),
+            b'"search_content":',
+            encode(search_content),
+        )
     )
 
 

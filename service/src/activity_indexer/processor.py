@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -21,6 +21,8 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
 from activity_indexer.timestamps import format_timestamp
+from activity_indexer.trace_context import TraceContext, trace_contexts
+from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
 Chain = list[int]
@@ -41,6 +43,8 @@ class _Work:
     """A batch and what is known of its events so far, by their place in it."""
 
     batch: Batch
+    contexts: Mapping[int, TraceContext]
+    trace: BatchTrace
     events: list[Event | None] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -72,6 +76,8 @@ class Processor:
         observer: Observer,
         limits: Limits,
         now: Callable[[], float] = time.time,
+        tracing: Tracing | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._deduplicator = deduplicator
         self._enricher = enricher
@@ -81,13 +87,20 @@ class Processor:
         self._observer = observer
         self._limits = limits
         self._now = now
+        self._tracing = tracing or Untraced()
+        self._clock = clock
 
     async def process(self, batch: Batch) -> None:
         """Returns when every event of the batch is settled; cancelled, it settles those that are."""
+        self._observer.batch_started(max(0.0, self._clock() - batch.opened_at))
+        contexts = trace_contexts(batch.records)
+        with self._tracing.batch(batch.records, contexts) as trace:
+            await self._process(_Work(batch, contexts, trace))
+
+    async def _process(self, work: _Work) -> None:
         started = time.perf_counter()
-        work = _Work(batch)
         try:
-            with self._stage("decode"):
+            with self._stage(work, "decode"):
                 self._decode(work)
             await self._skip_known(work)
             await self._index(work, _chains(work))
@@ -95,14 +108,16 @@ class Processor:
             await self._remember(work)
         finally:
             self._settle(work)
+            work.trace.settled(work.outcomes, {at: failure.error.code for at, failure in work.failures.items()})
             work.summary.duration = time.perf_counter() - started
             if work.outcomes:
                 self._observer.batch_done(work.summary)
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def _stage(self, work: _Work, name: str) -> Iterator[None]:
         started = time.perf_counter()
-        yield
+        with work.trace.stage(name):
+            yield
         self._observer.stage_done(name, time.perf_counter() - started)
 
     def _decode(self, work: _Work) -> None:
@@ -122,7 +137,7 @@ class Processor:
     async def _skip_known(self, work: _Work) -> None:
         if self._deduplicator is None:
             return
-        with self._stage("dedup"):
+        with self._stage(work, "dedup"):
             asked = [message_id for message_id in work.message_ids if message_id]
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
@@ -137,10 +152,10 @@ class Processor:
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
         while chains:
-            with self._stage("enrich"):
+            with self._stage(work, "enrich"):
                 documents = self._documents(work, chains)
             try:
-                with self._stage("bulk"):
+                with self._stage(work, "bulk"):
                     await self._writer.write([document for document in documents if not document.settled])
             finally:
                 chains = self._take_results(work, chains, documents)
@@ -157,7 +172,11 @@ class Processor:
             fields, search_content, enriched = self._enricher(event)
         except EventError as error:
             return Document(event.version, b"", error=error)
-        return Document(event.version, live_document(event, fields, search_content, enriched=enriched, now=now))
+        context = work.contexts.get(at)
+        lines = live_document(
+            event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None
+        )
+        return Document(event.version, lines)
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
         left: list[Chain] = []
@@ -203,10 +222,12 @@ class Processor:
         if not work.failures:
             return
         places = sorted(work.failures)
-        await self._send([dead_letter(work.batch.records[at], work.failures[at]) for at in places])
+        records = work.batch.records
+        await self._send([dead_letter(records[at], work.failures[at], work.trace.dead_letter(at)) for at in places])
         for at in places:
             work.outcomes[at] = "dead_lettered"
-            self._observer.dead_lettered(work.batch.records[at], work.failures[at], _event_type(work, at))
+            with work.trace.event(at):
+                self._observer.dead_lettered(records[at], work.failures[at], _event_type(work, at))
 
     async def _send(self, records: Sequence[OutRecord]) -> None:
         attempt = 0
@@ -242,7 +263,7 @@ class Processor:
             for at, message_id in enumerate(work.message_ids)
             if message_id and message_id not in work.stored and work.outcomes.get(at) != "dead_lettered"
         ]
-        with self._stage("settle"):
+        with self._stage(work, "settle"):
             await self._deduplicator.mark(new, work.namespace)
 
     def _settle(self, work: _Work) -> None:
