@@ -1,0 +1,114 @@
+"""What a Job and its pods say: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from activity_indexer_operator.api import Body, controller_of
+from activity_indexer_operator.jobs import ANNOTATION_COMMAND
+
+POD_LABEL: Final = "batch.kubernetes.io/job-name"
+_WAITING_IS_NORMAL: Final = ("ContainerCreating", "PodInitializing")
+
+
+class JobState(StrEnum):
+    """Where a Job is."""
+
+    STOPPING = "stopping"
+    """It is deleted or being deleted, and a pod of it may still run."""
+    ACTIVE = "active"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the newest pod that ended did so; `message` is what it left in its termination log."""
+
+    exit_code: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One Job; `owner` is its controller's uid, `reason` why it failed, `waiting` why its pod does not run."""
+
+    name: str
+    uid: str
+    owner: str
+    state: JobState
+    command_hash: str = ""
+    reason: str = ""
+    ended: Ended | None = None
+    waiting: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has an outcome."""
+        return self.state in (JobState.COMPLETE, JobState.FAILED)
+
+
+def job_view(name: str, job: Body | None, pods: Iterable[Body]) -> JobView | None:
+    """The Job of this name, with the pods that carry its name; None when nothing of it is there any more."""
+    pods = list(pods)
+    if job is None:
+        return JobView(name, "", "", JobState.STOPPING) if any(map(_runs, pods)) else None
+    meta, owner = job["metadata"], controller_of(job)
+    state, reason = _state(job)
+    own = [pod for pod in pods if (controller := controller_of(pod)) and controller[2] == meta["uid"]]
+    return JobView(
+        name=name,
+        uid=meta["uid"],
+        owner=owner[2] if owner else "",
+        state=JobState.STOPPING if "deletionTimestamp" in meta else state,
+        command_hash=(meta.get("annotations") or {}).get(ANNOTATION_COMMAND, ""),
+        reason=reason,
+        ended=_newest_end(own),
+        waiting=next((told for pod in own if (told := _waiting(pod))), ""),
+    )
+
+
+def _state(job: Body) -> tuple[JobState, str]:
+    for condition in job.get("status", {}).get("conditions") or ():
+        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
+            return JobState(condition["type"].lower()), condition.get("reason", "")
+    return JobState.ACTIVE, ""
+
+
+def _runs(pod: Body) -> bool:
+    return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+
+
+def _containers(pod: Body) -> Iterator[dict[str, Any]]:
+    status = pod.get("status", {})
+    for name in ("initContainerStatuses", "containerStatuses"):
+        yield from status.get(name) or ()
+
+
+def _newest_end(pods: Iterable[Body]) -> Ended | None:
+    ends = [
+        end
+        for pod in pods
+        for container in pod.get("status", {}).get("containerStatuses") or ()
+        if (end := container.get("state", {}).get("terminated"))
+    ]
+    if not ends:
+        return None
+    newest = max(ends, key=lambda end: end.get("finishedAt") or "")
+    return Ended(int(newest["exitCode"]), newest.get("reason", ""), newest.get("message", ""))
+
+
+def _waiting(pod: Body) -> str:
+    """Why a pod that was made does not run: an image that cannot be had, no node that takes it."""
+    for container in _containers(pod):
+        waiting = container.get("state", {}).get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] not in _WAITING_IS_NORMAL:
+            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    for condition in pod.get("status", {}).get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"{condition.get('reason', '')}: {condition.get('message', '')}".rstrip(": ")
+    return ""

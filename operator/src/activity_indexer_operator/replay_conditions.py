@@ -1,0 +1,56 @@
+"""What the status of a replay says about it: values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from activity_indexer_operator.api import Condition, InvalidSpec
+from activity_indexer_operator.replay_api import Plan, ReplaySpec, ReplayStatus
+from activity_indexer_operator.replay_reasons import Approved, Kind, Planned, Reason
+
+_ENDS = {"Succeeded": "True", "Nothing": "True", "Refused": "False", "Failed": "False"}
+
+
+def conditions(
+    spec: ReplaySpec | InvalidSpec, status: ReplayStatus, reason: Reason, message: str
+) -> tuple[Condition, ...]:
+    """Planned, Approved (of replays that change something) and Succeeded, which is Unknown until it has ended."""
+    succeeded: Literal["True", "False", "Unknown"] = _ENDS.get(status.phase or "", "Unknown")  # type: ignore[assignment]
+    return (
+        _planned(status),
+        *_approved(spec, status),
+        Condition(Kind.SUCCEEDED, succeeded, reason, message),
+    )
+
+
+def reason_of(status: ReplayStatus) -> str:
+    """Why the replay is where it is; empty before the first look."""
+    return next((each.reason for each in status.conditions if each.type == Kind.SUCCEEDED), "")
+
+
+def _planned(status: ReplayStatus) -> Condition:
+    if status.plan:
+        return Condition(Kind.PLANNED, "True", Planned.READY, _told(status.plan))
+    if _ENDS.get(status.phase or "") == "False":
+        return Condition(Kind.PLANNED, "False", Planned.FAILED, "the dry run did not end well")
+    return Condition(Kind.PLANNED, "False", Planned.NOT_YET, "no dry run has ended yet")
+
+
+def _told(plan: Plan) -> str:
+    return (
+        f"{plan.matched} dead letters match, {plan.stale} of them are stale and {plan.parked} would be parked; "
+        f"the range ends at {plan.up_to}"
+    )
+
+
+def _approved(spec: ReplaySpec | InvalidSpec, status: ReplayStatus) -> Iterator[Condition]:
+    if isinstance(spec, InvalidSpec) or spec.mode == "DryRun":
+        return
+    if spec.approval == "Automatic":
+        yield Condition(Kind.APPROVED, "True", Approved.AUTOMATIC, "spec.approval is Automatic")
+    elif spec.approved:
+        yield Condition(Kind.APPROVED, "True", Approved.BY_PERSON, "spec.approved is true")
+    else:
+        asked = "approve the plan" if status.plan else "there is no plan to approve yet"
+        yield Condition(Kind.APPROVED, "False", Approved.WAITING, f"spec.approved is false: {asked}")
