@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from activity_indexer.settings import declared, is_secret
 from pydantic.fields import FieldInfo
+
+from activity_indexer.settings import declared, is_secret
 
 SCHEMA: Final = Path(__file__).parent / "activity-indexer" / "values.schema.json"
 KEPT: Final = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "minLength")
@@ -53,12 +54,17 @@ def _closed(properties: Mapping[str, Any], about: str) -> dict[str, Any]:
 
 
 def _is_file(shape: Mapping[str, Any]) -> bool:
-    return any(option.get("format") == "file-path" or option.get("format") == "path" for option in shape.get("anyOf", ()))
+    return any(
+        option.get("format") == "file-path" or option.get("format") == "path" for option in shape.get("anyOf", ())
+    )
 
 
 def _value(shape: Mapping[str, Any], info: FieldInfo) -> dict[str, Any]:
     kept = {key: shape[key] for key in KEPT if key in shape}
-    kept["type"] = [kept["type"], "null"]
+    if kept["type"] == "number":  # `--set` makes text of 0.5
+        kept |= {"type": ["number", "string", "null"], "pattern": r"^[0-9]+(\.[0-9]+)?$"}
+    else:
+        kept["type"] = [kept["type"], "null"]
     if "enum" in kept:
         kept["enum"] = [*kept["enum"], None]
     return {**kept, "description": str(info.description)}

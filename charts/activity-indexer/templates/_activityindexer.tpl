@@ -82,7 +82,7 @@
 {{- with $audit -}}{{- $_ := set $t "audit" . -}}{{- end -}}
 {{- $batch := dict -}}
 {{- range $field, $variable := dict "size" "CONSUMER_BATCH_SIZE" "timeoutSeconds" "CONSUMER_BATCH_TIMEOUT" "bytes" "CONSUMER_BATCH_BYTES" -}}
-{{- with get $v.config $variable -}}{{- $_ := set $batch $field . -}}{{- end -}}
+{{- with get $v.config $variable -}}{{- $_ := set $batch $field (float64 .) -}}{{- end -}}
 {{- end -}}
 {{- with $batch -}}{{- $_ := set $t "batch" . -}}{{- end -}}
 {{- with get $v.config "CONSUMER_LOG_LEVEL" -}}{{- $_ := set $t "logLevel" . -}}{{- end -}}

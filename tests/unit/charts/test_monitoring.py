@@ -1,0 +1,97 @@
+"""Alerts and dashboards ask for metrics that exist, and say where help is to be found."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from rendering import ROOT, needs, objects, template
+
+from activity_indexer.telemetry.declarations import COLLECTED, DECLARATIONS
+from activity_indexer_operator import metrics as operator_metrics
+
+DASHBOARDS = sorted((ROOT / "charts").glob("*/dashboards/*.json"))
+EXAMPLE = str(ROOT / "charts/activity-indexer/examples/production.yaml")
+METRIC = re.compile(r"\b(?:activity_indexer|process)_[a-z_]+\b")
+SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
+
+
+def operators() -> set[str]:
+    registry: CollectorRegistry = operator_metrics.Metrics().registry
+    return {family.name for family in registry.collect()} | {
+        f"{family.name}_total" for family in registry.collect() if family.type == "counter"
+    }
+
+
+def known() -> set[str]:
+    ours = {f"activity_indexer_{declaration.name}" for declaration in DECLARATIONS}
+    return ours | {"process_cpu_seconds_total", "process_resident_memory_bytes"} | operators()
+
+
+def unknown(expression: str) -> set[str]:
+    names = set(METRIC.findall(re.sub(r'"[^"]*"', '""', expression)))
+    return {name for name in names if name not in known() and SUFFIX.sub("", name) not in known()}
+
+
+def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (panel for panel in dashboard["panels"] if panel["type"] != "row")
+
+
+def alerts() -> list[dict[str, Any]]:
+    rules = objects(template("activity-indexer", "--values", EXAMPLE), "PrometheusRule")
+    return [alert for rule in rules for group in rule["spec"]["groups"] for alert in group["rules"]]
+
+
+def anchors(page: str) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", (ROOT / "docs" / page).read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads}
+
+
+def test_the_process_metrics_are_collected() -> None:
+    assert "process_*" in COLLECTED
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_asks_for_metrics_that_exist(path: Any) -> None:
+    for panel in panels(json.loads(path.read_text())):
+        assert panel["targets"]
+        assert not {name for target in panel["targets"] for name in unknown(target["expr"])}, panel["title"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_no_panel_lies_upon_another(path: Any) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in json.loads(path.read_text())["panels"]:
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@needs("helm")
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    assert len(alerts()) > 15
+    for alert in alerts():
+        assert METRIC.search(alert["expr"])
+        assert not unknown(alert["expr"]), alert["alert"]
+
+
+@needs("helm")
+def test_every_alert_says_what_is_wrong_and_where_to_read_on() -> None:
+    for alert in alerts():
+        page, anchor = alert["annotations"]["runbook_url"].split("#")
+        assert alert["annotations"]["summary"]
+        assert anchor in anchors("failure-modes.md" if page.endswith("failure-modes") else "kubernetes.md")
+
+
+@needs("helm")
+def test_an_alert_can_be_left_out() -> None:
+    text = template(
+        "activity-indexer", "--values", EXAMPLE, "--set", "prometheusRule.disabled={ActivityIndexerKafkaDown}"
+    )
+    assert "ActivityIndexerLagHigh" in text
+    assert "ActivityIndexerKafkaDown" not in text
