@@ -10,9 +10,10 @@ from typing import Any
 
 from aiokafka.admin import NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.protocol.group import LeaveGroupRequest
 from core_support import Told
 from processes import Forked
-from support import Place, encoded, environment
+from support import Place, encoded, environment, eventually
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import EventError, ValidationError
@@ -108,6 +109,25 @@ async def bury(place: Place, records: Iterable[Any], topic: str | None = None) -
         for number, record in enumerate(records)
     ]
     await asyncio.gather(*sent)
+
+
+async def planned(process: Replay) -> None:
+    """Wait until a replay begins to send."""
+
+    async def plans() -> int:
+        return len(process.lines("plan"))
+
+    await eventually(plans, 1, every=0.02)
+
+
+async def evict(place: Place) -> None:
+    """Let the broker forget a replay that was killed, as it does by itself after the session timeout."""
+    group = f"{place.group}.replay.{place.dead_letter_topic}"
+    (answer,) = await place.admin.describe_consumer_groups([group])
+    coordinator = await place.admin.find_coordinator(group)
+    for found in answer.to_object()["groups"]:
+        for member in found["members"]:
+            await place.admin._send_request(LeaveGroupRequest(group, member["member_id"]), coordinator)
 
 
 def told(record: Any) -> Mapping[str, str]:
