@@ -147,9 +147,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and (eq .Values.mode "resource") (not .Values.activityIndexer.enabled) }}
 {{- fail "mode: resource needs activityIndexer.enabled: true, as nothing else would run the indexer" }}
 {{- end }}
-{{- if and (eq .Values.mode "resource") .Values.serviceMonitor.enabled }}
-{{- fail "serviceMonitor needs the Service of mode: deployment; use podMonitor.enabled with mode: resource" }}
-{{- end }}
 {{- end }}
 
 {{- /* The Deployment that runs the pods; with mode: resource the operator names it after the ActivityIndexer. */}}

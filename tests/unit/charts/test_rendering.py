@@ -192,7 +192,6 @@ def test_a_wide_operator_has_its_lease_at_home_and_its_work_everywhere() -> None
         ("config.CONSUMER_SHUTDOWN_TIMEOUT=90", "config.KAFKA_REBALANCE_TIMEOUT"),
         ("terminationGracePeriodSeconds=10", "must be above config.CONSUMER_SHUTDOWN_TIMEOUT"),
         ("mode=resource,activityIndexer.enabled=false", "needs activityIndexer.enabled: true"),
-        ("mode=resource,serviceMonitor.enabled=true", "use podMonitor.enabled"),
         ("config.KAFKA_SECURITY_PROTOCOL=SASL_SSL", "secrets.KAFKA_SASL_USERNAME"),
         ("config.KAFKA_SASL_PASSWORD=secret", "KAFKA_SASL_PASSWORD"),
         ("config.CONSUMER_BATCH_SIZ=3", "CONSUMER_BATCH_SIZ"),
