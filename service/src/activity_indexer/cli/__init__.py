@@ -6,7 +6,7 @@ from importlib.metadata import version as installed_version
 
 import click
 
-from activity_indexer.cli import check_config, dead_letters, purge, reconcile, reindex, run
+from activity_indexer.cli import check_config, completion, dead_letters, purge, reconcile, reindex, run, status
 
 __all__ = ["main"]
 
@@ -26,5 +26,5 @@ def version() -> None:
     click.echo(installed_version("activity-indexer"))
 
 
-for _module in (run, check_config, purge, reconcile, dead_letters, reindex):
+for _module in (run, check_config, purge, reconcile, dead_letters, reindex, status, completion):
     main.add_command(_module.command)

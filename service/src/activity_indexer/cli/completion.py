@@ -1,0 +1,36 @@
+"""`activity-indexer completion`."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+SHELLS = ("bash", "zsh", "fish")
+
+EPILOG = """\b
+Examples:
+  activity-indexer completion bash > ~/.local/share/bash-completion/completions/activity-indexer
+  activity-indexer completion zsh > "${fpath[1]}/_activity-indexer"
+  activity-indexer completion fish > ~/.config/fish/completions/activity-indexer.fish
+
+\b
+Exit codes:
+  0  done
+  2  wrong usage: an unknown shell
+"""
+
+
+@click.command("completion", epilog=EPILOG)
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print the script with which a shell completes commands and options.
+
+    For the shell at hand only: eval "$(activity-indexer completion bash)".
+    """
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"expected one of {', '.join(SHELLS)}, got {shell}")
+    name = "activity-indexer"
+    script = found(context.find_root().command, {}, name, "_ACTIVITY_INDEXER_COMPLETE").source()
+    click.echo(script.rstrip("\n"))

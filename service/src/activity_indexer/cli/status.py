@@ -1,0 +1,87 @@
+"""`activity-indexer status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from contextlib import nullcontext, suppress
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from activity_indexer.cli.common import Duration, Exit, quiet_logging, read_settings
+from activity_indexer.settings import Settings
+from activity_indexer.status.collect import collect
+from activity_indexer.status.report import to_json
+from activity_indexer.status.table import render
+
+EPILOG = """\b
+Examples:
+  activity-indexer status
+  activity-indexer status --watch --interval 5s
+  activity-indexer status --json | jq '.kafka.found.groups[0].totalLag'
+
+\b
+Exit codes:
+  0  healthy
+  2  wrong options or settings
+  7  something is down or missing: a server, the topic, the alias, the members of a group
+"""
+
+
+@click.command("status", epilog=EPILOG)
+@click.option(
+    "--interval", type=Duration(), default="2s", show_default=True, help="Time over which rates are measured."
+)
+@click.option(
+    "--timeout", "limit", type=Duration(), default="10s", show_default=True, help="Time that each server has to answer."
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(0, 100_000),
+    default=1000,
+    show_default=True,
+    help="Newest dead letters that are looked at for their causes.",
+)
+@click.option("--watch", is_flag=True, help="Go on until Ctrl-C; with --json a line for each interval.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(*, interval: float, limit: float, sample: int, watch: bool, as_json: bool) -> None:
+    """Show topics, members, lag, rates, index, audit, dead letters and versions.
+
+    All servers are asked at once: one that is away hides nothing of the others.
+    """
+    settings = read_settings()
+    quiet_logging(settings)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is in the table
+    with suppress(KeyboardInterrupt):
+        healthy = asyncio.run(_status(settings, interval, limit, sample, watch=watch, as_json=as_json))
+        sys.exit(Exit.DONE if healthy else Exit.UNHEALTHY)
+
+
+async def _status(
+    settings: Settings, interval: float, limit: float, sample: int, *, watch: bool, as_json: bool
+) -> bool:
+    if watch:
+        await _watch(settings, interval, limit, sample, as_json=as_json)
+    found = await collect(settings, interval, limit, sample)
+    if as_json:
+        click.echo(json.dumps(to_json(found), indent=2))
+    else:
+        Console().print(render(found))
+    return found.healthy
+
+
+async def _watch(settings: Settings, interval: float, limit: float, sample: int, *, as_json: bool) -> None:
+    live = None if as_json else Live(console=Console(), auto_refresh=False)
+    with live or nullcontext():
+        while True:
+            found = await collect(settings, interval, limit, sample)
+            if live:
+                live.update(render(found), refresh=True)
+            else:
+                click.echo(json.dumps(to_json(found)))
+            if not found.kafka.up:
+                await asyncio.sleep(interval)  # else the rates take that long

@@ -1,0 +1,1 @@
+"""How everything is, at one look: topics, groups, index, audit, dead letters, versions."""
