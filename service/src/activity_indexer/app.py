@@ -7,7 +7,7 @@ import gc
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -68,19 +68,20 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        async with AsyncExitStack() as stack:
-            await self._serve(stack)
-            background = [asyncio.create_task(watch_loop(self.health, self.metrics))]
-            stack.push_async_callback(self._part, background)
+        await self._serve()
+        background = [asyncio.create_task(watch_loop(self.health, self.metrics))]
+        try:
             await self._index(background)
+        finally:
+            await self._part(background)
         self._log.info("app.stopped")
 
-    async def _serve(self, stack: AsyncExitStack) -> None:
+    async def _serve(self) -> None:
         server = HttpServer(
             self._settings.consumer.http_host, self._settings.consumer.http_port, self.health, self.metrics
         )
         self.http_port = await server.start()
-        stack.push_async_callback(server.stop)
+        self._goodbyes["http"] = server.stop
         self._log.info("http.listening", port=self.http_port)
 
     async def _index(self, background: list[asyncio.Task[None]]) -> None:

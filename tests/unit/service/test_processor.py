@@ -298,9 +298,11 @@ async def test_when_most_events_fail_they_are_held_until_the_cause_is_repaired()
     assert subject.breaker.is_open
     assert "document_parsing_exception" in subject.seen.told("breaker_opened")[0]
     assert not processing.done()
+    assert subject.breaker.held == 1
     broken = False
     await processing
     assert not subject.breaker.is_open
+    assert subject.breaker.held == 0
     assert subject.seen.told("breaker_closed")
     assert subject.outcomes == {"indexed": 4}
     assert subject.dead_letters.records == []
