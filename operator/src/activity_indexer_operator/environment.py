@@ -62,6 +62,8 @@ def _kafka(spec: Spec) -> dict[str, str]:
         "KAFKA_TOPIC_PARTITIONS": str(kafka.topic_partitions),
         "KAFKA_CONSUMER_GROUP": kafka.consumer_group,
         "KAFKA_DEAD_LETTER_TOPIC": spec.dead_letter_topic,
+        "KAFKA_PARKED_TOPIC": spec.parking_topic,
+        "KAFKA_MAX_REPLAYS": str(spec.dead_letter.max_replays),
         "KAFKA_AUTO_OFFSET_RESET": kafka.start_from.lower(),
         "KAFKA_SECURITY_PROTOCOL": security.protocol,
         "KAFKA_SSL_CHECK_HOSTNAME": _word(security.check_hostname),

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from activity_indexer_operator.api import Condition, Meta, Text, View
-from activity_indexer_operator.cron import check, format_time, next_due
+from activity_indexer_operator.cron import DEFAULT_ZONE, check, format_time, next_due
 from activity_indexer_operator.jobs import COMPONENT_PURGE, JobRequest
 from activity_indexer_operator.jobs_pod import RESULT_FILE
 from activity_indexer_operator.jobs_view import JobState, JobView
@@ -26,9 +26,10 @@ SECONDS_MAX: Final = 3600
 
 
 class Tombstones(View, frozen=True):
-    """When the marks of deletions older than `horizon` are purged: at the times that `schedule` names (UTC)."""
+    """When the marks of deletions older than `horizon` are purged: at the times that `purge_schedule` names."""
 
-    schedule: Text | None = None
+    purge_schedule: Text | None = None
+    time_zone: Text = DEFAULT_ZONE
     horizon: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?[smhd]$")] = "30d"
     suspend: bool = False
 
@@ -93,15 +94,17 @@ def decide_purge(
     deleted. So none is purged while a replay is open.
     """
     status = _judged(_current(wanted, known, now), job, now)
-    if problem := check(cron):
-        return _still(replace(status, next_schedule_time=None), PurgeReason.INVALID, f"tombstones.schedule: {problem}")
+    if problem := check(cron, wanted.time_zone):
+        return _still(
+            replace(status, next_schedule_time=None), PurgeReason.INVALID, f"tombstones.purgeSchedule: {problem}"
+        )
     if not active or wanted.suspend:
         reason = PurgeReason.SUSPENDED if active else PurgeReason.NOT_ACTIVE
         return _still(replace(status, next_schedule_time=None), reason, "no tombstones are purged now")
-    status = replace(status, next_schedule_time=format_time(next_due(cron, now)))
+    status = replace(status, next_schedule_time=format_time(next_due(cron, now, wanted.time_zone)))
     if status.open_job:
         return _still(status, PurgeReason.RUNNING, f"Job {status.open_job} has not ended yet")
-    due = due_since(cron, status.last_schedule_time or status.since, now)
+    due = due_since(cron, wanted.time_zone, status.last_schedule_time or status.since, now)
     if due is None:
         return _still(status, *_last(status))
     if open_replay:

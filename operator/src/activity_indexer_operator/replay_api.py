@@ -52,10 +52,14 @@ class Selection(View, frozen=True):
 
 
 class Correction(View, frozen=True):
-    """What is changed in the events on the way: a JSON merge patch or a JSON Patch, here or in a ConfigMap."""
+    """What is changed in the events on the way: a JSON merge patch or a JSON Patch, here or in a ConfigMap.
+
+    With `skip_invalid`, events that it leaves invalid are left where they are; without, they keep all from being sent.
+    """
 
     inline: str | None = None
     config_map_ref: KeyRef | None = None
+    skip_invalid: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is no patch; the command would refuse it later."""
@@ -84,6 +88,7 @@ class Template(View, frozen=True):
     rate: Positive | None = None
     correction: Correction | None = None
     include_parked: bool = False
+    include_stale: bool = False
     max_replays: Positive | None = None
     ttl_seconds_after_finished: Natural = 604_800
     job: JobSettings = JobSettings()
@@ -113,6 +118,7 @@ class Plan(View, frozen=True, omit_defaults=False):
     up_to: str
     stale: int = 0
     parked: int = 0
+    refused: int = 0
     causes: tuple[Cause, ...] = ()
 
 

@@ -72,7 +72,11 @@ def _selection(spec: ReplaySpec) -> Iterator[str]:
 def _options(spec: ReplaySpec) -> Iterator[str]:
     if spec.correction:
         yield from ("--patch", CORRECTION_FILE)
+        if spec.correction.skip_invalid:
+            yield "--skip-invalid"
     if spec.max_replays is not None:
         yield from ("--max-replays", str(spec.max_replays))
     if spec.include_parked:
         yield "--include-parked"
+    if spec.include_stale:
+        yield "--include-stale"

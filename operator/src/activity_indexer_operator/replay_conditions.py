@@ -38,10 +38,9 @@ def _planned(status: ReplayStatus) -> Condition:
 
 
 def _told(plan: Plan) -> str:
-    return (
-        f"{plan.matched} dead letters match, {plan.stale} of them are stale and {plan.parked} would be parked; "
-        f"the range ends at {plan.up_to}"
-    )
+    kept = {"stale": plan.stale, "to be parked": plan.parked, "left invalid by the correction": plan.refused}
+    told = "".join(f", {number} {what}" for what, number in kept.items() if number)
+    return f"{plan.matched} dead letters match{told}; the range ends at {plan.up_to}"
 
 
 def _approved(spec: ReplaySpec | InvalidSpec, status: ReplayStatus) -> Iterator[Condition]:

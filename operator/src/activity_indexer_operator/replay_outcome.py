@@ -45,7 +45,7 @@ class Result(View, frozen=True):
     @property
     def plan(self) -> Plan:
         """What a dry run found."""
-        return Plan(self.matched, self.up_to, self.stale, self.parked, self.causes[:CAUSES_SHOWN])
+        return Plan(self.matched, self.up_to, self.stale, self.parked, self.refused, self.causes[:CAUSES_SHOWN])
 
     @property
     def progress(self) -> Progress:

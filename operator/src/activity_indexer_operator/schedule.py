@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from activity_indexer_operator.api import Condition, Positive, Text, View
-from activity_indexer_operator.cron import check, format_time, last_due, next_due, parse_time
+from activity_indexer_operator.cron import DEFAULT_ZONE, check, format_time, last_due, next_due, parse_time
 from activity_indexer_operator.replay_api import Replay, Template
 
 SCHEDULE_CONDITION: Final = "ReplaySchedule"
@@ -30,13 +30,14 @@ class ReplayRequest(Template, frozen=True, kw_only=True):
 
 
 class ReplaySchedule(Template, frozen=True, kw_only=True):
-    """Makes a DeadLetterReplay at each time that `cron` names (UTC), but none while the one before is open.
+    """Makes a DeadLetterReplay at each time that `cron` names, but none while the one before is open.
 
     `starting_deadline_seconds`: how late one may begin; None: however late. After `failures_to_stop` failures in a row
     no more are made until the schedule is changed.
     """
 
     cron: Text
+    time_zone: Text = DEFAULT_ZONE
     suspend: bool = False
     starting_deadline_seconds: Positive | None = None
     failures_to_stop: Positive = 3
@@ -85,31 +86,30 @@ def decide_schedule(
 ) -> ScheduleStep:
     """The next step of an indexer's schedule; `replays` are those that exist, `active` is whether it may act at all."""
     status = _judged(_current(schedule, known, now), replays)
-    if problem := check(schedule.cron):
+    if problem := check(schedule.cron, schedule.time_zone):
         return _still(
             replace(status, next_schedule_time=None), ScheduleReason.INVALID, f"deadLetter.schedule: {problem}"
         )
     if held := _held(schedule, status, active=active):
         return _still(replace(status, next_schedule_time=None), *held)
-    status = replace(status, next_schedule_time=format_time(next_due(schedule.cron, now)))
+    status = replace(status, next_schedule_time=format_time(next_due(schedule.cron, now, schedule.time_zone)))
     if status.open_replay:
         return _still(status, ScheduleReason.REPLAY_OPEN, f"DeadLetterReplay {status.open_replay} has not ended yet")
-    due = due_since(schedule.cron, status.last_schedule_time or status.since, now, schedule.starting_deadline_seconds)
+    since, told = status.last_schedule_time or status.since, f"replays are made by {schedule.cron} {schedule.time_zone}"
+    due = due_since(schedule.cron, schedule.time_zone, since, now, schedule.starting_deadline_seconds)
     if due is None:
-        return _still(status, ScheduleReason.SCHEDULED, f"replays are made by {schedule.cron} (UTC)")
+        return _still(status, ScheduleReason.SCHEDULED, told)
     name = timed_name(indexer, "", due)
     status = replace(status, last_schedule_time=format_time(due), last_replay=name, open_replay=name)
-    return ScheduleStep(
-        name, status, _condition(ScheduleReason.SCHEDULED, f"replays are made by {schedule.cron} (UTC)")
-    )
+    return ScheduleStep(name, status, _condition(ScheduleReason.SCHEDULED, told))
 
 
-def due_since(cron: str, since: str, now: datetime, deadline: int | None = None) -> datetime | None:
+def due_since(cron: str, zone: str, since: str, now: datetime, deadline: int | None = None) -> datetime | None:
     """The newest time after `since` that has come and is no more than `deadline` seconds ago; None: there is none.
 
     Times that passed meanwhile are left out but for the last: what is made late is made once.
     """
-    due = last_due(cron, now)
+    due = last_due(cron, now, zone)
     if due <= parse_time(since) or (deadline is not None and now - due > timedelta(seconds=deadline)):
         return None
     return due

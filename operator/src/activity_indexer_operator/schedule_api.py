@@ -27,7 +27,7 @@ class Tasks(View, frozen=True):
     @property
     def any(self) -> bool:
         """Whether there is anything to do at all."""
-        return bool(self.dead_letter.replay_request or self.dead_letter.schedule or self.tombstones.schedule)
+        return bool(self.dead_letter.replay_request or self.dead_letter.schedule or self.tombstones.purge_schedule)
 
 
 class DeadLetterTaskStatus(View, frozen=True):

@@ -114,7 +114,7 @@ class TaskReconciler:
             dead_letter = replace(dead_letter, schedule=step.status)
             conditions.append(step.condition)
         purge = None
-        if cron := world.tasks.tombstones.schedule:
+        if cron := world.tasks.tombstones.purge_schedule:
             purged = await self._purge(world, world.tasks.tombstones, cron)
             purge = purged.status
             conditions.append(purged.condition)

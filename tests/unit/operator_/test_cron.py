@@ -31,6 +31,26 @@ def test_times_are_utc_whatever_the_clock_shows() -> None:
     assert format_time(last_due("0 12 * * *", elsewhere)) == "2026-11-23T12:00:00Z"
 
 
+def test_a_time_zone_moves_the_times_with_its_summer() -> None:
+    summer = datetime(2026, 7, 1, 12, tzinfo=UTC)
+    assert format_time(next_due("30 6 * * *", NOON, "Europe/Madrid")) == "2026-11-24T05:30:00Z"
+    assert format_time(last_due("30 6 * * *", summer, "Europe/Madrid")) == "2026-07-01T04:30:00Z"
+
+
+def test_an_hour_that_the_clock_skips_or_repeats_is_due_once() -> None:
+    for first in (datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 10, 24, 12, tzinfo=UTC)):
+        due = {last_due("30 2 * * *", first + timedelta(minutes=m), "Europe/Madrid") for m in range(0, 1440, 5)}
+        assert len({moment for moment in due if moment > first}) == 1
+
+
+def test_the_usual_names_stand_for_expressions() -> None:
+    assert last_due("@daily", NOON) == NOON.replace(hour=0)
+
+
+def test_an_unknown_time_zone_is_told() -> None:
+    assert "time zone such as Europe/Madrid, got Mars/Olympus" in str(check("0 3 * * *", "Mars/Olympus"))
+
+
 @pytest.mark.parametrize("wrong", ["", "daily", "* * * *", "* * * * * *", "61 * * * *", "0 0 31 2 *", "0 0 * * FOO"])
 def test_what_is_no_expression_is_told(wrong: str) -> None:
     assert "expected" in str(check(wrong))

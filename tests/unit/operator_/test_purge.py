@@ -11,7 +11,7 @@ DONE = '{"found": 12, "purged": 10, "kept": 2}'
 
 async def nightly(**changes: Any) -> World:
     world = World()
-    world.edit("ActivityIndexer", "orders", tombstones={"schedule": "0 3 * * *", "horizon": "45d", **changes})
+    world.edit("ActivityIndexer", "orders", tombstones={"purgeSchedule": "0 3 * * *", "horizon": "45d", **changes})
     await world.do_tasks()
     return world
 
@@ -120,12 +120,12 @@ async def test_a_job_that_cannot_be_made_is_told_and_tried_again() -> None:
     [
         ({"suspend": True}, "Active", "Suspended"),
         ({}, "Paused", "IndexerNotActive"),
-        ({"schedule": "x"}, "Active", "ScheduleInvalid"),
+        ({"purgeSchedule": "x"}, "Active", "ScheduleInvalid"),
     ],
 )
 async def test_nothing_is_purged_when_it_is_not_to_be(changes: dict[str, Any], mode: str, reason: str) -> None:
     world = World()
-    world.edit("ActivityIndexer", "orders", mode=mode, tombstones={"schedule": "0 3 * * *", **changes})
+    world.edit("ActivityIndexer", "orders", mode=mode, tombstones={"purgeSchedule": "0 3 * * *", **changes})
     await world.do_tasks()
     world.pass_time(days=1)
     await world.do_tasks()
@@ -148,7 +148,7 @@ async def test_an_operator_that_is_killed_at_any_moment_purges_once_a_night() ->
             await world.do_tasks()
 
     async def night(world: World) -> None:
-        world.edit("ActivityIndexer", "orders", tombstones={"schedule": "0 3 * * *"})
+        world.edit("ActivityIndexer", "orders", tombstones={"purgeSchedule": "0 3 * * *"})
         for _ in range(4):
             await look(world)
             world.pass_time(hours=5)

@@ -51,7 +51,7 @@ async def test_a_dry_run_ends_with_its_plan() -> None:
     assert world.jobs() == ["fix-plan"]
     plan = world.status("DeadLetterReplay", "fix")["plan"]
     assert plan == {
-        "matched": 15, "stale": 3, "parked": 1, "upTo": "0:17,1:4",
+        "matched": 15, "stale": 3, "parked": 1, "refused": 0, "upTo": "0:17,1:4",
         "causes": [{"stage": "index", "error": "document_parsing_exception", "matched": 15}],
     }  # fmt: skip
 
