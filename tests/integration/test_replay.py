@@ -76,7 +76,7 @@ async def test_a_replay_that_is_killed_anywhere_goes_on_and_loses_nothing_and_se
 ) -> None:
     await bury(place, letters(place, [event(f"t{number}") for number in range(10_000)]))
     chance = random.Random(5)  # noqa: S311 - where it is killed is no secret
-    for _ in range(4):
+    for _ in range(3):
         process = replay("--id", "killed", "--no-wait", "--include-stale")
         await planned(process)
         await asyncio.sleep(chance.uniform(0.0, 1.5))
@@ -214,6 +214,7 @@ async def test_a_stale_event_never_undoes_a_newer_document_and_never_brings_a_de
 ) -> None:
     process = await indexer().ready()
     await place.publish([bad("newer"), bad("deleted"), bad("alone")])
+    await process.settled(3)
     await place.publish([event("newer", UPDATED, moment(9), status="refunded"), event("deleted", DELETED, moment(9))])
     await process.settled(5)
     patch = tmp_path / "patch.json"

@@ -101,7 +101,7 @@ async def holders(settings: KafkaSettings, name: str) -> list[Holder]:
 
 async def _wait_until_free(settings: KafkaSettings, name: str, replay_id: str) -> None:
     deadline = time.monotonic() + settings.session_timeout + GRACE
-    while found := await holders(settings, name):
+    while found := await _introduced(settings, name):
         if any(each.replay_id != replay_id for each in found) or time.monotonic() > deadline:
             raise _refusal(settings, name, found)
         await asyncio.sleep(PAUSE)
@@ -109,10 +109,19 @@ async def _wait_until_free(settings: KafkaSettings, name: str, replay_id: str) -
 
 async def _check_alone(settings: KafkaSettings, name: str, since: str, replay_id: str) -> None:
     """Two that began at once see each other here; should both go on, the broker fences one of them."""
-    found = await holders(settings, name)
-    mine = (since, replay_id)
-    if others := [each for each in found if (each.since, each.replay_id) < mine]:
+    found = await _introduced(settings, name)
+    if others := [each for each in found if (each.since, each.replay_id) < (since, replay_id)]:
         raise _refusal(settings, name, others)
+
+
+async def _introduced(settings: KafkaSettings, name: str) -> list[Holder]:
+    """The members, when it is known who they are: the group hides it while it takes members in."""
+    deadline = time.monotonic() + settings.session_timeout
+    while True:
+        found = await holders(settings, name)
+        if all(each.since for each in found) or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(PAUSE)
 
 
 def _refusal(settings: KafkaSettings, name: str, found: list[Holder]) -> ReplayRefused:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import click
 from rich.console import Console
@@ -14,11 +17,13 @@ from rich.table import Table
 
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.spans import Progress
+from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.replay.json_text import read_json, write_json
 from activity_indexer.replay.plan import Plan
 from activity_indexer.replay.progress import Counters
 from activity_indexer.replay.result import Result, plan_json, progress_json, result_json
 
+T = TypeVar("T")
 INTERVAL: Final = 1.0
 """Seconds between two lines of progress."""
 
@@ -42,14 +47,14 @@ class Lines:
         """A line now and then."""
         self._now_and_then({"kind": "progress", "searching": what, "passed": progress.passed, "total": progress.total})
 
-    def planned(self, plan: Plan) -> bool:
+    async def planned(self, plan: Plan) -> bool:
         """The plan's line; nobody is asked."""
         _put(plan_json(plan, self._replay_id))
         return True
 
-    def edited(self, value: bytes | None) -> bytes | None:
-        """An editor needs a person."""
-        return edited(value)
+    async def edited(self, value: bytes | None) -> bytes | None:
+        """An editor needs a person, whatever reads the lines."""
+        return await asked(lambda: edited(value))
 
     def sending(self, counters: Counters, passed: int, total: int) -> None:
         """A line now and then."""
@@ -94,20 +99,20 @@ class Terminal:
         """Move the bar of this search."""
         self._move(f"looking for {what}", progress.passed, progress.total)
 
-    def planned(self, plan: Plan) -> bool:
+    async def planned(self, plan: Plan) -> bool:
         """Print the plan, and ask whether to go on."""
         self._bar.stop()
         show_plan(self._console, plan, self._replay_id)
         if self._dry_run or self._sure:
             return True
-        agreed = click.confirm(f"Send {plan.counters.sent} again?", default=False)
+        agreed = await asked(lambda: click.confirm(f"Send {plan.counters.sent} again?", default=False))
         self._bar.start()
         return agreed
 
-    def edited(self, value: bytes | None) -> bytes | None:
+    async def edited(self, value: bytes | None) -> bytes | None:
         """Open the editor, with the bar out of its way."""
         self._bar.stop()
-        found = edited(value)
+        found = await asked(lambda: edited(value))
         self._bar.start()
         return found
 
@@ -172,6 +177,36 @@ def show_report(console: Console, result: Result) -> None:
         console.print(f"{number:>9} {meaning}", markup=False)
     for error, number in report.errors.most_common():
         console.print(f"          {number} {error}", markup=False)
+
+
+async def asked(question: Callable[[], T]) -> T:
+    """The answer of a person: Kafka is told meanwhile that the replay lives, and a signal does not wait for it."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def ask() -> None:
+        try:
+            found = question()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it was asked
+            loop.call_soon_threadsafe(_settle, answer, None, error)
+        else:
+            loop.call_soon_threadsafe(_settle, answer, found, None)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return await answer
+
+
+def _settle(answer: asyncio.Future[Any], found: Any, error: BaseException | None) -> None:
+    if answer.done():
+        return
+    if error is None:
+        answer.set_result(found)
+    elif isinstance(error, click.Abort):
+        answer.set_exception(ReplayRefused("not confirmed: nothing was sent"))
+    elif isinstance(error, click.ClickException):
+        answer.set_exception(ReplayRefused(error.message))
+    else:
+        answer.set_exception(error)
 
 
 def edited(value: bytes | None) -> bytes | None:

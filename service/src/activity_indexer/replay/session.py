@@ -64,10 +64,10 @@ class People(Protocol):
     def searching(self, what: str, progress: Progress) -> None:
         """Something is read before anything is sent."""
 
-    def planned(self, plan: Plan) -> bool:
+    async def planned(self, plan: Plan) -> bool:
         """Here is the plan; whether to go on."""
 
-    def edited(self, value: bytes | None) -> bytes | None:
+    async def edited(self, value: bytes | None) -> bytes | None:
         """A value to correct; the corrected one, None when nothing was changed."""
 
     def sending(self, counters: Counters, passed: int, total: int) -> None:
@@ -129,7 +129,7 @@ class Session:
         if not found.plan.counters.matched and not at.counters.matched:
             return self._result("nothing", "no dead letter matches", found, at.counters)
         self._check_valid(found.plan)
-        if not self._people.planned(found.plan):
+        if not await self._people.planned(found.plan):
             return self._result("refused", "not confirmed: nothing was sent", found, at.counters)
         return found
 
@@ -147,7 +147,7 @@ class Session:
             raise ReplayRefused(
                 f"--edit is for a single dead letter, and {plan.counters.matched} match: name it with --offsets"
             )
-        value = self._people.edited(plan.example.letter.value)
+        value = await self._people.edited(plan.example.letter.value)
         if value is None:
             raise ReplayRefused("nothing was changed in the editor: nothing was sent")
         self._wanted = replace(self._wanted, correction=Replacement(value))
