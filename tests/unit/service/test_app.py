@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from activity_indexer.app import App, _finish, _names
-from activity_indexer.ending import Deadline
+from activity_indexer.ending import Deadline, Ending
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import load_settings
 
@@ -40,6 +40,26 @@ async def test_the_end_ends_the_wait_for_a_server(app: App) -> None:
     app.stop()
     async with asyncio.timeout(1):
         assert not await waiting
+
+
+async def test_the_end_does_not_wait_for_an_attempt_that_does_not_let_go(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_ending", Ending(0.05))
+    lets_go = asyncio.Event()
+
+    async def attempt() -> None:
+        try:
+            await for_ever()
+        finally:
+            await lets_go.wait()
+
+    waiting = asyncio.create_task(app._until("kafka", attempt))
+    await asyncio.sleep(0.005)
+    app.stop()
+    async with asyncio.timeout(1):
+        assert not await waiting
+    lets_go.set()
 
 
 async def test_a_defect_while_a_server_is_asked_is_raised(app: App) -> None:
