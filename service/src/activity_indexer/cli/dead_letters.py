@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from activity_indexer.cli import dead_letters_list, replay
+from activity_indexer.cli import dead_letters_export, dead_letters_import, dead_letters_list, dead_letters_show, replay
 
 
 @click.group("dead-letters")
@@ -15,5 +15,5 @@ def command() -> None:
     """
 
 
-for _module in (dead_letters_list, replay):
+for _module in (dead_letters_list, dead_letters_show, dead_letters_export, dead_letters_import, replay):
     command.add_command(_module.command)

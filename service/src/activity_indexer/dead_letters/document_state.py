@@ -9,7 +9,7 @@ from typing import Any
 
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
-from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.decode import MAX_ID_BYTES, decode_event
 from activity_indexer.timestamps import format_timestamp
 
 
@@ -37,7 +37,10 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """`changes`: whether a replay of the event as it is would change the document. `standing` is None when unknown."""
+    """`changes`: whether a replay of the event as it is would change the document.
+
+    `standing` is None when there is no event to compare, or when nobody could be asked.
+    """
 
     changes: bool
     text: str
@@ -73,6 +76,11 @@ def readable_event(
     return event, None
 
 
+def is_document_id(identifier: str) -> bool:
+    """Whether a document can have this id at all."""
+    return 0 < len(identifier.encode(errors="replace")) <= MAX_ID_BYTES
+
+
 def standing(event: Event, document: StoredDocument | None) -> Standing:
     """How the document stands beside the event."""
     if document is None:
@@ -82,31 +90,46 @@ def standing(event: Event, document: StoredDocument | None) -> Standing:
     return Standing.OLDER if document.version < event.version else Standing.NEWER
 
 
-def outlook(event: Event, error: EventError | None, document: StoredDocument | None, stage: str) -> Outlook:
-    """What a replay of the event, as it is, would change."""
+def outlook(
+    event: Event | None, error: EventError | None, document: StoredDocument | None, stage: str, *, asked: bool = True
+) -> Outlook:
+    """What a replay of the event, as it is, would change; `asked`: whether there was an id to ask for its document."""
+    if event is None:
+        now = f"; its document now: {_described(document)}" if asked else ""
+        return Outlook(False, f"a replay as it is would change nothing: {_words(error)}{now}", None, document)
     found = standing(event, document)
     what = _described(document, found)
     if found in (Standing.SAME, Standing.NEWER):
         return Outlook(False, f"{what}: a replay would change nothing", found, document)
     if error:
-        return Outlook(False, f"{what}, but the event would come back: {error.code}: {error.message}", found, document)
-    effect = "delete the transaction" if event.deleted else "index it" if document is None else "bring it up to date"
-    if document is not None and document.deleted and not event.deleted:
-        effect = "bring it back, since the event is newer than the deletion"
-    text = f"{what}: a replay would {effect}"
-    return Outlook(
-        True, f"{text}, if what Elasticsearch refused is mended" if stage == "index" else text, found, document
-    )
+        return Outlook(False, f"{what}, but the event would come back: {_words(error)}", found, document)
+    text = f"{what}: a replay would {_effect(event, document)}"
+    if stage == "index":
+        text += ", if what Elasticsearch refused is mended"
+    return Outlook(True, text, found, document)
 
 
-def invalid(error: EventError) -> Outlook:
-    """What is no event has no document that could be asked for."""
-    return Outlook(False, f"a replay as it is would change nothing: {error.code}: {error.message}")
+def unknown(event: Event | None, error: EventError | None, reason: str) -> Outlook:
+    """When the document's state cannot be had; `changes` says what would be if there were none."""
+    again = f"; the event would come back: {_words(error)}" if error else ""
+    return Outlook(event is not None and error is None, f"its state cannot be told: {reason}{again}")
 
 
-def _described(document: StoredDocument | None, found: Standing) -> str:
+def _words(error: EventError | None) -> str:
+    return f"{error.code}: {error.message}" if error else "it is no event"
+
+
+def _effect(event: Event, document: StoredDocument | None) -> str:
+    if event.deleted:
+        return "delete the transaction"
+    if document is None:
+        return "index it"
+    return "bring it back, since the event is newer than the deletion" if document.deleted else "bring it up to date"
+
+
+def _described(document: StoredDocument | None, found: Standing | None = None) -> str:
     if document is None:
         return "absent"
-    kind = "a tombstone" if document.deleted else "a document"
-    beside = {Standing.SAME: "this very event's", Standing.OLDER: "older", Standing.NEWER: "newer"}[found]
-    return f"{kind}, {beside} ({document.time})"
+    kind = "a tombstone" if document.deleted else "there"
+    beside = {Standing.SAME: ", from this very event", Standing.OLDER: ", older", Standing.NEWER: ", newer"}
+    return f"{kind}{beside.get(found, '') if found else ''} ({document.time})"

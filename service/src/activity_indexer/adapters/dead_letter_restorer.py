@@ -1,0 +1,58 @@
+"""Writes dead letters back into their topic: all of them, or none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
+from activity_indexer.ports import OutRecord
+from activity_indexer.settings import KafkaSettings
+
+TRANSACTION_TIMEOUT: Final = 900_000
+"""Milliseconds after which the broker gives an import up; its own default limit."""
+
+IN_FLIGHT: Final = 1000
+"""Records that are sent before the first of them must be there."""
+
+
+async def restore(settings: KafkaSettings, records: Iterable[OutRecord], tell: Callable[[int], None]) -> int:
+    """Write all records in one transaction; returns how many. `tell` is called with those that are there so far.
+
+    The key decides the partition, as with every dead letter. A second import takes over from the first, which fails.
+    Raises Unavailable or Refused, and whatever `records` raises: then nothing is to be seen of it.
+    """
+    await prepare_topics(settings)
+    producer = AIOKafkaProducer(
+        **client_arguments(settings),
+        transactional_id=f"{settings.consumer_group}.import.{settings.dead_letters}",
+        transaction_timeout_ms=TRANSACTION_TIMEOUT,
+        max_request_size=settings.max_request_bytes,
+        linger_ms=5,
+    )
+    try:
+        await producer.start()
+        async with producer.transaction():
+            return await _send(producer, settings.dead_letters, records, tell)
+    except CLIENT_ERRORS as error:
+        raise mapped(error) from error
+    finally:
+        await producer.stop()
+
+
+async def _send(producer: Any, topic: str, records: Iterable[OutRecord], tell: Callable[[int], None]) -> int:
+    sent = 0
+    pending: list[Awaitable[Any]] = []
+    for record in records:
+        pending.append(await producer.send(topic, record.value, key=record.key, headers=list(record.headers)))
+        sent += 1
+        if len(pending) >= IN_FLIGHT:
+            await asyncio.gather(*pending)
+            pending.clear()
+            tell(sent)
+    await asyncio.gather(*pending)
+    tell(sent)
+    return sent
