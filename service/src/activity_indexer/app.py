@@ -24,16 +24,22 @@ from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.freshness import Freshness
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import Settings
+from activity_indexer.status_page.page import StatusPage
+from activity_indexer.telemetry.calls import Calls, MeasuredDeadLetters, MeasuredIndex, MeasuredSeen, MeasuredSource
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
+from activity_indexer.telemetry.tracing import Tracings, from_any_thread
+from activity_indexer.tracing import Tracing
+
 
 class TopicMissing(Unavailable):
     """The transactions topic is not there yet."""
@@ -77,9 +83,9 @@ class App:
         self._log.info("app.stopped")
 
     async def _serve(self) -> None:
-        server = HttpServer(
-            self._settings.consumer.http_host, self._settings.consumer.http_port, self.health, self.metrics
-        )
+        consumer = self._settings.consumer
+        page = StatusPage(self._settings, self.health, self.metrics) if consumer.status_page else None
+        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page)
         self.http_port = await server.start()
         self._goodbyes["http"] = server.stop
         self._log.info("http.listening", port=self.http_port)
@@ -88,12 +94,18 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         source = GroupSource(self._settings.kafka, self._tell_kafka)
+        tracings = Tracings(self._settings, from_any_thread(asyncio.get_running_loop(), self.metrics.spans))
+        freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
+        self.observer.follow = freshness.follow
         self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
-        indexer = self._indexer(index, source, registry)
+        self._goodbyes |= {"traces": tracings.stop, "freshness": freshness.stop}
+        indexer = self._indexer(index, source, registry, tracings.indexer())
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
-            background.append(asyncio.create_task(run_audit(self._settings, self.metrics, self._ending)))
+            background.append(
+                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, tracings.audit()))
+            )
         if not await self._until("elasticsearch", index.prepare):
             return
         if not await self._until("kafka", lambda: source.start(indexer)):
@@ -119,23 +131,26 @@ class App:
         await say_goodbye(self._goodbyes, self._ending.deadline)
         await _finish(background, self._ending.deadline)
 
-    def _indexer(self, index: ElasticsearchIndex, source: GroupSource, registry: Registry) -> Indexer:
+    def _indexer(self, index: ElasticsearchIndex, source: GroupSource, registry: Registry, tracing: Tracing) -> Indexer:
         consumer = self._settings.consumer
+        calls = Calls(self.metrics, tracing)
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
+        measured = MeasuredIndex(index, calls, self._settings.elasticsearch.index)
         processor = Processor(
-            self._deduplicator(index),
+            self._deduplicator(index, calls),
             registry,
-            BulkWriter(index, limit, self._backoff, self.observer, consumer.max_retries),
-            dead_letters,
+            BulkWriter(measured, limit, self._backoff, self.observer, consumer.max_retries),
+            MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
+            tracing=tracing,
         )
         return Indexer(
-            source,
+            MeasuredSource(source, calls),
             Batcher(consumer.batch_size, consumer.batch_bytes, consumer.batch_timeout, time.monotonic),
             processor.process,
             lambda: limit.limit,
@@ -144,7 +159,7 @@ class App:
             IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex) -> Deduplicator | None:
+    def _deduplicator(self, index: ElasticsearchIndex, calls: Calls) -> Deduplicator | None:
         consumer = self._settings.consumer
         if not consumer.enable_dedup:
             return None
@@ -152,7 +167,7 @@ class App:
         self._goodbyes["redis"] = store.stop
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
-            store,
+            MeasuredSeen(store, calls),
             self._settings.redis.retry_interval,
             time.monotonic,
             self.observer.seen_store,

@@ -18,6 +18,8 @@ from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditEvent, AuditStore, Partition, Record
 from activity_indexer.settings import Settings
+from activity_indexer.trace_context import trace_contexts
+from activity_indexer.tracing import Tracing, Untraced
 
 WATCH_INTERVAL = 5.0
 """How often the lag is measured (seconds)."""
@@ -68,12 +70,15 @@ class Audit:
         settings: Settings,
         metrics: AuditMetrics,
         clock: Callable[[], float] = time.time,
+        tracing: Tracing | None = None,
     ) -> None:
         self._source = source
         self._store = store
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._tracing = tracing or Untraced()
+        self._aside: set[tuple[int, int]] = set()
         self._log = structlog.get_logger()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
@@ -128,6 +133,16 @@ class Audit:
                 self._metrics.lag(await self._source.lag())
 
     async def _take(self, records: Sequence[Record]) -> None:
+        self._aside.clear()
+        with self._tracing.batch(records, trace_contexts(records)) as trace:
+            outcomes: dict[int, str] = {}
+            try:
+                events = await self._write_all(records)
+                outcomes = self._outcomes(records, events)
+            finally:
+                trace.settled(outcomes, {})
+
+    async def _write_all(self, records: Sequence[Record]) -> Sequence[AuditEvent]:
         started = time.monotonic()
         events = self._decode(records)
         for batch in batches(events, self._settings.database.batch_size, self._settings.consumer.batch_bytes):
@@ -135,6 +150,16 @@ class Audit:
         seconds = time.monotonic() - started
         self._metrics.batch(len(events), seconds)
         self._log.info("audit.written", records=len(records), events=len(events), seconds=round(seconds, 4))
+        return events
+
+    def _outcomes(self, records: Sequence[Record], events: Sequence[AuditEvent]) -> dict[int, str]:
+        """What became of the records, by their places."""
+        valid = {(event.partition, event.offset) for event in events}
+        places = ((record.partition, record.offset) for record in records)
+        return {
+            at: "rejected" if place in self._aside else "written" if place in valid else "invalid"
+            for at, place in enumerate(places)
+        }
 
     def _decode(self, records: Sequence[Record]) -> list[AuditEvent]:
         latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
@@ -187,6 +212,7 @@ class Audit:
             self._log.error("audit.event_dropped", reason=reason, **place)
         else:
             self._log.warning("audit.event_rejected", reason=reason, **place)
+        self._aside.add((event.partition, event.offset))
         self._count("rejected", 1)
 
     def _count(self, outcome: str, count: int) -> None:

@@ -12,16 +12,18 @@ from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
 from activity_indexer.ending import Ending, say_goodbye
 from activity_indexer.settings import Settings
+from activity_indexer.telemetry.calls import Calls, MeasuredAudit
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import AuditReporter
+from activity_indexer.tracing import Tracing
 
 
-async def run_audit(settings: Settings, metrics: Metrics, ending: Ending) -> None:
+async def run_audit(settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing) -> None:
     """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
     while not ending.begun:
         try:
-            await _run_once(settings, metrics, ending)
+            await _run_once(settings, metrics, ending, tracing)
         except Exception:
             log.exception("audit.crashed")
             with suppress(TimeoutError):
@@ -29,10 +31,11 @@ async def run_audit(settings: Settings, metrics: Metrics, ending: Ending) -> Non
                     await ending.wait()
 
 
-async def _run_once(settings: Settings, metrics: Metrics, ending: Ending) -> None:
+async def _run_once(settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing) -> None:
     source = KafkaAuditSource(settings)
     store = PostgresAudit(settings.database)
-    audit = Audit(source, store, settings, AuditReporter(metrics))
+    measured = MeasuredAudit(store, Calls(metrics, tracing))
+    audit = Audit(source, measured, settings, AuditReporter(metrics), tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

@@ -12,12 +12,22 @@ from activity_indexer.event import Event
 from activity_indexer.ports import Partition, Record
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A document that Elasticsearch acknowledged; `published` is when its event was (seconds since the epoch)."""
+
+    identifier: str
+    version: int
+    published: float
+
+
 @dataclass(slots=True)
 class BatchSummary:
     """What became of a batch's events.
 
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
-    `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds).
+    `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds), and
+    `example` is one document of theirs that a search can find.
     """
 
     events: int
@@ -28,6 +38,7 @@ class BatchSummary:
     known_in_store: int = 0
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
+    example: Written | None = None
 
     def total(self, outcome: str) -> int:
         """Events with this outcome."""

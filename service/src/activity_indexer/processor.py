@@ -15,7 +15,7 @@ from activity_indexer.document import live_document, tombstone
 from activity_indexer.errors import EventError
 from activity_indexer.event import CREATED, DELETED, UPDATED, Event
 from activity_indexer.indexing import BulkWriter, Document, Result
-from activity_indexer.observer import BatchSummary, Observer
+from activity_indexer.observer import BatchSummary, Observer, Written
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator
@@ -194,7 +194,10 @@ class Processor:
         work.failures.pop(chain[0], None)
         if result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
-            work.summary.ages.append(self._now() - work.batch.records[chain[0]].timestamp / 1000)
+            published = work.batch.records[chain[0]].timestamp / 1000
+            work.summary.ages.append(self._now() - published)
+            if work.summary.example is None and not newest.deleted:
+                work.summary.example = Written(newest.transaction.id, newest.version, published)
         else:
             work.outcomes[chain[0]] = result
         for at in chain[1:]:

@@ -260,6 +260,8 @@ class OpenTelemetrySettings(_Section):
         "", description="The same for metrics; prometheus: at /metrics only, where they always are."
     )
     metric_export_interval: Milliseconds = Field(60_000, description="How often metrics are sent (milliseconds).")
+    bsp_max_queue_size: int = Field(2048, gt=0, description="Spans that wait to be sent at most; others are dropped.")
+    span_link_count_limit: int = Field(10_000, ge=0, description="Links of one span at most: events of one batch.")
     service_name: str = Field(
         "activity-indexer", min_length=1, description="Name of this service in traces and metrics."
     )

@@ -47,9 +47,6 @@ class Tracing(Protocol):
     def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Call]:
         """Call a server; recorded where it is part of a batch that is."""
 
-    async def stop(self) -> None:
-        """Send what is left; nothing is recorded any more."""
-
 
 _NOTHING: Final = nullcontext()
 
@@ -93,6 +90,3 @@ class Untraced:
     def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Call]:  # noqa: ARG002 - the protocol's
         """A call that is not recorded."""
         return UNTRACED
-
-    async def stop(self) -> None:
-        """Nothing."""

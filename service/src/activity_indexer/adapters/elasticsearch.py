@@ -18,7 +18,7 @@ from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings
 
 BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
-BULK_QUERY = "require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,error"
+BULK_QUERY = "require_alias=true&filter_path=errors,took,items.*.status,items.*.error.type,items.*.error.reason,error"
 RETRY_STATUS = frozenset({408, 429, 502, 503, 504})
 
 
@@ -87,6 +87,17 @@ class ElasticsearchIndex:
         except TransportError as error:
             raise _away(error) from None
         return BulkReply(status, _as_bytes(content))
+
+    async def searchable(self, identifier: str) -> int | None:
+        """Version of a document as a search of the alias finds it; None when it finds none."""
+        try:
+            answer = await self._client.search(
+                index=self._settings.index, query={"ids": {"values": [identifier]}}, version=True, source=False
+            )
+        except (ApiError, TransportError) as error:
+            raise mapped(error) from None
+        hits = answer["hits"]["hits"]
+        return int(hits[0]["_version"]) if hits else None
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""

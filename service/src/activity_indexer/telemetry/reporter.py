@@ -11,7 +11,7 @@ import structlog
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
-from activity_indexer.observer import BatchSummary
+from activity_indexer.observer import BatchSummary, Written
 from activity_indexer.ports import Partition, Record
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
@@ -31,12 +31,14 @@ class Reporter:
     """The observer of a running indexer.
 
     `longest_wait` is the longest time between two tries of one thing (seconds): so long no news of a wait is no stall.
-    A problem that lasts is logged once in a while, and once when it is over.
+    A problem that lasts is logged once in a while, and once when it is over. `follow` is told of a document of each
+    batch.
     """
 
     def __init__(
         self, health: Health, metrics: Metrics, longest_wait: float = 0.0, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.follow: Callable[[Written], None] = lambda _written: None
         self._health = health
         self._metrics = metrics
         self._longest_wait = longest_wait
@@ -80,6 +82,8 @@ class Reporter:
         metrics = self._metrics
         metrics.batch(summary.events, summary.size, summary.duration)
         metrics.event_ages(summary.ages)
+        if summary.example is not None:
+            self.follow(summary.example)
         for (outcome, event_type), count in summary.outcomes.items():
             metrics.settled(outcome, event_type, count)
         metrics.dedup("memory", summary.looked_up, summary.known_in_memory)

@@ -1,0 +1,173 @@
+"""Sends spans to a collector by OTLP, without ever holding the indexer up. Imported only where tracing is on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final, cast
+
+import structlog
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, TraceState, set_span_in_context
+from opentelemetry.util.types import Attributes
+
+from activity_indexer.settings import OpenTelemetrySettings
+
+STOP_TIMEOUT: Final = 3.0
+"""Time that the last spans have at the end (seconds)."""
+
+Report = Callable[[str, int], None]
+"""Told of spans that were `exported`, `failed` or `dropped`, from any thread."""
+
+_TALKATIVE: Final = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+)
+
+
+class Export(SpanProcessor):
+    """The way of finished spans: a bounded queue, a thread that empties it, an exporter that counts."""
+
+    def __init__(self, exporter: SpanExporter, queue: int, report: Report) -> None:
+        self._counting = _Counting(exporter, report)
+        self._batches = BatchSpanProcessor(self._counting, max_queue_size=queue, max_export_batch_size=min(512, queue))
+        self._room = queue
+        self._ended = 0
+        self._report = report
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span, or drop it where the queue is full."""
+        if self._ended - self._counting.taken >= self._room:
+            self._report("dropped", 1)
+            return
+        self._ended += 1
+        self._batches.on_end(span)
+
+    async def stop(self) -> None:
+        """Send what is left, for a moment; what the collector does not take by then is dropped."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def end() -> None:
+            self._batches.shutdown()  # type: ignore[no-untyped-call]
+            with suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=end, name="spans.stop", daemon=True).start()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT):
+                await ended.wait()
+        if left := self._ended - self._counting.taken:
+            self._report("dropped", left)
+
+
+class _Counting(SpanExporter):
+    """Counts what an exporter does, and says once when it fails and once when it works again."""
+
+    def __init__(self, exporter: SpanExporter, report: Report) -> None:
+        self.taken = 0
+        self._exporter = exporter
+        self._report = report
+        self._failing = False
+        self._words = _LastWords()
+        for name in _TALKATIVE:
+            logging.getLogger(name).addFilter(self._words)
+        self._log = structlog.get_logger("activity_indexer.tracing")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans; called by the thread that empties the queue."""
+        self.taken += len(spans)
+        result = self._exporter.export(spans)
+        failed = result is not SpanExportResult.SUCCESS
+        self._report("failed" if failed else "exported", len(spans))
+        if failed and not self._failing:
+            self._log.warning("spans.export_failed", reason=self._words.last, spans=len(spans))
+        elif self._failing and not failed:
+            self._log.info("spans.export_recovered")
+        self._failing = failed
+        return result
+
+    def shutdown(self) -> None:
+        """Give up what is under way."""
+        self._exporter.shutdown()
+        for name in _TALKATIVE:
+            logging.getLogger(name).removeFilter(self._words)
+
+
+class _LastWords(logging.Filter):
+    """Keeps an exporter's complaints for our own line, which is told once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = "the collector does not answer"
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """No line is shown."""
+        self.last = record.getMessage()
+        return False
+
+
+class LinkedSampler(Sampler):
+    """Decides of a batch as OTEL_TRACES_SAMPLER would of a span whose parent is one of the batch's sampled events.
+
+    So a batch is recorded when one of its events is; without such an event it is a root like any other.
+    """
+
+    def __init__(self, inner: Sampler) -> None:
+        self._inner = inner
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Ask the sampler of the settings."""
+        if links and not parent_context:
+            parent_context = set_span_in_context(NonRecordingSpan(links[0].context), parent_context)
+        return self._inner.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+
+    def get_description(self) -> str:
+        """What it is made of."""
+        return f"LinkedSampler({self._inner.get_description()})"
+
+
+def span_exporter(settings: OpenTelemetrySettings) -> SpanExporter:
+    """The exporter of the protocol that is set; it reads the other OTEL_EXPORTER_OTLP_ variables itself."""
+    if (settings.exporter_otlp_traces_protocol or settings.exporter_otlp_protocol) == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
+
+        return cast("SpanExporter", Grpc())
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http  # noqa: PLC0415
+
+    return Http()
+
+
+def tracer_provider(settings: OpenTelemetrySettings, resource: Resource, export: SpanProcessor) -> TracerProvider:
+    """What makes spans; its sampler is that of OTEL_TRACES_SAMPLER."""
+    limits = SpanLimits(max_links=settings.span_link_count_limit)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False, span_limits=limits)
+    provider.sampler = LinkedSampler(provider.sampler)
+    provider.add_span_processor(export)
+    return provider
+
+
+def resource_of(settings: OpenTelemetrySettings, version: str, instance: str) -> Resource:
+    """Who we are; OTEL_RESOURCE_ATTRIBUTES has the last word, but for the name, which OTEL_SERVICE_NAME has."""
+    ours = {"service.version": version, "service.instance.id": instance}
+    told = Resource.create({}).attributes
+    name = settings.service_name
+    if "service_name" not in settings.model_fields_set and not str(told["service.name"]).startswith("unknown_service"):
+        name = str(told["service.name"])
+    return Resource({**ours, **told, "service.name": name})

@@ -1,0 +1,80 @@
+"""Turns tracing on where the settings ask for it; where they do not, nothing of OpenTelemetry is imported here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from activity_indexer.settings import Settings
+from activity_indexer.tracing import Tracing, Untraced
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from activity_indexer.telemetry.exporting import Export
+
+Report = Callable[[str, int], None]
+
+
+class Tracings:
+    """What traces the indexer and its audit: one export, a name for each consumer group."""
+
+    def __init__(self, settings: Settings, report: Report) -> None:
+        self._settings = settings
+        self._export: Export | None = None
+        self._provider: TracerProvider | None = None
+        self._version = version("activity-indexer")
+        if settings.otel.traces:
+            self._open(report)
+
+    def indexer(self) -> Tracing:
+        """Spans of the indexer."""
+        kafka = self._settings.kafka
+        return self._of(kafka.consumer_group, kafka.client_id, kafka.dead_letters)
+
+    def audit(self) -> Tracing:
+        """Spans of the audit."""
+        kafka = self._settings.kafka
+        return self._of(kafka.audit_group, f"{kafka.client_id}.audit")
+
+    async def stop(self) -> None:
+        """Send what is left, for a moment."""
+        if self._export is not None:
+            await self._export.stop()
+
+    def _of(self, group: str, client: str, dead_letters: str = "") -> Tracing:
+        if self._provider is None or self._export is None:
+            return Untraced()
+        from activity_indexer.telemetry.spans import Consumed, Spans  # noqa: PLC0415 - only where tracing is on
+
+        consumed = Consumed(self._settings.kafka.transactions_topic, group, client, dead_letters)
+        return Spans(self._provider, self._export, consumed, self._version)
+
+    def _open(self, report: Report) -> None:
+        from activity_indexer.telemetry import exporting  # noqa: PLC0415 - only where tracing is on
+
+        otel = self._settings.otel
+        self._export = exporting.Export(exporting.span_exporter(otel), otel.bsp_max_queue_size, report)
+        resource = exporting.resource_of(otel, self._version, instance_id())
+        self._provider = exporting.tracer_provider(otel, resource, self._export)
+
+
+def instance_id() -> str:
+    """This process among its like: a pod's name is its host's."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def from_any_thread(loop: asyncio.AbstractEventLoop, tell: Report) -> Report:
+    """Tells in the loop's thread what happens in another; nothing once the loop is closed."""
+
+    def report(outcome: str, count: int) -> None:
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(partial(tell, outcome, count))
+
+    return report

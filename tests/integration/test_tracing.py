@@ -1,0 +1,157 @@
+"""Traces as a collector receives them, from indexers on real servers."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from otlp import Receiver, receiving
+from support import Indexer, Place, event, eventually
+
+pytestmark = pytest.mark.integration
+
+SAMPLED, UNSAMPLED = "01", "00"
+Start = Callable[..., Indexer]
+
+
+@pytest.fixture
+def collector() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+def context(flags: str = SAMPLED) -> tuple[str, str, list[tuple[str, bytes]]]:
+    """A producer's trace id, its span id, and the headers that carry them."""
+    trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+    return trace_id, span_id, [("traceparent", f"00-{trace_id}-{span_id}-{flags}".encode())]
+
+
+def to(collector: Receiver, **more: str) -> dict[str, str]:
+    """The variables that send traces to this collector, often."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_METRIC_EXPORT_INTERVAL": "300",
+        **more,
+    }
+
+
+async def test_an_events_trace_leads_from_its_producer_through_the_batch_to_the_document(
+    place: Place, indexer: Start, collector: Receiver
+) -> None:
+    trace_id, span_id, headers = context()
+    running = await indexer(CONSUMER_ENABLE_AUDIT_DB="true", **to(collector)).ready()
+    await place.publish([event("followed")], headers=headers)
+    await place.publish([event("plain")])
+    await eventually(lambda: of(collector, "process", trace_id), lambda found: len(found) == 2, 30)
+
+    by_group = {each.attributes["messaging.consumer.group.name"]: each for each in collector.of_trace(trace_id)}
+    assert set(by_group) == {place.group, f"{place.group}.audit"}
+    indexed = by_group[place.group]
+    assert (indexed.kind, indexed.parent_id, indexed.failed) == ("consumer", span_id, False)
+    assert indexed.name == f"process {place.name}"
+    assert indexed.attributes["activity_indexer.outcome"] == "indexed"
+    assert indexed.attributes["messaging.kafka.offset"] == 0
+    assert indexed.service == "activity-indexer"
+    assert indexed.schema.endswith("/1.44.0")
+    assert by_group[f"{place.group}.audit"].attributes["activity_indexer.outcome"] == "written"
+
+    (link,) = indexed.links
+    (batch,) = await eventually(lambda: with_id(collector, link.span_id), lambda found: len(found) == 1, 10)
+    assert [each.span_id for each in batch.links] == [span_id]
+    assert batch.parent_id == ""
+    children = [each for each in collector.of_trace(batch.trace_id) if each.parent_id == batch.span_id]
+    assert [each.name for each in children] == ["decode", "dedup", "enrich", "bulk", "settle"]
+    assert all(batch.contains(each) for each in children)
+    (request,) = [each for each in collector.of_trace(batch.trace_id) if each.name == f"bulk {place.name}"]
+    assert (request.kind, request.attributes["db.response.status_code"]) == ("client", "200")
+    assert request.attributes["activity_indexer.elasticsearch.took"] >= 0
+
+    documents = await place.documents()
+    assert documents["followed"]["_trace_id"] == trace_id
+    assert "_trace_id" not in documents["plain"]
+    (line,) = [line for line in running.logged("batch.settled") if line.get("span_id") == batch.span_id]
+    assert line["trace_id"] == batch.trace_id
+
+
+async def test_an_event_whose_producer_did_not_sample_it_has_no_span_but_keeps_its_id(
+    place: Place, indexer: Start, collector: Receiver
+) -> None:
+    trace_id, _, headers = context(UNSAMPLED)
+    running = await indexer(**to(collector)).ready()
+    await place.publish([event("quiet")], headers=headers)
+    await running.settled(1)
+    (batch,) = await eventually(lambda: of(collector, "process"), lambda found: len(found) == 1, 10)
+    assert batch.links == []
+    assert collector.of_trace(trace_id) == []
+    assert (await place.documents())["quiet"]["_trace_id"] == trace_id
+
+
+async def test_a_dead_letter_carries_the_span_that_sent_it(place: Place, indexer: Start, collector: Receiver) -> None:
+    trace_id, _, headers = context()
+    running = await indexer(**to(collector)).ready()
+    await place.publish([b"not an event"], headers=headers)
+    await running.settled(1)
+    (dead,) = await place.dead_letters()
+    kept = dict(dead.headers)
+    assert kept["traceparent"] == headers[0][1]
+
+    (sent,) = await eventually(lambda: of(collector, "send", trace_id), lambda found: len(found) == 1, 10)
+    assert kept["dead-letter-traceparent"].decode() == f"00-{trace_id}-{sent.span_id}-01"
+    (processed,) = await of(collector, "process", trace_id)
+    assert (sent.kind, sent.parent_id) == ("producer", processed.span_id)
+    assert (processed.failed, processed.attributes["error.type"]) == (True, "invalid_json")
+    (line,) = running.logged("event.dead_lettered")
+    assert (line["trace_id"], line["span_id"]) == (trace_id, processed.span_id)
+
+
+async def test_an_event_that_was_replayed_is_linked_to_its_earlier_life(
+    place: Place, indexer: Start, collector: Receiver
+) -> None:
+    trace_id, _, headers = context()
+    earlier, _, replay = context()
+    await indexer(**to(collector)).ready()
+    await place.publish([event("again")], headers=[*headers, ("replay-traceparent", replay[0][1])])
+    (processed,) = await eventually(lambda: of(collector, "process", trace_id), lambda found: len(found) == 1, 20)
+    assert {each.trace_id: each.attributes.get("activity_indexer.link") for each in processed.links}[
+        earlier
+    ] == "replay"
+
+
+async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
+    place: Place, indexer: Start, collector: Receiver
+) -> None:
+    collector.status = 400
+    running = await indexer(**to(collector, OTEL_BSP_MAX_QUEUE_SIZE="20")).ready()
+    _, _, headers = context()
+    await place.publish([event(str(number)) for number in range(200)], headers=headers)
+    assert await running.settled(200) == {"indexed": 200}
+    lost = [("failed",), ("dropped",)]
+    await eventually(lambda: spans_lost(running, lost), lambda found: found >= 200, 20)
+    assert len(running.logged("spans.export_failed")) == 1
+    assert running.terminate(15) == 0
+
+
+async def test_always_off_means_no_spans_at_all(place: Place, indexer: Start, collector: Receiver) -> None:
+    running = await indexer(**to(collector, OTEL_TRACES_SAMPLER="always_off")).ready()
+    _, _, headers = context()
+    await place.publish([event("unseen")], headers=headers)
+    await running.settled(1)
+    assert running.terminate(15) == 0
+    assert collector.spans == []
+
+
+async def of(collector: Receiver, operation: str, trace_id: str | None = None) -> list[Any]:
+    return [
+        each
+        for each in list(collector.spans)
+        if each.attributes.get("messaging.operation.name") == operation and trace_id in (None, each.trace_id)
+    ]
+
+
+async def with_id(collector: Receiver, span_id: str) -> list[Any]:
+    return [each for each in list(collector.spans) if each.span_id == span_id]
+
+
+async def spans_lost(running: Indexer, outcomes: list[tuple[str]]) -> float:
+    return sum([await running.metric("spans_total", outcome=outcome) for (outcome,) in outcomes])
