@@ -92,12 +92,12 @@ class Hands:
         """With the right number from the start, which then belongs to the scaler: each change costs a rebalance."""
         body = manifest.body
         spec = body["spec"] | {"replicas": replicas}
-        made = await self._cluster.apply(manifest.resource, body | {"spec": spec})
+        await self._cluster.apply(manifest.resource, body | {"spec": spec})
         marks = {name: body[name] for name in ("apiVersion", "kind")}
         place = {name: body["metadata"][name] for name in ("name", "namespace")}
         claim = marks | {"metadata": place, "spec": {"replicas": replicas}}
         await self._cluster.apply(manifest.resource, claim, SCALER)
-        return await self._cluster.apply(manifest.resource, body) or made
+        return await self._cluster.apply(manifest.resource, body)
 
     async def _live(self, manifest: Manifest) -> Body | None:
         meta = manifest.body["metadata"]

@@ -99,8 +99,8 @@ def step(state: LagState, sample: Sample, scaling: Scaling) -> tuple[LagState, R
 
 def fewer(count: int, partitions: int) -> int:
     """The next lower count that makes a difference; 1 at least."""
-    held = -(-partitions // max(1, count))
-    return max(1, -(-partitions // (held + 1)))
+    held = -(-partitions // max(1, count - 1))
+    return -(-partitions // held)
 
 
 def _remembered(state: LagState, sample: Sample) -> LagState:
