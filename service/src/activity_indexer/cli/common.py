@@ -64,8 +64,8 @@ def read_settings() -> Settings:
 
 
 def quiet_logging(settings: Settings) -> None:
-    """Warnings only: the command's own output is what people came for."""
-    configure_logging("warning", settings.consumer.log_format)
+    """Warnings only, and on stderr: the command's own output is what people came for."""
+    configure_logging("warning", settings.consumer.log_format, sys.stderr)
 
 
 @contextmanager
