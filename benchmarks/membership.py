@@ -1,8 +1,8 @@
 """Dynamic against static members of the consumer group: `PYTHONPATH=tests python benchmarks/membership.py [rounds]`.
 
-Three indexers on six partitions of the local stack, under a steady load. A clean roll restarts one after the other; then one
-is stopped for good, as by a scale-down, and a fourth is started, as by a scale-up. For each: events that were delivered
-again, and the longest time for which a partition that had events made no progress.
+Three indexers on six partitions of the local stack, under a steady load. A clean roll restarts one after the other;
+then one is stopped for good, as by a scale-down, and two are started, as by a scale-up. For each: events that were
+delivered again, and the longest time for which a partition that had events made no progress.
 """
 
 from __future__ import annotations

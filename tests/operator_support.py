@@ -170,7 +170,7 @@ class FakeCluster:
         old = self.objects.get(place)
         same = old is not None and all(old.get(part) == body.get(part) for part in ("spec", "data"))
         meta.setdefault("uid", f"uid-{next(self._count)}")
-        if resource not in (EVENTS,) and "spec" in body:
+        if resource != EVENTS and "spec" in body:
             meta["generation"] = (old["metadata"].get("generation", 0) if old else 0) + (0 if same else 1)
         unchanged = old is not None and same and old["metadata"] == meta
         meta["resourceVersion"] = old["metadata"]["resourceVersion"] if unchanged and old else str(next(self._count))

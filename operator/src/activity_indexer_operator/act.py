@@ -17,6 +17,7 @@ from activity_indexer_operator.memory import Memory
 from activity_indexer_operator.ports import Cluster, ClusterError
 from activity_indexer_operator.resources import (
     CONFIG_MAPS,
+    DEPLOYMENTS,
     DISRUPTION_BUDGETS,
     SERVICE_ACCOUNTS,
     SERVICES,
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SCALER: Final = f"{MANAGER}-scale"
 """Field manager of the replicas: applying all the rest must not give them up."""
-OWNED: Final = (SERVICE_ACCOUNTS, CONFIG_MAPS, SERVICES, DISRUPTION_BUDGETS, *WORKLOADS.values())
+OWNED: Final = (SERVICE_ACCOUNTS, CONFIG_MAPS, SERVICES, DISRUPTION_BUDGETS, DEPLOYMENTS)
 _VOLATILE: Final = "deployment.kubernetes.io/"
 
 

@@ -18,7 +18,7 @@ from activity_indexer_operator.resources import (
     DISRUPTION_BUDGETS,
     SERVICE_ACCOUNTS,
     SERVICES,
-    STATEFUL_SETS,
+    WORKLOADS,
     Resource,
 )
 from activity_indexer_operator.spec import Spec, Template
@@ -28,6 +28,8 @@ CONFIG_HASH: Final = f"{GROUP}/config-hash"
 LAST_GOOD: Final = f"{GROUP}/last-good-spec"
 """On the ConfigMap: the spec that all of this was made from."""
 MIN_READY_SECONDS: Final = 5
+PROGRESS_SECONDS: Final = 300
+"""Time without progress of a rollout after which the Deployment says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,7 @@ class Manifest:
 
 def workload_resource(spec: Spec) -> Resource:
     """The kind of what runs the indexer."""
-    if spec.workload.target_ref:
-        return DEPLOYMENTS if spec.workload.target_ref.kind == DEPLOYMENTS.kind else STATEFUL_SETS
-    static = spec.workload.template and spec.workload.template.membership == "Static"
-    return STATEFUL_SETS if static else DEPLOYMENTS
+    return WORKLOADS[spec.workload.target_ref.kind] if spec.workload.target_ref else DEPLOYMENTS
 
 
 def selector_labels(name: str) -> dict[str, str]:
@@ -109,16 +108,19 @@ class _Maker:
             },
             "spec": pod_spec(self._meta.key.name, self._template, self._environment, self._selector, self._image),
         }
-        common = {"selector": {"matchLabels": self._selector}, "minReadySeconds": MIN_READY_SECONDS, "template": pod}
-        resource = workload_resource(self._spec)
-        return self._made(resource, {"spec": common | (self._rolls(resource) | {"revisionHistoryLimit": 5})})
-
-    def _rolls(self, resource: Resource) -> dict[str, Any]:
-        """One pod after the other: each change of the group stops all of it for a moment."""
-        if resource == STATEFUL_SETS:
-            return {"serviceName": self._meta.key.name, "podManagementPolicy": "Parallel"}
-        rolling = {"maxSurge": 0, "maxUnavailable": self._template.max_unavailable}
-        return {"strategy": {"type": "RollingUpdate", "rollingUpdate": rolling}, "progressDeadlineSeconds": 300}
+        spec = {
+            "selector": {"matchLabels": self._selector},
+            "minReadySeconds": MIN_READY_SECONDS,
+            "progressDeadlineSeconds": PROGRESS_SECONDS,
+            "revisionHistoryLimit": 5,
+            # One pod after the other: each change of the group stops all of it for a moment.
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": self._template.max_unavailable},
+            },
+            "template": pod,
+        }
+        return self._made(DEPLOYMENTS, {"spec": spec})
 
     def _made(self, resource: Resource, content: dict[str, Any], annotations: dict[str, str] | None = None) -> Manifest:
         metadata: dict[str, Any] = {

@@ -81,9 +81,6 @@ def _container(name: str, template: Template, environment: Environment, image: s
 def _variables(template: Template, environment: Environment) -> list[dict[str, Any]]:
     """What the user gives wins over what the fields say."""
     own: dict[str, dict[str, Any]] = {}
-    if template.membership == "Static":
-        # A pod of a StatefulSet keeps its name, and with it its place in the group.
-        own["KAFKA_GROUP_INSTANCE_ID"] = {"fieldRef": {"fieldPath": "metadata.name"}}
     for secret in environment.secrets:
         reference: dict[str, Any] = {"name": secret.ref.name, "key": secret.ref.key}
         own[secret.variable] = {"secretKeyRef": reference | ({"optional": True} if secret.optional else {})}

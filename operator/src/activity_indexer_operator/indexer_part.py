@@ -15,12 +15,12 @@ from activity_indexer_operator.resources import INDEXERS, WORKLOADS
 
 def indexer_part(tools: Tools) -> Part:
     """ActivityIndexers, what they own, and workloads that they name."""
-    watches = [Watch(INDEXERS, own_key, without_managed_fields)]
-    for resource in OWNED:
-        is_workload = resource.kind in WORKLOADS
-        keys = workload_keys if is_workload else owners_key
-        keep = _workload_parts if is_workload else without_managed_fields
-        watches.append(Watch(resource, keys, keep, ours=not is_workload))
+    owned = [resource for resource in OWNED if resource.kind not in WORKLOADS]
+    watches = (
+        Watch(INDEXERS, own_key, without_managed_fields),
+        *(Watch(resource, owners_key, without_managed_fields) for resource in owned),
+        *(Watch(resource, workload_keys, _workload_parts, ours=False) for resource in WORKLOADS.values()),
+    )
     return Part({INDEXERS.kind: IndexerReconciler(tools).reconcile}, watches)
 
 

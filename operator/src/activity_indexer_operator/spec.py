@@ -136,7 +136,6 @@ class Template(View, frozen=True):
     image: Text | None = None
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[NameRef, ...] = ()
-    membership: Literal["Dynamic", "Static"] = "Dynamic"
     elasticsearch: Elasticsearch = Elasticsearch()
     redis: Redis = Redis()
     audit: Audit = Audit()

@@ -9,7 +9,7 @@ from operator_support import SPEC, merged
 
 from activity_indexer_operator.api import Key, Meta
 from activity_indexer_operator.environment import environment
-from activity_indexer_operator.generate import CONFIG_HASH, Manifest, manifests, workload_resource
+from activity_indexer_operator.generate import CONFIG_HASH, Manifest, manifests
 from activity_indexer_operator.spec import Spec, parse_spec
 
 META = Meta(Key("ActivityIndexer", "payments", "orders"), "uid-1", 1, {}, deleted=False)
@@ -64,8 +64,8 @@ def made(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {manifest.resource.kind: manifest.body for manifest in found}
 
 
-def pod(value: dict[str, Any], kind: str = "Deployment") -> dict[str, Any]:
-    template: dict[str, Any] = made(value)[kind]["spec"]["template"]
+def pod(value: dict[str, Any]) -> dict[str, Any]:
+    template: dict[str, Any] = made(value)["Deployment"]["spec"]["template"]
     return template
 
 
@@ -140,13 +140,6 @@ def test_certificates_are_mounted_where_the_settings_look_for_them() -> None:
 def test_variables_that_are_given_win_over_fields() -> None:
     env = pod(FULL)["spec"]["containers"][0]["env"]
     assert [entry for entry in env if entry["name"] == "REDIS_URL"] == [{"name": "REDIS_URL", "value": "x"}]
-
-
-def test_a_static_member_is_named_as_its_pod_which_a_stateful_set_keeps() -> None:
-    value = merged(SPEC, {"workload": {"template": {"membership": "Static"}}})
-    assert workload_resource(spec_of(value)).kind == "StatefulSet"
-    env = pod(value, "StatefulSet")["spec"]["containers"][0]["env"]
-    assert {"name": "KAFKA_GROUP_INSTANCE_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}} in env
 
 
 def test_the_names_that_the_indexer_makes_up_are_given_to_it() -> None:

@@ -235,11 +235,11 @@ async def test_what_was_made_before_the_target_was_named_is_removed(running: Lif
     assert running.world.cluster.of(DEPLOYMENTS, "by-hand") is not None
 
 
-async def test_static_members_run_in_a_stateful_set_in_place_of_the_deployment(running: Life) -> None:
-    running.world.change(workload={"template": {"membership": "Static"}})
-    await running.goes_on()
-    assert running.world.cluster.of(DEPLOYMENTS, "orders") is None
-    assert running.replicas(STATEFUL_SETS) == 3
+async def test_a_target_may_be_a_stateful_set() -> None:
+    life = Life(SPEC | {"workload": {"targetRef": {"kind": "StatefulSet", "name": "by-hand"}}})
+    life.world.cluster.put(STATEFUL_SETS, "by-hand", {"replicas": 1, "selector": {"matchLabels": {"app": "x"}}})
+    await life.goes_on()
+    assert life.replicas(STATEFUL_SETS, "by-hand") == 3
 
 
 async def test_a_spec_that_the_api_server_refuses_is_told_while_the_last_good_one_runs(running: Life) -> None:
