@@ -1,0 +1,130 @@
+"""What becomes of a dead letter, and the plan that counts it."""
+
+from dataclasses import replace
+
+import pytest
+from core_support import Told
+from replay_fakes import MemoryDocuments, stored, with_headers
+from replay_support import MISSING
+from support import DELETED, encoded, event, moment
+
+from activity_indexer.dead_letter import Failure, dead_letter
+from activity_indexer.dead_letters.record import StoredDeadLetter
+from activity_indexer.dead_letters.selection import Selection
+from activity_indexer.event import CREATED, event_version
+from activity_indexer.ports import Partition
+from activity_indexer.replay.correction import parse_correction
+from activity_indexer.replay.decide import Decider, Decision, Fate, Wanted
+from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan, read_ends, written_ends
+from activity_indexer.replay.progress import Counters, Position
+from activity_indexer.replay.records import lies_at
+
+LATEST = 2**62
+WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
+VERSION = event_version(CREATED, 1_704_110_400_000_000)
+
+
+def letter(value: object = None, offset: int = 0, topic: str = "t", **headers: str) -> StoredDeadLetter:
+    record = Told(encoded(event("a") if value is None else value), key=b"user_1", offset=offset, topic=topic)
+    return with_headers(stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)), offset), **headers)
+
+
+async def fate(
+    found: StoredDeadLetter, wanted: Wanted = WANTED, there: dict[str, int] | None = None, settled: tuple[str, ...] = ()
+) -> Decision:
+    (decision,) = await Decider(wanted, MemoryDocuments(there or {}), settled).decide([found], LATEST)
+    return decision
+
+
+async def test_what_is_not_selected_is_skipped() -> None:
+    wanted = replace(WANTED, selection=Selection(stages=frozenset({"index"})))
+    assert (await fate(letter(), wanted)).fate is Fate.SKIPPED
+
+
+async def test_what_came_back_since_or_was_parked_is_skipped_for_its_copy_counts() -> None:
+    assert (await fate(letter(), settled=(lies_at(letter()),))).fate is Fate.SKIPPED
+    assert (await fate(letter(offset=1), settled=(lies_at(letter()),))).fate is Fate.SENT
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(-1, Fate.SENT), (0, Fate.STALE), (1, Fate.STALE), (None, Fate.SENT)])
+async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fate) -> None:
+    documents = {} if there is None else {"a": VERSION + there}
+    assert (await fate(letter(), there=documents)).fate is wanted
+    assert (await fate(letter(), replace(WANTED, include_stale=True), documents)).fate is Fate.SENT
+
+
+async def test_a_deletion_that_is_there_makes_older_events_stale() -> None:
+    deleted = event_version(DELETED, 1_704_110_400_000_000)
+    assert (await fate(letter(), there={"a": deleted})).fate is Fate.STALE
+
+
+async def test_an_invalid_event_whose_correction_is_there_already_is_stale() -> None:
+    value = event("a")
+    del value["transaction"]["currency"]
+    assert (await fate(letter(value), there={"a": VERSION})).fate is Fate.STALE
+    found = await fate(letter(value))
+    assert (found.fate, found.fails.split(":")[0]) == (Fate.SENT, "missing_field")
+
+
+async def test_without_an_index_nothing_is_stale_and_the_reason_is_told() -> None:
+    decider = Decider(WANTED, MemoryDocuments(away="no connection"), ())
+    (decision,) = await decider.decide([letter()], LATEST)
+    assert (decision.fate, decider.blind) == (Fate.SENT, "no connection")
+
+
+async def test_what_came_back_too_often_is_parked_unless_it_is_stale_or_wanted_all_the_same() -> None:
+    often = letter(replay_count="3")
+    found = await fate(often)
+    assert (found.fate, found.record.topic if found.record else "") == (Fate.PARKED, "t.dlq.parked")
+    assert (await fate(letter(replay_count="2"))).fate is Fate.SENT
+    assert (await fate(often, there={"a": VERSION})).fate is Fate.STALE
+    assert (await fate(often, replace(WANTED, include_parked=True))).fate is Fate.SENT
+
+
+async def test_another_topic_is_refused_until_somebody_says_where_to() -> None:
+    found = await fate(letter(topic="other"))
+    assert (found.fate, "other" in found.reason) == (Fate.REFUSED, True)
+    moved = await fate(letter(topic="other"), replace(WANTED, topic="new"))
+    assert (moved.fate, moved.record.topic if moved.record else "") == (Fate.SENT, "new")
+    stranger = replace(letter(), headers=())
+    assert (await fate(stranger)).fate is Fate.SENT
+
+
+async def test_what_a_correction_leaves_invalid_is_refused_and_the_rest_is_decided_by_its_new_value() -> None:
+    mend = replace(WANTED, correction=parse_correction(b'{"transaction": {"id": "b"}}'))
+    assert (await fate(letter(), mend, {"a": VERSION})).fate is Fate.SENT
+    assert (await fate(letter(), mend, {"b": VERSION})).fate is Fate.STALE
+    spoil = replace(WANTED, correction=parse_correction(b'{"timestamp": null}'))
+    found = await fate(letter(), spoil)
+    assert (found.fate, "timestamp" in found.reason) == (Fate.REFUSED, True)
+
+
+async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know() -> None:
+    plan = Plan(horizon=1_704_110_400_000_001)
+    invalid = letter({"event_type": "x"})
+    decisions = [await fate(each) for each in (letter(), invalid, letter(event("n", timestamp=moment(1))))]
+    plan.add([*decisions, Decision(letter(), Fate.SKIPPED), Decision(letter(), Fate.REFUSED, reason="r", fails="f")])
+    assert plan.counters == Counters(read=5, sent=3, skipped=1, refused=1)
+    assert list(plan.told_causes()) == [{"stage": "validate", "error": "missing_field", "matched": 4}]
+    assert (plan.failing, plan.invalid, plan.old) == (1, 1, 3)
+    assert plan.refusals == ["0:0 r"]
+
+
+def test_a_plan_of_any_size_stays_small() -> None:
+    plan = Plan(0)
+    for number in range(MAX_CAUSES + 50):
+        odd = with_headers(letter(), dead_letter_error=f"error{number}")
+        plan.add([Decision(odd, Fate.REFUSED, reason="r")])
+    assert len(plan.causes) == MAX_CAUSES + 1
+    assert len(plan.refusals) == MAX_REFUSALS
+    assert sum(plan.causes.values()) == MAX_CAUSES + 50
+
+
+def test_ends_read_as_they_were_written() -> None:
+    ends = {Partition("d", 0): 5, Partition("d", 10): 0, Partition("d.parked", 1): 9}
+    text = written_ends({place: Position(0, end) for place, end in ends.items()}, "d")
+    assert text == "0:5,10:0,d.parked/1:9"
+    assert read_ends(text, "d") == ends
+    for wrong in ("", "1", "a:1", "1:-2", "1:2,", "0:1;1:2"):
+        with pytest.raises(ValueError, match="expected partition:offset"):
+            read_ends(wrong, "d")
