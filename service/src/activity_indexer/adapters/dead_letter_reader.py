@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -44,6 +45,7 @@ async def dead_letter_reader(settings: KafkaSettings) -> AsyncIterator[DeadLette
     )
     try:
         await consumer.start()
+        await asyncio.sleep(0)  # its tasks begin: one that has not cannot be stopped without an error
         yield DeadLetterReader(settings, consumer, known)
     except CLIENT_ERRORS as error:
         raise mapped(error) from error
@@ -110,10 +112,27 @@ class DeadLetterReader:
                 tell(Progress(sum(at[place] - spans[place].start for place in spans), total, records))
 
     async def follow(self, starts: Mapping[Partition, int]) -> AsyncIterator[Sequence[StoredDeadLetter]]:
-        """Dead letters from these offsets on, for ever; an empty batch now and then, so that the caller can look up."""
-        self._begin(starts)
+        """Dead letters from these offsets on, for ever, also of partitions that are added.
+
+        An empty batch comes now and then, so that the caller can look up.
+        """
+        at = dict(starts)
+        self._begin(at)
         while True:
-            yield await self._poll()
+            batch = await self._poll()
+            at |= {Partition(letter.topic, letter.partition): letter.offset + 1 for letter in batch}
+            yield batch
+            if added := self._added(at):
+                at |= added
+                self._begin(at)
+
+    def _added(self, at: Mapping[Partition, int]) -> dict[Partition, int]:
+        places = (
+            Partition(topic, number)
+            for topic in {place.topic for place in at}
+            for number in self._consumer.partitions_for_topic(topic) or ()
+        )
+        return {place: 0 for place in places if place not in at}
 
     def _begin(self, starts: Mapping[Partition, int]) -> set[Partition]:
         places = {TopicPartition(*place): offset for place, offset in starts.items()}

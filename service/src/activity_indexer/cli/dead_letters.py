@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from activity_indexer.cli import dead_letters_export, dead_letters_import, dead_letters_list, dead_letters_show, replay
+from activity_indexer.cli import (
+    dead_letters_export,
+    dead_letters_import,
+    dead_letters_list,
+    dead_letters_show,
+    dead_letters_watch,
+    replay,
+)
 
 
 @click.group("dead-letters")
@@ -15,5 +22,12 @@ def command() -> None:
     """
 
 
-for _module in (dead_letters_list, dead_letters_show, dead_letters_export, dead_letters_import, replay):
+for _module in (
+    dead_letters_list,
+    dead_letters_show,
+    dead_letters_watch,
+    dead_letters_export,
+    dead_letters_import,
+    replay,
+):
     command.add_command(_module.command)
