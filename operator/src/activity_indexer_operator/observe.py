@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from activity_indexer_operator.api import InvalidSpec, Meta
+from activity_indexer_operator.api import Meta
 from activity_indexer_operator.cache import Seen
 from activity_indexer_operator.generate import workload_resource
 from activity_indexer_operator.handlers import without_managed_fields
@@ -16,7 +16,7 @@ from activity_indexer_operator.lag_policy import Need, Rates, Sample, step
 from activity_indexer_operator.memory import Memory
 from activity_indexer_operator.observed import Observation, SourceReason, Unknown, nothing
 from activity_indexer_operator.ports import Cluster
-from activity_indexer_operator.replay_api import Selection, parse_replay
+from activity_indexer_operator.replay_api import parse_replay
 from activity_indexer_operator.report import positions
 from activity_indexer_operator.resources import REPLAYS
 from activity_indexer_operator.spec import Policy, Spec
@@ -75,13 +75,10 @@ class Eyes:
         return workload_of(body)
 
     def _full_replays(self, meta: Meta, spec: Spec) -> Iterator[str]:
-        """Groups of replays that leave out nothing: what they have read is dealt with."""
+        """Groups of replays that left out nothing: what they have read is dealt with."""
         for body in self._seen.all(REPLAYS, meta.key.namespace):
             replay = parse_replay(body)
-            wanted = replay.spec
-            if isinstance(wanted, InvalidSpec) or replay.indexer != meta.key.name or replay.status.start_time is None:
-                continue
-            if wanted.mode == "Replay" and wanted.selection == Selection():
+            if replay.indexer == meta.key.name and replay.leaves_none:
                 yield f"{spec.kafka.consumer_group}.replay.{replay.id}"
 
     def _doubted(self, seen: Observation, status: Status, memory: Memory) -> tuple[Observation, bool]:

@@ -184,6 +184,18 @@ class Replay:
         given = None if isinstance(self.spec, InvalidSpec) else self.spec.id
         return self.status.id or given or f"{self.meta.key.name}-{self.meta.uid[:8]}"
 
+    @property
+    def leaves_none(self) -> bool:
+        """Whether it passes over no dead letter up to its read position: it means all, or all there were fitted."""
+        if isinstance(self.spec, InvalidSpec) or self.spec.mode == "DryRun" or self.status.start_time is None:
+            return False
+        wanted, counted = self.spec.selection, self.status.progress
+        if wanted == Selection():
+            return True
+        # While it runs, the position may be ahead of the counters.
+        begins_later = wanted.since or wanted.partitions or wanted.offsets
+        return bool(self.finished and counted and not (begins_later or counted.skipped or counted.refused))
+
 
 def parse_replay(body: Body) -> Replay:
     """The object behind the API server's JSON; an unreadable status counts as none."""

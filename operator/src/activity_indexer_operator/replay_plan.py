@@ -28,6 +28,8 @@ from activity_indexer_operator.replay_reasons import Reason
 
 PROGRESS_INTERVAL: Final = 10.0
 """Seconds between two looks at the progress of a running replay."""
+STOPPING_INTERVAL: Final = 2.0
+"""Seconds between two looks at a pod that is to end: no event tells of it once its Job is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,9 @@ def _step(seen: Observed, phase: Phase, reason: Reason, message: str, delete: Jo
         id=replay.id,
         progress=seen.progress or replay.status.progress,
     )
-    return Decision(replace(status, conditions=conditions(replay.spec, status, reason, message)), delete=delete)
+    after = STOPPING_INTERVAL if reason in (Reason.STOPPING, Reason.JOB_REPLACED) else None
+    status = replace(status, conditions=conditions(replay.spec, status, reason, message))
+    return Decision(status, delete=delete, after=after)
 
 
 def _end(seen: Observed, outcome: Outcome, now: datetime) -> Decision:

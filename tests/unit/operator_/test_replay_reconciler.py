@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from operator_replay_support import Killed, World, result
 
+from activity_indexer_operator.replay_api import parse_replay
 from activity_indexer_operator.worker import NEVER
 
 PLANNED = result(dryRun=True, matched=15, stale=3, parked=1, upTo="0:17,1:4",
@@ -158,7 +159,7 @@ async def test_suspended_the_job_is_stopped_and_taken_up_again_under_the_same_id
     assert (world.phase(), world.reason(), world.jobs()) == ("Suspended", "Stopping", ["fix-plan"])
 
     world.edit("DeadLetterReplay", "fix", suspend=False)
-    await world.reconcile()
+    assert await world.reconcile() == 2, "no event tells of the end of a pod whose Job is gone"
     assert (world.phase(), world.jobs()) == ("Pending", ["fix-plan"]), "a second pod would run beside the first"
 
     world.remove("Pod", "fix-replay-pod")
@@ -448,3 +449,25 @@ async def test_an_operator_that_is_killed_at_any_moment_changes_nothing_of_a_rep
         await live(world)
         assert world.created == whole.created, f"killed after call {moment}"
         assert world.status("DeadLetterReplay", "fix") == whole.status("DeadLetterReplay", "fix")
+
+
+@pytest.mark.parametrize(
+    ("spec", "counters", "finished", "expected"),
+    [
+        ({}, None, False, True),
+        ({"mode": "DryRun"}, None, True, False),
+        ({"selection": {"stages": ["index"]}}, {"read": 3, "sent": 3}, True, True),
+        ({"selection": {"stages": ["index"]}}, {"read": 3, "sent": 3}, False, False),
+        ({"selection": {"stages": ["index"]}}, {"read": 3, "sent": 2, "skipped": 1}, True, False),
+        ({"selection": {"stages": ["index"]}}, {"read": 3, "sent": 2, "refused": 1}, True, False),
+        ({"selection": {"stages": ["index"]}}, None, True, False),
+        ({"selection": {"partitions": [0]}}, {"read": 3, "sent": 3}, True, False),
+    ],
+)
+def test_a_replay_that_passed_over_nothing_leaves_no_dead_letter_behind(
+    spec: dict[str, Any], counters: dict[str, int] | None, finished: bool, expected: bool
+) -> None:
+    body = World().replay(**{"mode": "Replay"} | spec)
+    body["status"] = {"startTime": "2026-11-23T12:00:00Z"} | ({"progress": counters} if counters else {})
+    body["status"] |= {"completionTime": "2026-11-23T12:01:00Z"} if finished else {}
+    assert parse_replay(body).leaves_none is expected
