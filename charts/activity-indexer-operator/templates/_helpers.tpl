@@ -61,7 +61,9 @@ those about Leases apart, as the Lease is in the operator's own namespace. */}}
 {{- $document := fromYaml . -}}
 {{- if eq (get $document "kind") "Role" -}}
 {{- range $document.rules -}}
-{{- if has "leases" .resources -}}{{- $lead = append $lead . -}}{{- else -}}{{- $work = append $work . -}}{{- end -}}
+{{- if has "leases" .resources -}}
+{{- $lead = append $lead (ternary (merge (dict "resourceNames" (list (include "activity-indexer-operator.fullname" $))) .) . (hasKey . "resourceNames")) -}}
+{{- else -}}{{- $work = append $work . -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -41,9 +41,20 @@ def test_a_crd_is_the_one_of_k8s_and_survives_an_uninstall(source: Path) -> None
 def test_the_operator_may_do_what_k8s_says_and_no_more() -> None:
     documents = yaml.safe_load_all((ROOT / "k8s/operator/rbac.yaml").read_text())
     wanted = [rule for document in documents if document["kind"] == "Role" for rule in document["rules"]]
-    found = [rule for role in objects(template("activity-indexer-operator"), "Role") for rule in role["rules"]]
-    key = json.dumps
-    assert sorted(found, key=key) == sorted(wanted, key=key)
+    text = template("activity-indexer-operator", "--set", "fullnameOverride=activity-indexer-operator")
+    found = [rule for role in objects(text, "Role") for rule in role["rules"]]
+    assert sorted(found, key=json.dumps) == sorted(wanted, key=json.dumps)
+
+
+def test_the_operator_may_touch_its_own_lease() -> None:
+    text = template("activity-indexer-operator")
+    [lease] = [
+        entry["value"]
+        for entry in one(text, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"]
+        if entry["name"] == "OPERATOR_LEASE_NAME"
+    ]
+    named = [rule for role in objects(text, "Role") for rule in role["rules"] if "resourceNames" in rule]
+    assert [(rule["resources"], rule["resourceNames"]) for rule in named] == [(["leases"], [lease])]
 
 
 @by_name
