@@ -11,7 +11,13 @@ from e2e.compose import Compose
 from e2e.kind import Cluster
 
 BASE_IMAGES = ("python:3.12-slim", "docker/dockerfile:1")
-SERVER_IMAGES = ("apache/kafka:4.3.1", "elasticsearch:9.1.0", "redis:7", "postgres:15")
+SERVER_IMAGES = (
+    "apache/kafka:4.3.1",
+    "elasticsearch:9.1.0",
+    "redis:7",
+    "postgres:15",
+    "otel/opentelemetry-collector-contrib:0.155.0",
+)
 OUR_IMAGES = {
     "service": "activity-indexer:dev",
     "loadgen": "activity-indexer-loadgen:dev",

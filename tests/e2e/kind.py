@@ -9,7 +9,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from e2e.commands import run
+import yaml
+from e2e.commands import ROOT, run
 
 NAMESPACE = "activity-indexer"
 
@@ -32,9 +33,14 @@ class Cluster:
         return ("kubectl", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE)
 
     def create(self) -> None:
-        """Makes the cluster as kind-config.yaml describes it."""
+        """Makes the cluster as kind-config.yaml describes it, but without ports: another cluster may have them."""
+        config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
+        for node in config["nodes"]:
+            node.pop("extraPortMappings", None)
+        described = self.kubeconfig.with_name("kind-config.yaml")
+        described.write_text(yaml.safe_dump(config))
         run(
-            "kind", "create", "cluster", "--config", "kind-config.yaml", "--name", self.name,
+            "kind", "create", "cluster", "--config", str(described), "--name", self.name,
             "--kubeconfig", str(self.kubeconfig), "--wait", "180s", timeout=420,
         )  # fmt: skip
 
