@@ -47,12 +47,16 @@ def boot_id() -> str:
 
 
 def start_tick(pid: int) -> int | None:
-    """Clock ticks from boot to the start of a process; None where there is none or only its zombie."""
+    """Clock ticks from boot to the start of a process; None where there is none or only its zombie.
+
+    A killed process looks like one while its last threads end, and holds its ports until then.
+    """
     try:
         after_name = _stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if after_name[0] in "ZX" else int(after_name[19])
+    threads = int(after_name[17])
+    return None if after_name[0] in "ZX" and threads <= 1 else int(after_name[19])
 
 
 def identify(pid: int) -> Process:

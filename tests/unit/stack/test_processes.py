@@ -1,5 +1,7 @@
 import os
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +10,14 @@ import pytest
 
 from activity_stack import processes
 from activity_stack.processes import Launch, Process
+
+HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("ready", flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+"""Its first thread ends and another goes on: the kernel calls it a zombie."""
 
 STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 
@@ -77,3 +87,11 @@ def test_a_missing_program_is_told_in_the_log(tmp_path: Path) -> None:
     process = processes.spawn(Launch(("/no/such/server",)), tmp_path / "log")
     assert processes.wait_gone(process, limit=5)
     wait_for(lambda: "/no/such/server" in (tmp_path / "log").read_text())
+
+
+def test_a_process_is_not_gone_before_its_last_thread_is(spawn: Callable[[str], Process], tmp_path: Path) -> None:
+    process = spawn(f"exec {sys.executable} -c {shlex.quote(HEADLESS)}")
+    wait_for(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2].startswith("Z"))
+    assert process.alive()
+    processes.send(process, signal.SIGKILL)
+    assert processes.wait_gone(process, 5)
