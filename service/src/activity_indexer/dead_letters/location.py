@@ -58,7 +58,10 @@ def locate(letter: StoredDeadLetter) -> Location | None:
 def _malformed(value: bytes, message: str) -> Location | None:
     """By the decoder's own word on this payload, else by the message's."""
     try:
+        value.decode()
         msgspec.json.decode(value)
+    except UnicodeDecodeError as error:
+        return _at_byte(value, error.start)
     except (ValueError, RecursionError) as error:
         found = str(error)
         if "truncated" in found:

@@ -1,0 +1,85 @@
+"""What a replay would change."""
+
+import pytest
+from support import CREATED, DELETED, UPDATED, encoded, event, moment
+
+from activity_indexer.dead_letters.document_state import (
+    StoredDocument,
+    is_document_id,
+    outlook,
+    readable_event,
+    unknown,
+)
+from activity_indexer.errors import EnrichmentError
+from activity_indexer.event import Event, event_version
+from activity_indexer.timestamps import parse_timestamp
+
+NEVER = 2**62
+
+
+def readable(kind: str = UPDATED, second: int = 5) -> Event:
+    found, error = readable_event(encoded(event("t", kind, moment(second))), NEVER, lambda _: None)
+    assert found is not None
+    assert error is None
+    return found
+
+
+def stored(kind: str, second: int, *, deleted: bool = False) -> StoredDocument:
+    return StoredDocument(event_version(kind, parse_timestamp(moment(second))), deleted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "changes", "state", "words"),
+    [
+        (UPDATED, None, True, "absent", "absent: a replay would index it"),
+        (DELETED, None, True, "absent", "delete the transaction"),
+        (UPDATED, stored(CREATED, 5), True, "older", "there, older (2024-01-01T12:00:05Z): a replay would bring it up"),
+        (UPDATED, stored(UPDATED, 5), False, "same", "from this very event"),
+        (UPDATED, stored(DELETED, 5, deleted=True), False, "newer", "a tombstone, newer"),
+        (UPDATED, stored(DELETED, 4, deleted=True), True, "older", "bring it back"),
+    ],
+)
+def test_a_replay_changes_older_documents_only(
+    kind: str, document: StoredDocument | None, changes: bool, state: str, words: str
+) -> None:
+    found = outlook(readable(kind), None, document, "enrich")
+    assert found.changes is changes
+    assert found.as_json()["state"] == state
+    assert words in found.text
+
+
+def test_what_elasticsearch_refused_must_be_mended_first() -> None:
+    assert outlook(readable(), None, None, "index").text.endswith("if what Elasticsearch refused is mended")
+
+
+def test_an_event_that_would_fail_again_changes_nothing() -> None:
+    def fails(_: Event) -> None:
+        raise EnrichmentError("enrichment_failed", "strategy card: KeyError")
+
+    found, error = readable_event(encoded(event("t")), NEVER, fails)
+    told = outlook(found, error, None, "enrich")
+    assert not told.changes
+    assert "would come back: enrichment_failed: strategy card: KeyError" in told.text
+
+
+def test_what_is_no_event_is_told_with_the_state_of_its_document() -> None:
+    found, error = readable_event(b'{"event_type": 7}', NEVER, lambda _: None)
+    told = outlook(found, error, stored(CREATED, 1), "validate")
+    assert not told.changes
+    assert "would change nothing: wrong_type" in told.text
+    assert told.text.endswith("its document now: there (2024-01-01T12:00:01Z)")
+    assert told.as_json()["version"] == stored(CREATED, 1).version
+    assert "document" not in outlook(found, error, None, "validate", asked=False).text
+
+
+def test_when_nobody_can_be_asked_the_reason_is_told() -> None:
+    told = unknown(readable(), None, "Elasticsearch: connection refused")
+    assert told.text == "its state cannot be told: Elasticsearch: connection refused"
+    assert told.as_json()["state"] is None
+
+
+@pytest.mark.parametrize(
+    ("identifier", "possible"), [("", False), ("a", True), ("\u00e9" * 256, True), ("\u00e9" * 257, False)]
+)
+def test_only_what_can_be_an_id_is_asked_for(identifier: str, possible: bool) -> None:
+    assert is_document_id(identifier) is possible
