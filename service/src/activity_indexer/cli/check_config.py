@@ -10,11 +10,19 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from activity_indexer.cli.common import read_settings
+from activity_indexer.cli.common import Exit, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.settings import Settings
 
 
-@click.command("check-config")
+@click.command(
+    "check-config",
+    epilog=epilog(
+        "check-config",
+        "check-config --json | jq -r .KAFKA_TRANSACTIONS_TOPIC",
+        codes={Exit.DONE: "all settings are valid", Exit.FAILED: None},
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(*, as_json: bool) -> None:
     """Show every setting, or everything that is wrong with them; exit code 2 then."""

@@ -5,19 +5,17 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from activity_indexer.cli.common import Exit
+from activity_indexer.cli.help import epilog
+
 SHELLS = ("bash", "zsh", "fish")
 
-EPILOG = """\b
-Examples:
-  activity-indexer completion bash > ~/.local/share/bash-completion/completions/activity-indexer
-  activity-indexer completion zsh > "${fpath[1]}/_activity-indexer"
-  activity-indexer completion fish > ~/.config/fish/completions/activity-indexer.fish
-
-\b
-Exit codes:
-  0  done
-  2  wrong usage: an unknown shell
-"""
+EPILOG = epilog(
+    "completion bash > ~/.local/share/bash-completion/completions/activity-indexer",
+    'completion zsh > "${fpath[1]}/_activity-indexer"',
+    "completion fish > ~/.config/fish/completions/activity-indexer.fish",
+    codes={Exit.FAILED: None, Exit.WRONG_USAGE: "wrong usage: an unknown shell"},
+)
 
 
 @click.command("completion", epilog=EPILOG)

@@ -12,9 +12,19 @@ from activity_indexer.cli import (
     dead_letters_watch,
     replay,
 )
+from activity_indexer.cli.common import Exit
+from activity_indexer.cli.help import epilog
 
 
-@click.group("dead-letters")
+@click.group(
+    "dead-letters",
+    epilog=epilog(
+        "dead-letters list",
+        "dead-letters show 0:1234",
+        "dead-letters replay --dry-run",
+        codes={Exit.DONE: "done; each command tells its own"},
+    ),
+)
 def command() -> None:
     """Find out why events could not be indexed, correct them, and send them again.
 

@@ -10,13 +10,21 @@ import click
 
 from activity_indexer.cli.common import Exit, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters_reading import matching, parked_option, topic_of
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.lines import to_line
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.settings import Settings
 
 
-@click.command("export", epilog="Example: dead-letters export --stage decode --output letters.jsonl")
+@click.command(
+    "export",
+    epilog=epilog(
+        "dead-letters export --stage decode --output letters.jsonl",
+        "dead-letters export --since 1d | gzip > letters.jsonl.gz",
+        codes={Exit.NOTHING_TO_DO: "no dead letter matches"},
+    ),
+)
 @selection_options
 @click.option(
     "--output",

@@ -16,6 +16,7 @@ import click
 from activity_indexer.adapters.dead_letter_restorer import restore
 from activity_indexer.cli.common import Exit, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters_reading import json_option, matching
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.lines import LineError
 from activity_indexer.dead_letters.restoring import Checked, check, letters_in, refuse_known
@@ -25,7 +26,17 @@ from activity_indexer.ports import OutRecord
 from activity_indexer.settings import Settings
 
 
-@click.command("import", epilog="Example: dead-letters import letters.jsonl --dry-run")
+@click.command(
+    "import",
+    epilog=epilog(
+        "dead-letters import letters.jsonl --dry-run",
+        "dead-letters import letters.jsonl",
+        codes={
+            Exit.NOTHING_TO_DO: "the file holds none",
+            Exit.REFUSED: "refused: lines that cannot be read, or are there already (see --force)",
+        },
+    ),
+)
 @click.argument("file", type=click.File("rb"), metavar="FILE")
 @click.option("--dry-run", is_flag=True, help="Check the file, and send nothing.")
 @click.option(

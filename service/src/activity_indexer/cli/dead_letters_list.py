@@ -12,6 +12,7 @@ from rich.text import Text
 
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters_reading import json_option, matching, parked_option, topic_of
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.grouping import BY, Group, Groups
 from activity_indexer.dead_letters.payload_text import printable
@@ -20,7 +21,7 @@ from activity_indexer.settings import Settings
 from activity_indexer.timestamps import format_timestamp, shorten
 
 
-@click.command("list", epilog="Examples: dead-letters list --since 2h; dead-letters list --by user --stage validate")
+@click.command("list", epilog=epilog("dead-letters list --since 2h", "dead-letters list --by user --stage validate"))
 @selection_options
 @click.option("--by", type=click.Choice(list(BY)), default="cause", show_default=True, help="What to group by.")
 @click.option("--top", type=click.IntRange(1), default=20, show_default=True, help="Groups to show at most.")

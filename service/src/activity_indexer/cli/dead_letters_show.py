@@ -15,6 +15,7 @@ from activity_indexer.adapters.document_reader import stored_document
 from activity_indexer.cli.common import Exit, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters_page import Page, show_page
 from activity_indexer.cli.dead_letters_reading import json_option, matching, parked_option, topic_of
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import OffsetRange, selection_options
 from activity_indexer.dead_letters.advice import advice
 from activity_indexer.dead_letters.document_state import Outlook, is_document_id, outlook, readable_event, unknown
@@ -28,7 +29,14 @@ from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.settings import Settings
 
 
-@click.command("show", epilog="Examples: dead-letters show 0:1234; dead-letters show --transaction t-17")
+@click.command(
+    "show",
+    epilog=epilog(
+        "dead-letters show 0:1234",
+        "dead-letters show --transaction t-17",
+        codes={Exit.NOTHING_TO_DO: "there is no such dead letter"},
+    ),
+)
 @click.argument("place", type=OffsetRange(), required=False, metavar="[PARTITION:OFFSET]")
 @selection_options
 @click.option("--message-id", metavar="ID", help="The event's message id, as logs have it.")

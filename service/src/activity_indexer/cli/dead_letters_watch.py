@@ -13,9 +13,10 @@ import click
 from rich.console import Console
 
 from activity_indexer.adapters.dead_letter_reader import dead_letter_reader
-from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
+from activity_indexer.cli.common import Duration, Exit, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters_list import groups_table
 from activity_indexer.cli.dead_letters_reading import json_option, parked_option, topic_of
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.grouping import Groups
 from activity_indexer.dead_letters.lines import summary
@@ -32,7 +33,14 @@ TOP: Final = 20
 Emit = Callable[[StoredDeadLetter], None]
 
 
-@click.command("watch", epilog="Examples: dead-letters watch --stage index; dead-letters watch --since 10m --json")
+@click.command(
+    "watch",
+    epilog=epilog(
+        "dead-letters watch --stage index",
+        "dead-letters watch --since 10m --json",
+        codes={Exit.DONE: "ended by Ctrl-C"},
+    ),
+)
 @selection_options
 @click.option("--for", "seconds", type=Duration(), help="End after so long (30s, 10m); default: with Ctrl-C.")
 @click.option("--max", "limit", type=click.IntRange(1), help="End after so many.")

@@ -14,11 +14,12 @@ from rich.progress import Progress as ProgressBar
 
 from activity_indexer.adapters.elasticsearch import connect
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.purge import Progress, purge_tombstones
 from activity_indexer.settings import Settings
 
 
-@click.command("purge-tombstones")
+@click.command("purge-tombstones", epilog=epilog("purge-tombstones", "purge-tombstones --older-than 60d --json"))
 @click.option(
     "--older-than",
     type=Duration(),

@@ -22,6 +22,7 @@ from activity_indexer.adapters.index_reader import IndexReader, write_index
 from activity_indexer.adapters.index_writer import NamedIndex
 from activity_indexer.adapters.topic_reader import TopicReader
 from activity_indexer.cli.common import Duration, Exit, failing_clearly, quiet_logging, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.cli.reconcile_report import summary, summary_table
 from activity_indexer.enrichment.registry import load_enrichments
@@ -33,21 +34,17 @@ from activity_indexer.reconcile.settle import Settler
 from activity_indexer.reindex.writer import Rewriter
 from activity_indexer.settings import Settings
 
-EPILOG = """\b
-Examples:
-  activity-indexer reconcile
-  activity-indexer reconcile --repair
-  activity-indexer reconcile --json | jq -r 'select(.kind == "missing").id'
-  activity-indexer reconcile --output differences.jsonl
-
-\b
-Exit codes:
-  0  no differences, or all of them repaired
-  1  failed: a server is away, or refuses
-  2  wrong options or settings
-  4  refused: the audit is switched off, or the alias is absent
-  6  there are differences, or some could not be repaired
-"""
+EPILOG = epilog(
+    "reconcile",
+    "reconcile --repair",
+    "reconcile --json | jq -r 'select(.kind == \"missing\").id'",
+    "reconcile --output differences.jsonl",
+    codes={
+        Exit.DONE: "no differences, or all of them repaired",
+        Exit.REFUSED: "refused: the audit is switched off, or the alias is absent",
+        Exit.DIFFERENT: "there are differences, or some could not be repaired",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)

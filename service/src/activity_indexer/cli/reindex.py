@@ -17,6 +17,7 @@ from rich.progress import Progress as ProgressBar
 from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.topic_reader import TopicReader
 from activity_indexer.cli.common import Exit, quiet_logging, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused
@@ -24,20 +25,17 @@ from activity_indexer.reindex.fill import told
 from activity_indexer.reindex.run import FROM_AUDIT, FROM_TOPIC, Reindex, Result, Tell, Wishes
 from activity_indexer.settings import Settings
 
-EPILOG = """\b
-Examples:
-  activity-indexer reindex --from audit
-  activity-indexer reindex --from topic --drop-old
-  activity-indexer reindex --from audit --json | tail -n 1
-
-\b
-Exit codes:
-  0  done: the alias stands for the new index
-  1  failed: a server is away, or refuses; run it again to go on
-  2  wrong options or settings
-  4  refused: documents would be lost, another reindex is at work, or there is no index to begin with
-  5  interrupted: run it again to go on
-"""
+EPILOG = epilog(
+    "reindex --from audit",
+    "reindex --from topic --drop-old",
+    "reindex --from audit --json | tail -n 1",
+    codes={
+        Exit.DONE: "done: the alias stands for the new index",
+        Exit.FAILED: "failed: a server is away, or refuses; run it again to go on",
+        Exit.REFUSED: "refused: documents would be lost, another reindex is at work, or there is no index",
+        Exit.INTERRUPTED: "interrupted: run it again to go on",
+    },
+)
 
 PROGRESS_EVERY = 1.0
 """Least time between two lines of progress with --json (seconds)."""

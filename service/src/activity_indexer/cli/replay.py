@@ -17,6 +17,7 @@ import click
 
 from activity_indexer.adapters.replay import replay_outside
 from activity_indexer.cli.common import Duration, Exit, quiet_logging, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.replay_view import Lines, Terminal
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.selection import Selection
@@ -85,7 +86,20 @@ class Asked:
     horizon: float
 
 
-@click.command("replay")
+@click.command(
+    "replay",
+    epilog=epilog(
+        "dead-letters replay --dry-run",
+        "dead-letters replay --stage index --error document_parsing_exception",
+        "dead-letters replay --error missing_field --patch correction.json --rate 100",
+        codes={
+            Exit.DONE: "done",
+            Exit.NOTHING_TO_DO: "nothing to do",
+            Exit.REFUSED: "refused: another replay runs, the selection is not the one begun, a correction is invalid",
+            Exit.INTERRUPTED: "interrupted: run again with the same --id to go on",
+        },
+    ),
+)
 @selection_options
 @click.option("--id", "replay_id", type=ReplayId(), help="Name of this replay; the same one goes on where it stopped.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and send nothing.")

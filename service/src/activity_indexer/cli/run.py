@@ -5,11 +5,21 @@ from __future__ import annotations
 import click
 
 from activity_indexer import app
-from activity_indexer.cli.common import failing_clearly, read_settings
+from activity_indexer.cli.common import Exit, failing_clearly, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.telemetry.logging import configure_logging
 
 
-@click.command("run")
+@click.command(
+    "run",
+    epilog=epilog(
+        "run",
+        codes={
+            Exit.DONE: "ended by SIGTERM or Ctrl-C, all settled and committed",
+            Exit.FAILED: "failed: the port is taken, or a defect",
+        },
+    ),
+)
 def command() -> None:
     """Index events until SIGTERM or Ctrl-C."""
     settings = read_settings()

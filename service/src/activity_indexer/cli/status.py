@@ -13,23 +13,22 @@ from rich.console import Console
 from rich.live import Live
 
 from activity_indexer.cli.common import Duration, Exit, quiet_logging, read_settings
+from activity_indexer.cli.help import epilog
 from activity_indexer.settings import Settings
 from activity_indexer.status.collect import collect
 from activity_indexer.status.report import to_json
 from activity_indexer.status.table import render
 
-EPILOG = """\b
-Examples:
-  activity-indexer status
-  activity-indexer status --watch --interval 5s
-  activity-indexer status --json | jq '.kafka.found.groups[0].totalLag'
-
-\b
-Exit codes:
-  0  healthy
-  2  wrong options or settings
-  7  something is down or missing: a server, the topic, the alias, the members of a group
-"""
+EPILOG = epilog(
+    "status",
+    "status --watch --interval 5s",
+    "status --json | jq '.kafka.found.groups[0].totalLag'",
+    codes={
+        Exit.DONE: "healthy",
+        Exit.FAILED: None,
+        Exit.UNHEALTHY: "something is down or missing: a server, the topic, the alias, a group's members",
+    },
+)
 
 
 @click.command("status", epilog=EPILOG)

@@ -1,0 +1,22 @@
+"""The end of every command's help: examples, and what its exit codes tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from activity_indexer.cli.common import Exit
+
+COMMON: Final[Mapping[Exit, str]] = {
+    Exit.DONE: "done",
+    Exit.FAILED: "failed: a server is away, or refuses",
+    Exit.WRONG_USAGE: "wrong options or settings",
+}
+
+
+def epilog(*examples: str, codes: Mapping[Exit, str | None] | None = None) -> str:
+    """Examples without the program's name, and the exit codes; `codes` adds to the common ones, None takes one away."""
+    told = dict(sorted(({**COMMON, **(codes or {})}).items()))
+    lines = ["\b", "Examples:", *(f"  activity-indexer {example}".rstrip() for example in examples), ""]
+    lines += ["\b", "Exit codes:", *(f"  {code.value}  {text}" for code, text in told.items() if text)]
+    return "\n".join(lines)

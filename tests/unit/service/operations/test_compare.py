@@ -1,0 +1,108 @@
+"""What counts as a difference between audit and index."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from activity_indexer.adapters.audit_reader import Kept
+from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.document import live_document, tombstone
+from activity_indexer.event import Event
+from activity_indexer.reconcile.compare import Difference, Kind, difference, same_content
+from activity_indexer.reindex.writer import event_of
+
+BODY = (
+    b'{"id":"a","user_id":"u","transaction_type":"card","status":"s","currency":"USD","amount":1.50,'
+    b'"created_at":"2024-01-01T00:00:00Z"}'
+)
+VERSION = 4_000_000_000_001  # updated
+
+
+def kept(version: int = VERSION, body: bytes | None = BODY, *, deleted: bool = False) -> Kept:
+    return Kept("a", version, deleted, None if deleted else body, "u")
+
+
+def document(found: Kept) -> bytes:
+    event = event_of(found)
+    assert isinstance(event, Event)
+    lines = tombstone(event) if event.deleted else live_document(event, {}, "text", enriched=True, now=b"now")
+    return lines.split(b"\n")[1]
+
+
+def stored(version: int = VERSION, source: bytes | None = None) -> Stored:
+    return Stored("a", version, document(kept()) if source is None else source)
+
+
+@pytest.mark.parametrize(
+    ("audit", "index", "kind"),
+    [
+        (kept(), stored(), None),
+        (None, None, None),
+        (kept(), None, Kind.MISSING),
+        (None, stored(), Kind.EXTRA),
+        (kept(), stored(VERSION - 1), Kind.OLDER),
+        (kept(), stored(VERSION + 1), Kind.NEWER),
+        (kept(), stored(source=document(kept(body=BODY.replace(b"1.50", b"1.51")))), Kind.DIFFERENT),
+        (kept(VERSION + 1, deleted=True), stored(), Kind.OLDER),
+        (kept(VERSION + 1, deleted=True), None, None),
+        (kept(VERSION + 1, deleted=True), stored(VERSION + 1, document(kept(VERSION + 1, deleted=True))), None),
+        (kept(VERSION + 1, deleted=True), stored(VERSION + 1), Kind.DIFFERENT),
+        (kept(), stored(source=b'{"_deleted_at":"x"}'), Kind.DIFFERENT),
+    ],
+)
+def test_the_kind_of_a_difference(audit: Kept | None, index: Stored | None, kind: Kind | None) -> None:
+    found = difference(audit, index)
+    assert (found and found.kind) == kind
+    if found:
+        assert found == Difference(found.kind, "a", audit and audit.version, index and index.version)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"amount":1.50', b'"amount":1.51'),
+        (b'"amount":1.50', b'"amount":"1.50"'),
+        (b'"amount":1.50', b'"amount":1.50,"more":1'),
+        (b'"currency":"USD",', b""),
+        (b"transaction.updated", b"transaction.created"),
+    ],
+)
+def test_other_content_is_seen_in_any_form(before: bytes, after: bytes) -> None:
+    changed = document(kept()).replace(before, after)
+    assert not same_content(kept(), changed)
+    assert not same_content(kept(), json.dumps(json.loads(changed)).encode())
+
+
+def test_order_of_fields_blanks_and_enrichment_do_not_count() -> None:
+    found = json.loads(document(kept(body=BODY.replace(b"1.50", b"12"))))
+    found |= {"enrichment": {"more": True}, "search_content": "other", "_enriched": False}
+    assert same_content(kept(body=BODY.replace(b"1.50", b"12")), json.dumps(dict(reversed(found.items()))).encode())
+
+
+@pytest.mark.parametrize("source", [b"", b"[]", b"{", b"null", b'{"a":' * 5000])
+def test_what_is_no_document_is_different(source: bytes) -> None:
+    assert not same_content(kept(), source)
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+
+
+@given(TEXTS, TEXTS, st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 10**15), st.integers(0, 1))
+def test_a_document_made_from_the_audit_is_the_same(
+    identifier: str, user: str, amount: float, moment: int, rank: int
+) -> None:
+    fields = {"transaction_type": "card", "status": "s", "currency": "USD", "created_at": "2024-01-01T00:00:00Z"}
+    body = json.dumps({"id": identifier, "user_id": user, "amount": amount, **fields}).encode()
+    one = Kept(identifier, moment * 4 + rank, deleted=False, body=body, user_id=user)
+    assert difference(one, Stored(identifier, one.version, document(one))) is None
+    gone = Kept(identifier, moment * 4 + 2, deleted=True, body=None, user_id=user)
+    assert difference(gone, Stored(identifier, gone.version, document(gone))) is None
+
+
+def test_the_version_holds_what_the_event_needs() -> None:
+    found = event_of(kept())
+    assert found is not None
+    assert (found.version, found.event_type, found.body) == (VERSION, "transaction.updated", BODY)
+    assert event_of(kept(body=None)) is None
