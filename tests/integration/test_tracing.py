@@ -1,12 +1,16 @@
 """Traces as a collector receives them, from indexers on real servers."""
 
+import asyncio
+import os
 import secrets
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from otlp import Receiver, receiving
-from support import Indexer, Place, event, eventually
+from support import Indexer, Place, environment, event, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -74,6 +78,31 @@ async def test_an_events_trace_leads_from_its_producer_through_the_batch_to_the_
     assert line["trace_id"] == batch.trace_id
 
 
+async def test_the_load_generators_own_spans_are_where_the_indexers_begin(
+    place: Place, indexer: Start, collector: Receiver
+) -> None:
+    running = await indexer(**to(collector)).ready()
+    given = {**environment(place, to(collector)), "PATH": os.environ["PATH"]}
+    command = (
+        *("-m", "activity_loadgen", "--count", "20", "--update-ratio", "0", "--trace-ratio", "0.5"),
+        *("--topic", place.name, "--kafka-servers", place.servers.kafka),
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, env=given)
+    assert await process.wait() == 0
+    await running.settled(20)
+
+    async def sent() -> list[Any]:
+        return collector.named(f"send {place.name}")
+
+    produced = await eventually(sent, lambda found: len(found) >= 1, 10)
+    assert {each.service for each in produced} == {"activity-loadgen"}
+    documents = await place.documents()
+    assert len({document["_trace_id"] for document in documents.values()}) == 20
+    for span in produced:
+        (child,) = await eventually(partial(of, collector, "process", span.trace_id), lambda found: len(found) == 1, 10)
+        assert (child.parent_id, child.start >= span.start) == (span.span_id, True)
+
+
 async def test_an_event_whose_producer_did_not_sample_it_has_no_span_but_keeps_its_id(
     place: Place, indexer: Start, collector: Receiver
 ) -> None:
@@ -130,6 +159,27 @@ async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
     await eventually(lambda: spans_lost(running, lost), lambda found: found >= 200, 20)
     assert len(running.logged("spans.export_failed")) == 1
     assert running.terminate(15) == 0
+
+
+async def test_the_metrics_of_the_port_are_sent_as_well(place: Place, indexer: Start, collector: Receiver) -> None:
+    running = await indexer(**to(collector)).ready()
+    await place.publish([event("one"), event("two")])
+    await running.settled(2)
+
+    def indexed() -> float:
+        points = collector.metrics[-1]["activity_indexer_events"].sum.data_points if collector.metrics else []
+        wanted = {"outcome": "indexed", "event_type": "transaction.created"}
+        return sum(
+            each.as_double for each in points if {a.key: a.value.string_value for a in each.attributes} == wanted
+        )
+
+    async def told() -> float:
+        return indexed()
+
+    await eventually(told, 2, 10)
+    (point,) = collector.metrics[-1]["activity_indexer_batch_events"].histogram.data_points
+    assert (point.count, point.sum, sum(point.bucket_counts)) == (1, 2.0, 1)
+    assert not point.HasField("min")
 
 
 async def test_always_off_means_no_spans_at_all(place: Place, indexer: Start, collector: Receiver) -> None:

@@ -25,6 +25,7 @@ from activity_loadgen.publish import PublishError, PublishOptions
 from activity_loadgen.report import outcome_json, print_outcome, print_report, report_json
 from activity_loadgen.run import Outcome, Plan, run, run_verify
 from activity_loadgen.search import SearchSettingError, search_from
+from activity_loadgen.spans import SpanSettingError, spans_from
 from activity_loadgen.verify import VerifyError, VerifyOptions, VerifyReport
 
 EXIT_FAILED: Final = 1
@@ -126,6 +127,7 @@ def _plan(ctx: click.Context, given: Mapping[str, Any]) -> Plan:
         ledger_append=given["ledger_append"],
         search=search,
         verify=_verify_options(given),
+        spans=spans_from(os.environ),
     )
 
 
@@ -155,7 +157,7 @@ def _readable_errors() -> Iterator[None]:
         yield
     except OptionError as error:
         raise click.BadParameter(str(error), param_hint=error.option) from error
-    except (KafkaSettingError, SearchSettingError, LedgerError) as error:
+    except (KafkaSettingError, SearchSettingError, SpanSettingError, LedgerError) as error:
         raise click.UsageError(str(error)) from error
     except (KafkaUnavailableError, PublishError, VerifyError) as error:
         click.echo(f"Error: {error}", err=True)

@@ -67,6 +67,9 @@ def event_options(function: Command) -> Command:
                 help="Pad valid events to about this size."),
         _option(section, "--traceparent-ratio", default=0.0,
                 help="Share of the events with a W3C traceparent header.", **RATIO),
+        _option(section, "--trace-ratio", type=float, metavar="RATIO",
+                help="Give every event a traceparent header, and sample this share of them; their spans are sent by "
+                "OTLP where OTEL_EXPORTER_OTLP_ENDPOINT says."),
         _option(section, "--spread", type=int, metavar="N", default=50, show_default=True,
                 help="At most so many transactions start between two events of one."),
         _option(section, "--seed", type=int, metavar="SEED", show_default="random",

@@ -177,10 +177,12 @@ class _Planner:
         )
 
     def _headers(self) -> tuple[Header, ...]:
-        if self._rng.random() >= self._options.traceparent_ratio:
+        ratio = self._options.trace_ratio
+        if ratio is None and self._rng.random() >= self._options.traceparent_ratio:
             return ()
         trace, span = self._rng.getrandbits(128) | 1, self._rng.getrandbits(64) | 1
-        return (("traceparent", f"00-{trace:032x}-{span:016x}-01".encode()),)
+        sampled = ratio is None or self._rng.random() < ratio
+        return (("traceparent", f"00-{trace:032x}-{span:016x}-{sampled:02x}".encode()),)
 
     def _body(self, kind: Kind, step: int, transaction: Transaction) -> dict[str, Any]:
         return {

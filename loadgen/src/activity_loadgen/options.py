@@ -35,7 +35,8 @@ def default_mix() -> dict[str, float]:
 class LoadOptions:
     """Options of one run. The same values (seed and start included) give the same bytes in the same order.
 
-    Ratios are shares of the transactions; `start_us` is the first event's timestamp in epoch microseconds;
+    Ratios are shares of the transactions; with a `trace_ratio` every event is part of a trace, and that share of them
+    is sampled; `start_us` is the first event's timestamp in epoch microseconds;
     `rate` is in events per second and, besides pacing, sets how far apart the timestamps are; `spread` is
     how many transactions may lie between two events of one transaction.
     """
@@ -48,6 +49,7 @@ class LoadOptions:
     late_ratio: float = 0.0
     invalid_ratio: float = 0.0
     traceparent_ratio: float = 0.0
+    trace_ratio: float | None = None
     users: int = 1
     user_skew: float = 1.0
     type_mix: dict[str, float] = field(default_factory=default_mix)
@@ -74,7 +76,10 @@ class LoadOptions:
     @property
     def run(self) -> str:
         """The run's id, which every event carries in `metadata.load_run`: a digest of all options."""
-        text = msgspec.json.encode(asdict(self), order="sorted")
+        options = asdict(self)
+        if self.trace_ratio is None:  # it came later, and the bytes of a seed stay the same
+            del options["trace_ratio"]
+        text = msgspec.json.encode(options, order="sorted")
         return "run-" + hashlib.blake2b(text, digest_size=8).hexdigest()
 
     @property
@@ -135,6 +140,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
     "late_ratio": (0, 1),
     "invalid_ratio": (0, 1),
     "traceparent_ratio": (0, 1),
+    "trace_ratio": (0, 1),
     "users": (1, MAX_USERS),
     "user_skew": (0, 10),
     "payload_bytes": (0, MAX_PAYLOAD_BYTES),

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -15,6 +16,7 @@ from aiokafka.structs import RecordMetadata
 from activity_loadgen.generate import Event
 from activity_loadgen.kafka import CONNECT_TIMEOUT_MS, KafkaConnection, Say, ensure_topic
 from activity_loadgen.ledger import Entry, Sink, entry_for
+from activity_loadgen.spans import NoSpans, Spans
 from activity_loadgen.stopping import unless_stopped
 
 MAX_REQUEST_BYTES: Final = 1_048_576
@@ -87,10 +89,11 @@ async def publish(
     on_progress: Callable[[PublishCounts], None] = lambda _: None,
     say: Say = lambda _: None,
     stop: asyncio.Event | None = None,
+    spans: Spans | None = None,
 ) -> PublishCounts:
     """Send the events in order and wait for all acknowledgements; `stop` ends it early, in good order.
 
-    `on_ack` gets every acknowledged event's ledger entry, in the order of the acknowledgements.
+    `on_ack` gets every acknowledged event's ledger entry, in the order of the acknowledgements; `spans` is told too.
 
     Raises:
         KafkaUnavailableError: Kafka was away at the start.
@@ -101,7 +104,7 @@ async def publish(
     if stop.is_set():
         return PublishCounts()
     async with _producer(connection) as producer:
-        sending = _Sending(producer, run, options, on_ack)
+        sending = _Sending(producer, run, options, on_ack, spans or NoSpans())
         watch = asyncio.create_task(sending.watch(on_progress, say))
         work = asyncio.create_task(sending.send_all(events, stop))
         try:
@@ -117,12 +120,15 @@ async def publish(
 class _Sending:
     """The state of one run: what is under way, what came back, and whether it still moves."""
 
-    def __init__(self, producer: AIOKafkaProducer, run: str, options: PublishOptions, on_ack: Sink) -> None:
+    def __init__(
+        self, producer: AIOKafkaProducer, run: str, options: PublishOptions, on_ack: Sink, spans: Spans
+    ) -> None:
         self.counts = PublishCounts()
         self._producer = producer
         self._run = run
         self._options = options
         self._on_ack = on_ack
+        self._spans = spans
         self._started = self._moved = time.monotonic()
         self._room = asyncio.Event()
         self._failure: str | None = None
@@ -132,9 +138,10 @@ class _Sending:
         for event in events:
             if stop.is_set() or self._failure is not None or not await self._turn(stop):
                 break
+            started = time.time_ns()
             future = await self._producer.send(topic, event.value, event.key, headers=[*event.headers])
             self.counts.sent += 1
-            future.add_done_callback(lambda done, event=event: self._settle(done, event))
+            future.add_done_callback(partial(self._settle, event, started))
         while self._unacknowledged and self._failure is None:
             await self._wait_for_room()
 
@@ -182,7 +189,7 @@ class _Sending:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._room.wait(), POLL_SECONDS)
 
-    def _settle(self, done: asyncio.Future[RecordMetadata], event: Event) -> None:
+    def _settle(self, event: Event, started: int, done: asyncio.Future[RecordMetadata]) -> None:
         now = time.monotonic()
         self._moved = now
         self._room.set()
@@ -193,7 +200,9 @@ class _Sending:
             return
         record = done.result()
         position = (record.partition, record.offset)
-        entry = entry_for(self._run, record.topic, event, position, time.time_ns() // 1000)
+        ended = time.time_ns()
+        self._spans.sent(event, record, started, ended)
+        entry = entry_for(self._run, record.topic, event, position, ended // 1000)
         self.counts.add(entry, len(event.value or b""), now - self._started)
         self._on_ack(entry)
 

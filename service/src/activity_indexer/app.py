@@ -37,7 +37,7 @@ from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
-from activity_indexer.telemetry.tracing import Tracings, from_any_thread
+from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.tracing import Tracing
 
 
@@ -94,17 +94,17 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         source = GroupSource(self._settings.kafka, self._tell_kafka)
-        tracings = Tracings(self._settings, from_any_thread(asyncio.get_running_loop(), self.metrics.spans))
+        telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
         self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
-        self._goodbyes |= {"traces": tracings.stop, "freshness": freshness.stop}
-        indexer = self._indexer(index, source, registry, tracings.indexer())
+        self._goodbyes |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
+        indexer = self._indexer(index, source, registry, telemetry.indexer())
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
-                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, tracings.audit()))
+                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit()))
             )
         if not await self._until("elasticsearch", index.prepare):
             return

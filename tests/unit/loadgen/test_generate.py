@@ -211,6 +211,13 @@ def test_trace_context_is_on_the_wanted_share() -> None:
     assert all([len(part) for part in text.split("-")] == [2, 32, 16, 2] for text in traced)
 
 
+def test_a_trace_ratio_samples_that_share_and_gives_every_event_a_trace() -> None:
+    made = events(LoadOptions(count=1000, seed=1, start_us=START_US, trace_ratio=0.3))
+    flags = [dict(event.headers)["traceparent"][-2:] for event in made]
+    assert set(flags) == {b"00", b"01"}
+    assert flags.count(b"01") / len(flags) == pytest.approx(0.3, abs=0.06)
+
+
 def test_a_rate_spreads_the_timestamps_over_the_time_it_takes() -> None:
     made = valid(LoadOptions(count=1000, seed=1, start_us=START_US, rate=110, update_ratio=0.1))
     last = max(micros(body(event)["timestamp"]) for event in made)

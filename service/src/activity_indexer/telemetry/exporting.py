@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, cast
@@ -19,6 +18,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, TraceState, se
 from opentelemetry.util.types import Attributes
 
 from activity_indexer.settings import OpenTelemetrySettings
+from activity_indexer.telemetry.threads import in_thread
 
 STOP_TIMEOUT: Final = 3.0
 """Time that the last spans have at the end (seconds)."""
@@ -27,6 +27,7 @@ Report = Callable[[str, int], None]
 """Told of spans that were `exported`, `failed` or `dropped`, from any thread."""
 
 _TALKATIVE: Final = (
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
 )
@@ -52,18 +53,9 @@ class Export(SpanProcessor):
 
     async def stop(self) -> None:
         """Send what is left, for a moment; what the collector does not take by then is dropped."""
-        loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
-
-        def end() -> None:
-            self._batches.shutdown()  # type: ignore[no-untyped-call]
-            with suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(ended.set)
-
-        threading.Thread(target=end, name="spans.stop", daemon=True).start()
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_TIMEOUT):
-                await ended.wait()
+                await in_thread("spans.stop", self._batches.shutdown)
         if left := self._ended - self._counting.taken:
             self._report("dropped", left)
 
@@ -76,9 +68,8 @@ class _Counting(SpanExporter):
         self._exporter = exporter
         self._report = report
         self._failing = False
-        self._words = _LastWords()
-        for name in _TALKATIVE:
-            logging.getLogger(name).addFilter(self._words)
+        self._words = LastWords()
+        self._words.listen()
         self._log = structlog.get_logger("activity_indexer.tracing")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -97,16 +88,25 @@ class _Counting(SpanExporter):
     def shutdown(self) -> None:
         """Give up what is under way."""
         self._exporter.shutdown()
-        for name in _TALKATIVE:
-            logging.getLogger(name).removeFilter(self._words)
+        self._words.leave()
 
 
-class _LastWords(logging.Filter):
-    """Keeps an exporter's complaints for our own line, which is told once."""
+class LastWords(logging.Filter):
+    """Keeps the exporters' complaints for our own line, which is told once."""
 
     def __init__(self) -> None:
         super().__init__()
         self.last = "the collector does not answer"
+
+    def listen(self) -> None:
+        """Take the exporters' lines from now on."""
+        for name in _TALKATIVE:
+            logging.getLogger(name).addFilter(self)
+
+    def leave(self) -> None:
+        """Let them speak again."""
+        for name in _TALKATIVE:
+            logging.getLogger(name).removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """No line is shown."""

@@ -1,4 +1,4 @@
-"""Turns tracing on where the settings ask for it; where they do not, nothing of OpenTelemetry is imported here."""
+"""Turns OpenTelemetry on where the settings ask for it; where they do not, nothing of it is imported here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from activity_indexer.settings import Settings
+from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
@@ -22,16 +23,19 @@ if TYPE_CHECKING:
 Report = Callable[[str, int], None]
 
 
-class Tracings:
-    """What traces the indexer and its audit: one export, a name for each consumer group."""
+class OpenTelemetry:
+    """What traces the indexer and its audit, each by its consumer group, and sends the metrics; made in a loop."""
 
-    def __init__(self, settings: Settings, report: Report) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
+        self._metrics: asyncio.Task[None] | None = None
         self._export: Export | None = None
         self._provider: TracerProvider | None = None
         self._version = version("activity-indexer")
         if settings.otel.traces:
-            self._open(report)
+            self._open(from_any_thread(asyncio.get_running_loop(), metrics.spans))
+        if settings.otel.metrics:
+            self._send(metrics)
 
     def indexer(self) -> Tracing:
         """Spans of the indexer."""
@@ -45,6 +49,9 @@ class Tracings:
 
     async def stop(self) -> None:
         """Send what is left, for a moment."""
+        if self._metrics is not None:
+            self._metrics.cancel()
+            await asyncio.wait({self._metrics})
         if self._export is not None:
             await self._export.stop()
 
@@ -63,6 +70,16 @@ class Tracings:
         self._export = exporting.Export(exporting.span_exporter(otel), otel.bsp_max_queue_size, report)
         resource = exporting.resource_of(otel, self._version, instance_id())
         self._provider = exporting.tracer_provider(otel, resource, self._export)
+
+    def _send(self, metrics: Metrics) -> None:
+        from activity_indexer.telemetry import exporting, otlp_metrics  # noqa: PLC0415 - only where it is asked for
+
+        otel = self._settings.otel
+        resource = exporting.resource_of(otel, self._version, instance_id())
+        exporter = otlp_metrics.metric_exporter(otel)
+        interval = otel.metric_export_interval / 1000
+        export = otlp_metrics.MetricsExport(metrics.registry, exporter, resource, interval)
+        self._metrics = asyncio.create_task(export.run())
 
 
 def instance_id() -> str:

@@ -1,0 +1,130 @@
+"""Spans of the published events, by OTLP, where the standard OTEL_ variables name a collector."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, Protocol
+
+from aiokafka.structs import RecordMetadata
+
+from activity_loadgen.generate import Event
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import SpanProcessor
+
+SERVICE: Final = "activity-loadgen"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+SAMPLED: Final = b"-01"
+STOP_SECONDS: Final = 5.0
+ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
+class SpanSettingError(ValueError):
+    """A setting of the spans cannot work; the message names the variable."""
+
+
+class Spans(Protocol):
+    """Told of every event that is acknowledged."""
+
+    def sent(self, event: Event, record: RecordMetadata, started: int, ended: int) -> None:
+        """An event was sent and acknowledged at these times (nanoseconds since the epoch)."""
+
+    async def stop(self) -> None:
+        """Send what is left, for a moment."""
+
+
+class NoSpans:
+    """Nobody wants spans."""
+
+    def sent(self, event: Event, record: RecordMetadata, started: int, ended: int) -> None:
+        """Nothing."""
+
+    async def stop(self) -> None:
+        """Nothing."""
+
+
+def spans_from(environment: Mapping[str, str]) -> Spans:
+    """Spans as the OTEL_ variables want them; without an endpoint none, and then nothing is imported.
+
+    Raises:
+        SpanSettingError: naming the variable, what it wants and what it got.
+    """
+    wanted = environment.get("OTEL_TRACES_EXPORTER") or ("otlp" if _first(environment, ENDPOINTS) else "none")
+    if wanted == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return NoSpans()
+    if wanted != "otlp":
+        raise SpanSettingError(f"OTEL_TRACES_EXPORTER: expected otlp or none, got {wanted!r}")
+    protocol = _first(environment, PROTOCOLS) or "http/protobuf"
+    if protocol != "http/protobuf":
+        raise SpanSettingError(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL: the load generator speaks http/protobuf only (port 4318), got {protocol!r}"
+        )
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - where wanted
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    resource = Resource.create({"service.version": version("activity-indexer")})
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
+        resource = resource.merge(Resource({"service.name": SERVICE}))
+    return _Exported(BatchSpanProcessor(OTLPSpanExporter()), resource)
+
+
+class _Exported:
+    """Makes each span when it is over, with the ids that the event's header has carried away already."""
+
+    def __init__(self, processor: "SpanProcessor", resource: "Resource") -> None:
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415 - where wanted
+
+        self._processor = processor
+        self._resource = resource
+        self._scope = InstrumentationScope("activity_loadgen", version("activity-indexer"), SCHEMA_URL)
+
+    def sent(self, event: Event, record: RecordMetadata, started: int, ended: int) -> None:
+        header = next((value for name, value in event.headers if name == "traceparent"), b"")
+        if not header.endswith(SAMPLED):
+            return
+        from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415 - where wanted
+        from opentelemetry.trace import SpanContext, SpanKind, TraceFlags  # noqa: PLC0415
+
+        _, trace_id, span_id, _ = header.split(b"-")
+        context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=TraceFlags(1))
+        attributes = {
+            "messaging.system": "kafka",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": record.topic,
+            "messaging.destination.partition.id": str(record.partition),
+            "messaging.kafka.offset": record.offset,
+            "activity_loadgen.event.kind": event.kind,
+        }
+        span = ReadableSpan(
+            f"send {record.topic}",
+            context,
+            resource=self._resource,
+            attributes=attributes,
+            kind=SpanKind.PRODUCER,
+            start_time=started,
+            end_time=ended,
+            instrumentation_scope=self._scope,
+        )
+        self._processor.on_end(span)
+
+    async def stop(self) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def stop() -> None:
+            self._processor.shutdown()
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(ended.set)
+
+        threading.Thread(target=stop, daemon=True).start()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), STOP_SECONDS)
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environment[name] for name in names if environment.get(name)), "")
