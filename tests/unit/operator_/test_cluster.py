@@ -1,0 +1,121 @@
+"""The client of the API server, against a server that notes what it is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from activity_indexer_operator.cluster import HttpCluster
+from activity_indexer_operator.connection import Connection
+from activity_indexer_operator.ports import ClusterError, ConflictError, RejectedError
+from activity_indexer_operator.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, LEASES
+
+BODY = {"metadata": {"namespace": "a", "name": "x"}}
+
+
+class Asked:
+    """What a request was, and what is answered to it."""
+
+    def __init__(self) -> None:
+        self.status, self.answer = 200, {"kind": "Any"}
+        self.requests: list[tuple[str, str, dict[str, str], str, Any]] = []
+
+    async def answered(self, request: web.Request) -> web.Response:
+        text = await request.text()
+        body = json.loads(text) if text else None
+        kind = request.headers["Content-Type"]
+        self.requests.append((request.method, request.path, dict(request.query), kind, body))
+        return web.json_response(self.answer, status=self.status)
+
+
+@asynccontextmanager
+async def serving(asked: Asked) -> AsyncIterator[tuple[HttpCluster, list[str]]]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", asked.answered)
+    heard: list[str] = []
+    async with TestServer(app) as server:
+        connection = Connection(str(server.make_url("")).rstrip("/"), None, {"Authorization": "Bearer t"}, None)
+        cluster = HttpCluster(connection, 2.0, lambda verb, resource: heard.append(f"{verb} {resource}"))
+        try:
+            yield cluster, heard
+        finally:
+            await cluster.close()
+
+
+async def test_paths_verbs_and_forms_are_those_of_the_api() -> None:
+    asked = Asked()
+    async with serving(asked) as (cluster, heard):
+        await cluster.get(CONFIG_MAPS, "a", "x")
+        await cluster.apply(DEPLOYMENTS, BODY)
+        await cluster.apply(DEPLOYMENTS, BODY, dry_run=True)
+        await cluster.apply_status(INDEXERS, "a", "x", {"replicas": 1}, "me")
+        await cluster.scale(DEPLOYMENTS, "a", "x", 3)
+        await cluster.replace(LEASES, BODY)
+        await cluster.create(LEASES, BODY)
+        await cluster.delete(DEPLOYMENTS, "a", "x", "uid-1")
+    deployment = "/apis/apps/v1/namespaces/a/deployments/x"
+    assert [(method, path) for method, path, *_ in asked.requests] == [
+        ("GET", "/api/v1/namespaces/a/configmaps/x"),
+        ("PATCH", deployment),
+        ("PATCH", deployment),
+        ("PATCH", "/apis/activityindexer.io/v1alpha1/namespaces/a/activityindexers/x/status"),
+        ("PATCH", f"{deployment}/scale"),
+        ("PUT", "/apis/coordination.k8s.io/v1/namespaces/a/leases/x"),
+        ("POST", "/apis/coordination.k8s.io/v1/namespaces/a/leases"),
+        ("DELETE", deployment),
+    ]
+    assert asked.requests[1][2] == {"fieldManager": "activity-indexer-operator", "force": "true"}
+    assert asked.requests[2][2]["dryRun"] == "All"
+    assert asked.requests[3][3] == "application/apply-patch+yaml"
+    assert asked.requests[-1][4]["preconditions"] == {"uid": "uid-1"}
+    assert heard == [
+        "get configmaps", "patch apps/deployments", "patch apps/deployments",
+        "patch activityindexer.io/activityindexers/status", "patch apps/deployments/scale",
+        "update coordination.k8s.io/leases", "create coordination.k8s.io/leases", "delete apps/deployments",
+    ]  # fmt: skip
+
+
+async def test_objects_of_a_list_have_their_kind() -> None:
+    asked = Asked()
+    asked.answer = {"items": [{"metadata": {"name": "x"}}]}
+    async with serving(asked) as (cluster, _):
+        [item] = await cluster.list(DEPLOYMENTS, "", "app=x")
+    assert (item["kind"], item["apiVersion"]) == ("Deployment", "apps/v1")
+    assert asked.requests[0][1:3] == ("/apis/apps/v1/deployments", {"labelSelector": "app=x"})
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(409, ConflictError), (422, RejectedError), (403, RejectedError), (503, ClusterError)]
+)
+async def test_a_refusal_says_what_was_asked_and_why(status: int, error: type[Exception]) -> None:
+    asked = Asked()
+    asked.status, asked.answer = status, {"kind": "Status", "message": "replicas: Invalid value"}
+    async with serving(asked) as (cluster, _):
+        with pytest.raises(error, match=f"cannot patch /apis/apps.*: {status} replicas: Invalid value") as caught:
+            await cluster.apply(DEPLOYMENTS, BODY)
+    assert type(caught.value) is error
+
+
+async def test_what_is_not_there_is_an_answer() -> None:
+    asked = Asked()
+    asked.status = 404
+    async with serving(asked) as (cluster, _):
+        assert await cluster.get(DEPLOYMENTS, "a", "x") is None
+        assert await cluster.scale(DEPLOYMENTS, "a", "x", 3) is False
+        assert await cluster.apply_status(INDEXERS, "a", "x", {}, "me") is None
+        await cluster.delete(DEPLOYMENTS, "a", "x", "uid-1")
+        with pytest.raises(ClusterError, match="are the CRDs installed"):
+            await cluster.create(INDEXERS, BODY)
+
+
+async def test_a_server_that_is_away_is_an_error_of_the_cluster() -> None:
+    cluster = HttpCluster(Connection("http://127.0.0.1:1", None, {}, None), 1.0)
+    with pytest.raises(ClusterError, match="cannot get /apis"):
+        await cluster.get(DEPLOYMENTS, "a", "x")
+    await cluster.close()
