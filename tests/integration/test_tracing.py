@@ -6,6 +6,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,17 +135,40 @@ async def test_a_dead_letter_carries_the_span_that_sent_it(place: Place, indexer
     assert (line["trace_id"], line["span_id"]) == (trace_id, processed.span_id)
 
 
-async def test_an_event_that_was_replayed_is_linked_to_its_earlier_life(
-    place: Place, indexer: Start, collector: Receiver
+async def test_one_trace_tells_of_an_event_that_was_dead_lettered_replayed_and_indexed(
+    place: Place, indexer: Start, collector: Receiver, tmp_path: Path
 ) -> None:
     trace_id, _, headers = context()
-    earlier, _, replay = context()
-    await indexer(**to(collector)).ready()
-    await place.publish([event("again")], headers=[*headers, ("replay-traceparent", replay[0][1])])
-    (processed,) = await eventually(lambda: of(collector, "process", trace_id), lambda found: len(found) == 1, 20)
-    assert {each.trace_id: each.attributes.get("activity_indexer.link") for each in processed.links}[
-        earlier
-    ] == "replay"
+    caller, caller_span, _ = context()
+    running = await indexer(**to(collector)).ready()
+    broken = event("again")
+    broken["transaction"]["amount"] = "not a number"
+    await place.publish([broken], headers=headers)
+    await running.settled(1)
+    patch = tmp_path / "patch.json"
+    patch.write_text('{"transaction": {"amount": 7}}')
+    command = ("dead-letters", "replay", "--json", "--patch", str(patch), "--stage", "validate")
+    replaying = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "activity_indexer", *command),
+        env={**environment(place, to(collector)), "TRACEPARENT": f"00-{caller}-{caller_span}-01"},
+    )
+    assert await replaying.wait() == 0
+    await running.settled(2)
+
+    async def story() -> list[str]:
+        return [each.name for each in collector.of_trace(trace_id)]
+
+    dlq = place.dead_letter_topic
+    wanted = [f"process {place.name}", f"send {dlq}", f"send {place.name}", f"process {place.name}"]
+    await eventually(story, wanted, 20)
+    first, dead, sent, second = collector.of_trace(trace_id)
+    assert [each.attributes.get("activity_indexer.outcome") for each in (first, second)] == ["dead_lettered", "indexed"]
+    assert sent.links[0].span_id == dead.span_id
+    told = {each.attributes.get("activity_indexer.link"): each.span_id for each in second.links}
+    assert (told["replay"], told["dead_letter"]) == (sent.span_id, dead.span_id)
+    (whole,) = collector.named(f"replay {place.name}")
+    assert (whole.trace_id, whole.parent_id) == (caller, caller_span)
+    assert (await place.documents())["again"]["_trace_id"] == trace_id
 
 
 async def test_a_collector_that_is_away_costs_spans_and_nothing_else(

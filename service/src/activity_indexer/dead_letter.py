@@ -26,6 +26,12 @@ REPLAY_HISTORY: Final = "replay-history"
 """Its earlier stays in the dead-letter topic: a JSON array, the oldest first."""
 REPLAY_ORIGINAL: Final = "replay-original"
 """The value before it was corrected for the first time, compressed (zlib)."""
+REPLAY_TRACEPARENT: Final = "replay-traceparent"
+"""The span that sent the event again."""
+
+REPLAY_FAILED_TRACEPARENT: Final = "replay-dead-letter-traceparent"
+"""The span that sent the event to the dead-letter topic before."""
+
 REPLAY_PARKED_FROM: Final = "replay-parked-from"
 """Of a parked record: the dead letter that it was, as in `replay-from`."""
 

@@ -381,6 +381,11 @@ def _masked(url: str) -> str:
     return urlunsplit(parts)
 
 
+def callers_trace() -> str:
+    """The trace that this process is part of, as whoever started it says in TRACEPARENT; empty: none."""
+    return os.environ.get("TRACEPARENT", "")
+
+
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the setting that may be meant.
 

@@ -9,7 +9,9 @@ import re
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +31,7 @@ from activity_indexer.replay.plan import read_ends
 from activity_indexer.replay.result import Outcome, Result, result_json
 from activity_indexer.replay.session import Options, Session
 from activity_indexer.settings import KafkaSettings, Settings
+from activity_indexer.telemetry.tracing import OpenTelemetry
 
 EXITS: Final[dict[Outcome, Exit]] = {
     "done": Exit.DONE,
@@ -176,9 +179,10 @@ async def _replay(settings: Settings, selection: Selection, asked: Asked, view: 
     try:
         wanted, options = _wanted(settings.kafka, selection, asked), _options(settings, asked)
         with view:
-            async with replay_outside(settings, asked.replay_id) as outside:
+            async with _telemetry(settings) as telemetry, replay_outside(settings, asked.replay_id) as outside:
                 stopping = asyncio.Event()
-                session = Session(wanted, options, outside, view, stopping)
+                traced = replace(outside, writing=telemetry.replaying(outside.writing, asked.replay_id))
+                session = Session(wanted, options, traced, view, stopping)
                 return await _until_stopped(session, stopping)
     except (ReplayRefused, WrongCorrection) as error:
         return Result("refused", asked.replay_id, str(error), asked.dry_run)
@@ -186,6 +190,15 @@ async def _replay(settings: Settings, selection: Selection, asked: Asked, view: 
         return Result("failed", asked.replay_id, str(error), asked.dry_run)
     except asyncio.CancelledError:
         return Result("interrupted", asked.replay_id, "interrupted before anything was sent", asked.dry_run)
+
+
+@asynccontextmanager
+async def _telemetry(settings: Settings) -> AsyncIterator[OpenTelemetry]:
+    telemetry = OpenTelemetry(settings)
+    try:
+        yield telemetry
+    finally:
+        await telemetry.stop()
 
 
 async def _until_stopped(session: Session, stopping: asyncio.Event) -> Result:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from activity_indexer.dead_letter import (
     PREFIX,
     REPLAY_COUNT,
+    REPLAY_FAILED_TRACEPARENT,
     REPLAY_FIRST_FAILURE,
     REPLAY_FROM,
     REPLAY_HISTORY,
@@ -43,6 +45,7 @@ _OURS: Final = frozenset(
         REPLAY_FIRST_FAILURE,
         REPLAY_ORIGINAL,
         REPLAY_PARKED_FROM,
+        REPLAY_FAILED_TRACEPARENT,
     }
 )
 
@@ -80,6 +83,7 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
         **_first_place(letter),
         REPLAY_HISTORY: _history(letter, replay_id, is_corrected=value != letter.value),
         **_original(letter, value),
+        **_failed_in(letter),
     }
     kept: list[Any] = [
         header for header in letter.headers if not header[0].startswith(PREFIX) and header[0] not in _OURS
@@ -117,6 +121,12 @@ def _first_place(letter: StoredDeadLetter) -> dict[str, bytes]:
     return {**earlier, **({REPLAY_FIRST_FAILURE: first.encode()} if first else {})}
 
 
+def _failed_in(letter: StoredDeadLetter) -> dict[str, bytes]:
+    """The span that dead-lettered the event, so that its next life can be linked to it."""
+    failed = letter.told("traceparent")
+    return {REPLAY_FAILED_TRACEPARENT: failed.encode()} if failed else {}
+
+
 def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) -> bytes:
     stay = {
         "from": lies_at(letter),
@@ -126,13 +136,16 @@ def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) ->
         "replay": replay_id,
         **({"corrected": True} if is_corrected else {}),
     }
-    return json.dumps([*history(letter), stay][-MAX_HISTORY:], separators=(",", ":")).encode()
+    return msgspec.json.encode([*history(letter), stay][-MAX_HISTORY:])
 
 
 def history(letter: StoredDeadLetter) -> list[dict[str, Any]]:
     """Earlier stays in the dead-letter topic, the oldest first; nothing when it cannot be read."""
+    told = letter.header(REPLAY_HISTORY)
+    if not told:
+        return []
     try:
-        found = json.loads(letter.header(REPLAY_HISTORY) or "[]")
+        found = msgspec.json.decode(told)
     except (ValueError, RecursionError):
         return []
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

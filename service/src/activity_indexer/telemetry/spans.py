@@ -21,6 +21,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from structlog.contextvars import bound_contextvars
 
+from activity_indexer.dead_letter import REPLAY_FAILED_TRACEPARENT, REPLAY_TRACEPARENT
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Record
 from activity_indexer.trace_context import TraceContext, trace_context, traceparent
@@ -29,10 +30,7 @@ from activity_indexer.tracing import Attributes, BatchTrace, Call, UntracedBatch
 SCOPE: Final = "activity_indexer"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
-LINKED_HEADERS: Final = {
-    "replay-traceparent": "replay",
-    "dead-letter-traceparent": "dead_letter",
-}
+LINKED_HEADERS: Final = {REPLAY_TRACEPARENT: "replay", REPLAY_FAILED_TRACEPARENT: "dead_letter"}
 """Headers of an event that was replayed, beside its producer's: the spans that sent it, and that dead-lettered it."""
 
 OUTCOME: Final = "activity_indexer.outcome"
@@ -93,6 +91,18 @@ class Spans:
             return
         with trace.use_span(span, end_on_exit=True, record_exception=False), _logged(span.get_span_context()):
             yield _Batch(self, span, records, origins)
+
+    @contextmanager
+    def whole(
+        self, name: str, parent: SpanContext | None, count: int, attributes: Attributes, links: Sequence[Link]
+    ) -> Iterator[SpanContext | None]:
+        """The sending of many events at once: part of the caller's trace, else one of its own."""
+        within = Context() if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())
+        told = {**attributes, "messaging.batch.message_count": count}
+        span = self._tracer.start_span(name, within, SpanKind.PRODUCER, told, links)
+        context = span.get_span_context() if span.is_recording() else None
+        with trace.use_span(span, end_on_exit=True, record_exception=False):
+            yield context
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -214,7 +224,7 @@ class _Batch:
             self._origins[at],
             (self._started, now),
             {**consumed.attributes(), **place(record), OUTCOME: outcome},
-            links=[batch, *earlier(record)],
+            links=[batch, *earlier(record.headers)],
             error=error,
         )
 
@@ -250,12 +260,12 @@ def place(record: Record) -> dict[str, Any]:
     return {"messaging.destination.partition.id": str(record.partition), "messaging.kafka.offset": record.offset}
 
 
-def earlier(record: Record) -> list[Link]:
+def earlier(headers: Sequence[tuple[str, bytes]]) -> list[Link]:
     """Links to what happened to an event before it came again."""
     return [
         Link(remote(context), {"activity_indexer.link": about})
         for name, about in LINKED_HEADERS.items()
-        if (context := trace_context(record.headers, name)) is not None
+        if (context := trace_context(headers, name)) is not None
     ]
 
 

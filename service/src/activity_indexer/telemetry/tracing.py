@@ -6,12 +6,13 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from activity_indexer.settings import Settings
+from activity_indexer.replay.ports import Transactions
+from activity_indexer.settings import Settings, callers_trace
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.tracing import Tracing, Untraced
 
@@ -21,20 +22,21 @@ if TYPE_CHECKING:
     from activity_indexer.telemetry.exporting import Export
 
 Report = Callable[[str, int], None]
+Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 
 
 class OpenTelemetry:
-    """What traces the indexer and its audit, each by its consumer group, and sends the metrics; made in a loop."""
+    """What traces the indexer and its audit, each by its group, and sends the metrics if any; made in a loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         self._settings = settings
         self._metrics: asyncio.Task[None] | None = None
         self._export: Export | None = None
         self._provider: TracerProvider | None = None
         self._version = version("activity-indexer")
         if settings.otel.traces:
-            self._open(from_any_thread(asyncio.get_running_loop(), metrics.spans))
-        if settings.otel.metrics:
+            self._open(from_any_thread(asyncio.get_running_loop(), metrics.spans) if metrics else _untold)
+        if settings.otel.metrics and metrics:
             self._send(metrics)
 
     def indexer(self) -> Tracing:
@@ -46,6 +48,18 @@ class OpenTelemetry:
         """Spans of the audit."""
         kafka = self._settings.kafka
         return self._of(kafka.audit_group, f"{kafka.client_id}.audit")
+
+    def replaying(self, writing: Writing, replay_id: str) -> Writing:
+        """The transactions of a replay, traced."""
+        if self._provider is None or self._export is None:
+            return writing
+        from activity_indexer.telemetry.replay_spans import ReplaySpans  # noqa: PLC0415 - only where tracing is on
+        from activity_indexer.telemetry.spans import Consumed, Spans  # noqa: PLC0415
+
+        kafka = self._settings.kafka
+        consumed = Consumed(kafka.dead_letters, f"{kafka.consumer_group}.replay.{replay_id}", kafka.client_id)
+        spans = Spans(self._provider, self._export, consumed, self._version)
+        return ReplaySpans(spans, replay_id, callers_trace()).traced(writing)
 
     async def stop(self) -> None:
         """Send what is left, for a moment."""
@@ -95,3 +109,7 @@ def from_any_thread(loop: asyncio.AbstractEventLoop, tell: Report) -> Report:
             loop.call_soon_threadsafe(partial(tell, outcome, count))
 
     return report
+
+
+def _untold(_outcome: str, _count: int) -> None:
+    """A command has no metrics."""
