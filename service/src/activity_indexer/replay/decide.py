@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from activity_indexer.dead_letters.payload import read_facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
@@ -49,14 +50,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The fate of one dead letter, the record to be written for it, and the reason where it is refused.
+    """The fate of one dead letter, and the reason where it is refused.
 
-    `fails` says why the indexer would dead-letter it again at once; `event` is what it is about.
+    `made` makes the record that is written for it: a plan needs none. `fails` says why the indexer would dead-letter it
+    again at once; `event` is what it is about.
     """
 
     letter: StoredDeadLetter
     fate: Fate
-    record: Addressed | None = None
+    made: Callable[[], Addressed] | None = None
     reason: str = ""
     fails: str = ""
     event: Identity | None = None
@@ -91,8 +93,8 @@ class Decider:
         if topic not in (wanted.topic, wanted.default_topic):
             return Decision(letter, Fate.REFUSED, reason=f"it comes from the topic {topic}: give --to-topic to send it")
         if letter.replay_count >= wanted.max_replays and not wanted.include_parked:
-            record = parked(letter, wanted.parked_topic)
-            return Decision(letter, Fate.PARKED, record, event=identity(letter.facts))
+            made = partial(parked, letter, wanted.parked_topic)
+            return Decision(letter, Fate.PARKED, made, event=identity(letter.facts))
         return self._to_send(letter, topic, latest)
 
     def _to_send(self, letter: StoredDeadLetter, topic: str, latest: int) -> Decision:
@@ -107,8 +109,8 @@ class Decider:
             if self._wanted.correction:
                 return Decision(letter, Fate.REFUSED, reason=f"invalid after the correction: {fails}", fails=fails)
         facts = letter.facts if value is letter.value else read_facts(value, letter.key)
-        record = sent_again(letter, self._wanted.replay_id, topic, value)
-        return Decision(letter, Fate.SENT, record, fails=fails, event=identity(facts))
+        made = partial(sent_again, letter, self._wanted.replay_id, topic, value)
+        return Decision(letter, Fate.SENT, made, fails=fails, event=identity(facts))
 
     async def _versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
         if self._wanted.include_stale or not identifiers:

@@ -15,6 +15,7 @@ from activity_indexer.replay.decide import Decider, Decision, Fate
 from activity_indexer.replay.errors import RecordRefused
 from activity_indexer.replay.ports import Letters, Transactions
 from activity_indexer.replay.progress import Counters, Position, Standing, metadata
+from activity_indexer.replay.records import Addressed
 
 CHUNK_RECORDS: Final = 1000
 """Records that a transaction writes at most."""
@@ -47,7 +48,7 @@ class Chunk:
     """What goes into one transaction."""
 
     decisions: list[Decision] = field(default_factory=list)
-    written: int = 0
+    records: list[Addressed] = field(default_factory=list)
     sent: int = 0
     size: int = 0
 
@@ -55,9 +56,10 @@ class Chunk:
         """Take one more."""
         self.decisions.append(decision)
         self.sent += decision.fate is Fate.SENT
-        if decision.record is not None and decision.fate in WRITTEN:
-            self.written += 1
-            self.size += decision.record.size
+        if decision.made is not None and decision.fate in WRITTEN:
+            record = decision.made()
+            self.records.append(record)
+            self.size += record.size
 
 
 class Engine:
@@ -96,12 +98,12 @@ class Engine:
             return standing
         async for letters in reading:
             for chunk in self._chunks(await self._decider.decide(letters, self._believed())):
-                whole = self._affordable(chunk, standing)
-                standing = await self._write(chunk, standing)
+                affordable = self._affordable(chunk, standing)
+                standing = await self._write(affordable, standing)
                 tell(standing)
-                if not whole or self.enough(standing):
+                if self.enough(standing):
                     return standing
-                await self._wait(chunk.sent)
+                await self._wait(affordable.sent)
                 if self._stopping.is_set():
                     return standing
         return await self._close(standing)
@@ -109,27 +111,24 @@ class Engine:
     def _chunks(self, decisions: Sequence[Decision]) -> Iterator[Chunk]:
         chunk = Chunk()
         for decision in decisions:
-            if decision.fate in WRITTEN and (chunk.written >= self._pace.chunk or chunk.size >= CHUNK_BYTES):
+            if decision.fate in WRITTEN and (len(chunk.records) >= self._pace.chunk or chunk.size >= CHUNK_BYTES):
                 yield chunk
                 chunk = Chunk()
             chunk.add(decision)
         if chunk.decisions:
             yield chunk
 
-    def _affordable(self, chunk: Chunk, standing: Standing) -> bool:
-        """Cut the chunk before what is above `max_sent`; whether all of it stays."""
-        if self._pace.max_sent is None:
-            return True
-        budget = self._pace.max_sent - standing.counters.sent
+    def _affordable(self, chunk: Chunk, standing: Standing) -> Chunk:
+        """The chunk, cut before what is above `max_sent`."""
+        budget = chunk.sent if self._pace.max_sent is None else self._pace.max_sent - standing.counters.sent
         if chunk.sent <= budget:
-            return True
+            return chunk
         kept = Chunk()
         for decision in chunk.decisions:
             if decision.fate is Fate.SENT and kept.sent >= budget:
                 break
             kept.add(decision)
-        chunk.decisions, chunk.written, chunk.sent, chunk.size = kept.decisions, kept.written, kept.sent, kept.size
-        return False
+        return kept
 
     def enough(self, standing: Standing) -> bool:
         """Whether `max_sent` is reached."""
@@ -142,9 +141,8 @@ class Engine:
         changed = {
             place: position for place, position in after.positions.items() if position != standing.positions[place]
         }
-        records = [each.record for each in chunk.decisions if each.record is not None and each.fate in WRITTEN]
         try:
-            written = await self._transactions.commit(records, _commits(after, changed))
+            written = await self._transactions.commit(chunk.records, _commits(after, changed))
         except RecordRefused as error:
             return await self._write_singly(chunk, standing, str(error))
         for place, span in written.items():
@@ -154,7 +152,7 @@ class Engine:
     async def _write_singly(self, chunk: Chunk, standing: Standing, reason: str) -> Standing:
         """One of them is too large for its topic: only that one is refused."""
         if len(chunk.decisions) == 1:
-            refused = replace(chunk.decisions[0], fate=Fate.REFUSED, record=None, reason=reason)
+            refused = replace(chunk.decisions[0], fate=Fate.REFUSED, made=None, reason=reason)
             return await self._write(Chunk([refused]), standing)
         for decision in chunk.decisions:
             single = Chunk()

@@ -75,7 +75,7 @@ async def test_without_an_index_nothing_is_stale_and_the_reason_is_told() -> Non
 async def test_what_came_back_too_often_is_parked_unless_it_is_stale_or_wanted_all_the_same() -> None:
     often = letter(replay_count="3")
     found = await fate(often)
-    assert (found.fate, found.record.topic if found.record else "") == (Fate.PARKED, "t.dlq.parked")
+    assert (found.fate, found.made().topic if found.made else "") == (Fate.PARKED, "t.dlq.parked")
     assert (await fate(letter(replay_count="2"))).fate is Fate.SENT
     assert (await fate(often, there={"a": VERSION})).fate is Fate.STALE
     assert (await fate(often, replace(WANTED, include_parked=True))).fate is Fate.SENT
@@ -85,7 +85,7 @@ async def test_another_topic_is_refused_until_somebody_says_where_to() -> None:
     found = await fate(letter(topic="other"))
     assert (found.fate, "other" in found.reason) == (Fate.REFUSED, True)
     moved = await fate(letter(topic="other"), replace(WANTED, topic="new"))
-    assert (moved.fate, moved.record.topic if moved.record else "") == (Fate.SENT, "new")
+    assert (moved.fate, moved.made().topic if moved.made else "") == (Fate.SENT, "new")
     stranger = replace(letter(), headers=())
     assert (await fate(stranger)).fate is Fate.SENT
 

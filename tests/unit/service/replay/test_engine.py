@@ -82,6 +82,16 @@ async def test_killed_at_any_commit_and_begun_again_it_loses_nothing_and_sends_n
     assert set(sent(log).values()) <= {1}
 
 
+async def test_where_it_ends_is_kept_before_anything_is_sent() -> None:
+    log = MemoryLog()
+    bury(log, 10)
+    with pytest.raises(Killed):
+        await run(log, killed=lambda number: "after" if number == 1 else "")
+    bury(log, 5)
+    assert not log.all("t")
+    assert (await run(log)).counters.sent == 10
+
+
 async def test_what_comes_meanwhile_is_left_for_the_next_replay() -> None:
     log = MemoryLog()
     bury(log, 10)
