@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
-from e2e.commands import CommandFailedError, eventually, run
+from e2e.commands import CommandFailedError, eventually, port_forward, run
 from e2e.kind import Cluster
+from e2e.rights import granted, used
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -173,6 +175,14 @@ def test_replicas_stay_while_kafka_is_away(operated: Cluster) -> None:
 def test_events_tell_of_its_life(operated: Cluster) -> None:
     events = operated.get("events", "--field-selector", "involvedObject.kind=ActivityIndexer")["items"]
     assert {"Scaled", "ReplicasAvailable", "BrokerUnreachable", "InvalidSpec"} <= {event["reason"] for event in events}
+
+
+def test_it_asked_for_nothing_that_it_has_no_right_to(operated: Cluster) -> None:
+    rules = operated.get("role/activity-indexer-operator")["rules"]
+    with port_forward(operated.command, "deployment/activity-indexer-operator", 8080) as http:
+        metrics = urlopen(f"{http}/metrics", timeout=10).read().decode()
+    asked = used(metrics, [])
+    assert {("patch", "apps/deployments/scale"), ("create", "events")} <= asked <= granted(rules)
 
 
 def test_the_operators_log_is_json_without_errors_but_requests_that_are_tried_again(operated: Cluster) -> None:
