@@ -121,7 +121,7 @@ class LinkedSampler(Sampler):
     """
 
     def __init__(self, inner: Sampler) -> None:
-        self._inner = inner
+        self.inner = inner
 
     def should_sample(
         self,
@@ -136,11 +136,11 @@ class LinkedSampler(Sampler):
         """Ask the sampler of the settings."""
         if links and not parent_context:
             parent_context = set_span_in_context(NonRecordingSpan(links[0].context), parent_context)
-        return self._inner.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        return self.inner.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
         """What it is made of."""
-        return f"LinkedSampler({self._inner.get_description()})"
+        return f"LinkedSampler({self.inner.get_description()})"
 
 
 def span_exporter(settings: OpenTelemetrySettings) -> SpanExporter:

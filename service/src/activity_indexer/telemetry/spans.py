@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, StaticSampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from structlog.contextvars import bound_contextvars
@@ -72,7 +72,8 @@ class Spans:
         self._processor = processor
         self._tracer = provider.get_tracer(SCOPE, version, SCHEMA_URL)
         self._scope = InstrumentationScope(SCOPE, version, SCHEMA_URL)
-        self._attributes = consumed.attributes()
+        self.attributes = consumed.attributes()
+        self._alike = isinstance(getattr(provider.sampler, "inner", None), ParentBased | StaticSampler)
         self._ids = RandomIdGenerator()
 
     @contextmanager
@@ -83,7 +84,7 @@ class Spans:
             f"process {self.consumed.topic}",
             Context(),  # a batch has many origins: they are links, and it begins a trace of its own
             SpanKind.CONSUMER,
-            {**self._attributes, "messaging.batch.message_count": len(records)},
+            {**self.attributes, "messaging.batch.message_count": len(records)},
             [Link(origin, place(records[at])) for at, origin in origins.items()],
         )
         if not span.is_recording():
@@ -161,6 +162,12 @@ class Spans:
             )
         )
 
+    def sampled(self, origins: Mapping[int, SpanContext]) -> Mapping[int, SpanContext]:
+        """Those of the origins whose events get a span; most samplers answer alike for all that are sampled."""
+        if self._alike and origins:
+            return origins if self.samples(next(iter(origins.values()))) else {}
+        return {at: origin for at, origin in origins.items() if self.samples(origin)}
+
     def samples(self, origin: SpanContext) -> bool:
         """Whether OTEL_TRACES_SAMPLER lets a span be recorded whose parent is sampled."""
         parent = trace.set_span_in_context(trace.NonRecordingSpan(origin), Context())
@@ -177,7 +184,7 @@ class _Batch:
         self._span = span
         self._records = records
         self._started = time.time_ns()
-        self._origins = {at: origin for at, origin in origins.items() if spans.samples(origin)}
+        self._origins = spans.sampled(origins)
         self._events = {at: spans.new_span(origin.trace_id) for at, origin in self._origins.items()}
         self._sends: dict[int, tuple[SpanContext, int]] = {}
 
@@ -223,7 +230,7 @@ class _Batch:
             event,
             self._origins[at],
             (self._started, now),
-            {**consumed.attributes(), **place(record), OUTCOME: outcome},
+            {**self._spans.attributes, **place(record), OUTCOME: outcome},
             links=[batch, *earlier(record.headers)],
             error=error,
         )
