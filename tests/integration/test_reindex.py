@@ -1,6 +1,7 @@
 """The index is built anew beside a running indexer, on real servers."""
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,6 +31,11 @@ async def settled(place: Place) -> None:
 
 async def behind(place: Place) -> list[str]:
     return sorted((await place.es.indices.get_alias(name=place.name)).body)
+
+
+async def shown(place: Place) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((await called(place, "status", "--json", "--interval", "0.1s")).stdout)
+    return found
 
 
 @dataclass
@@ -178,6 +184,9 @@ async def test_between_the_two_steps_of_the_move_searches_see_the_old_index_and_
     await place.publish([ledger.create(10_000)])
     await settled(place)
     assert len(await place.documents()) == BASE
+    compared = await called(place, "reconcile")
+    assert (compared.code, "run it again to finish" in compared.stderr) == (4, True), compared
+    assert any("searches see no new events" in each for each in (await shown(place))["problems"])
     done = await called(place, "reindex", "--from", "topic", "--json")
     assert (done.code, done.last["resumed"]) == (0, True), done
     assert await statuses(place) == ledger.live

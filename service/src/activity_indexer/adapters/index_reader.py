@@ -67,6 +67,11 @@ async def write_index(client: AsyncElasticsearch, alias: str) -> str:
     except (ApiError, TransportError) as error:
         raise mapped(error) from error
     for index, state in behind.items():
+        if "match_none" in state["aliases"][alias].get("filter", {}):
+            raise Refused(
+                f"a reindex is moving the alias {alias} to {index}: wait for it, or run it again to finish it"
+            )
+    for index, state in behind.items():
         if len(behind) == 1 or state["aliases"][alias].get("is_write_index"):
             return str(index)
     raise Refused(f"the alias {alias} stands for {', '.join(sorted(behind))} and none is its write index")
