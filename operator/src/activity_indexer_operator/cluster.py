@@ -18,6 +18,7 @@ MERGE: Final = "application/merge-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 JSON: Final = "application/json"
 _REJECTED: Final = frozenset({400, 403, 405, 422})
+_UNREADABLE: Final = ("failed to convert new object", "failed to create typed patch object")
 
 
 def _unheard(_verb: str, _resource: str) -> None:
@@ -153,7 +154,9 @@ def _answered(what: str, status: int, content: bytes) -> Body | None:
     text = f"cannot {what}: {status} {reason}"
     if status == HTTPStatus.CONFLICT:
         raise ConflictError(text)
-    raise RejectedError(text) if status in _REJECTED else ClusterError(text)
+    # Server-side apply answers 500 to an object that it cannot read.
+    rejected = status in _REJECTED or any(mark in reason for mark in _UNREADABLE)
+    raise RejectedError(text) if rejected else ClusterError(text)
 
 
 def _message(content: bytes) -> str:

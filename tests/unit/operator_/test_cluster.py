@@ -102,6 +102,21 @@ async def test_a_refusal_says_what_was_asked_and_why(status: int, error: type[Ex
     assert type(caught.value) is error
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "failed to convert new object (a/x; apps/v1, Kind=Deployment) to proper version: quantities must match ...",
+        "failed to create typed patch object (a/x; apps/v1, Kind=Deployment): .spec.foo: field not declared in schema",
+    ],
+)
+async def test_an_object_that_the_api_server_cannot_read_is_wrong_though_it_says_500(message: str) -> None:
+    asked = Asked()
+    asked.status, asked.answer = 500, {"kind": "Status", "message": message}
+    async with serving(asked) as (cluster, _):
+        with pytest.raises(RejectedError):
+            await cluster.apply(DEPLOYMENTS, BODY)
+
+
 async def test_what_is_not_there_is_an_answer() -> None:
     asked = Asked()
     asked.status = 404
