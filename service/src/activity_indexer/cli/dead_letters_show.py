@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict, replace
@@ -95,6 +96,7 @@ async def _newest(
 
 
 async def _outlook(settings: Settings, letter: StoredDeadLetter) -> Outlook:
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # that it is away is told on the page
     names = [name.strip() for name in settings.consumer.enrichments.split(",") if name.strip()]
     latest = int((time.time() + settings.consumer.max_clock_skew) * 1e6)
     event, error = readable_event(letter.value, latest, load_enrichments(names))

@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import click
@@ -31,6 +32,7 @@ RETRY: Final = 2.0
 
 TOP: Final = 20
 Emit = Callable[[StoredDeadLetter], None]
+Batches = AsyncIterator[Sequence[StoredDeadLetter]]
 
 
 @click.command(
@@ -55,15 +57,17 @@ def command(*, selection: Selection, seconds: float | None, limit: int | None, p
     quiet_logging(settings)
     topic = topic_of(settings, parked=parked)
     with failing_clearly():
-        groups, elapsed = asyncio.run(_watch(settings, topic, selection, seconds, limit, _json if as_json else _line))
+        followed = _followed(settings, topic, selection, partial(_begin, topic, as_json=as_json))
+        emit = _json if as_json else _line
+        groups, elapsed = asyncio.run(_watch(followed, selection, seconds, limit, emit))
     _tell(groups, elapsed, as_json=as_json)
 
 
 async def _watch(
-    settings: Settings, topic: str, selection: Selection, seconds: float | None, limit: int | None, emit: Emit
+    followed: Batches, selection: Selection, seconds: float | None, limit: int | None, emit: Emit
 ) -> tuple[Groups, float]:
     groups, started = Groups(), time.monotonic()
-    async for batch in _until_stopped(_followed(settings, topic, selection)):
+    async for batch in _until_stopped(followed):
         for letter in batch:
             if selection.matches(letter) and (limit is None or groups.total < limit):
                 emit(letter)
@@ -74,9 +78,7 @@ async def _watch(
     return groups, time.monotonic() - started
 
 
-async def _until_stopped(
-    batches: AsyncIterator[Sequence[StoredDeadLetter]],
-) -> AsyncIterator[Sequence[StoredDeadLetter]]:
+async def _until_stopped(batches: Batches) -> Batches:
     """Ends with Ctrl-C or SIGTERM; a batch comes now and then in any case."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -88,13 +90,18 @@ async def _until_stopped(
             return
 
 
-async def _followed(settings: Settings, topic: str, selection: Selection) -> AsyncIterator[Sequence[StoredDeadLetter]]:
-    """From now on, or from the selection's `since`; of a topic that is absent at first, from its beginning."""
+async def _followed(settings: Settings, topic: str, selection: Selection, begin: Callable[[], None]) -> Batches:
+    """From now on, or from the selection's `since`; of a topic that is absent at first, from its beginning.
+
+    `begin` is called once, when nothing that comes can be missed any more.
+    """
     absent = False
     while True:
         async with dead_letter_reader(settings.kafka) as reader:
             spans = await reader.spans([topic], selection)
             earlier = absent or selection.since is not None
+            if not absent:
+                begin()
             if spans:
                 starts = {place: span.start if earlier else span.end for place, span in spans.items()}
                 async for batch in reader.follow(starts):
@@ -102,6 +109,13 @@ async def _followed(settings: Settings, topic: str, selection: Selection) -> Asy
         absent = True
         yield []
         await asyncio.sleep(RETRY)
+
+
+def _begin(topic: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"kind": "watching", "topic": topic}))
+    else:
+        click.echo(f"Watching {topic}; Ctrl-C ends it", err=True)
 
 
 def _line(letter: StoredDeadLetter) -> None:
