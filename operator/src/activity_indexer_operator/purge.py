@@ -52,7 +52,6 @@ class PurgeReason(StrEnum):
 
     PURGED = "Purged"
     NOT_YET = "NotYet"
-    RUNNING = "PurgeRunning"
     REPLAY_OPEN = "ReplayOpen"
     SUSPENDED = "Suspended"
     NOT_ACTIVE = "IndexerNotActive"
@@ -103,7 +102,7 @@ def decide_purge(
         return _still(replace(status, next_schedule_time=None), reason, "no tombstones are purged now")
     status = replace(status, next_schedule_time=format_time(next_due(cron, now, wanted.time_zone)))
     if status.open_job:
-        return _still(status, PurgeReason.RUNNING, f"Job {status.open_job} has not ended yet")
+        return _still(status, *_last(status))
     due = due_since(cron, wanted.time_zone, status.last_schedule_time or status.since, now)
     if due is None:
         return _still(status, *_last(status))
@@ -111,7 +110,7 @@ def decide_purge(
         return _still(status, PurgeReason.REPLAY_OPEN, f"DeadLetterReplay {open_replay} has not ended yet")
     name = timed_name(indexer, "purge-", due)
     status = replace(status, last_schedule_time=format_time(due), open_job=name)
-    return PurgeStep(name, status, _condition(PurgeReason.RUNNING, f"Job {name} has not ended yet"))
+    return PurgeStep(name, status, _condition(status, *_last(status)))
 
 
 def purge_request(name: str, indexer: Meta, wanted: Tombstones) -> JobRequest:
@@ -164,9 +163,11 @@ def _last(status: PurgeStatus) -> tuple[PurgeReason, str]:
 
 
 def _still(status: PurgeStatus, reason: PurgeReason, message: str) -> PurgeStep:
-    return PurgeStep(None, status, _condition(reason, message))
+    return PurgeStep(None, status, _condition(status, reason, message))
 
 
-def _condition(reason: PurgeReason, message: str) -> Condition:
-    works = {PurgeReason.PURGED: "True", PurgeReason.FAILED: "False", PurgeReason.INVALID: "False"}
-    return Condition(PURGE_CONDITION, works.get(reason, "Unknown"), reason, message)  # type: ignore[arg-type]
+def _condition(status: PurgeStatus, reason: PurgeReason, message: str) -> Condition:
+    """What the last purge came to, also while the next one runs or waits: it is not to flap."""
+    if reason is PurgeReason.INVALID or status.failure:
+        return Condition(PURGE_CONDITION, "False", reason, message)
+    return Condition(PURGE_CONDITION, "True" if status.last_purge_time else "Unknown", reason, message)

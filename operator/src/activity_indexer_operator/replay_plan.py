@@ -30,6 +30,14 @@ PROGRESS_INTERVAL: Final = 10.0
 """Seconds between two looks at the progress of a running replay."""
 STOPPING_INTERVAL: Final = 2.0
 """Seconds between two looks at a pod that is to end: no event tells of it once its Job is gone."""
+TURN_INTERVAL: Final = 10.0
+"""Seconds between two looks of a replay that waits for its turn, where no event tells that it has come."""
+_INTERVALS: Final = {
+    Reason.STOPPING: STOPPING_INTERVAL,
+    Reason.JOB_REPLACED: STOPPING_INTERVAL,
+    Reason.ANOTHER_REPLAY: TURN_INTERVAL,
+    Reason.PURGE_RUNNING: TURN_INTERVAL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +182,8 @@ def _step(seen: Observed, phase: Phase, reason: Reason, message: str, delete: Jo
         id=replay.id,
         progress=seen.progress or replay.status.progress,
     )
-    after = STOPPING_INTERVAL if reason in (Reason.STOPPING, Reason.JOB_REPLACED) else None
     status = replace(status, conditions=conditions(replay.spec, status, reason, message))
-    return Decision(status, delete=delete, after=after)
+    return Decision(status, delete=delete, after=_INTERVALS.get(reason))
 
 
 def _end(seen: Observed, outcome: Outcome, now: datetime) -> Decision:

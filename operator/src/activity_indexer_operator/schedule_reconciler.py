@@ -198,9 +198,12 @@ class TaskReconciler:
         if status == before:
             return
         await self._cluster.apply_status(INDEXERS, *world.place, msgspec.to_builtins(status), TASK_MANAGER)
+        statuses = {(condition.type, condition.status) for condition in before.conditions}
         for condition in transitions(before.conditions, conditions):
-            bad = condition.status == "False" and condition.reason not in _CALM
-            await self._recorder.event(meta, "Warning" if bad else "Normal", condition.reason, condition.message)
+            # Times come and go without news: another reason for the same status is told only of what went wrong.
+            if condition.status == "False" or (condition.type, condition.status) not in statuses:
+                bad = condition.status == "False" and condition.reason not in _CALM
+                await self._recorder.event(meta, "Warning" if bad else "Normal", condition.reason, condition.message)
 
 
 _REFUSED: Final = frozenset({"ReplayRefused", "JobRefused"})

@@ -60,6 +60,17 @@ async def test_what_was_purged_stands_in_the_status() -> None:
     assert "openJob" not in purged(world)
 
 
+async def test_a_night_after_the_other_changes_no_condition_and_makes_no_event() -> None:
+    world = await at_night()
+    world.end(JOB, message=DONE)
+    await world.do_tasks()
+    before, events = world.status("ActivityIndexer", "orders")["conditions"], len(world.events)
+    world.pass_time(days=1)
+    await world.do_tasks()
+    assert len(world.created) == 2
+    assert (world.status("ActivityIndexer", "orders")["conditions"], len(world.events)) == (before, events)
+
+
 async def test_a_failure_is_told_and_the_next_time_tries_again() -> None:
     world = await at_night()
     world.end(JOB, 1, "Elasticsearch does not answer", reason="BackoffLimitExceeded")

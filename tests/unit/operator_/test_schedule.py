@@ -139,6 +139,12 @@ async def test_none_is_made_while_the_one_before_is_open_and_one_when_it_ends() 
     assert len(world.created) == 2, "three nights were missed, and are made up for once"
 
 
+async def test_a_night_after_the_other_makes_no_event() -> None:
+    world = await scheduled()
+    await nights(world, 3, "Succeeded")
+    assert [reason for _, reason, _ in world.events] == ["Scheduled"]
+
+
 async def test_what_is_too_late_is_left_out() -> None:
     world = await scheduled(startingDeadlineSeconds=600)
     world.pass_time(hours=15, seconds=601)
