@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from subprocess import CompletedProcess
 from typing import Any
@@ -21,14 +22,22 @@ class Compose:
     @classmethod
     def with_free_ports(cls) -> Compose:
         """A project that collides with no other."""
-        variables = ("KAFKA_PORT", "ELASTICSEARCH_PORT", "REDIS_PORT", "POSTGRES_PORT", "CONSUMER_PORTS")
+        variables = (
+            *("KAFKA_PORT", "ELASTICSEARCH_PORT", "REDIS_PORT", "POSTGRES_PORT", "CONSUMER_PORTS"),
+            *("OTLP_PORT", "OTLP_METRICS_PORT", "JAEGER_PORT"),
+        )
         return cls(f"activity-e2e-{secrets.token_hex(3)}", {variable: free_port() for variable in variables})
 
     def __call__(
-        self, *arguments: str, check: bool = True, stdin: str | None = None, timeout: float = 300
+        self,
+        *arguments: str,
+        check: bool = True,
+        stdin: str | None = None,
+        timeout: float = 300,
+        variables: Mapping[str, str] | None = None,
     ) -> CompletedProcess[str]:
         """`docker compose` with these arguments."""
-        env = {variable: str(port) for variable, port in self.ports.items()}
+        env = {variable: str(port) for variable, port in self.ports.items()} | dict(variables or {})
         return run("docker", "compose", "-p", self.name, *arguments, env=env, check=check, stdin=stdin, timeout=timeout)
 
     def execute(self, service: str, *command: str, check: bool = True, stdin: str | None = None) -> str:
@@ -52,7 +61,7 @@ class Compose:
 
     def down(self) -> None:
         """Removes containers, networks and volumes."""
-        self("--profile", "publish-data", "down", "--volumes", "--timeout", "30", check=False)
+        self("--profile", "publish-data", "--profile", "tracing", "down", "--volumes", "--timeout", "30", check=False)
 
 
 def _state(process: dict[str, Any]) -> str:

@@ -35,6 +35,14 @@ def test_any_id_makes_one_line_of_json(identifier: str) -> None:
     assert json.loads(line)["index"]["_id"] == identifier.encode(errors="replace").decode()
 
 
+def test_a_document_keeps_the_trace_id_of_its_event() -> None:
+    event = decode_event(value(), LATEST)
+    _, source = two_lines(live_document(event, {}, "", enriched=True, now=NOW, trace_id=b"ab" * 16))
+    assert source["_trace_id"] == "ab" * 16
+    _, plain = two_lines(live_document(event, {}, "", enriched=True, now=NOW))
+    assert "_trace_id" not in plain
+
+
 def test_a_live_document_is_the_transactions_own_bytes_with_what_is_added() -> None:
     event = decode_event(value("a", amount=1), LATEST)
     data = live_document(event, {"day": "2024-01-01"}, 'a "quoted"\nword', enriched=True, now=NOW)

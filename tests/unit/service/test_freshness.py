@@ -1,0 +1,98 @@
+"""How long it takes until a search finds a document."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.freshness import Freshness
+from activity_indexer.observer import Written
+
+WRITTEN = Written("a", version=8, published=0.0)
+
+
+@dataclass
+class Index:
+    """Answers with these versions or errors, one after the other."""
+
+    answers: list[int | Exception | None]
+    asked: int = 0
+
+    async def searchable(self, identifier: str) -> int | None:
+        assert identifier == "a"
+        self.asked += 1
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@dataclass
+class Results:
+    seconds: list[float] = field(default_factory=list)
+    outcomes: list[str] = field(default_factory=list)
+
+    def fresh(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+    def probed(self, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+async def followed(answers: Sequence[int | Exception | None], patience: float = 5.0) -> tuple[Results, Index]:
+    results, index = Results(), Index(list(answers))
+    freshness = Freshness(index, results, 10.0, patience=patience)
+    freshness.follow(WRITTEN)
+    assert freshness._task is not None
+    await freshness._task
+    return results, index
+
+
+async def test_a_document_is_fresh_when_a_search_finds_its_version_or_a_newer_one() -> None:
+    results, index = await followed([None, 7, 8])
+    assert results.outcomes == ["seen"]
+    assert len(results.seconds) == 1
+    assert index.asked == 3
+    assert (await followed([9]))[0].outcomes == ["seen"]
+
+
+async def test_a_document_that_no_search_finds_in_time_is_missed_and_has_no_time() -> None:
+    results, _ = await followed([], patience=0.01)
+    assert (results.outcomes, results.seconds) == (["missed"], [])
+
+
+async def test_a_search_that_fails_says_nothing_of_freshness() -> None:
+    results, _ = await followed([Unavailable("away")])
+    assert (results.outcomes, results.seconds) == (["failed"], [])
+
+
+async def test_one_document_is_followed_at_a_time_and_one_in_an_interval() -> None:
+    now = 100.0
+    results, index = Results(), Index([8, 8])
+    freshness = Freshness(index, results, 10.0, now=lambda: now)
+    freshness.follow(WRITTEN)
+    freshness.follow(WRITTEN)
+    await asyncio.sleep(0.01)
+    freshness.follow(WRITTEN)
+    await asyncio.sleep(0.01)
+    assert results.outcomes == ["seen"]
+    now = 110.0
+    freshness.follow(WRITTEN)
+    await asyncio.sleep(0.01)
+    assert results.outcomes == ["seen", "seen"]
+
+
+async def test_who_may_not_search_does_not_ask_again() -> None:
+    results, index = Results(), Index([Refused("403")])
+    freshness = Freshness(index, results, 1e-9)
+    for _ in range(3):
+        freshness.follow(WRITTEN)
+        await asyncio.sleep(0.01)
+    assert (results.outcomes, index.asked) == (["failed"], 1)
+
+
+async def test_an_interval_of_zero_follows_nothing() -> None:
+    results, index = Results(), Index([8])
+    Freshness(index, results, 0.0).follow(WRITTEN)
+    await asyncio.sleep(0)
+    assert index.asked == 0
