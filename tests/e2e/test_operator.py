@@ -154,7 +154,7 @@ def test_replicas_are_set_by_hand_and_to_zero(operated: Cluster) -> None:
     eventually(lambda: replicas(operated, "deployment/orders") == 1, "one replica", timeout=30)
     change(operated, OWN, mode="Suspended")
     eventually(lambda: replicas(operated, "deployment/orders") == 0, "no replica", timeout=30)
-    assert reason(operated, OWN) == "Suspended"
+    eventually(lambda: reason(operated, OWN) == "Suspended", "the status, which comes last", timeout=30)
 
 
 def test_replicas_stay_while_kafka_is_away(operated: Cluster) -> None:

@@ -77,8 +77,8 @@ class Source(View, frozen=True):
 class TargetRef(View, frozen=True):
     """A workload that others made, in the object's own namespace."""
 
-    kind: Literal["Deployment", "StatefulSet"]
     name: Text
+    kind: Literal["Deployment", "StatefulSet"] = "Deployment"
 
 
 class Elasticsearch(View, frozen=True):
