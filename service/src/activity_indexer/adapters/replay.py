@@ -23,25 +23,28 @@ FOREVER: Final = "-1"
 
 
 @asynccontextmanager
-async def replay_outside(settings: Settings, replay_id: str) -> AsyncIterator[Outside]:
-    """What a replay with this id needs. Raises Unavailable or Refused, also for what is done with it."""
+async def replay_outside(settings: Settings, replay_id: str, topic: str) -> AsyncIterator[Outside]:
+    """What a replay with this id needs, that sends to `topic`.
+
+    Raises Unavailable or Refused, also for what is done with it.
+    """
     kafka = settings.kafka
     async with AsyncExitStack() as stack:
         letters = await stack.enter_async_context(dead_letter_reader(kafka))
         documents = await stack.enter_async_context(replay_documents(settings.elasticsearch))
         groups = _Groups(kafka, await stack.enter_async_context(admin_client(kafka)))
-        yield Outside(letters, documents, groups, lambda: _writing(kafka, replay_id))
+        yield Outside(letters, documents, groups, lambda: _writing(kafka, replay_id, topic))
 
 
 @asynccontextmanager
-async def _writing(settings: KafkaSettings, replay_id: str) -> AsyncIterator[ReplayTransactions]:
+async def _writing(settings: KafkaSettings, replay_id: str, topic: str) -> AsyncIterator[ReplayTransactions]:
     """The lock and the transactional id have one name: one replay at a time for a group and a dead-letter topic."""
     name = f"{settings.consumer_group}.replay.{settings.dead_letters}"
     async with AsyncExitStack() as stack:
         await _prepare(settings)
         await stack.enter_async_context(replay_lock(settings, name, replay_id))
         group = f"{settings.consumer_group}.replay.{replay_id}"
-        yield await stack.enter_async_context(replay_transactions(settings, name, group))
+        yield await stack.enter_async_context(replay_transactions(settings, name, group, [topic, settings.parked]))
 
 
 async def _prepare(settings: KafkaSettings) -> None:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import (
-    InvalidProducerEpoch,
-    InvalidTxnState,
-    MessageSizeTooLargeError,
-    ProducerFenced,
-    RecordTooLargeError,
-)
+from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import OffsetAndMetadata
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.adapters.replay_limits import check_sizes, record_limits
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
-from activity_indexer.replay.errors import Overtaken, RecordRefused
+from activity_indexer.replay.errors import Overtaken
 from activity_indexer.replay.ports import Commits
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
@@ -35,28 +30,28 @@ TRANSACTION_TIMEOUT: Final = 60.0
 """Seconds after which the broker gives an open transaction up: so long a killed replay can hold readers up at most."""
 
 _OVERTAKEN = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState)
-_TOO_LARGE = (MessageSizeTooLargeError, RecordTooLargeError)
 
 
 @asynccontextmanager
 async def replay_transactions(
-    settings: KafkaSettings, transactional_id: str, group: str
+    settings: KafkaSettings, transactional_id: str, group: str, targets: Sequence[str]
 ) -> AsyncIterator[ReplayTransactions]:
     """Takes over the transactional id: whoever had it is fenced, and what it left open is undone.
 
-    Raises Unavailable or Refused.
+    `targets` are the topics that are written to. Raises Unavailable or Refused.
     """
+    limits = await record_limits(settings, targets)
     producer = AIOKafkaProducer(
         **client_arguments(settings),
         transactional_id=transactional_id,
         transaction_timeout_ms=int(TRANSACTION_TIMEOUT * 1000),
-        max_batch_size=BATCH_BYTES,
+        max_batch_size=min([BATCH_BYTES, *limits.values()]),
         max_request_size=settings.max_request_bytes,
     )
     try:
         async with asyncio.timeout(TRANSACTION_TIMEOUT + settings.request_timeout):
             await producer.start()
-        yield ReplayTransactions(producer, group)
+        yield ReplayTransactions(producer, group, limits, settings.max_request_bytes)
     except CLIENT_ERRORS as error:
         raise _explained(error) from error
     finally:
@@ -72,21 +67,24 @@ async def _stop(producer: Any, limit: float) -> None:
 
 
 class ReplayTransactions:
-    """replay.ports.Transactions: offsets are those of `group`."""
+    """replay.ports.Transactions: offsets are those of `group`.
 
-    def __init__(self, producer: Any, group: str) -> None:
+    `limits` are the bytes that a record may take, by topic, and `otherwise` for topics that are not among them.
+    """
+
+    def __init__(self, producer: Any, group: str, limits: Mapping[str, int], otherwise: int) -> None:
         self._producer = producer
         self._group = group
+        self._limits = limits
+        self._otherwise = otherwise
         self._partitioner = DefaultPartitioner()
 
     async def commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
-        """Write all of it in one transaction; what fails halfway is undone."""
+        """Write all of it in one transaction; what fails halfway is undone by the next holder, or after its time."""
+        check_sizes(records, self._limits, self._otherwise)
         try:
             async with asyncio.timeout(TRANSACTION_TIMEOUT):
                 return await self._commit(records, positions)
-        except _TOO_LARGE as error:
-            await self._abort()
-            raise RecordRefused(str(error) or type(error).__name__) from error
         except CLIENT_ERRORS as error:
             _look_at(self._producer)
             raise _explained(error) from error
@@ -130,12 +128,6 @@ class ReplayTransactions:
             return Partition(addressed.topic, addressed.partition)
         return Partition(addressed.topic, self._partitioner(addressed.record.key, known, known))
 
-    async def _abort(self) -> None:
-        try:
-            await self._producer.abort_transaction()
-        except CLIENT_ERRORS as error:
-            raise _explained(error) from error
-
 
 async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, Span]:
     """Where a batch was written."""
@@ -153,10 +145,15 @@ async def _all(waiting: Sequence[Any]) -> list[Any]:
 
 
 def _look_at(producer: Any) -> None:
-    """Take note of what became of the transaction: the client complains of errors that nobody looked at."""
-    waiting = producer._txn_manager.wait_for_transaction_end()  # noqa: SLF001 - it has no other way
-    if waiting is not None and waiting.done() and not waiting.cancelled():
-        waiting.exception()
+    """Take note of what became of the transaction: asyncio complains of errors that nobody looked at.
+
+    The client keeps them in futures of its own, and gives no way to them.
+    """
+    batches = producer._message_accumulator._batches.values()  # noqa: SLF001
+    waiting = [batch._drain_waiter for queue in batches for batch in queue]  # noqa: SLF001
+    for future in [producer._txn_manager.wait_for_transaction_end(), *waiting]:  # noqa: SLF001
+        if future is not None and future.done() and not future.cancelled():
+            future.exception()
 
 
 def _explained(error: BaseException) -> ActivityIndexerError:

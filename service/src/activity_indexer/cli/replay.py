@@ -179,7 +179,11 @@ async def _replay(settings: Settings, selection: Selection, asked: Asked, view: 
     try:
         wanted, options = _wanted(settings.kafka, selection, asked), _options(settings, asked)
         with view:
-            async with _telemetry(settings) as telemetry, replay_outside(settings, asked.replay_id) as outside:
+            topic = wanted.topic or wanted.default_topic
+            async with (
+                _telemetry(settings) as telemetry,
+                replay_outside(settings, asked.replay_id, topic) as outside,
+            ):
                 stopping = asyncio.Event()
                 traced = replace(outside, writing=telemetry.replaying(outside.writing, asked.replay_id))
                 session = Session(wanted, options, traced, view, stopping)

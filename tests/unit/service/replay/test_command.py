@@ -33,7 +33,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     found = MemoryLog()
 
     @asynccontextmanager
-    async def outside(settings: Settings, replay_id: str) -> AsyncIterator[Outside]:
+    async def outside(settings: Settings, replay_id: str, topic: str) -> AsyncIterator[Outside]:
         yield Outside(found, MemoryDocuments(), found, lambda: found.writing(f"transaction_indexer.replay.{replay_id}"))
 
     monkeypatch.setattr(command, "replay_outside", outside)
@@ -84,7 +84,9 @@ def test_each_end_has_its_exit_code(log: MemoryLog, tmp_path: Path, monkeypatch:
     for error, code in ((Unavailable("Kafka: away"), 1), (ReplayRefused("one replay at a time"), 4)):
 
         @asynccontextmanager
-        async def broken(settings: Settings, replay_id: str, error: Exception = error) -> AsyncIterator[Outside]:
+        async def broken(
+            settings: Settings, replay_id: str, topic: str, error: Exception = error
+        ) -> AsyncIterator[Outside]:
             raise error
             yield
 
