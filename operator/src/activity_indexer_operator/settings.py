@@ -23,7 +23,7 @@ class Settings:
     namespace: str = "default"
     identity: str = "operator"
     lease_name: str = "activity-indexer-operator"
-    lease_duration: float = 15.0
+    lease_duration: float = 30.0
     indexer_image: str = "activity-indexer:dev"
     resync_interval: float = 25.0
     concurrency: int = 8
