@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -44,7 +46,7 @@ Topics = Mapping[str, tuple[int, tuple[int, ...]]]
 
 
 class KafkaLink:
-    """Every call raises KafkaError, OSError or TimeoutError; after one of these the link is to be closed."""
+    """Every call raises KafkaError, OSError or TimeoutError; after one of these the link is to be retired."""
 
     def __init__(self, arguments: dict[str, Any], timeout: float) -> None:
         self._arguments = {
@@ -58,6 +60,8 @@ class KafkaLink:
         self._topics: Topics = {}
         self._topics_at = float("-inf")
         self._asking = asyncio.Lock()
+        self._users = 0
+        self._retired = False
 
     async def open(self) -> None:
         """Connects. May be called again, and then does nothing."""
@@ -71,14 +75,30 @@ class KafkaLink:
         except KafkaConnectionError as error:
             raise await self._explained(error) from error
 
-    async def close(self) -> None:
-        """Closes the connection; one that never opened, too."""
+    @asynccontextmanager
+    async def in_use(self) -> AsyncIterator[None]:
+        """While a question is asked: a link that is retired meanwhile is closed only after it."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._retired:
+                await self.retire()
+
+    async def retire(self) -> None:
+        """Closes the connection, or lets its last user close it. Never raises."""
+        self._retired = True
+        if self._users:
+            return
         admin, consumer = self._admin, self._consumer
         self._admin = self._consumer = None
-        if consumer is not None:
-            await consumer.stop()
-        if admin is not None:
-            await admin.close()
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            if consumer is not None:
+                await consumer.stop()
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            if admin is not None:
+                await admin.close()
 
     async def topics(self) -> Topics:
         """All topics, from an answer that is at most FRESH_SECONDS old.
@@ -87,7 +107,7 @@ class KafkaLink:
         """
         async with self._asking:
             if time.monotonic() - self._topics_at > FRESH_SECONDS:
-                found = await self._open(self._admin).describe_topics()
+                found = await self._admin.describe_topics()
                 self._topics = {
                     topic["topic"]: (topic["error_code"], tuple(sorted(p["partition"] for p in topic["partitions"])))
                     for topic in found
@@ -98,7 +118,7 @@ class KafkaLink:
     async def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, OffsetAndMetadata]:
         """What a group has committed; a partition that it never has is absent."""
         wanted = [TopicPartition(topic, number) for number in partitions]
-        admin = self._open(self._admin)
+        admin = self._admin
         try:
             if group not in self._coordinators:
                 self._coordinators[group] = await admin.find_coordinator(group)
@@ -114,15 +134,9 @@ class KafkaLink:
         places = [TopicPartition(topic, number) for topic, numbers in wanted.items() for number in numbers]
         if not places:
             return {topic: ({}, {}) for topic in wanted}
-        first = await self._open(self._consumer).beginning_offsets(places)
-        end = await self._open(self._consumer).end_offsets(places)
+        first = await self._consumer.beginning_offsets(places)
+        end = await self._consumer.end_offsets(places)
         return {topic: (_of(topic, first), _of(topic, end)) for topic in wanted}
-
-    @staticmethod
-    def _open(client: Any) -> Any:
-        if client is None:
-            raise KafkaConnectionError("another question found the connection broken and closed it")
-        return client
 
     async def _explained(self, error: Exception) -> Exception:
         """The client says only that no server takes it: one that refuses us says why."""

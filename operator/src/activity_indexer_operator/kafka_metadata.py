@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,13 +62,18 @@ class KafkaReader:
         self, namespace: str, kafka: Kafka, question: Callable[[KafkaLink], Awaitable[Answer]]
     ) -> Answer | Unknown:
         """The answer to any question to the object's Kafka cluster; it must raise nothing but what KafkaLink raises."""
-        key = share_key(namespace, kafka)
+        key, link = share_key(namespace, kafka), None
         try:
             async with asyncio.timeout(self._timeout):
-                link = await self._opened(key, namespace, kafka)
-                return link if isinstance(link, Unknown) else await question(link)
+                opened = await self._opened(key, namespace, kafka)
+                if isinstance(opened, Unknown):
+                    return opened
+                link = opened
+                async with link.in_use():
+                    return await question(link)
         except (KafkaError, OSError, TimeoutError, SecretError) as error:
-            if not isinstance(error, UNAUTHORIZED):  # one that may not see its topic must not disturb the others
+            # One that may not see its topic must not disturb the others.
+            if link is not None and not isinstance(error, UNAUTHORIZED) and self._links.get(key) is link:
                 await self._discard(key)
             return self._unknown(kafka, error)
 
@@ -92,7 +96,7 @@ class KafkaReader:
                 try:
                     await link.open()
                 except BaseException as error:
-                    await _closed(link)
+                    await link.retire()
                     if isinstance(error, Exception | asyncio.CancelledError):
                         self._failures[key] = time.monotonic(), self._unknown(kafka, error)
                     raise
@@ -102,7 +106,7 @@ class KafkaReader:
 
     async def _discard(self, key: tuple[Any, ...]) -> None:
         if link := self._links.pop(key, None):
-            await _closed(link)
+            await link.retire()
 
     def _unknown(self, kafka: Kafka, error: BaseException) -> Unknown:
         servers = ",".join(kafka.bootstrap_servers)
@@ -158,8 +162,3 @@ async def _dead(link: KafkaLink, question: Question, bounds: tuple[dict[int, int
         for number, commit in (await link.committed(group, question.dead_letters, end)).items():
             position[number] = max(position[number], commit.offset)
     return Offsets(first, end, position)
-
-
-async def _closed(link: KafkaLink) -> None:
-    with contextlib.suppress(KafkaError, OSError, TimeoutError):
-        await link.close()
