@@ -275,6 +275,7 @@ async def test_a_dead_letter_is_one_line_on_a_terminal(place: Place, run: Run) -
         "transaction a\\u000ab user user_1"
     )
     assert "2 dead letters in " in text
+    assert '"level":"error"' not in text
 
 
 async def fill(place: Place, number: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -86,7 +86,7 @@ class DeadLetterReader:
     async def _ask(self, awaitable: Any) -> Any:
         return await within(self._settings.request_timeout, awaitable)
 
-    async def read(self, spans: Spans, tell: Tell | None = None) -> AsyncIterator[Sequence[StoredDeadLetter]]:
+    async def read(self, spans: Spans, tell: Tell | None = None) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """All dead letters of the spans, in batches; those of a partition in order.
 
         `tell` is called after each batch has been worked on. Raises Unavailable when nothing comes for the request
@@ -111,7 +111,7 @@ class DeadLetterReader:
             if tell:
                 tell(Progress(sum(at[place] - spans[place].start for place in spans), total, records))
 
-    async def follow(self, starts: Mapping[Partition, int]) -> AsyncIterator[Sequence[StoredDeadLetter]]:
+    async def follow(self, starts: Mapping[Partition, int]) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """Dead letters from these offsets on, for ever, also of partitions that are added.
 
         An empty batch comes now and then, so that the caller can look up.

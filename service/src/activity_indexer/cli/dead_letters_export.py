@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import aclosing
 from typing import TextIO
 
 import click
@@ -52,7 +53,8 @@ def command(*, selection: Selection, output: TextIO, parked: bool) -> None:
 
 async def _export(settings: Settings, topic: str, selection: Selection, output: TextIO) -> int:
     written = 0
-    async for batch in matching(settings, topic, selection):
-        output.write("".join(f"{to_line(letter)}\n" for letter in batch))
-        written += len(batch)
+    async with aclosing(matching(settings, topic, selection)) as batches:
+        async for batch in batches:
+            output.write("".join(f"{to_line(letter)}\n" for letter in batch))
+            written += len(batch)
     return written

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 
 import click
 from rich.console import Console
@@ -27,23 +27,28 @@ def topic_of(settings: Settings, *, parked: bool) -> str:
     return settings.kafka.parked if parked else settings.kafka.dead_letters
 
 
-async def matching(settings: Settings, topic: str, selection: Selection) -> AsyncIterator[list[StoredDeadLetter]]:
+async def matching(
+    settings: Settings, topic: str, selection: Selection
+) -> AsyncGenerator[list[StoredDeadLetter], None]:
     """The dead letters that are meant, in batches, with a bar on stderr when people look at it.
 
     Only what lies in the topic now. Raises Unavailable or Refused.
     """
-    async with dead_letter_reader(settings.kafka) as reader:
-        async for batch in read(reader, topic, selection):
+    async with dead_letter_reader(settings.kafka) as reader, aclosing(read(reader, topic, selection)) as batches:
+        async for batch in batches:
             yield batch
 
 
-async def read(reader: DeadLetterReader, topic: str, selection: Selection) -> AsyncIterator[list[StoredDeadLetter]]:
+async def read(
+    reader: DeadLetterReader, topic: str, selection: Selection
+) -> AsyncGenerator[list[StoredDeadLetter], None]:
     """The same with a reader that is there already."""
     spans = await reader.spans([topic], selection)
     with _few_collections(), _bar(topic) as tell:
-        async for batch in reader.read(spans, tell):
-            if found := [letter for letter in batch if selection.matches(letter)]:
-                yield found
+        async with aclosing(reader.read(spans, tell)) as batches:
+            async for batch in batches:
+                if found := [letter for letter in batch if selection.matches(letter)]:
+                    yield found
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ RETRY: Final = 2.0
 
 TOP: Final = 20
 Emit = Callable[[StoredDeadLetter], None]
-Batches = AsyncIterator[Sequence[StoredDeadLetter]]
+Batches = AsyncGenerator[Sequence[StoredDeadLetter], None]
 
 
 @click.command(
@@ -67,14 +68,15 @@ async def _watch(
     followed: Batches, selection: Selection, seconds: float | None, limit: int | None, emit: Emit
 ) -> tuple[Groups, float]:
     groups, started = Groups(), time.monotonic()
-    async for batch in _until_stopped(followed):
-        for letter in batch:
-            if selection.matches(letter) and (limit is None or groups.total < limit):
-                emit(letter)
-                groups.add(letter)
-        over = seconds is not None and time.monotonic() - started >= seconds
-        if over or (limit is not None and groups.total >= limit):
-            break
+    async with aclosing(_until_stopped(followed)) as batches:
+        async for batch in batches:
+            for letter in batch:
+                if selection.matches(letter) and (limit is None or groups.total < limit):
+                    emit(letter)
+                    groups.add(letter)
+            over = seconds is not None and time.monotonic() - started >= seconds
+            if over or (limit is not None and groups.total >= limit):
+                break
     return groups, time.monotonic() - started
 
 
@@ -84,10 +86,11 @@ async def _until_stopped(batches: Batches) -> Batches:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async for batch in batches:
-        yield batch
-        if stopped.is_set():
-            return
+    async with aclosing(batches):
+        async for batch in batches:
+            yield batch
+            if stopped.is_set():
+                return
 
 
 async def _followed(settings: Settings, topic: str, selection: Selection, begin: Callable[[], None]) -> Batches:
@@ -104,8 +107,9 @@ async def _followed(settings: Settings, topic: str, selection: Selection, begin:
                 begin()
             if spans:
                 starts = {place: span.start if earlier else span.end for place, span in spans.items()}
-                async for batch in reader.follow(starts):
-                    yield batch
+                async with aclosing(reader.follow(starts)) as batches:
+                    async for batch in batches:
+                        yield batch
         absent = True
         yield []
         await asyncio.sleep(RETRY)
