@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from e2e.commands import missing_engine, missing_image, missing_program, port_forward, run
+from e2e.commands import ROOT, missing_engine, missing_image, missing_program, port_forward, run
 from e2e.compose import Compose
 from e2e.kind import Cluster
+from e2e.show import Show, table
+from e2e.story import Story
 
 BASE_IMAGES = ("python:3.12-slim", "docker/dockerfile:1")
 SERVER_IMAGES = (
@@ -74,29 +77,67 @@ def cluster(
     server_images: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Cluster]:
-    """A kind cluster with all images in it; deleted afterwards."""
+    """A kind cluster with all images in it; deleted afterwards, unless E2E_CLUSTER names one that is to stay."""
     _skip_for(missing_program("kind", "kubectl"))
-    made = Cluster.with_unique_name(tmp_path_factory.mktemp("kind") / "kubeconfig")
+    kubeconfig, kept = tmp_path_factory.mktemp("kind") / "kubeconfig", os.environ.get("E2E_CLUSTER")
+    made = Cluster(kept, kubeconfig) if kept else Cluster.with_unique_name(kubeconfig)
     failed_before = request.session.testsfailed
     try:
-        made.create()
-        made.load(*images.values(), *server_images)
+        if kept and made.exists():
+            made.load(*images.values())
+        else:
+            made.create()
+            made.load(*images.values(), *server_images)
         yield made
     finally:
         if request.session.testsfailed > failed_before:
             _show(request, made.dump())
-        made.delete()
+        if not kept:
+            made.delete()
 
 
 @pytest.fixture(scope="session")
-def deployed(cluster: Cluster) -> Cluster:
-    """The cluster with everything of k8s/ ready."""
-    applied = cluster.kubectl("apply", "-k", "k8s")
+def dependencies(cluster: Cluster) -> Cluster:
+    """The cluster with Kafka, Elasticsearch, Redis and PostgreSQL ready, in the namespace of k8s/."""
+    applied = cluster.kubectl("apply", "-k", "k8s/dependencies")
     assert "Warning" not in applied.stderr, "a pod would not pass the restricted Pod Security Standard"
     for name in ("kafka", "elasticsearch", "redis", "postgres"):
         cluster.rolled_out(f"statefulset/{name}")
-    cluster.rolled_out("deployment/activity-indexer")
     return cluster
+
+
+@pytest.fixture(scope="session")
+def deployed(dependencies: Cluster) -> Cluster:
+    """The cluster with everything of k8s/ ready."""
+    applied = dependencies.kubectl("apply", "-k", "k8s")
+    assert "Warning" not in applied.stderr, "a pod would not pass the restricted Pod Security Standard"
+    dependencies.rolled_out("deployment/activity-indexer")
+    return dependencies
+
+
+@pytest.fixture(scope="module")
+def shown() -> Show:
+    """Where a story leaves what people want to see of it: below .build/e2e."""
+    return Show(ROOT / ".build" / "e2e")
+
+
+@pytest.fixture(scope="module")
+def begin(
+    request: pytest.FixtureRequest, dependencies: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Story]]:
+    """Begins a story in a namespace; all are ended afterwards, and shown where something failed."""
+    begun: list[Story] = []
+    failed_before = request.session.testsfailed
+
+    def beginning(namespace: str) -> Story:
+        begun.append(Story.begin(dependencies, namespace, tmp_path_factory.mktemp("logs")))
+        return begun[-1]
+
+    yield beginning
+    for story in begun:
+        if request.session.testsfailed > failed_before:
+            _show(request, story.cluster.dump())
+        story.end()
 
 
 @pytest.fixture(scope="session")
@@ -104,3 +145,12 @@ def elasticsearch_address(deployed: Cluster) -> Iterator[str]:
     """Elasticsearch in the cluster, through a port-forward."""
     with port_forward(deployed.command, "service/elasticsearch", 9200) as forwarded:
         yield forwarded
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The steps of the stories with their times, also as .build/e2e/stories.md."""
+    reports = [report for group in ("passed", "failed") for report in terminalreporter.getreports(group)]
+    if told := table([report for report in reports if "tests/e2e/" in report.nodeid]):
+        Show(ROOT / ".build" / "e2e").keep("stories.md", told)
+        terminalreporter.section("stories, end to end")
+        terminalreporter.write_line(told)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -21,6 +22,7 @@ class Cluster:
 
     name: str
     kubeconfig: Path
+    namespace: str = NAMESPACE
 
     @classmethod
     def with_unique_name(cls, kubeconfig: Path) -> Cluster:
@@ -30,7 +32,18 @@ class Cluster:
     @property
     def command(self) -> tuple[str, ...]:
         """kubectl, bound to the cluster and the namespace."""
-        return ("kubectl", "--kubeconfig", str(self.kubeconfig), "--namespace", NAMESPACE)
+        return ("kubectl", "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace)
+
+    def within(self, namespace: str) -> Cluster:
+        """The same cluster, seen from another namespace."""
+        return replace(self, namespace=namespace)
+
+    def exists(self) -> bool:
+        """Whether kind knows a cluster of this name; its kubeconfig is then written anew."""
+        if self.name not in run("kind", "get", "clusters", timeout=60).stdout.split():
+            return False
+        run("kind", "export", "kubeconfig", "--name", self.name, "--kubeconfig", str(self.kubeconfig), timeout=60)
+        return True
 
     def create(self) -> None:
         """Makes the cluster as kind-config.yaml describes it, but without ports: another cluster may have them."""
@@ -48,9 +61,20 @@ class Cluster:
         """Puts images of this machine's engine into the cluster; in one go what they share goes once."""
         run("kind", "load", "docker-image", "--name", self.name, *images, timeout=600)
 
-    def kubectl(self, *arguments: str, check: bool = True, timeout: float = 300) -> CompletedProcess[str]:
+    def kubectl(
+        self, *arguments: str, check: bool = True, timeout: float = 300, stdin: str | None = None
+    ) -> CompletedProcess[str]:
         """`kubectl` with these arguments, in the namespace."""
-        return run(*self.command, *arguments, check=check, timeout=timeout)
+        return run(*self.command, *arguments, check=check, timeout=timeout, stdin=stdin)
+
+    def apply(self, *bodies: Mapping[str, Any]) -> None:
+        """Applies objects."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": bodies}
+        self.kubectl("apply", "-f", "-", stdin=json.dumps(listed))
+
+    def change(self, resource: str, **spec: Any) -> None:
+        """Merges fields into an object's spec."""
+        self.kubectl("patch", resource, "--type=merge", "-p", json.dumps({"spec": spec}))
 
     def rolled_out(self, workload: str, seconds: int = 300) -> None:
         """Waits until all pods of a workload are new and ready."""
@@ -69,10 +93,10 @@ class Cluster:
             and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
         ]
 
-    def sql(self, statement: str) -> str:
+    def sql(self, statement: str, database: str = "activity_feed") -> str:
         """The one value that a statement answers with."""
-        psql = ("psql", "-U", "astropay", "-d", "activity_feed", "-tAc", statement)
-        return self.kubectl("exec", "postgres-0", "--", *psql).stdout.strip()
+        psql = ("psql", "-U", "astropay", "-d", database, "-tAc", statement)
+        return self.within(NAMESPACE).kubectl("exec", "postgres-0", "--", *psql).stdout.strip()
 
     def dump(self) -> str:
         """What there is to know after a failure."""
@@ -80,7 +104,7 @@ class Cluster:
             ("get", "all,pvc", "-o", "wide"),
             ("get", "events", "--sort-by", ".lastTimestamp"),
             ("describe", "pods", "-l", "app.kubernetes.io/name=activity-indexer"),
-            ("get", "activityindexers", "-o", "yaml"),
+            ("get", "activityindexers,deadletterreplays,jobs", "-o", "yaml"),
             (
                 "logs",
                 "-l",

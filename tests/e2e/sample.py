@@ -1,0 +1,71 @@
+"""The story of those who `kubectl apply`: the operator of k8s/operator and the indexer of k8s/samples/minimal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from e2e.commands import port_forward
+from e2e.rights import Right, granted, used
+from e2e.story import ELASTICSEARCH, KAFKA, REDIS, Story
+
+OPERATOR = "deployment/activity-indexer-operator"
+OPERATORS = "app.kubernetes.io/name=activity-indexer-operator"
+RESOURCE, WORKLOAD = "activityindexer/transactions", "deployment/transactions"
+INDEXERS = "app.kubernetes.io/instance=transactions,app.kubernetes.io/component=indexer"
+PARTITIONS = 2
+SMALL = {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
+WATCHED = (
+    *("activityindexer.io/activityindexers", "activityindexer.io/deadletterreplays", "batch/jobs"),
+    *("apps/deployments", "apps/statefulsets", "configmaps", "services", "serviceaccounts"),
+    "policy/poddisruptionbudgets",
+)
+
+
+def minimal(story: Story) -> dict[str, Any]:
+    """What differs from the sample: servers in another namespace, and names of the story's own."""
+    database = {"urlSecretRef": {"name": "database", "key": "url"}}
+    kafka = {
+        "bootstrapServers": [KAFKA],
+        "topic": story.name,
+        "consumerGroup": story.name,
+        "topicPartitions": PARTITIONS,
+    }
+    template = {
+        "elasticsearch": {"url": ELASTICSEARCH, "index": story.name},
+        "redis": {"url": REDIS},
+        "audit": {"database": database},
+        "batch": {"timeoutSeconds": 0.5},
+        "resources": SMALL,
+    }
+    return {
+        "apiVersion": "activityindexer.io/v1alpha1",
+        "kind": "ActivityIndexer",
+        "metadata": {"name": "transactions"},
+        "spec": {"source": {"kafka": kafka}, "workload": {"template": template}},
+    }
+
+
+def begin_sample(begin: Callable[[str], Story], namespace: str, folder: Path) -> Story:
+    """A namespace with the operator, ready, and the minimal indexer, applied."""
+    story = begin(namespace)
+    story.kustomize(folder / "operator", "k8s/operator")
+    story.cluster.rolled_out(OPERATOR)
+    story.kustomize(folder / "minimal", "k8s/samples/minimal", patches=(minimal(story),))
+    return story
+
+
+def rights_used(story: Story) -> set[Right]:
+    """What the operator that runs now has asked for, and what it watches."""
+    with (
+        port_forward(story.cluster.command, OPERATOR, 8080) as http,
+        urlopen(f"{http}/metrics", timeout=10) as answer,
+    ):
+        return used(answer.read().decode(), WATCHED)
+
+
+def rights_granted(story: Story) -> set[Right]:
+    """What its Role allows."""
+    return granted(story.cluster.get("role/activity-indexer-operator")["rules"])
