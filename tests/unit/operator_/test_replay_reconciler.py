@@ -315,6 +315,21 @@ async def test_somebody_elses_job_of_the_same_name_is_not_touched() -> None:
     assert (world.phase(), world.reason()) == ("Pending", "JobNameTaken")
 
 
+async def test_a_replay_made_anew_does_not_take_the_job_of_its_predecessor_for_its_own() -> None:
+    world = World()
+    world.replay()
+    await world.reconcile()
+    world.objects.pop(("DeadLetterReplay", "fix"))
+    world.end("fix-plan", message=PLANNED)
+    world.replay()
+    await world.reconcile()
+    assert (world.phase(), world.reason()) == ("Pending", "JobNameTaken")
+
+    world.remove("Job", "fix-plan")
+    await world.reconcile()
+    assert world.phase() == "Planning"
+
+
 async def test_a_spec_that_cannot_work_is_told() -> None:
     world = World()
     world.replay(correction={"inline": "{not json"})
