@@ -53,7 +53,7 @@ class Nowhere:
 
     async def bulk(self, _body: bytes) -> BulkReply:
         """All is well."""
-        return BulkReply(200, b'{"errors":false}', 0.0)
+        return BulkReply(200, b'{"errors":false}')
 
     async def prepare(self) -> None:
         """Nothing to prepare."""
