@@ -43,7 +43,7 @@ class KafkaSettings(_Section):
     )
     parked_topic: str = Field(
         "",
-        description="Topic of dead letters that came back too often; empty: the dead-letter topic's name with `.parked`.",
+        description="Topic of dead letters that came back too often; empty: the dead-letter topic, with `.parked`.",
     )
     max_replays: int = Field(
         3, ge=1, description="How often a replay sends a dead letter before the next one parks it."
