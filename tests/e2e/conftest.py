@@ -149,7 +149,7 @@ def elasticsearch_address(deployed: Cluster) -> Iterator[str]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The steps of the stories with their times, also as .build/e2e/stories.md."""
-    reports = [report for group in ("passed", "failed") for report in terminalreporter.getreports(group)]
+    reports = [report for group in ("", "passed", "failed", "error") for report in terminalreporter.getreports(group)]
     if told := table([report for report in reports if "tests/e2e/" in report.nodeid]):
         Show(ROOT / ".build" / "e2e").keep("stories.md", told)
         terminalreporter.section("stories, end to end")

@@ -142,7 +142,10 @@ class Story:
             "kind": "Kustomization",
             "namespace": self.cluster.namespace,
             "resources": [os.path.relpath(ROOT / resource, folder.resolve()) for resource in resources],
-            "patches": [{"patch": yaml.safe_dump(patch)} for patch in patches],
+            "patches": [
+                {"target": {"kind": patch["kind"], "name": patch["metadata"]["name"]}, "patch": yaml.safe_dump(patch)}
+                for patch in patches
+            ],
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(described))
         applied = self.cluster.kubectl("apply", "-k", str(folder))
