@@ -53,6 +53,7 @@ def told(record: OutRecord) -> Told:
 RECORDS: Sequence[OutRecord] = (
     OutRecord(b"user_1", b'{"a":1}', [("dead-letter-stage", b"index"), ("traceparent", b"00-1-2-01")]),
     OutRecord(None, b"\xff\x00 not JSON", []),
+    OutRecord(None, None, [("neither", b"key nor value")]),
     OutRecord(b"user_2", None, [("same", b"1"), ("same", "é".encode())]),
     OutRecord(b"", b"", [("empty", b"")]),
 )

@@ -141,10 +141,7 @@ class DeadLetterTopic:
 
     async def _send(self, producer: Any, record: OutRecord) -> str:
         try:
-            acknowledged = await producer.send(
-                self._settings.dead_letters, record.value, key=record.key, headers=list(record.headers)
-            )
-            await acknowledged
+            await (await _written(producer, self._settings.dead_letters, record))
         except (MessageSizeTooLargeError, RecordTooLargeError):
             return (
                 f"the dead-letter topic {self._settings.dead_letters} refuses a record of {len(record.value or b'')} "
@@ -187,3 +184,13 @@ class DeadLetterTopic:
                     await stopping
             except CLIENT_ERRORS:
                 return
+
+
+async def _written(producer: Any, topic: str, record: OutRecord) -> Any:
+    """What to wait for. The client wants a key or a value, but not in its batches: other producers send neither."""
+    headers = list(record.headers)
+    if record.key is not None or record.value is not None:
+        return await producer.send(topic, record.value, key=record.key, headers=headers)
+    batch = producer.create_batch()
+    batch.append(key=None, value=None, timestamp=None, headers=headers)
+    return await producer.send_batch(batch, topic, partition=min(await producer.partitions_for(topic)))
