@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from collections.abc import Iterable
@@ -43,8 +44,8 @@ class Hands:
 
     async def taken(self, meta: Meta, wanted: Iterable[Manifest]) -> str:
         """Which of the names is somebody else's; "" when none is. Raises ClusterError."""
-        for manifest in wanted:
-            live = await self._live(manifest)
+        wanted = tuple(wanted)
+        for manifest, live in zip(wanted, await asyncio.gather(*map(self._live, wanted)), strict=True):
             if live is not None and not _controls(meta, live):
                 what = f"{manifest.resource.kind} {meta.key.namespace}/{meta.key.name}"
                 return f"{what} exists and belongs to somebody else; delete it, or name the ActivityIndexer otherwise"
@@ -52,17 +53,16 @@ class Hands:
 
     async def rehearse(self, wanted: Iterable[Manifest]) -> None:
         """Lets the API server check the objects, and changes nothing. Raises RejectedError, ClusterError."""
-        for manifest in wanted:
-            await self._cluster.apply(manifest.resource, manifest.body, dry_run=True)
+        await asyncio.gather(*(self._cluster.apply(each.resource, each.body, dry_run=True) for each in wanted))
 
     async def apply(self, memory: Memory, wanted: Iterable[Manifest], replicas: int) -> None:
         """Creates and repairs what is not as it is to be; a new workload begins with so many replicas."""
         for manifest in wanted:
-            digest = _digest(manifest.body)
-            live = await self._live(manifest)
+            digest, is_workload = _digest(manifest.body), manifest.resource.kind in WORKLOADS
+            live = await self._live(manifest) if is_workload else self._known(manifest)
             if live is not None and memory.applied.get(manifest.resource.kind) == (digest, _fingerprint(live)):
                 continue
-            if live is None and manifest.resource.kind in WORKLOADS:
+            if live is None and is_workload:
                 made = await self._create(manifest, replicas)
             else:
                 made = await self._cluster.apply(manifest.resource, manifest.body)
@@ -102,8 +102,13 @@ class Hands:
 
     async def _live(self, manifest: Manifest) -> Body | None:
         meta = manifest.body["metadata"]
-        place = meta["namespace"], meta["name"]
-        return self._seen.get(manifest.resource, *place) or await self._cluster.get(manifest.resource, *place)
+        known = self._known(manifest)
+        return known or await self._cluster.get(manifest.resource, meta["namespace"], meta["name"])
+
+    def _known(self, manifest: Manifest) -> Body | None:
+        """Enough where applying an object that is right already does no harm."""
+        meta = manifest.body["metadata"]
+        return self._seen.get(manifest.resource, meta["namespace"], meta["name"])
 
 
 def _controls(meta: Meta, body: Body) -> bool:
