@@ -15,6 +15,9 @@ HEIGHT: Final = 170
 LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
 TICKS: Final = 4
 
+SMALLEST: Final = 1e-6
+"""A scale's end is no smaller."""
+
 Point = tuple[float, float | None]
 """Unix seconds and a value; None is a gap."""
 
@@ -93,11 +96,11 @@ def runs(points: Sequence[Point]) -> Iterator[list[tuple[float, float]]]:
 
 
 def nice_ceiling(value: float) -> float:
-    """The smallest of 1, 2, 4 or 8 times a power of ten that is no smaller; 1 for what is not positive."""
+    """The smallest of 1, 2, 4 or 8 times a power of ten that is no smaller, from a millionth on; 1 for nothing."""
     if value <= 0:
         return 1.0
-    power: float = 10.0 ** math.floor(math.log10(value))
-    return next(factor * power for factor in (1, 2, 4, 8, 10) if factor * power >= value)
+    power: float = 10.0 ** math.floor(math.log10(max(value, SMALLEST)))
+    return next((factor * power for factor in (1, 2, 4, 8) if factor * power >= value), 10 * power)
 
 
 def short_number(value: float) -> str:
