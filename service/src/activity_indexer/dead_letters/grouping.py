@@ -51,12 +51,11 @@ class Group:
 
 
 class Groups:
-    """Counts dead letters by a key. `others` are those of groups that were too small to be kept."""
+    """Counts dead letters by a key; `total` are all of them, also those of groups that were too small to be kept."""
 
     def __init__(self, by: str = "cause", limit: int = MAX_GROUPS) -> None:
         self.by = by
         self.total = 0
-        self.others = 0
         self._key = BY[by]
         self._limit = limit
         self._groups: dict[Key, Group] = {}
@@ -77,9 +76,7 @@ class Groups:
             group.last, group.example = moment, letter.place
 
     def _drop_the_smallest(self) -> None:
-        ranked = self.largest()
-        self._groups = {group.key: group for group in ranked[: self._limit]}
-        self.others += sum(group.count for group in ranked[self._limit :])
+        self._groups = {group.key: group for group in self.largest()[: self._limit]}
 
     def largest(self, limit: int | None = None) -> list[Group]:
         """The largest groups; of equal ones, by their words. Days are in order."""
