@@ -27,6 +27,18 @@ class Allowed:
     reason: str
 
 
+ALWAYS = (
+    Allowed(
+        "will retry", "a CRD that is a second old answers with 429; kopf calls that an error before it tries again"
+    ),
+    Allowed(
+        "OffsetCommit failed for group .* will rejoin",
+        "a commit that a rebalance outruns; the Kafka client calls that an error, and what it was about is read again",
+    ),
+)
+"""What may come in any story."""
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of a pod's log; `entry` is empty where it is no JSON object."""
@@ -75,7 +87,7 @@ class PodLogs:
         return [
             line
             for line in self._read()
-            if line.bad and not any(re.search(each.pattern, line.text) for each in allowed)
+            if line.bad and not any(re.search(each.pattern, line.text) for each in (*ALWAYS, *allowed))
         ]
 
     def _watch(self) -> None:

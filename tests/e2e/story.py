@@ -71,21 +71,21 @@ class Story:
             lambda: self.cluster.ready_pods("app.kubernetes.io/component=indexer"), "a ready indexer", timeout=240
         )[0]
 
-    def ask(self, *command: str, codes: tuple[int, ...] = (0,)) -> list[dict[str, Any]]:
-        """The JSON lines that a command of the indexer's prints in one of its pods."""
+    def ask(self, *command: str, codes: tuple[int, ...] = (0,)) -> str:
+        """The JSON that a command of the indexer's prints in one of its pods."""
         told = self.cluster.kubectl(
             "exec", self.indexer(), "--", "activity-indexer", *command, "--json", check=False, timeout=180
         )
         assert told.returncode in codes, told.stdout + told.stderr
-        return [json.loads(line) for line in told.stdout.splitlines() if line.startswith("{")]
+        return told.stdout
 
     def status(self) -> dict[str, Any]:
         """What `activity-indexer status` knows; code 7 says that not all is well, which the answer tells too."""
-        return self.ask("status", codes=(0, 7))[-1]
+        return dict(json.loads(self.ask("status", codes=(0, 7))))
 
     def differences(self) -> dict[str, int]:
         """Kinds of differences between audit and index, with their numbers, where there are any."""
-        summary = self.ask("reconcile", codes=(0, 6))[-1]
+        summary = json.loads(self.ask("reconcile", codes=(0, 6)).splitlines()[-1])
         assert summary["kind"] == "summary", summary
         return {kind: count for kind, count in summary["differences"].items() if count}
 
