@@ -29,7 +29,8 @@ class Allowed:
 
 ALWAYS = (
     Allowed(
-        "will retry", "a CRD that is a second old answers with 429; kopf calls that an error before it tries again"
+        "storage is .re.initializing",
+        "a CRD that is a second old answers with 429; kopf calls that an error, and asks again",
     ),
     Allowed(
         "OffsetCommit failed for group .* will rejoin",
