@@ -29,8 +29,8 @@ class Allowed:
 
 ALWAYS = (
     Allowed(
-        "storage is .re.initializing",
-        "a CRD that is a second old answers with 429; kopf calls that an error, and asks again",
+        "Request attempt .* will retry",
+        "kopf calls each request an error that it makes again, such as for a CRD that is a second old (429)",
     ),
     Allowed(
         "OffsetCommit failed for group .* will rejoin",
