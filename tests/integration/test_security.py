@@ -102,10 +102,16 @@ async def test_a_kafka_certificate_that_nobody_trusts_is_told(
 
 # Redis
 
+PATIENT = {"REDIS_TIMEOUT": "2.5"}  # a first TLS handshake takes its time on a busy machine
+
 
 async def test_redis_over_tls(place: Place, indexer: Start) -> None:
     environment = place.servers.environment
-    redis = {"REDIS_URL": environment["ACTIVITY_STACK_REDIS_TLS_URL"], "REDIS_CA_FILE": place.servers.authority}
+    redis = {
+        "REDIS_URL": environment["ACTIVITY_STACK_REDIS_TLS_URL"],
+        "REDIS_CA_FILE": place.servers.authority,
+        **PATIENT,
+    }
     process = await indexer(**redis).ready()
     await place.publish([event("a")])
     await process.settled(1)
@@ -121,7 +127,7 @@ async def test_redis_with_a_user_and_a_wrong_password(place: Place, indexer: Sta
     environment = place.servers.environment
     user, password = environment["ACTIVITY_STACK_REDIS_USERNAME"], environment["ACTIVITY_STACK_REDIS_PASSWORD"]
     host = environment["ACTIVITY_STACK_REDIS_TLS_URL"].removeprefix("rediss://")
-    ca = {"REDIS_CA_FILE": place.servers.authority, "CONSUMER_LOG_LEVEL": "debug"}
+    ca = {"REDIS_CA_FILE": place.servers.authority, "CONSUMER_LOG_LEVEL": "debug", **PATIENT}
     right = await indexer(REDIS_URL=f"rediss://{user}:{password}@{host}", **ca).ready()
     wrong = await indexer(
         REDIS_URL=f"rediss://{user}:{WRONG}@{host}", KAFKA_CONSUMER_GROUP=f"{place.name}-2", **ca
