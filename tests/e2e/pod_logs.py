@@ -36,6 +36,10 @@ ALWAYS = (
         "OffsetCommit failed for group .* will rejoin",
         "a commit that a rebalance outruns; the Kafka client calls that an error, and what it was about is read again",
     ),
+    Allowed(
+        "Group Coordinator Request failed: .*GroupCoordinatorNotAvailableError",
+        "a broker that no group has asked before makes its topic of offsets first; the Kafka client asks again",
+    ),
 )
 """What may come in any story."""
 
