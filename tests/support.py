@@ -94,6 +94,10 @@ async def eventually(
         await asyncio.sleep(every)
 
 
+END_MARKS_TIMEOUT = 3.0
+"""Seconds in which a transaction that was committed gets its end marks; another one may be open for longer."""
+
+
 @dataclass
 class Place:
     """Names of one test's own on the shared servers, and clients to look at them."""
@@ -236,7 +240,10 @@ class Place:
         return await self.records(self.dead_letter_topic)
 
     async def records(self, topic: str) -> list[Any]:
-        """All records of a topic, read past the end marks of transactions."""
+        """All records of a topic, read past the end marks of transactions.
+
+        The broker answers a commit before its mark is in each partition: those that are under way are waited for.
+        """
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.servers.kafka, auto_offset_reset="earliest", isolation_level="read_committed"
         )
@@ -247,12 +254,16 @@ class Place:
             shape = (await self.admin.describe_topics([topic]))[0]
             places = [TopicPartition(topic, number) for number in range(len(shape["partitions"]))]
             consumer.assign(places)
-            ends = await consumer.end_offsets(places)
             found: list[Any] = []
-            while any([await consumer.position(place) < end for place, end in ends.items()]):
+            until = time.monotonic() + END_MARKS_TIMEOUT
+            while True:
+                ends = await consumer.end_offsets(places)
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     found += records
-            return found
+                unmarked = any((consumer.highwater(place) or 0) > end for place, end in ends.items())
+                behind = any([await consumer.position(place) < end for place, end in ends.items()])
+                if not behind and not (unmarked and time.monotonic() < until):
+                    return found
         finally:
             await consumer.stop()
 
