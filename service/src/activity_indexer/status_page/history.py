@@ -28,7 +28,6 @@ class Sample:
     """
 
     at: float
-    consumed: float = 0.0
     settled: Mapping[str, float] = field(default_factory=dict)
     dead_letters: Mapping[Cause, float] = field(default_factory=dict)
     stages: Mapping[str, float] = field(default_factory=dict)

@@ -72,8 +72,9 @@ class StatusPage:
 
     def _view(self) -> View:
         ok, reasons = self._health.ready()
-        now = sample(self._metrics, time.time())
-        return view(self._history, now, self._metrics.snapshot(), Verdict(ok, masked(reasons)))
+        values = self._metrics.snapshot()
+        now = sample(values, self._metrics.ages(), time.time())
+        return view(self._history, now, values, Verdict(ok, masked(reasons)))
 
     def _html(self, template: str, **values: Any) -> web.Response:
         text = self._templates.get_template(template).render(self._context(), **values)

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from activity_indexer.status_page.history import INTERVAL, History, Sample
 from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.series import Distribution
 
 
 async def keep_sampling(metrics: Metrics, history: History, interval: float = INTERVAL) -> None:
     """Add a sample every `interval` seconds, the first at once; to be run as a task and cancelled at the end."""
     while True:
-        history.add(sample(metrics, time.time()))
+        history.add(sample(metrics.snapshot(), metrics.ages(), time.time()))
         await asyncio.sleep(interval)
 
 
-def sample(metrics: Metrics, at: float) -> Sample:
-    """The metrics now; `at` is in Unix seconds."""
-    values = metrics.snapshot()
-    ages = metrics.ages()
+def sample(values: Mapping[str, Any], ages: Distribution, at: float) -> Sample:
+    """What a snapshot of the metrics and the ages of events (seconds) say; `at` is in Unix seconds."""
     return Sample(
         at=at,
-        consumed=values["events_consumed_total"],
         settled={outcome: sum(kinds.values()) for outcome, kinds in values["events_total"].items()},
         dead_letters={
             (stage, error): count
