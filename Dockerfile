@@ -70,7 +70,7 @@ WORKDIR /app
 # A number, so that Kubernetes' runAsNonRoot can check it.
 USER 65532:65532
 STOPSIGNAL SIGTERM
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \

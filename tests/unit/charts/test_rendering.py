@@ -170,7 +170,7 @@ def test_a_digest_decides_which_image_runs() -> None:
         "activity-indexer", "--set", f"operator.enabled=false,image.digest={digest},image.registry=r.example"
     )
     [container] = one(text, "Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"r.example/activity-indexer:0.1.0@{digest}"
+    assert container["image"] == f"r.example/activity-indexer:0.2.0@{digest}"
 
 
 def test_a_load_job_has_another_name_when_its_options_are_others() -> None:
