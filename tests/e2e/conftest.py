@@ -20,6 +20,7 @@ SERVER_IMAGES = (
     "redis:7",
     "postgres:15",
     "otel/opentelemetry-collector-contrib:0.155.0",
+    "jaegertracing/jaeger:2.13.0",
 )
 OUR_IMAGES = {
     "service": "activity-indexer:dev",
@@ -98,11 +99,13 @@ def cluster(
 
 @pytest.fixture(scope="session")
 def dependencies(cluster: Cluster) -> Cluster:
-    """The cluster with Kafka, Elasticsearch, Redis and PostgreSQL ready, in the namespace of k8s/."""
+    """The cluster with k8s/dependencies ready, in the namespace of k8s/."""
     applied = cluster.kubectl("apply", "-k", "k8s/dependencies")
     assert "Warning" not in applied.stderr, "a pod would not pass the restricted Pod Security Standard"
     for name in ("kafka", "elasticsearch", "redis", "postgres"):
         cluster.rolled_out(f"statefulset/{name}")
+    for name in ("otel-collector", "jaeger"):
+        cluster.rolled_out(f"deployment/{name}")
     return cluster
 
 
