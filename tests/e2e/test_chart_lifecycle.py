@@ -11,75 +11,47 @@ from typing import Any
 
 import pytest
 import yaml
-from e2e.commands import eventually, missing_program, run
+from e2e.chart import (
+    CHART,
+    CRDS,
+    INDEXER,
+    INDEXERS,
+    OURS,
+    PARTITIONS,
+    Helm,
+    leftovers,
+    records,
+    settled,
+    values,
+    without_crds,
+)
+from e2e.commands import eventually, missing_program
 from e2e.show import Show
-from e2e.story import ELASTICSEARCH, KAFKA, REDIS, Story
+from e2e.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-CHART = "charts/activity-indexer"
-INDEXER, INDEXERS = "deployment/activity-indexer", "app.kubernetes.io/component=indexer"
-OURS = "activityindexer/activity-indexer"
-CRD_NAMES = ("activityindexers.activityindexer.io", "deadletterreplays.activityindexer.io")
-CRDS = ("crd", "-l", "app.kubernetes.io/part-of=activity-indexer")
 TRANSACTIONS, DELETED, INVALID = 10_000, 500, 100
 LATER = ("--count=6000", "--rate=60", "--users=100", "--user-id=later", "--update-ratio=0.2")
 FOLLOWED_SECONDS, VISIBLE_SECONDS = 30, 15
-NOT_OF_THE_RELEASE = ["serviceaccount/default", "configmap/kube-root-ca.crt", "secret/database"]
-LISTED = (
-    "deployments,replicasets,pods,jobs,services,configmaps,secrets,serviceaccounts,roles,rolebindings,"
-    "poddisruptionbudgets,networkpolicies,leases"
-)
-
-
-def values(story: Story) -> dict[str, Any]:
-    """What people would write: their servers, their names, and the images that were built here."""
-    image = {"tag": "dev"}
-    small = {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
-    return {
-        "image": image,
-        "config": {
-            "KAFKA_BOOTSTRAP_SERVERS": KAFKA,
-            "KAFKA_TRANSACTIONS_TOPIC": story.name,
-            "KAFKA_CONSUMER_GROUP": story.name,
-            "KAFKA_TOPIC_PARTITIONS": 3,
-            "ELASTICSEARCH_URL": ELASTICSEARCH,
-            "ELASTICSEARCH_INDEX": story.name,
-            "REDIS_URL": REDIS,
-            "CONSUMER_BATCH_TIMEOUT": 0.5,
-        },
-        "secrets": {"DATABASE_URL": {"name": "database", "key": "url"}},
-        "activityIndexer": {"scaling": {"minReplicas": 1, "maxReplicas": 6}},
-        "resources": small,
-        "operator": {"image": image, "indexerImage": image},
-        "loadgen": {
-            "enabled": True,
-            "image": image,
-            "args": [
-                f"--count={TRANSACTIONS}", "--users=200", "--update-ratio=0.2", "--delete-ratio=0.05", "--partitions=3",
-                "--duplicate-ratio=0.05", "--late-ratio=0.05", "--invalid-ratio=0.01", "--verify",
-                "--verify-timeout=600", "--json",
-            ],
-        },
-    }  # fmt: skip
+LOADGEN = (
+    f"--count={TRANSACTIONS}", "--users=200", "--update-ratio=0.2", "--delete-ratio=0.05", f"--partitions={PARTITIONS}",
+    "--duplicate-ratio=0.05", "--late-ratio=0.05", "--invalid-ratio=0.01", "--verify", "--verify-timeout=600", "--json",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def helm(shop: Story) -> Callable[..., str]:
-    """`helm` in the story's namespace: what it says."""
-
-    def asked(*arguments: str, timeout: float = 600) -> str:
-        place = ("--kubeconfig", str(shop.cluster.kubeconfig), "--namespace", shop.cluster.namespace)
-        return run("helm", *place, *arguments, timeout=timeout).stdout
-
-    return asked
+def helm(shop: Story) -> Helm:
+    """`helm` in the story's namespace."""
+    return Helm(shop.cluster)
 
 
 @pytest.fixture(scope="module")
 def values_file(shop: Story, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file with the values."""
+    """A file with the values, a load generator among them."""
     file = tmp_path_factory.mktemp("helm") / "values.yaml"
-    file.write_text(yaml.safe_dump(values(shop)))
+    loadgen = {"enabled": True, "image": {"tag": "dev"}, "args": list(LOADGEN)}
+    file.write_text(yaml.safe_dump(values(shop) | {"loadgen": loadgen}))
     return str(file)
 
 
@@ -89,8 +61,7 @@ def shop(begin: Callable[[str], Story]) -> Story:
     if reason := missing_program("helm"):
         pytest.skip(reason)
     story = begin("shop")
-    # By name: those of k8s/crd, which another story may have left, need not have the chart's labels.
-    story.cluster.kubectl("delete", "crd", *CRD_NAMES, "--ignore-not-found", "--timeout=120s")
+    without_crds(story)
     return story
 
 
@@ -101,20 +72,8 @@ def loadgen_job(story: Story) -> str:
     return f"job/{newest['metadata']['name']}"
 
 
-def settled(story: Story) -> int:
-    """Events that all pods together have settled, those of pods that are gone included."""
-    lines = story.logs.lines("^activity-indexer-")
-    return sum(int(line.entry["events"]) for line in lines if line.entry.get("event") == "batch.settled")
-
-
-def topic(story: Story, role: str) -> int:
-    """Records in the topic of a role."""
-    topics = story.status()["kafka"]["found"]["topics"]
-    return next(int(each["records"]) for each in topics if each["role"] == role)
-
-
 def test_one_install_gives_an_operator_an_indexer_and_a_load_generator(
-    shop: Story, helm: Callable[..., str], values_file: str
+    shop: Story, helm: Helm, values_file: str
 ) -> None:
     helm("install", "activity-indexer", CHART, "--values", values_file, "--wait", "--timeout", "8m")
     eventually(lambda: shop.condition(OURS) == "ReplicasAvailable", "the resource is ready", timeout=240)
@@ -148,7 +107,7 @@ def audited(story: Story, rows: int) -> dict[str, Any] | None:
     return status if status["postgresql"]["found"]["transactions"]["rows"] == rows else None
 
 
-def test_the_charts_own_test_makes_a_round_trip(helm: Callable[..., str]) -> None:
+def test_the_charts_own_test_makes_a_round_trip(helm: Helm) -> None:
     said = helm("test", "activity-indexer", "--timeout", "8m")
     assert "Phase:          Succeeded" in said
 
@@ -167,25 +126,25 @@ def test_replicas_follow_a_growing_topic_under_load(shop: Story, shown: Show) ->
 
 
 def test_an_upgrade_under_load_delivers_nothing_again_and_loses_nothing(
-    shop: Story, helm: Callable[..., str], values_file: str, shown: Show
+    shop: Story, helm: Helm, values_file: str, shown: Show
 ) -> None:
     old = set(shop.cluster.ready_pods(INDEXERS))
     helm(
         "upgrade", "activity-indexer", CHART, "--values", values_file, "--set", "config.CONSUMER_BATCH_SIZE=250",
-        "--wait", "--timeout", "10m", timeout=700,
+        "--wait", "--timeout", "10m",
     )  # fmt: skip
     shop.cluster.rolled_out(INDEXER, 600)
     assert not old & set(shop.cluster.ready_pods(INDEXERS))
     assert shop.cluster.get("configmap/activity-indexer")["data"]["CONSUMER_BATCH_SIZE"] == "250"
     assert shop.loaded("job/later")["verified"]["ok"] is True
     assert shop.differences() == {}
-    records = topic(shop, "transactions")
-    eventually(lambda: settled(shop) >= records, f"{records} settled events in the logs", timeout=60)
-    shown.keep("redelivery.txt", f"{records} events, {settled(shop) - records} of them delivered again\n")
-    assert settled(shop) == records, "delivered again"
+    expected = records(shop)
+    eventually(lambda: settled(shop) >= expected, f"{expected} settled events in the logs", timeout=60)
+    shown.keep("redelivery.txt", f"{expected} events, {settled(shop) - expected} of them delivered again\n")
+    assert settled(shop) == expected, "delivered again"
 
 
-def test_the_resource_belongs_to_the_release_after_the_upgrade(shop: Story, helm: Callable[..., str]) -> None:
+def test_the_resource_belongs_to_the_release_after_the_upgrade(shop: Story, helm: Helm) -> None:
     assert "kind: ActivityIndexer" in helm("get", "manifest", "activity-indexer")
     assert "helm.sh/hook" not in shop.cluster.get(OURS)["metadata"]["annotations"]
 
@@ -199,19 +158,12 @@ def test_what_people_see_of_it(shop: Story, shown: Show) -> None:
     assert "Scaled" in events.stdout
 
 
-def test_an_uninstall_leaves_the_crds_and_nothing_else(shop: Story, helm: Callable[..., str]) -> None:
+def test_an_uninstall_leaves_the_crds_and_nothing_else(shop: Story, helm: Helm) -> None:
     helm("uninstall", "activity-indexer", "--wait", "--timeout", "3m")
-    # The Job is the story's own. The pod of `helm test` and the operator's Lease stay, as docs/helm.md says.
-    shop.cluster.kubectl("delete", "job/later", "pod/activity-indexer-round-trip", "lease/activity-indexer-operator")
+    shop.cluster.kubectl("delete", "job/later")
     eventually(lambda: leftovers(shop) == [], "an empty namespace", timeout=120)
     assert shop.cluster.get("activityindexers,deadletterreplays")["items"] == []
     assert len(shop.cluster.get(*CRDS)["items"]) == 2
-
-
-def leftovers(story: Story) -> list[str]:
-    """Objects of the namespace that a release could have left."""
-    listed = story.cluster.kubectl("get", LISTED, "-o", "name").stdout.split()
-    return sorted(set(listed) - set(NOT_OF_THE_RELEASE))
 
 
 def test_the_crds_go_when_they_are_told_to(shop: Story) -> None:

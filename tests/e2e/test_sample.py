@@ -33,20 +33,6 @@ def sample(begin: Callable[[str], Story], tmp_path_factory: pytest.TempPathFacto
 
 
 @contextmanager
-def untainted(story: Story) -> Iterator[None]:
-    """All nodes take pods: kind keeps the control plane's for itself where there are others."""
-    taint, nodes = "node-role.kubernetes.io/control-plane", story.cluster.get("nodes")["items"]
-    tainted = [n["metadata"]["name"] for n in nodes if taint in {t["key"] for t in n["spec"].get("taints", ())}]
-    for node in tainted:
-        story.cluster.kubectl("taint", "node", node, f"{taint}:NoSchedule-")
-    try:
-        yield
-    finally:
-        for node in tainted:
-            story.cluster.kubectl("taint", "node", node, f"{taint}:NoSchedule")
-
-
-@contextmanager
 def cordoned(story: Story, node: str) -> Iterator[None]:
     """A node that gets no pods."""
     story.cluster.kubectl("cordon", node)
@@ -102,7 +88,7 @@ def test_a_node_is_drained_one_pod_after_the_other(sample: Story) -> None:
     drained = nodes_with_indexers(sample)[0]
     if len(sample.cluster.get("nodes")["items"]) == 1:
         pytest.skip("the cluster has one node: its pods would have nowhere to go")
-    with untainted(sample), cordoned(sample, drained):
+    with cordoned(sample, drained):
         # The servers' volumes are on their node, so only the indexers are asked to go.
         selector = f"--pod-selector={INDEXERS}"
         sample.cluster.kubectl(

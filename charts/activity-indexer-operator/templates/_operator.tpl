@@ -8,6 +8,10 @@
   valueFrom:
     fieldRef:
       fieldPath: metadata.name
+- name: OPERATOR_POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
 - name: OPERATOR_LEASE_NAME
   value: {{ include "activity-indexer-operator.fullname" . }}
 - name: OPERATOR_INDEXER_IMAGE

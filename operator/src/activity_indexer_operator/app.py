@@ -33,8 +33,9 @@ class App:
         self._cluster = HttpCluster(connection, settings.cluster_timeout, self._metrics.requested)
         self._kafka = KafkaReader(self._cluster, settings.kafka_timeout)
         self._lease = Lease(
-            self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration
-        )
+            self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration,
+            settings.pod_uid,
+        )  # fmt: skip
         tools = Tools(settings, self._cluster, self._seen, ClusterRecorder(self._cluster), self._kafka, self._metrics)
         made = [make(tools) for make in parts]
         self._worker = Worker(

@@ -22,14 +22,18 @@ class Lease:
     """Held for `duration` seconds after each renewal.
 
     Clocks of other machines are not trusted: a holder that was seen to renew nothing for that long, by our own clock,
-    is taken to be gone.
+    is taken to be gone. The Lease goes with its holder: it is deleted at the end, and owned by the pod `identity` where
+    that pod's uid is told, should there be no end in peace.
     """
 
-    def __init__(self, cluster: Cluster, namespace: str, name: str, identity: str, duration: float) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, name: str, identity: str, duration: float, pod_uid: str = ""
+    ) -> None:
         self._cluster = cluster
         self._namespace, self._name = namespace, name
         self._identity = identity
         self._duration = duration
+        self._owners = [_owner(identity, pod_uid)] if pod_uid else []
         self._observed: tuple[Any, float] = (None, 0.0)
         self.held = False
 
@@ -85,19 +89,20 @@ class Lease:
             self._observed = (mark, now)
         return holder in {None, "", self._identity} or now - self._observed[1] >= self._duration
 
-    def _body(self, lease: Body | None, holder: str | None = None) -> dict[str, Any]:
+    def _body(self, lease: Body | None) -> dict[str, Any]:
         now = datetime.now(UTC).strftime(MICRO)
         before = (lease or {}).get("spec", {})
         mine = before.get("holderIdentity") == self._identity
         spec = {
-            "holderIdentity": self._identity if holder is None else holder,
+            "holderIdentity": self._identity,
             "leaseDurationSeconds": int(self._duration),
             "renewTime": now,
             "acquireTime": before["acquireTime"] if mine and "acquireTime" in before else now,
             "leaseTransitions": int(before.get("leaseTransitions", 0)) + (0 if mine or lease is None else 1),
         }
-        meta = dict(lease["metadata"]) if lease else {"name": self._name, "namespace": self._namespace}
-        return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": meta, "spec": spec}
+        meta = lease["metadata"] if lease else {"name": self._name, "namespace": self._namespace}
+        owned = {**meta, "ownerReferences": self._owners}
+        return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": owned, "spec": spec}
 
     async def _release(self) -> None:
         """So that the next one needs not wait; an API server that is away changes nothing about the end."""
@@ -105,9 +110,13 @@ class Lease:
             async with asyncio.timeout(2):
                 lease = await self._cluster.get(LEASES, self._namespace, self._name)
                 if lease and lease.get("spec", {}).get("holderIdentity") == self._identity:
-                    await self._cluster.replace(LEASES, self._body(lease, holder=""))
+                    await self._cluster.delete(LEASES, self._namespace, self._name, lease["metadata"]["uid"])
         except (ClusterError, TimeoutError):
             return
+
+
+def _owner(pod: str, uid: str) -> dict[str, str]:
+    return {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
 
 
 async def _ended(task: asyncio.Future[None]) -> None:

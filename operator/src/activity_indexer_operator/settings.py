@@ -17,11 +17,15 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`namespaces` empty: all of them. Times are in seconds. `namespace` and `identity` are the Lease's."""
+    """`namespaces` empty: all of them. Times are in seconds. `namespace` and `identity` are the Lease's.
+
+    `pod_uid` is that of the pod `identity`, which the Lease then belongs to; "" outside a pod.
+    """
 
     namespaces: tuple[str, ...] = ()
     namespace: str = "default"
     identity: str = "operator"
+    pod_uid: str = ""
     lease_name: str = "activity-indexer-operator"
     lease_duration: float = 30.0
     indexer_image: str = "activity-indexer:dev"
@@ -46,6 +50,7 @@ def load_settings(environ: Mapping[str, str], hostname: str = "") -> Settings:
         namespaces=tuple(name.strip() for name in names if name.strip()),
         namespace=read.text("NAMESPACE", default.namespace),
         identity=read.text("IDENTITY", hostname or socket.gethostname()),
+        pod_uid=read.text("POD_UID", ""),
         lease_name=read.text("LEASE_NAME", default.lease_name),
         lease_duration=read.number("LEASE_DURATION", default.lease_duration, least=3),
         indexer_image=read.text("INDEXER_IMAGE", default.indexer_image),

@@ -54,6 +54,13 @@ def holder(cluster: FakeCluster) -> str:
     return str(body["spec"]["holderIdentity"])
 
 
+def owner(cluster: FakeCluster) -> dict[str, str]:
+    body = cluster.of(LEASES, "operator")
+    assert body is not None
+    [found] = body["metadata"]["ownerReferences"]
+    return dict(found)
+
+
 async def test_one_works_and_the_other_waits_until_the_first_gives_up() -> None:
     cluster, first, second = FakeCluster(), Worker(), Worker()
     async with kept(lease(cluster, "a"), first):
@@ -61,10 +68,33 @@ async def test_one_works_and_the_other_waits_until_the_first_gives_up() -> None:
         async with kept(lease(cluster, "b"), second):
             await asyncio.sleep(DURATION * 2)
             assert (first.working, second.working, holder(cluster)) == (True, False, "a")
-    assert holder(cluster) == "", "given up, so that the next one needs not wait"
+    assert cluster.of(LEASES, "operator") is None, "given up, so that the next one needs not wait"
     async with kept(lease(cluster, "b"), second):
         await second.until(working=True)
         assert holder(cluster) == "b"
+
+
+async def test_it_belongs_to_the_pod_that_holds_it_and_goes_with_it() -> None:
+    cluster, clock = FakeCluster(), Clock()
+    first = Lease(cluster, NAMESPACE, "operator", "a", DURATION, pod_uid="uid-a")
+    second = Lease(cluster, NAMESPACE, "operator", "b", DURATION, pod_uid="uid-b")
+    assert await first._try(clock)
+    assert owner(cluster) == {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "uid-a"}
+    assert not await second._try(clock)
+    clock.seconds = DURATION
+    assert await second._try(clock)
+    assert owner(cluster)["name"] == "b"
+
+
+async def test_what_another_holds_by_now_is_not_taken_away() -> None:
+    cluster, clock = FakeCluster(), Clock()
+    first, second = lease(cluster, "a"), lease(cluster, "b")
+    assert await first._try(clock)
+    assert not await second._try(clock)
+    clock.seconds = DURATION
+    assert await second._try(clock)
+    await first._release()
+    assert holder(cluster) == "b"
 
 
 async def test_a_holder_that_renews_nothing_is_succeeded() -> None:
