@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -114,6 +115,14 @@ def _limited(found: Findings) -> Condition:
     if limit is Limit.UNKNOWN:
         return Condition("ScalingLimited", "Unknown", limit, _LIMITS[limit])
     return Condition("ScalingLimited", "False" if limit is Limit.NONE else "True", limit, _LIMITS[limit])
+
+
+def kept_below(conditions: Iterable[Condition]) -> float | None:
+    """1 where a limit keeps replicas below what the policy asks for, 0 where none does, None where it is not known."""
+    known = [
+        condition for condition in conditions if condition.type == "ScalingLimited" and condition.status != "Unknown"
+    ]
+    return float(known[0].reason in {Limit.MAXIMUM, Limit.PARTITIONS}) if known else None
 
 
 def _progressing(found: Findings) -> Condition:

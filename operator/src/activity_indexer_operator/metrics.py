@@ -15,6 +15,7 @@ GAUGES: Final = {
     "desired_replicas": "Replicas that the indexer is to have.",
     "replicas": "Replicas that the workload has.",
     "ready_replicas": "Replicas that are ready.",
+    "scaling_limited": "1 while the maximum or the partitions keep replicas below what the policy asks for.",
     "lag_events": "Events that the group has not committed.",
     "dead_letters": "Events that wait in the dead-letter topic.",
     "produced_events_per_second": "Events that are published, as last measured.",

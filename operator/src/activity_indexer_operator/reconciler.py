@@ -21,7 +21,7 @@ from activity_indexer_operator.events import utc_now
 from activity_indexer_operator.generate import workload_resource
 from activity_indexer_operator.handlers import without_managed_fields
 from activity_indexer_operator.indexer import ActivityIndexer, parse
-from activity_indexer_operator.indexer_conditions import Findings, invalid
+from activity_indexer_operator.indexer_conditions import Findings, invalid, kept_below
 from activity_indexer_operator.memory import Memory
 from activity_indexer_operator.observe import Eyes, Look
 from activity_indexer_operator.observed import Offsets, Unknown
@@ -158,6 +158,7 @@ class IndexerReconciler:
                 "desired_replicas": status.desired_replicas,
                 "replicas": status.replicas,
                 "ready_replicas": status.ready_replicas,
+                "scaling_limited": kept_below(status.conditions),
                 "lag_events": offsets.lag if isinstance(offsets, Offsets) else None,
                 "dead_letters": dead.lag if isinstance(dead, Offsets) else None,
                 "produced_events_per_second": look.rates.produced if look.rates else None,

@@ -156,6 +156,13 @@ async def test_an_unreachable_kafka_is_told_at_once_to_an_object_that_knows_of_n
     assert life.replicas() == 1, "an indexer that waits for its topic may be what creates it"
 
 
+@pytest.mark.parametrize(("most", "limited"), [(2, b"1.0"), (3, b"0.0")])
+async def test_a_maximum_that_keeps_replicas_down_is_in_the_metrics(running: Life, most: int, limited: bytes) -> None:
+    running.world.change(scaling={"maxReplicas": most})
+    await running.goes_on()
+    assert b'scaling_limited{name="orders",namespace="payments"} ' + limited in running.world.metrics.exposition()
+
+
 async def test_fewer_partitions_count_only_when_seen_twice(running: Life) -> None:
     running.world.kafka.partitions = 2
     assert await running.goes_on() == SECOND_LOOK
