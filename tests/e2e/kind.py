@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import yaml
+from e2e import api_audit
 from e2e.commands import ROOT, run
 
 NAMESPACE = "activity-indexer"
@@ -46,10 +48,11 @@ class Cluster:
         return True
 
     def create(self) -> None:
-        """Makes the cluster as kind-config.yaml describes it, but without ports: another cluster may have them."""
+        """Makes the cluster of kind-config.yaml; without its ports, which others may have, and with an audit log."""
         config = yaml.safe_load((ROOT / "kind-config.yaml").read_text())
         for node in config["nodes"]:
             node.pop("extraPortMappings", None)
+        api_audit.add_audit_log(config["nodes"][0], self._shared)
         described = self.kubeconfig.with_name("kind-config.yaml")
         described.write_text(yaml.safe_dump(config))
         run(
@@ -66,6 +69,15 @@ class Cluster:
     ) -> CompletedProcess[str]:
         """`kubectl` with these arguments, in the namespace."""
         return run(*self.command, *arguments, check=check, timeout=timeout, stdin=stdin)
+
+    def control_plane(self) -> str:
+        """The name of the control plane's node, which is that of its container too."""
+        nodes = self.get("nodes", "-l", "node-role.kubernetes.io/control-plane")["items"]
+        return str(nodes[0]["metadata"]["name"])
+
+    def audit_log(self) -> list[str]:
+        """The lines of the API server's audit log."""
+        return run("docker", "exec", self.control_plane(), "cat", api_audit.LOG).stdout.splitlines()
 
     def apply(self, *bodies: Mapping[str, Any]) -> None:
         """Applies objects."""
@@ -121,3 +133,9 @@ class Cluster:
     def delete(self) -> None:
         """Removes the cluster; that it is not there is no error."""
         run("kind", "delete", "cluster", "--name", self.name, timeout=180, check=False)
+        shutil.rmtree(self._shared, ignore_errors=True)
+
+    @property
+    def _shared(self) -> Path:
+        """What the control plane's node has of this machine's files; it lives as long as the cluster."""
+        return ROOT / ".build" / "e2e" / self.name

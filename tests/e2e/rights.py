@@ -1,19 +1,15 @@
-"""Rights that the operator has, and those that it uses: its metrics count its requests; watches are kopf's."""
+"""Rights that the operator has, and those that it uses."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 Right = tuple[str, str]
 """Verb, and group/resource/subresource; the core group is empty."""
 
-CREATED_BY_APPLY = re.compile(r"^(apps/deployments|configmaps|services|serviceaccounts|policy/poddisruptionbudgets)$")
-"""Server-side apply of what is not there yet needs `create` beside `patch`."""
-_COUNTER = re.compile(
-    r'^activity_indexer_operator_api_requests_total\{resource="([^"]+)",verb="([^"]+)"\}', re.MULTILINE
-)
+_APPLIED: Final = re.compile(r"^(apps/deployments|configmaps|services|serviceaccounts|policy/poddisruptionbudgets)$")
 
 
 def granted(rules: Iterable[Mapping[str, Any]]) -> set[Right]:
@@ -27,8 +23,6 @@ def granted(rules: Iterable[Mapping[str, Any]]) -> set[Right]:
     }
 
 
-def used(metrics: str, watched: Iterable[str]) -> set[Right]:
-    """What the operator has asked for, by its metrics, and what it watches."""
-    asked = {(verb, resource) for resource, verb in _COUNTER.findall(metrics)}
-    created = {("create", resource) for verb, resource in asked if verb == "patch" and CREATED_BY_APPLY.match(resource)}
-    return asked | created | {(verb, resource) for resource in watched for verb in ("list", "watch")}
+def with_creations(asked: set[Right]) -> set[Right]:
+    """The same with what server-side apply asks for besides: `create`, for what is not there yet."""
+    return asked | {("create", resource) for verb, resource in asked if verb == "patch" and _APPLIED.match(resource)}

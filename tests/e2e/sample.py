@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
-from e2e.commands import port_forward
-from e2e.rights import Right, granted, used
 from e2e.story import ELASTICSEARCH, KAFKA, REDIS, Story
 
 OPERATOR = "deployment/activity-indexer-operator"
@@ -17,11 +14,6 @@ RESOURCE, WORKLOAD = "activityindexer/transactions", "deployment/transactions"
 INDEXERS = "app.kubernetes.io/instance=transactions,app.kubernetes.io/component=indexer"
 PARTITIONS = 2
 SMALL = {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}}
-WATCHED = (
-    *("activityindexer.io/activityindexers", "activityindexer.io/deadletterreplays", "batch/jobs"),
-    *("apps/deployments", "apps/statefulsets", "configmaps", "services", "serviceaccounts"),
-    "policy/poddisruptionbudgets",
-)
 
 
 def minimal(story: Story) -> dict[str, Any]:
@@ -55,17 +47,3 @@ def begin_sample(begin: Callable[[str], Story], namespace: str, folder: Path) ->
     story.cluster.rolled_out(OPERATOR)
     story.kustomize(folder / "minimal", "k8s/samples/minimal", patches=(minimal(story),))
     return story
-
-
-def rights_used(story: Story) -> set[Right]:
-    """What the operator that runs now has asked for, and what it watches."""
-    with (
-        port_forward(story.cluster.command, OPERATOR, 8080) as http,
-        urlopen(f"{http}/metrics", timeout=10) as answer,
-    ):
-        return used(answer.read().decode(), WATCHED)
-
-
-def rights_granted(story: Story) -> set[Right]:
-    """What its Role allows."""
-    return granted(story.cluster.get("role/activity-indexer-operator")["rules"])

@@ -10,9 +10,10 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from e2e.api_audit import asked, forbidden
 from e2e.commands import CommandFailedError, eventually, port_forward, run
 from e2e.kind import Cluster
-from e2e.rights import granted, used
+from e2e.rights import granted, with_creations
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -178,11 +179,18 @@ def test_events_tell_of_its_life(operated: Cluster) -> None:
 
 
 def test_it_asked_for_nothing_that_it_has_no_right_to(operated: Cluster) -> None:
-    rules = operated.get("role/activity-indexer-operator")["rules"]
+    user = f"system:serviceaccount:{operated.namespace}:activity-indexer-operator"
+    log = operated.audit_log()
+    used = with_creations(asked(log, user))
+    assert {("patch", "apps/deployments/scale"), ("create", "events")} <= used
+    assert used <= granted(operated.get("role/activity-indexer-operator")["rules"])
+    assert forbidden(log, user) == []
+
+
+def test_its_metrics_count_what_it_asks_for(operated: Cluster) -> None:
     with port_forward(operated.command, "deployment/activity-indexer-operator", 8080) as http:
         metrics = urlopen(f"{http}/metrics", timeout=10).read().decode()
-    asked = used(metrics, [])
-    assert {("patch", "apps/deployments/scale"), ("create", "events")} <= asked <= granted(rules)
+    assert 'api_requests_total{resource="apps/deployments/scale",verb="patch"}' in metrics
 
 
 def test_the_operators_log_is_json_without_errors_but_requests_that_are_tried_again(operated: Cluster) -> None:

@@ -6,22 +6,25 @@ The tests are steps of one story, in the order in which they stand here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e.api_audit import asked, forbidden
 from e2e.commands import eventually
-from e2e.rights import Right
-from e2e.sample import OPERATOR, OPERATORS, RESOURCE, begin_sample, rights_granted, rights_used
+from e2e.replays import CORRECTION, history, order, poison, reached
+from e2e.rights import granted, with_creations
+from e2e.sample import OPERATOR, OPERATORS, PARTITIONS, RESOURCE, WORKLOAD, begin_sample
 from e2e.show import Show
 from e2e.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-POISON, LATER, TORN = 20, 5, 4
-CORRECTION = {"inline": '{"transaction": {"currency": "USD"}}'}
+POISON, LATER, TORN, SLOW = 20, 5, 4, 12
+DOCUMENTS = POISON + LATER + TORN + SLOW
+EVERY_MINUTE = "* * * * *"
+STATEFUL = "stateful"
 SAMPLE = "deadletterreplay/transactions-refused"
 ROLE = "role/activity-indexer-operator"
 STATUS_RIGHT = "deadletterreplays/status"
@@ -33,53 +36,11 @@ def paid(begin: Callable[[str], Story], tmp_path_factory: pytest.TempPathFactory
     return begin_sample(begin, "paid", tmp_path_factory.mktemp("paid"))
 
 
-@pytest.fixture(scope="module")
-def rights() -> set[Right]:
-    """Rights that the operators of this story have used."""
-    return set()
-
-
-def poison(first: int, count: int) -> list[dict[str, Any]]:
-    """Events that lack their currency."""
-    now = datetime.now(UTC).isoformat()
-    return [
-        {
-            "event_type": "transaction.created",
-            "timestamp": now,
-            "transaction": {
-                "id": f"poison-{number}",
-                "user_id": f"payer-{number % 3}",
-                "transaction_type": "card",
-                "product": "debit_card",
-                "status": "completed",
-                "amount": 12.5,
-                "created_at": now,
-            },
-        }
-        for number in range(first, first + count)
-    ]
-
-
-def order(story: Story, name: str, **spec: Any) -> str:
-    """Creates a DeadLetterReplay; its name as kubectl takes it."""
-    body = {"apiVersion": "activityindexer.io/v1alpha1", "kind": "DeadLetterReplay", "metadata": {"name": name}}
-    story.cluster.apply(body | {"spec": {"indexerRef": {"name": "transactions"}, **spec}})
-    return f"deadletterreplay/{name}"
-
-
-def reached(story: Story, replay: str, phase: str, timeout: float = 240) -> Mapping[str, Any]:
-    """The status of a replay, once it is in a phase."""
-
-    def look() -> Mapping[str, Any] | None:
-        found: Mapping[str, Any] = story.cluster.get(replay).get("status", {})
-        return found if found.get("phase") == phase else None
-
-    return eventually(look, f"{replay} is {phase}", timeout=timeout)
-
-
 def test_the_minimal_sample_is_a_running_indexer(paid: Story) -> None:
     eventually(lambda: paid.condition(RESOURCE) == "ReplicasAvailable", "the resource is ready", timeout=300)
     assert paid.condition(RESOURCE, "DeadLetterEmpty") in {"NothingWaiting", "NotObserved"}
+    # Purges are due all the time from here on; they wait while a replay is open.
+    paid.cluster.change(RESOURCE, tombstones={"purgeSchedule": EVERY_MINUTE})
 
 
 def test_poison_shows_in_a_condition_and_a_column(paid: Story) -> None:
@@ -135,8 +96,7 @@ def test_a_request_in_the_spec_of_the_indexer_makes_a_replay(paid: Story) -> Non
     eventually(lambda: paid.condition(RESOURCE, "DeadLetterEmpty") == "NothingWaiting", "nothing waits", timeout=120)
 
 
-def test_an_operator_that_is_killed_between_a_job_and_its_status_goes_on(paid: Story, rights: set[Right]) -> None:
-    rights |= rights_used(paid)
+def test_an_operator_that_is_killed_between_a_job_and_its_status_goes_on(paid: Story) -> None:
     paid.publish(*poison(POISON + LATER, TORN))
     eventually(lambda: paid.depth(RESOURCE) == TORN, "dead letters", timeout=120)
     whole = paid.cluster.get(ROLE)["rules"]
@@ -160,6 +120,44 @@ def without_status(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [rule | {"resources": [each for each in rule["resources"] if each != STATUS_RIGHT]} for rule in rules]
 
 
+def test_a_replay_that_is_suspended_goes_on_where_it_was(paid: Story) -> None:
+    paid.publish(*poison(POISON + LATER + TORN, SLOW))
+    eventually(lambda: paid.depth(RESOURCE) == SLOW, "dead letters", timeout=120)
+    replay = order(paid, "slow", mode="Replay", correction=CORRECTION, rate=1)
+    eventually(lambda: sent(paid, replay) > 0, "the first of them are sent", timeout=120)
+    paid.cluster.change(replay, suspend=True)
+    reached(paid, replay, "Suspended")
+    eventually(lambda: "job.batch/slow-replay" not in history(paid, "slow"), "its Job is gone", timeout=60)
+    assert 0 < sent(paid, replay) < SLOW
+    paid.cluster.change(replay, suspend=False, rate=100)
+    assert reached(paid, replay, "Succeeded")["progress"]["sent"] == SLOW
+    eventually(lambda: paid.documents() == DOCUMENTS, "their documents", timeout=60)
+
+
+def sent(story: Story, replay: str) -> int:
+    """Events that a replay has sent so far."""
+    return int(story.cluster.get(replay).get("status", {}).get("progress", {}).get("sent", 0))
+
+
+def test_replays_and_purges_are_made_by_time(paid: Story) -> None:
+    paid.cluster.change(RESOURCE, deadLetter={"schedule": {"cron": EVERY_MINUTE}})
+    scheduled = ("status", "deadLetter", "schedule", "lastReplay")
+    name = eventually(lambda: found(paid.cluster.get(RESOURCE), *scheduled), "a replay by time", timeout=100)
+    assert reached(paid, f"deadletterreplay/{name}", "Succeeded")["plan"]["matched"] >= 0
+    purged = ("status", "tombstones", "lastPurgeTime")
+    eventually(lambda: found(paid.cluster.get(RESOURCE), *purged), "a purge by time", timeout=100)
+    paid.cluster.change(RESOURCE, deadLetter={"schedule": None}, tombstones=None)
+    assert paid.documents() == DOCUMENTS
+
+
+def found(body: dict[str, Any], *path: str) -> str:
+    """What is there in an object, by its path; "" for nothing."""
+    value: Any = body
+    for part in path:
+        value = value.get(part, {})
+    return str(value or "")
+
+
 def test_audit_and_index_agree_at_last(paid: Story) -> None:
     assert paid.differences() == {}
 
@@ -167,13 +165,8 @@ def test_audit_and_index_agree_at_last(paid: Story) -> None:
 def test_the_history_stays_until_its_time_is_over(paid: Story) -> None:
     paid.cluster.change("deadletterreplay/look", ttlSecondsAfterFinished=1)
     eventually(lambda: not history(paid, "look"), "the replay goes, with its Job", timeout=90)
-    expected = ("useless", "transactions-refused", "transactions-all", "torn")
-    assert len(history(paid, "deadletterreplay")) == len(expected)
-
-
-def history(story: Story, part: str) -> list[str]:
-    """Replays and Jobs whose name has a part."""
-    return [name for name in story.cluster.kubectl("get", "dlr,jobs", "-o", "name").stdout.split() if part in name]
+    kept = {"useless", "transactions-refused", "transactions-all", "torn", "slow"}
+    assert {f"deadletterreplay.activityindexer.io/{name}" for name in kept} <= set(history(paid, "deadletterreplay"))
 
 
 def test_what_people_see_of_it(paid: Story, shown: Show) -> None:
@@ -187,11 +180,48 @@ def test_what_people_see_of_it(paid: Story, shown: Show) -> None:
     assert "AwaitingApproval" in "\n".join(ours)
 
 
-def test_it_uses_no_right_that_it_was_not_given(paid: Story, rights: set[Right], shown: Show) -> None:
-    asked, given = rights | rights_used(paid), rights_granted(paid)
-    unused = sorted(given - asked)
-    shown.keep("rights.txt", f"granted {len(given)}, used here {len(given & asked)}, not used here: {unused}\n")
-    assert asked <= given
+def test_a_stateful_set_takes_the_place_of_what_the_operator_made(paid: Story) -> None:
+    paid.cluster.apply(*stateful(paid))
+    paid.cluster.change(RESOURCE, workload={"template": None, "targetRef": {"kind": "StatefulSet", "name": STATEFUL}})
+    eventually(lambda: paid.replicas(f"statefulset/{STATEFUL}") == PARTITIONS, "a replica per partition", timeout=60)
+    eventually(lambda: made(paid) == [], "what was made for the template goes", timeout=120)
+    paid.cluster.rolled_out(f"statefulset/{STATEFUL}")
+    eventually(lambda: paid.condition(RESOURCE) == "ReplicasAvailable", "the resource is ready", timeout=60)
+    assert paid.documents() == DOCUMENTS
+
+
+def stateful(story: Story) -> list[dict[str, Any]]:
+    """The indexer that runs, as a StatefulSet of one pod with a ConfigMap of its own."""
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": STATEFUL}}
+    template = story.cluster.get(WORKLOAD)["spec"]["template"]
+    labels = template["metadata"]["labels"] | {"app.kubernetes.io/instance": STATEFUL}
+    pod = template["spec"] | {"serviceAccountName": "default", "serviceAccount": "default"}
+    pod["containers"][0]["envFrom"] = [{"configMapRef": {"name": STATEFUL}}]
+    spec = {
+        "replicas": 1,
+        "serviceName": STATEFUL,
+        "selector": {"matchLabels": {"app.kubernetes.io/instance": STATEFUL}},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    workload = {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": STATEFUL}, "spec": spec}
+    return [settings | {"data": story.cluster.get("configmap/transactions")["data"]}, workload]
+
+
+def made(story: Story) -> list[str]:
+    """What the operator makes of a template, as far as it is there."""
+    listed = ("deployments,configmaps,services,serviceaccounts,poddisruptionbudgets", "-o", "name")
+    mine = ("-l", "app.kubernetes.io/instance=transactions")
+    return story.cluster.kubectl("get", *listed, *mine).stdout.split()
+
+
+def test_it_uses_exactly_the_rights_that_it_was_given(paid: Story, shown: Show) -> None:
+    user = f"system:serviceaccount:{paid.cluster.namespace}:activity-indexer-operator"
+    log = paid.cluster.audit_log()
+    given, used = granted(paid.cluster.get(ROLE)["rules"]), with_creations(asked(log, user))
+    shown.keep("rights.txt", f"granted {len(given)}, used {len(used)}, by the audit log of the API server\n")
+    assert used == given
+    refused = [request for request in forbidden(log, user) if "deadletterreplays" not in request]
+    assert refused == [], "but for the status of replays, which was forbidden for a while"
 
 
 def test_no_log_tells_of_an_error_that_nobody_expects(paid: Story) -> None:

@@ -109,12 +109,7 @@ def test_an_operator_that_is_killed_sees_afterwards_what_changed(sample: Story) 
 
 def test_the_api_server_is_killed_and_the_operator_goes_on(sample: Story) -> None:
     before = restarts(sample)
-    node = next(
-        n["metadata"]["name"]
-        for n in sample.cluster.get("nodes")["items"]
-        if "node-role.kubernetes.io/control-plane" in n["metadata"]["labels"]
-    )
-    run("docker", "exec", node, "sh", "-c", KILL_API_SERVER)
+    run("docker", "exec", sample.cluster.control_plane(), "sh", "-c", KILL_API_SERVER)
     eventually(lambda: sample.cluster.kubectl("get", "--raw", "/readyz").stdout == "ok", "it is back", timeout=240)
     assert restarts(sample) == before, "the indexers need no API server"
     sample.cluster.kubectl("scale", WORKLOAD, "--replicas=1")

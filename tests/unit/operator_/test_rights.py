@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
-from e2e.rights import Right, granted, used
+from e2e.api_audit import asked, forbidden
+from e2e.rights import Right, granted, with_creations
 from operator_support import World
 
 from activity_indexer_operator.__main__ import PARTS
@@ -28,15 +30,27 @@ def watched() -> set[str]:
 def test_what_is_watched_may_be_and_nothing_else() -> None:
     watches = {resource for verb, resource in role() if verb == "watch"}
     assert watches == watched()
-    assert used("", watched()) <= role()
+    assert {(verb, resource) for verb in ("list", "watch") for resource in watches} <= role()
 
 
 def test_secrets_are_nobodys_by_default_and_nothing_is_allowed_by_a_star() -> None:
     assert not [right for right in role() if "secrets" in right[1] or "*" in "".join(right)]
 
 
-def test_requests_are_read_from_the_metrics() -> None:
-    metrics = 'activity_indexer_operator_api_requests_total{resource="apps/deployments",verb="patch"} 4.0\n'
-    assert used(metrics, ["services"]) == {
-        ("patch", "apps/deployments"), ("create", "apps/deployments"), ("list", "services"), ("watch", "services"),
-    }  # fmt: skip
+def request(user: str, verb: str, code: int, **reference: str) -> str:
+    entry = {"verb": verb, "user": {"username": user}, "requestURI": "/path", "responseStatus": {"code": code}}
+    return json.dumps(entry | ({"objectRef": reference} if reference else {}))
+
+
+def test_what_was_asked_is_read_from_the_audit_log() -> None:
+    log = [
+        request("us", "patch", 200, apiGroup="apps", resource="deployments", subresource="scale"),
+        request("us", "patch", 201, resource="services"),
+        request("us", "get", 404, resource="services"),
+        request("us", "list", 403, resource="secrets"),
+        request("us", "get", 200),
+        request("us too", "delete", 200, resource="pods"),
+    ]
+    assert asked(log, "us") == {("patch", "apps/deployments/scale"), ("patch", "services"), ("get", "services")}
+    assert with_creations(asked(log, "us")) - asked(log, "us") == {("create", "services")}
+    assert forbidden(log, "us") == ["list /path"]
