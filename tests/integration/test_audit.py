@@ -17,7 +17,7 @@ from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import Partition
+from activity_indexer.ports import Backlog, Partition
 from activity_indexer.settings import load_settings
 
 pytestmark = pytest.mark.integration
@@ -28,7 +28,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.outcomes: dict[str, int] = {}
-        self.lags: Mapping[Partition, int] = {}
+        self.lags: Mapping[Partition, Backlog] = {}
 
     def events(self, outcome: str, count: int) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
@@ -36,7 +36,7 @@ class Metrics:
     def batch(self, events: int, seconds: float) -> None:
         pass
 
-    def lag(self, partitions: Mapping[Partition, int]) -> None:
+    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
         self.lags = partitions
 
     def dependency(self, name: str, *, up: bool) -> None:
@@ -151,7 +151,7 @@ async def test_an_outage_of_postgresql_costs_nothing_but_lag(place: Place, run: 
                 await asyncio.sleep(3)
             assert [line["event"] for line in logs if line["event"] == "audit.paused"] == ["audit.paused"]
             assert await place.lag(f"{place.group}.audit") == 500
-            assert sum((await audit.source.lag()).values()) == 500
+            assert sum(backlog.events for backlog in (await audit.source.lag()).values()) == 500
         finally:
             place.servers.start("postgres")
         await audited(place, 600)

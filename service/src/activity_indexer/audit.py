@@ -16,7 +16,7 @@ from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, EventError, Refused, Unavailable
 from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.ports import AuditEvent, AuditStore, Partition, Record
+from activity_indexer.ports import AuditEvent, AuditStore, Backlog, Partition, Record
 from activity_indexer.settings import Settings
 from activity_indexer.trace_context import trace_contexts
 from activity_indexer.tracing import Tracing, Untraced
@@ -37,8 +37,8 @@ class RecordSource(Protocol):
     async def commit(self) -> None:
         """Commit all that poll handed out. Raises Unavailable or Refused."""
 
-    async def lag(self) -> Mapping[Partition, int]:
-        """Records of each assigned partition that are not committed. Raises Unavailable or Refused."""
+    async def lag(self) -> Mapping[Partition, Backlog]:
+        """What of each assigned partition is not committed. Raises Unavailable or Refused."""
 
 
 class AuditMetrics(Protocol):
@@ -53,8 +53,8 @@ class AuditMetrics(Protocol):
     def batch(self, events: int, seconds: float) -> None:
         """A batch was written."""
 
-    def lag(self, partitions: Mapping[Partition, int]) -> None:
-        """Records of each partition that the audit has not written; partitions of other members are not among them."""
+    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
+        """What of each partition the audit has not written; partitions of other members are not among them."""
 
     def dependency(self, name: str, *, up: bool) -> None:
         """`postgresql` or `kafka` takes calls, or does not."""
@@ -93,7 +93,6 @@ class Audit:
         self._task = asyncio.current_task()
         watch = asyncio.create_task(self._watch())
         try:
-            await self.database.call(self._prepare)
             while not self._stopping.is_set():
                 await self._turn()
                 if watch.done():
@@ -119,6 +118,8 @@ class Audit:
 
     async def _turn(self) -> None:
         records = await self.kafka.call(self._source.poll)
+        if not self._prepared:  # only now: while the database is away, a member of the group knows what waits
+            await self.database.call(self._prepare)
         if records:
             await self._take(records)
         try:

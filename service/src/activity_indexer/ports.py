@@ -16,6 +16,13 @@ class Partition(NamedTuple):
     partition: int
 
 
+class Backlog(NamedTuple):
+    """What waits in a partition: so many records, the oldest published so long ago (seconds; 0 without any)."""
+
+    events: int
+    seconds: float
+
+
 class Record(Protocol):
     """A record as the client hands it out; `timestamp` is in milliseconds since the epoch."""
 

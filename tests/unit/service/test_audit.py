@@ -18,7 +18,7 @@ from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.audit import Audit, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
-from activity_indexer.ports import AuditEvent, Partition
+from activity_indexer.ports import AuditEvent, Backlog, Partition
 from activity_indexer.settings import load_settings
 
 AWAY = Unavailable("PostgreSQL is away")
@@ -66,8 +66,8 @@ class Source:
             raise self.commit_failures.pop(0)
         self.committed = self.handed
 
-    async def lag(self) -> Mapping[Partition, int]:
-        return {Partition("transactions", 0): self.handed - self.committed}
+    async def lag(self) -> Mapping[Partition, Backlog]:
+        return {Partition("transactions", 0): Backlog(self.handed - self.committed, 0.0)}
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Metrics:
     def batch(self, events: int, seconds: float) -> None:
         assert seconds >= 0
 
-    def lag(self, partitions: Mapping[Partition, int]) -> None:
+    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
         assert partitions
 
     def dependency(self, name: str, *, up: bool) -> None:
@@ -157,13 +157,13 @@ async def test_an_event_of_the_far_future_is_invalid(worker: Start) -> None:
     assert it.metrics.outcomes == {"invalid": 1}
 
 
-async def test_the_schema_is_prepared_before_anything_is_polled(worker: Start) -> None:
+async def test_the_schema_is_prepared_before_anything_is_written_but_what_waits_is_known_before(worker: Start) -> None:
     it = worker(records(value("a")))
     it.store.failures = [AWAY, AWAY]
     task = asyncio.create_task(it.audit.run())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (it.store.prepared, it.source.handed) == (0, 0)
+    assert (it.store.prepared, it.store.writes, it.source.handed, it.source.committed) == (0, [], 1, 0)
     await it.source.dry.wait()
     await it.audit.stop(Deadline.after(0.2))
     await task

@@ -11,7 +11,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, join_group, mapped, within
 from activity_indexer.errors import ActivityIndexerError, Unavailable
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.settings import Settings
 
 LEAVE_TIMEOUT: Final = 5.0
@@ -26,6 +26,9 @@ class KafkaAuditSource:
 
     `_handed` and `_settled` are next offsets: of what poll handed out, and of what is committed. Both are forgotten in
     a rebalance, so that an offset of an earlier assignment is never committed over a newer one.
+
+    `_oldest` is when the first record was published that was handed out and is not committed, `_since` a time before
+    which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -34,6 +37,9 @@ class KafkaAuditSource:
         self._consumer: Any = None
         self._handed: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
+        self._oldest: dict[Partition, float] = {}
+        self._since: dict[Partition, float] = {}
+        self._assigned_at = time.time()
         self._moved_at = time.monotonic()
 
     async def poll(self) -> Sequence[Record]:
@@ -62,9 +68,10 @@ class KafkaAuditSource:
         for place, offset in marks.items():
             if self._handed.get(place, -1) >= offset:  # else a rebalance came between
                 self._settled[place] = offset
+                self._oldest.pop(place, None)
 
-    async def lag(self) -> Mapping[Partition, int]:
-        """Records of each assigned partition that are not committed. Raises Unavailable or Refused."""
+    async def lag(self) -> Mapping[Partition, Backlog]:
+        """What of each assigned partition is not committed. Raises Unavailable or Refused."""
         if self._consumer is None:
             return {}
         places = list(self._consumer.assignment())
@@ -72,7 +79,19 @@ class KafkaAuditSource:
             return {}
         ends = await within(self._settings.kafka.request_timeout, self._consumer.end_offsets(places))
         marks = {place: await self._mark(place) for place in places}
-        return {Partition(*place): max(0, ends[place] - mark) for place, mark in marks.items() if mark is not None}
+        return {
+            Partition(*place): self._backlog(Partition(*place), ends[place] - mark)
+            for place, mark in marks.items()
+            if mark is not None
+        }
+
+    def _backlog(self, place: Partition, events: int) -> Backlog:
+        now = time.time()
+        if events <= 0:
+            self._since[place] = now
+            return Backlog(0, 0.0)
+        oldest = self._oldest.get(place) or self._since.get(place, self._assigned_at)
+        return Backlog(events, max(0.0, now - oldest))  # the producer's clock may be ahead
 
     async def close(self) -> None:
         """Leave the group; a broker that does not answer in time finds out by the session timeout."""
@@ -114,6 +133,8 @@ class KafkaAuditSource:
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
         self._handed[place] = records[-1].offset + 1
+        self._oldest.setdefault(place, records[0].timestamp / 1000)
+        self._since[place] = records[-1].timestamp / 1000
 
     async def _pass_markers(self) -> None:
         """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""
@@ -136,7 +157,7 @@ class KafkaAuditSource:
     async def _check_for_stall(self) -> None:
         """A client can lose its way and hand nothing out for ever: then a new one takes its place."""
         self._moved_at = time.monotonic()
-        lag = sum((await self.lag()).values())
+        lag = sum(backlog.events for backlog in (await self.lag()).values())
         if lag:
             seconds = self._settings.consumer.stall_timeout
             self._log.warning("audit.consumer_replaced", lag=lag, seconds_without_records=seconds)
@@ -148,6 +169,9 @@ class KafkaAuditSource:
     def _forget(self) -> None:
         self._handed = {}
         self._settled = {}
+        self._oldest = {}
+        self._since = {}
+        self._assigned_at = time.time()
         self._moved_at = time.monotonic()
 
 

@@ -26,6 +26,7 @@ class PartitionRow:
     lag: int | None
     committed: int | None
     audit_lag: int | None
+    audit_lag_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,14 @@ class Headline:
     """The numbers that tell whether it keeps up.
 
     `rate` is in events per second and covers the last minute, as does `age_p99` (seconds from publishing to written;
-    None when nothing was written); `catch_up` is the time to zero lag at that rate (seconds; None: not known or none).
+    None when nothing was written); `audit_lag_seconds` is the age of the oldest event that waits for the audit;
+    `catch_up` is the time to zero lag at that rate (seconds; None: not known or none).
     """
 
     rate: float
     lag: int
     audit_lag: int
+    audit_lag_seconds: float
     catch_up: float | None
     age_p50: float | None
     age_p99: float | None
@@ -112,6 +115,7 @@ def _headline(minute: Step, hour: Step, values: Mapping[str, Any]) -> Headline:
         rate=minute.rate,
         lag=round(lag),
         audit_lag=round(sum(values["audit_lag_events"].values())),
+        audit_lag_seconds=max(values["audit_lag_seconds"].values(), default=0.0),
         catch_up=lag / minute.rate if lag and minute.rate else None,
         age_p50=minute.age(0.5),
         age_p99=minute.age(0.99),
@@ -121,10 +125,12 @@ def _headline(minute: Step, hour: Step, values: Mapping[str, Any]) -> Headline:
 
 def _partitions(values: Mapping[str, Any]) -> list[PartitionRow]:
     lags, committed, audit = (values[name] for name in ("consumer_lag_events", "committed_offset", "audit_lag_events"))
-    names = sorted({*lags, *committed, *audit}, key=int)
+    ages = values["audit_lag_seconds"]
     return [
-        PartitionRow(int(name), _whole(lags.get(name)), _whole(committed.get(name)), _whole(audit.get(name)))
-        for name in names
+        PartitionRow(
+            int(name), _whole(lags.get(name)), _whole(committed.get(name)), _whole(audit.get(name)), ages.get(name)
+        )
+        for name in sorted({*lags, *committed, *audit}, key=int)
     ]
 
 

@@ -167,6 +167,12 @@ DECLARATIONS: Final = (
     ),
     _histogram("audit_batch_duration_seconds", "seconds", DURATIONS, "Time to write what one poll of the audit gave."),
     _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),
+    _gauge(
+        "audit_lag_seconds",
+        "seconds",
+        "Time since the publishing of the oldest event in a partition that the audit has not written yet; 0: none.",
+        PARTITION,
+    ),
     _histogram("event_loop_lag_seconds", "seconds", DURATIONS, "How late the event loop comes to a timer."),
     _counter(
         "spans_total",

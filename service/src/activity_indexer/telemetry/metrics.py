@@ -218,11 +218,13 @@ class Metrics:
 
     def audit_assigned(self, partitions: Collection[int]) -> None:
         """The audit holds these partitions; the values of others are forgotten."""
-        self._series.keep("audit_lag_events", map(str, partitions))
+        for name in ("audit_lag_events", "audit_lag_seconds"):
+            self._series.keep(name, map(str, partitions))
 
-    def audit_lag(self, partition: int, events: int) -> None:
-        """Events of a partition that the audit has not written."""
+    def audit_lag(self, partition: int, events: int, seconds: float) -> None:
+        """Events of a partition that the audit has not written, and how long ago the oldest was published."""
         self._series.set("audit_lag_events", events, str(partition))
+        self._series.set("audit_lag_seconds", seconds, str(partition))
 
     # The process, and showing
 

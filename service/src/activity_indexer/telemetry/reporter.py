@@ -12,7 +12,7 @@ import structlog
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.observer import BatchSummary, Written
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
@@ -286,11 +286,11 @@ class AuditReporter:
         """What one poll gave is written."""
         self._metrics.audit_batch(seconds)
 
-    def lag(self, partitions: Mapping[Partition, int]) -> None:
-        """Events of each partition of the audit's that are not written."""
+    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
+        """What of each partition of the audit's is not written."""
         self._metrics.audit_assigned([partition.partition for partition in partitions])
-        for partition, events in partitions.items():
-            self._metrics.audit_lag(partition.partition, events)
+        for partition, (events, seconds) in partitions.items():
+            self._metrics.audit_lag(partition.partition, events, seconds)
 
     def dependency(self, name: str, *, up: bool) -> None:
         """A server takes calls, or does not."""

@@ -62,8 +62,21 @@ async def test_what_the_metrics_count_is_on_the_page(client, health, metrics):
     assert "12\u202f345" in shown
     assert "does not answer" in shown
     found = await status(client)
-    assert found["partitions"] == [{"partition": 7, "lag": 12_345, "committed": 99, "audit_lag": None}]
+    assert found["partitions"] == [
+        {"partition": 7, "lag": 12_345, "committed": 99, "audit_lag": None, "audit_lag_seconds": None}
+    ]
     assert found["headline"]["lag"] == 12_345
+
+
+async def test_the_age_of_the_oldest_event_that_waits_for_the_audit_is_on_the_page(client, metrics):
+    metrics.audit_assigned([0, 1])
+    metrics.audit_lag(0, 3, 5.0)
+    metrics.audit_lag(1, 4, 7_500.0)
+    shown = await text(client, "/")
+    assert "the oldest 2.08 h old" in shown
+    found = await status(client)
+    assert (found["headline"]["audit_lag"], found["headline"]["audit_lag_seconds"]) == (7, 7_500.0)
+    assert [row["audit_lag_seconds"] for row in found["partitions"]] == [5.0, 7_500.0]
 
 
 async def test_reasons_are_text_without_secrets(client, health):

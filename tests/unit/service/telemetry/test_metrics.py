@@ -48,7 +48,7 @@ def used(metrics):
     metrics.commit(done=True)
     metrics.audited("written", 4)
     metrics.audit_batch(0.2)
-    metrics.audit_lag(0, 3)
+    metrics.audit_lag(0, 3, 1.5)
     metrics.loop_lag(0.001)
     return metrics
 

@@ -8,7 +8,7 @@ from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
 from activity_indexer.observer import BatchSummary
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.ports import Partition
+from activity_indexer.ports import Backlog, Partition
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import AuditReporter, Reporter
@@ -250,9 +250,10 @@ def test_the_audit_is_counted_apart(metrics):
     audit.batch(5, 0.1)
     audit.dependency("postgresql", up=False)
     audit.dependency("kafka", up=True)
-    audit.lag({Partition("transactions", 0): 3, Partition("transactions", 1): 4})
-    audit.lag({Partition("transactions", 1): 2})
+    audit.lag({Partition("transactions", 0): Backlog(3, 1.0), Partition("transactions", 1): Backlog(4, 2.0)})
+    audit.lag({Partition("transactions", 1): Backlog(2, 61.5)})
     shown = metrics.snapshot()
     assert shown["audit_events_total"]["written"] == 5
     assert shown["audit_lag_events"] == {"1": 2}
+    assert shown["audit_lag_seconds"] == {"1": 61.5}
     assert shown["dependency_up"] == {"postgres": 0}

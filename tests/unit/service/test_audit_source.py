@@ -1,0 +1,148 @@
+"""How long the audit's oldest record waits, as its member of the group tells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from activity_indexer.adapters import audit_source
+from activity_indexer.adapters.audit_source import KafkaAuditSource
+from activity_indexer.ports import Backlog, Partition
+from activity_indexer.settings import load_settings
+
+PLACE = TopicPartition("transactions", 0)
+NOW = 1_700_000_000.0
+
+
+@dataclass(frozen=True)
+class Record:
+    offset: int
+    published: float
+
+    @property
+    def timestamp(self) -> int:
+        return int(self.published * 1000)
+
+
+@dataclass
+class Client:
+    """A consumer with one partition; each of `polls` is handed out once."""
+
+    polls: list[Sequence[Record]] = field(default_factory=list)
+    end: int = 0
+    at: int = 0
+
+    def assignment(self) -> set[TopicPartition]:
+        return {PLACE}
+
+    async def getmany(self, **_: Any) -> Mapping[TopicPartition, Sequence[Record]]:
+        if not self.polls:
+            return {}
+        records = self.polls.pop(0)
+        self.at = records[-1].offset + 1
+        return {PLACE: records}
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        pass
+
+    async def end_offsets(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return dict.fromkeys(places, self.end)
+
+    async def position(self, _: TopicPartition) -> int:
+        return self.at
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(audit_source.time, "time", lambda: clock.now)
+    return clock
+
+
+@pytest.fixture
+def source(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> KafkaAuditSource:
+    async def join(*_: Any, **__: Any) -> Client:
+        return client
+
+    assert clock.now == NOW
+    monkeypatch.setattr(audit_source, "join_group", join)
+    monkeypatch.setenv("CONSUMER_COMMIT_INTERVAL", "0.001")
+    return KafkaAuditSource(load_settings())
+
+
+async def backlog(source: KafkaAuditSource) -> Backlog:
+    return (await source.lag())[Partition(*PLACE)]
+
+
+async def test_what_was_handed_out_waits_since_its_first_record_was_published(
+    source: KafkaAuditSource, client: Client
+) -> None:
+    client.polls, client.end = [[Record(0, NOW - 60), Record(1, NOW - 50)]], 5
+    await source.poll()
+    assert await backlog(source) == Backlog(5, 60.0)
+
+
+async def test_it_goes_on_waiting_while_nothing_is_committed(
+    source: KafkaAuditSource, client: Client, clock: Clock
+) -> None:
+    client.polls, client.end = [[Record(0, NOW - 60)], [Record(1, NOW - 50)]], 2
+    await source.poll()
+    await source.poll()
+    clock.now += 600
+    assert await backlog(source) == Backlog(2, 660.0)
+
+
+async def test_what_is_committed_waits_no_longer(source: KafkaAuditSource, client: Client) -> None:
+    client.polls, client.end = [[Record(0, NOW - 60), Record(1, NOW - 50)]], 2
+    await source.poll()
+    await source.commit()
+    assert await backlog(source) == Backlog(0, 0.0)
+
+
+async def test_what_comes_after_a_commit_was_published_after_what_it_holds(
+    source: KafkaAuditSource, client: Client
+) -> None:
+    client.polls, client.end = [[Record(0, NOW - 60), Record(1, NOW - 50)]], 3
+    await source.poll()
+    await source.commit()
+    assert await backlog(source) == Backlog(1, 50.0)
+
+
+async def test_a_quiet_hour_makes_the_next_event_no_older(
+    source: KafkaAuditSource, client: Client, clock: Clock
+) -> None:
+    client.polls, client.end = [[Record(0, NOW - 60)]], 1
+    await source.poll()
+    await source.commit()
+    clock.now += 3_600
+    assert await backlog(source) == Backlog(0, 0.0)
+    client.end = 2
+    clock.now += 5
+    assert await backlog(source) == Backlog(1, 5.0)
+
+
+async def test_a_new_assignment_is_measured_from_its_start_until_records_come(
+    source: KafkaAuditSource, client: Client, clock: Clock
+) -> None:
+    client.end = 4
+    await source.poll()
+    clock.now += 30
+    assert await backlog(source) == Backlog(4, 30.0)
+
+
+async def test_a_producers_clock_that_is_ahead_makes_no_negative_age(source: KafkaAuditSource, client: Client) -> None:
+    client.polls, client.end = [[Record(0, NOW + 60)]], 1
+    await source.poll()
+    assert await backlog(source) == Backlog(1, 0.0)
