@@ -57,9 +57,9 @@ def values(story: Story, tag: str = "dev") -> dict[str, Any]:
     }
 
 
-def without_crds(story: Story) -> None:
+def without_crds(cluster: Cluster) -> None:
     """Removes the CRDs by name: those of k8s/crd, which another story may have left, lack the chart's labels."""
-    story.cluster.kubectl("delete", "crd", *CRD_NAMES, "--ignore-not-found", "--timeout=120s")
+    cluster.kubectl("delete", "crd", *CRD_NAMES, "--ignore-not-found", "--timeout=120s")
 
 
 def settled(story: Story) -> int:

@@ -29,10 +29,11 @@ def run(
     stdin: str | None = None,
     timeout: float = 300,
     check: bool = True,
+    cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a program at the project's root; its output is in the result, or in the error."""
+    """Runs a program, at the project's root if not told otherwise; its output is in the result, or in the error."""
     done = subprocess.run(
-        command, cwd=ROOT, env=os.environ | dict(env or {}), input=stdin, timeout=timeout, check=False,
+        command, cwd=cwd, env=os.environ | dict(env or {}), input=stdin, timeout=timeout, check=False,
         capture_output=True, text=True, errors="replace",
     )  # fmt: skip
     if check and done.returncode:

@@ -61,7 +61,7 @@ def shop(begin: Callable[[str], Story]) -> Story:
     if reason := missing_program("helm"):
         pytest.skip(reason)
     story = begin("shop")
-    without_crds(story)
+    without_crds(story.cluster)
     return story
 
 

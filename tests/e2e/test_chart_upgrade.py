@@ -56,7 +56,7 @@ def old(before: Release, begin: Callable[[str], Story]) -> Story:
     """A namespace on a cluster that has the images of the release before, and none of our CRDs."""
     story = begin("old")
     story.cluster.load(*before.build())
-    without_crds(story)
+    without_crds(story.cluster)
     return story
 
 
