@@ -55,11 +55,13 @@ class Story:
         command = ("exec", "-i", "kafka-0", "--", KAFKA_BIN + tool, *LOCAL, *arguments)
         return self.cluster.within(NAMESPACE).kubectl(*command, stdin=stdin).stdout
 
-    def publish(self, *events: dict[str, Any]) -> None:
-        """Publishes events as people would, with the broker's own tool, each keyed by its user."""
-        lines = "".join(f"{event['transaction']['user_id']}|{json.dumps(event)}\n" for event in events)
-        properties = ("--reader-property", "parse.key=true", "--reader-property", "key.separator=|")
-        self.kafka("kafka-console-producer.sh", "--topic", self.name, *properties, stdin=lines)
+    def publish(self, *events: dict[str, Any], traceparent: str = "") -> None:
+        """Publishes events with the broker's own tool, each keyed by its user, as parts of a trace if one is told."""
+        head = f"traceparent:{traceparent}\t" if traceparent else ""
+        lines = "".join(f"{head}{event['transaction']['user_id']}|{json.dumps(event)}\n" for event in events)
+        properties = ("parse.key=true", "key.separator=|", f"parse.headers={str(bool(head)).lower()}")
+        options = [option for each in properties for option in ("--reader-property", each)]
+        self.kafka("kafka-console-producer.sh", "--topic", self.name, *options, stdin=lines)
 
     def partitions(self, count: int) -> None:
         """Lets the topic grow."""

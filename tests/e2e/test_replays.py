@@ -6,6 +6,7 @@ The tests are steps of one story, in the order in which they stand here.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from e2e.rights import granted, with_creations
 from e2e.sample import OPERATOR, OPERATORS, PARTITIONS, RESOURCE, WORKLOAD, begin_sample
 from e2e.show import Show
 from e2e.story import Story
+from e2e.traces import COLLECTOR, Span, jaeger, spans
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
@@ -25,6 +27,11 @@ POISON, LATER, TORN, SLOW = 20, 5, 4, 12
 DOCUMENTS = POISON + LATER + TORN + SLOW
 EVERY_MINUTE = "* * * * *"
 STATEFUL = "stateful"
+TRACED = (
+    {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": COLLECTOR},
+    {"name": "OTEL_METRICS_EXPORTER", "value": "none"},
+)
+TRACE = secrets.token_hex(16)
 SAMPLE = "deadletterreplay/transactions-refused"
 ROLE = "role/activity-indexer-operator"
 STATUS_RIGHT = "deadletterreplays/status"
@@ -33,7 +40,7 @@ STATUS_RIGHT = "deadletterreplays/status"
 @pytest.fixture(scope="module")
 def paid(begin: Callable[[str], Story], tmp_path_factory: pytest.TempPathFactory) -> Story:
     """A namespace with an operator and an indexer."""
-    return begin_sample(begin, "paid", tmp_path_factory.mktemp("paid"))
+    return begin_sample(begin, "paid", tmp_path_factory.mktemp("paid"), TRACED)
 
 
 def test_the_minimal_sample_is_a_running_indexer(paid: Story) -> None:
@@ -44,7 +51,8 @@ def test_the_minimal_sample_is_a_running_indexer(paid: Story) -> None:
 
 
 def test_poison_shows_in_a_condition_and_a_column(paid: Story) -> None:
-    paid.publish(*poison(0, POISON))
+    paid.publish(*poison(0, POISON - 1))
+    paid.publish(*poison(POISON - 1, 1), traceparent=f"00-{TRACE}-{secrets.token_hex(8)}-01")
     eventually(lambda: paid.depth(RESOURCE) == POISON, f"{POISON} dead letters", timeout=120)
     eventually(lambda: paid.condition(RESOURCE, "DeadLetterEmpty") == "EventsWaiting", "the condition", timeout=60)
     heading, row = paid.cluster.kubectl("get", "aidx").stdout.splitlines()
@@ -74,6 +82,22 @@ def test_the_sample_of_a_replay_waits_for_its_approval_and_brings_the_documents(
     status = reached(paid, SAMPLE, "Succeeded")
     assert (status["progress"]["sent"], status["report"]["indexed"]) == (POISON, POISON)
     eventually(lambda: paid.documents() == POISON, f"{POISON} documents", timeout=60)
+
+
+def test_one_trace_tells_of_its_event_from_the_first_failure_to_the_index(paid: Story) -> None:
+    process, send, kept = f"process {paid.name}", f"send {paid.name}", f"send {paid.name}.dlq"
+    with jaeger(paid.cluster) as address:
+        found = eventually(lambda: told(address, TRACE, {process: 2, kept: 1, send: 1}), f"trace {TRACE}", timeout=60)
+        replay = next(trace for span in found if span.name == send for trace in span.links - {TRACE})
+        whose = eventually(lambda: {s.service for s in spans(address, replay)}, f"trace {replay}", timeout=60)
+    assert whose == {"activity-indexer", "activity-indexer-operator"}
+
+
+def told(address: str, trace: str, wanted: dict[str, int]) -> list[Span] | None:
+    """The spans of a trace, once there are so many of each name."""
+    found = spans(address, trace)
+    names = [span.name for span in found]
+    return found if all(names.count(name) >= count for name, count in wanted.items()) else None
 
 
 def test_what_would_change_a_replay_that_has_begun_is_refused(paid: Story) -> None:
