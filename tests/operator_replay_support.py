@@ -11,6 +11,7 @@ from typing import Any
 from activity_indexer_operator.api import Body, Key, Meta
 from activity_indexer_operator.cache import Seen
 from activity_indexer_operator.jobs_view import POD_LABEL
+from activity_indexer_operator.metrics import Metrics
 from activity_indexer_operator.ports import ConflictError, RejectedError
 from activity_indexer_operator.replay_reconciler import Locks, ReplayReconciler
 from activity_indexer_operator.resources import INDEXERS, JOBS, REPLAYS, Resource
@@ -59,6 +60,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.seen = Seen()
+        self.metrics = Metrics()
         self.add("Deployment", "orders", {"template": POD_TEMPLATE})
         self.indexer()
 
@@ -161,18 +163,18 @@ class World:
         return await reconciler.reconcile(Key(TASKS, NAMESPACE, name))
 
     def tools(self) -> Any:
-        return SimpleNamespace(cluster=self, recorder=self, kafka=self, seen=self.seen)
+        return SimpleNamespace(cluster=self, recorder=self, kafka=self, seen=self.seen, metrics=self.metrics)
 
     # ports.Cluster
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Body | None:
-        return self._call(lambda: self._copy(self.objects.get((resource.kind, name))))
+        return self._call(lambda: self.copy(self.objects.get((resource.kind, name))))
 
     async def list(self, resource: Resource, namespace: str, labels: str = "") -> list[Body]:
         wanted = dict(pair.split("=") for pair in labels.split(",") if pair)
         return self._call(
             lambda: [
-                self._copy(body)
+                self.copy(body)
                 for (kind, _), body in self.objects.items()
                 if kind == resource.kind and wanted.items() <= body["metadata"].get("labels", {}).items()
             ]
@@ -180,7 +182,7 @@ class World:
 
     async def create(self, resource: Resource, body: Body) -> Body:
         assert resource in (JOBS, REPLAYS)
-        return self._call(lambda: self._create(resource.kind, self._copy(body)))
+        return self._call(lambda: self._create(resource.kind, self.copy(body)))
 
     def _create(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         name = body["metadata"]["name"]
@@ -196,7 +198,7 @@ class World:
         self, resource: Resource, namespace: str, name: str, status: dict[str, Any], manager: str
     ) -> Body | None:
         assert resource in (REPLAYS, INDEXERS)
-        return self._call(lambda: self.objects[resource.kind, name].__setitem__("status", self._copy(status)))
+        return self._call(lambda: self.objects[resource.kind, name].__setitem__("status", self.copy(status)))
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         assert resource in (REPLAYS, JOBS)
@@ -215,7 +217,7 @@ class World:
         return answer
 
     @staticmethod
-    def _copy(body: Any) -> Any:
+    def copy(body: Any) -> Any:
         return json.loads(json.dumps(body))
 
     # ports.Recorder and what is used of KafkaReader

@@ -18,6 +18,7 @@ from activity_indexer_operator.kafka_metadata import KafkaReader
 from activity_indexer_operator.lease import Lease
 from activity_indexer_operator.metrics import Metrics
 from activity_indexer_operator.part import MakePart, Tools
+from activity_indexer_operator.replay_metrics import ReplayMetrics
 from activity_indexer_operator.resources import INDEXERS
 from activity_indexer_operator.settings import Settings
 from activity_indexer_operator.worker import Worker
@@ -36,6 +37,7 @@ class App:
             self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration,
             settings.pod_uid,
         )  # fmt: skip
+        self._metrics.registry.register(ReplayMetrics(self._seen, lambda: self._lease.held))
         tools = Tools(settings, self._cluster, self._seen, ClusterRecorder(self._cluster), self._kafka, self._metrics)
         made = [make(tools) for make in parts]
         self._worker = Worker(

@@ -35,6 +35,10 @@ class Seen:
             if place[0] == namespace:
                 yield body
 
+    def everywhere(self, resource: Resource) -> list[Body]:
+        """All that were seen, in whatever namespace."""
+        return list(self._objects.get(resource.plural, {}).values())
+
     def count(self, resource: Resource) -> int:
         """How many were seen."""
         return len(self._objects.get(resource.plural, ()))

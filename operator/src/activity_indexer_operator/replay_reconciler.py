@@ -64,6 +64,7 @@ class ReplayReconciler:
         self._cluster = tools.cluster
         self._kafka = tools.kafka
         self._recorder = tools.recorder
+        self._metrics = tools.metrics
         self._locks = locks
         self._now = now
 
@@ -75,6 +76,7 @@ class ReplayReconciler:
         replay = parse_replay(body)
         if replay.meta.deleted:
             return NEVER
+        self._metrics.expect_replays(key.namespace)
         async with self._locks.of(key.namespace, replay.indexer or ""):
             return await self._step(replay)
 
@@ -145,6 +147,7 @@ class ReplayReconciler:
             return Obstacle(Reason.JOB_NAME_TAKEN, f"Job {request.name} belongs to another object: delete it")
         except RejectedError as error:
             return Obstacle(Reason.JOB_REFUSED, str(error))
+        self._metrics.job_created(stage)
         log.info("job.created", extra={"key": str(replay.meta.key), "job": request.name, "stage": str(stage)})
         return None
 
@@ -155,6 +158,8 @@ class ReplayReconciler:
         if status != before:
             place = meta.key.namespace, meta.key.name
             await self._cluster.apply_status(REPLAYS, *place, msgspec.to_builtins(status), MANAGER)
+        if status.phase and status.completion_time and not before.completion_time:
+            self._metrics.replay_finished(meta.key.namespace, status.phase)
         if status.phase and status.phase != before.phase:
             told = next(condition.message for condition in conditions if condition.type == "Succeeded")
             log.info("replay.moved", extra={"key": str(meta.key), "phase": status.phase, "message_text": told})

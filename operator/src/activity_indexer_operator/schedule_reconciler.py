@@ -85,6 +85,7 @@ class TaskReconciler:
         self._cluster = tools.cluster
         self._seen = tools.seen
         self._recorder = tools.recorder
+        self._metrics = tools.metrics
         self._locks = locks
         self._now = now
 
@@ -188,6 +189,7 @@ class TaskReconciler:
             return None
         except RejectedError as error:
             return str(error)
+        self._metrics.job_created("purge")
         log.info("job.created", extra={"key": str(world.indexer.meta.key), "job": name, "stage": "purge"})
         return None
 
