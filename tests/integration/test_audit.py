@@ -256,8 +256,8 @@ async def test_the_watch_tells_the_lag_of_each_partition(
     async with run() as audit:
         await place.publish(events(10))
         await audited(place, 10)
-        await eventually(lambda: told(audit), {Partition(place.name, number): 0 for number in range(3)})
+        await eventually(lambda: told(audit), {Partition(place.name, number): Backlog(0, 0.0) for number in range(3)})
 
 
-async def told(audit: Running) -> Mapping[Partition, int]:
+async def told(audit: Running) -> Mapping[Partition, Backlog]:
     return audit.metrics.lags

@@ -145,6 +145,30 @@ async def test_no_search_misses_a_document_and_nothing_written_meanwhile_is_lost
     assert again.code == 0, again
 
 
+async def trace_ids(place: Place) -> dict[str, str | None]:
+    return {key: document.get("_trace_id") for key, document in (await place.documents()).items()}
+
+
+def traced(digit: str, flags: str = "01") -> list[tuple[str, bytes]]:
+    return [("traceparent", f"00-{digit * 32}-{digit * 16}-{flags}".encode())]
+
+
+async def test_documents_keep_the_trace_ids_of_their_events(place: Place, indexer: Callable[..., Indexer]) -> None:
+    await place.publish([event("a"), event("b"), event("c")], headers=traced("a"))
+    await place.publish([event("b", UPDATED, moment(1))], headers=traced("b", "00"))
+    await place.publish([event("c", UPDATED, moment(1)), event("d"), b"no event"])
+    await place.publish([event("e"), event("f")], headers=traced("e"))
+    await place.publish([event("f", DELETED, moment(1))], headers=traced("f"))
+    indexer(CONSUMER_ENABLE_AUDIT_DB="true")
+    await settled(place)
+    wanted = {"a": "a" * 32, "b": "b" * 32, "c": None, "d": None, "e": "e" * 32}
+    assert await trace_ids(place) == wanted
+    for number, source in enumerate(["topic", "audit", "topic"], 2):
+        done = await called(place, "reindex", "--from", source, "--json", "--drop-old")
+        assert (done.code, done.last["new"]) == (0, f"{place.name}-{number:06}"), done
+        assert await trace_ids(place) == wanted, f"from the {source}"
+
+
 async def test_killed_anywhere_it_goes_on(place: Place, indexer: Callable[..., Indexer]) -> None:
     ledger = Ledger()
     await filled(place, indexer, ledger)

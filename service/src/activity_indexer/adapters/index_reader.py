@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,6 +41,20 @@ class _Hit(msgspec.Struct, gc=False):
     found: bool = True
 
 
+class _Trace(msgspec.Struct, gc=False):
+    trace_id: Any = msgspec.field(name="_trace_id", default=None)
+
+
+class _Traced(msgspec.Struct, gc=False):
+    id: str = msgspec.field(name="_id")
+    version: int = msgspec.field(name="_version", default=0)
+    source: _Trace = msgspec.field(name="_source", default_factory=_Trace)
+
+
+class _TracedDocs(msgspec.Struct):
+    docs: list[_Traced]
+
+
 class _Hits(msgspec.Struct):
     hits: list[_Hit]
 
@@ -55,6 +70,8 @@ class _Docs(msgspec.Struct):
 
 _answer: Final = msgspec.json.Decoder(_Answer).decode
 _docs: Final = msgspec.json.Decoder(_Docs).decode
+_traced: Final = msgspec.json.Decoder(_TracedDocs).decode
+_TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 _sort: Final = msgspec.json.Decoder(list[Any]).decode
 
 
@@ -113,6 +130,17 @@ class IndexReader:
             return {}
         answer = await self._ask("POST", f"/{self._index}/_mget", {"ids": list(ids)})
         return {hit.id: self._stored(hit) for hit in _docs(answer).docs if hit.found}
+
+    async def trace_ids(self, ids: Sequence[str]) -> dict[tuple[str, int], bytes]:
+        """The trace ids (hexadecimal digits) of those of these documents that have one, by id and version."""
+        if not ids:
+            return {}
+        answer = await self._ask("POST", f"/{self._index}/_mget?_source_includes=_trace_id", {"ids": list(ids)})
+        return {
+            (found.id, found.version): found.source.trace_id.encode()
+            for found in _traced(answer).docs
+            if isinstance(found.source.trace_id, str) and _TRACE_ID.fullmatch(found.source.trace_id)
+        }
 
     async def close(self) -> None:
         """Close the connections."""

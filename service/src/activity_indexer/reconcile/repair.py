@@ -15,6 +15,7 @@ from activity_indexer.errors import EventError, Refused
 from activity_indexer.event import Event
 from activity_indexer.indexing import Document, Result
 from activity_indexer.reconcile.compare import REPAIRABLE, Difference, Kind
+from activity_indexer.reindex.fill import kept_traces
 from activity_indexer.reindex.writer import Rewriter, event_of
 
 DONE: Final = "done"
@@ -68,7 +69,8 @@ class Repairer:
                 outcomes[each.id] = found
             else:
                 events[each.id] = found
-        documents = await self._rewriter.write(list(events.values()), overwrite=True)
+        traces = await kept_traces(self._reader, list(events.values()))
+        documents = await self._rewriter.write(list(events.values()), traces, overwrite=True)
         outcomes |= {key: _outcome(document) for key, document in zip(events, documents, strict=True)}
         outcomes |= await self._forgotten([key for key, found in outcomes.items() if found.outcome == SUPERSEDED])
         return [outcomes[each.id] for each in wanted]

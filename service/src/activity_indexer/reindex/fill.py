@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from activity_indexer.adapters.audit_reader import AuditReader, Kept
+from activity_indexer.adapters.index_reader import IndexReader
 from activity_indexer.adapters.index_versions import State, advanced
 from activity_indexer.adapters.topic_reader import Offsets, TopicReader
 from activity_indexer.errors import EventError
@@ -18,6 +20,7 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Record
 from activity_indexer.reindex.ordered import in_order
 from activity_indexer.reindex.writer import Rewriter, event_of
+from activity_indexer.trace_context import trace_context
 
 KEPT_REASONS: Final = 20
 """Different reasons of refusals that are kept."""
@@ -57,13 +60,17 @@ class Filler:
         self.state = state
         self.counts = Counts()
 
-    async def from_audit(self, audit: AuditReader) -> None:
-        """All transactions from `state.after` on, and what PostgreSQL refused; `state` follows."""
+    async def from_audit(self, audit: AuditReader, old: IndexReader) -> None:
+        """All transactions from `state.after` on, and what PostgreSQL refused; `state` follows.
+
+        The audit knows no traces: those of the same versions in the old index are taken over.
+        """
+        write = partial(self._write_kept, old)
         async with aclosing(_generator(audit.states(self.state.after))) as pages:
-            async for page, _ in in_order(pages, self._write_kept):
+            async for page, _ in in_order(pages, write):
                 self.state = replace(self.state, after=page[-1].id)
         async for page in audit.all_rejected():
-            await self._write_kept(page)
+            await write(page)
         self.state = replace(self.state, filled=True)
 
     async def from_topic(self, ends: Offsets) -> None:
@@ -73,7 +80,7 @@ class Filler:
                 self.state = advanced(self.state, {records[-1].partition: records[-1].offset + 1})
         self.state = advanced(self.state, ends)
 
-    async def _write_kept(self, page: Sequence[Kept]) -> None:
+    async def _write_kept(self, old: IndexReader, page: Sequence[Kept]) -> None:
         events: list[Event] = []
         for kept in page:
             try:
@@ -84,24 +91,36 @@ class Filler:
                 self.counts.invalid += 1
             else:
                 events.append(event)
-        await self._write(events, len(page))
+        await self._write(events, await kept_traces(old, events), len(page))
 
     async def _write_records(self, records: Sequence[Record]) -> None:
         latest = int((time.time() + self._skew) * 1e6)
         events: list[Event] = []
+        traces: dict[int, bytes] = {}
         for record in records:
             try:
-                events.append(decode_event(record.value, latest))
+                event = decode_event(record.value, latest)
             except EventError:  # the indexer has dead-lettered it
                 self.counts.invalid += 1
-        await self._write(events, len(records))
+                continue
+            if context := trace_context(record.headers):
+                traces[len(events)] = context.trace_id
+            events.append(event)
+        await self._write(events, traces, len(records))
 
-    async def _write(self, events: Sequence[Event], read: int) -> None:
-        for document in await self._rewriter.write(events):
+    async def _write(self, events: Sequence[Event], traces: Mapping[int, bytes], read: int) -> None:
+        for document in await self._rewriter.write(events, traces):
             if document.error:
                 self.counts.refuse(f"{document.error.code}: {document.error.message}")
         self.counts.read += read
         self.tell(self.counts.read)
+
+
+async def kept_traces(index: IndexReader, events: Sequence[Event]) -> Mapping[int, bytes]:
+    """The trace ids that the index has of these very events, by their place. Raises Unavailable or Refused."""
+    known = await index.trace_ids([event.transaction.id for event in events if not event.deleted])
+    places = {at: known.get((event.transaction.id, event.version)) for at, event in enumerate(events)}
+    return {at: trace_id for at, trace_id in places.items() if trace_id}
 
 
 def behind(state: State, ends: Offsets, beginnings: Offsets) -> int:

@@ -177,13 +177,14 @@ class Reindex:
     async def _fill(self, filler: Filler) -> None:
         if filler.state.filled:
             return
-        audit = AuditReader(self._settings.database)
+        audit, old = AuditReader(self._settings.database), IndexReader(self._settings.elasticsearch, self.result.old)
         try:
             total = await audit.estimate()
             filler.tell = lambda done: self._tell("fill from the audit", done, total)
-            await filler.from_audit(audit)
+            await filler.from_audit(audit, old)
         finally:
             await audit.close()
+            await old.close()
 
     async def _catch_up(self, filler: Filler, close_enough: int = CLOSE_ENOUGH) -> None:
         """Read what the topic has more, until little is left."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, cast
 
 from activity_indexer.adapters.audit_reader import Kept
@@ -22,6 +23,8 @@ from activity_indexer.timestamps import format_timestamp
 
 ANY_TIME: Final = 2**62
 """What the audit has was believed once: its timestamps are not judged again."""
+
+NO_TRACES: Final[Mapping[int, bytes]] = MappingProxyType({})
 
 
 class Waits:
@@ -63,30 +66,35 @@ class Rewriter:
         self._writer = BulkWriter(index, limit, backoff, cast("Observer", Waits(tell)), settings.max_retries)
         self._enricher = enricher
 
-    async def write(self, events: Sequence[Event], *, overwrite: bool = False) -> list[Document]:
+    async def write(
+        self, events: Sequence[Event], trace_ids: Mapping[int, bytes] = NO_TRACES, *, overwrite: bool = False
+    ) -> list[Document]:
         """Documents with their result or error, in the order of the events.
 
-        `overwrite` also replaces documents of the same version.
+        `trace_ids` are those of the events that belong to a trace, by their place. `overwrite` also replaces documents
+        of the same version.
         """
         now = format_timestamp(int(time.time() * 1e6)).encode()
-        documents = [self._document(event, now, overwrite=overwrite) for event in events]
+        documents = [
+            self._document(event, now, trace_ids.get(at), overwrite=overwrite) for at, event in enumerate(events)
+        ]
         await self._writer.write([document for document in documents if not document.settled])
         return documents
 
-    def _document(self, event: Event, now: bytes, *, overwrite: bool) -> Document:
+    def _document(self, event: Event, now: bytes, trace_id: bytes | None, *, overwrite: bool) -> Document:
         try:
-            lines = self._lines(event, now)
+            lines = self._lines(event, now, trace_id)
         except EventError as error:
             return Document(event.version, b"", error=error)
         if overwrite:
             lines = action("index", event.transaction.id, event.version) + lines.partition(b"\n")[2]
         return Document(event.version, lines)
 
-    def _lines(self, event: Event, now: bytes) -> bytes:
+    def _lines(self, event: Event, now: bytes, trace_id: bytes | None) -> bytes:
         if event.deleted:
             return tombstone(event)
         fields, search_content, enriched = self._enricher(event)
-        return live_document(event, fields, search_content, enriched=enriched, now=now)
+        return live_document(event, fields, search_content, enriched=enriched, now=now, trace_id=trace_id)
 
 
 def event_of(kept: Kept) -> Event | None:
