@@ -35,7 +35,7 @@ def split(line: str) -> tuple[str, str]:
 
 
 def of(metric: str, **labels: str) -> str:
-    told = ",".join(f'{key}="{value}"' for key, value in labels.items())
+    told = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
     return f"{metric}{{{told}}}"
 
 
