@@ -23,7 +23,7 @@ from typing import Any, Final
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from activity_indexer_operator.api import API_VERSION, Body
-from activity_indexer_operator.cluster import HttpCluster
+from activity_indexer_operator.cluster import KubernetesCluster
 from activity_indexer_operator.connection import connect
 from activity_indexer_operator.resources import CONFIG_MAPS, INDEXERS
 from activity_stack import Stack
@@ -115,7 +115,7 @@ def reconciled(body: Body, generation: int = 1) -> bool:
     return bool(body.get("status", {}).get("observedGeneration") == generation)
 
 
-async def measure(cluster: HttpCluster, place: str, count: int, topic: str, kafka: str) -> dict[str, str]:
+async def measure(cluster: KubernetesCluster, place: str, count: int, topic: str, kafka: str) -> dict[str, str]:
     """A row of the table."""
     gate = asyncio.Semaphore(AT_ONCE)
 
@@ -152,7 +152,7 @@ async def measure(cluster: HttpCluster, place: str, count: int, topic: str, kafk
         operator.end()
 
 
-async def answered(cluster: HttpCluster, place: str) -> tuple[float, float]:
+async def answered(cluster: KubernetesCluster, place: str) -> tuple[float, float]:
     """Seconds until a changed spec is in force, and until a deleted ConfigMap is back."""
     await cluster.patch(INDEXERS, place, "indexer-0", {"spec": {"scaling": {"maxReplicas": 7}}})
 
@@ -177,7 +177,7 @@ async def main(counts: list[int]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     await admin.create_topics([NewTopic(topic, 6, 1)])
-    cluster = HttpCluster(connect(), 60.0)
+    cluster = KubernetesCluster(await connect(), 60.0)
     try:
         for number, count in enumerate(counts):
             with namespace() as place:

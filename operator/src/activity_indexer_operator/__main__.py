@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
@@ -20,12 +21,12 @@ def main() -> None:
     """Watches until SIGTERM; exit code 2 when a setting is wrong or there is no cluster."""
     try:
         settings = load_settings(os.environ)
-        connection = connect()
+        configuration = asyncio.run(connect())
     except (SettingsError, NoConnectionError) as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(EXIT_USAGE) from None
     configure(settings.log_level)
-    run(settings, connection, PARTS)
+    run(settings, configuration, PARTS)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Sequence
 
 import kopf
+from kubernetes.aio.client import Configuration
 
 from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.cluster import HttpCluster
-from activity_indexer_operator.connection import Connection
+from activity_indexer_operator.cluster import KubernetesCluster
 from activity_indexer_operator.events import ClusterRecorder
 from activity_indexer_operator.handlers import registry_for
 from activity_indexer_operator.http import HttpServer
@@ -27,11 +27,11 @@ from activity_indexer_operator.worker import Worker
 class App:
     """An operator: `registry` is what kopf runs; it starts and stops the rest."""
 
-    def __init__(self, settings: Settings, connection: Connection, parts: Sequence[MakePart]) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration, parts: Sequence[MakePart]) -> None:
         self._settings = settings
         self._metrics = Metrics()
         self._seen = Seen()
-        self._cluster = HttpCluster(connection, settings.cluster_timeout, self._metrics.requested)
+        self._cluster = KubernetesCluster(configuration, settings.cluster_timeout, self._metrics.requested)
         self._kafka = KafkaReader(self._cluster, settings.kafka_timeout)
         self._lease = Lease(
             self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration,
@@ -82,10 +82,10 @@ class App:
         self._metrics.objects.set(self._seen.count(INDEXERS))
 
 
-def run(settings: Settings, connection: Connection, parts: Sequence[MakePart]) -> None:
+def run(settings: Settings, configuration: Configuration, parts: Sequence[MakePart]) -> None:
     """Runs until SIGTERM."""
     kopf.run(
-        registry=App(settings, connection, parts).registry,
+        registry=App(settings, configuration, parts).registry,
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,

@@ -1,4 +1,8 @@
-"""The Kubernetes API over HTTP, as far as the operator uses it."""
+"""The Kubernetes API through the `kubernetes` client, as far as the operator uses it.
+
+Objects stay what they are on the wire: the client's models know neither our kinds nor the fields of a newer API server,
+and would throw away what they do not know.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,18 @@ from typing import Any, Final
 
 import aiohttp
 import msgspec
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
 
 from activity_indexer_operator.api import MANAGER, Body
-from activity_indexer_operator.connection import Connection
+from activity_indexer_operator.connection import TOKEN
 from activity_indexer_operator.ports import ClusterError, ConflictError, RejectedError
 from activity_indexer_operator.resources import Resource
 
 MERGE: Final = "application/merge-patch+json"
 APPLY: Final = "application/apply-patch+yaml"
 JSON: Final = "application/json"
+CONNECTIONS_MAX: Final = 16
 _REJECTED: Final = frozenset({400, 403, 405, 422})
 _UNREADABLE: Final = ("failed to convert new object", "failed to create typed patch object")
 
@@ -25,20 +32,21 @@ def _unheard(_verb: str, _resource: str) -> None:
     """Nobody listens."""
 
 
-class HttpCluster:
+class KubernetesCluster:
     """`timeout` limits each request, in seconds; `heard` is told verb and "group/resource/subresource" of each."""
 
-    def __init__(self, connection: Connection, timeout: float, heard: Callable[[str, str], None] = _unheard) -> None:
-        self._connection = connection
+    def __init__(
+        self, configuration: Configuration, timeout: float, heard: Callable[[str, str], None] = _unheard
+    ) -> None:
+        configuration.connection_pool_maxsize = CONNECTIONS_MAX
+        self._client = ApiClient(configuration)
+        self._client.user_agent = MANAGER
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._heard = heard
-        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Closes connections. May be called twice."""
-        if self._session:
-            await self._session.close()
-            self._session = None
+        await self._client.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Body | None:
         """See ports.Cluster."""
@@ -123,30 +131,32 @@ class HttpCluster:
         """The answer's JSON; None when there is no such object."""
         path = resource.path(namespace, name, subresource)
         self._heard(verb, "/".join(part for part in (resource.group, resource.plural, subresource) if part))
-        headers = self._connection.authorization() | {"Content-Type": form, "Accept": JSON}
-        data = None if body is None else msgspec.json.encode(body)
         try:
-            async with self._opened().request(method, path, params=query, data=data, headers=headers) as answer:
-                return _answered(f"{verb} {path}", answer.status, await answer.read())
+            status, content = await self._answer(method, path, body, query, form)
         except TimeoutError as error:
             raise ClusterError(f"cannot {verb} {path}: no answer within {self._timeout.total:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ConfigException) as error:
             raise ClusterError(f"cannot {verb} {path}: {type(error).__name__}: {error}") from error
+        return _answered(f"{verb} {path}", status, content)
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            tls: Any = self._connection.tls if self._connection.tls is not None else True
-            connector = aiohttp.TCPConnector(ssl=tls, limit=16, keepalive_timeout=75)
-            self._session = aiohttp.ClientSession(
-                self._connection.server, connector=connector, timeout=self._timeout, trust_env=False
-            )
-        return self._session
+    async def _answer(
+        self, method: str, path: str, body: Body | None, query: dict[str, str] | None, form: str
+    ) -> tuple[int, bytes]:
+        request = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Content-Type": form, "Accept": JSON},
+            body=body,
+            auth_settings=[TOKEN],
+        )
+        answer = await self._client.call_api(*request, _request_timeout=self._timeout)
+        return answer.status, await answer.read()
 
 
 def _answered(what: str, status: int, content: bytes) -> Body | None:
     if status < HTTPStatus.MULTIPLE_CHOICES:
-        body: Body = msgspec.json.decode(content)
-        return body
+        return _decoded(what, content)
     reason = _message(content)
     if status == HTTPStatus.NOT_FOUND:
         # A namespace or kind that is not there can be written to by nobody; an object that is not there is an answer.
@@ -157,6 +167,15 @@ def _answered(what: str, status: int, content: bytes) -> Body | None:
     # Server-side apply answers 500 to an object that it cannot read.
     rejected = status in _REJECTED or any(mark in reason for mark in _UNREADABLE)
     raise RejectedError(text) if rejected else ClusterError(text)
+
+
+def _decoded(what: str, content: bytes) -> Body:
+    try:
+        body: Body = msgspec.json.decode(content)
+    except msgspec.DecodeError as error:
+        start = content[:200].decode("utf-8", "replace")
+        raise ClusterError(f"cannot {what}: expected JSON, got {start!r}") from error
+    return body
 
 
 def _message(content: bytes) -> str:

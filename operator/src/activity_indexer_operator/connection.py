@@ -2,52 +2,68 @@
 
 from __future__ import annotations
 
-import ssl
 import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import kopf
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-TOKEN_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 TOKEN_AGE_MAX: Final = 60.0
-"""Seconds after which the token is read anew: the kubelet replaces the file long before a token ends."""
+"""Seconds after which a kubeconfig's token is looked up anew; a service account's is by the client, as often."""
+TOKEN: Final = "BearerToken"  # noqa: S105 - where the client keeps it, not what it is
 
 
 class NoConnectionError(Exception):
-    """Neither a service account nor a kubeconfig is there."""
+    """Neither a service account nor a usable kubeconfig is there."""
 
 
-@dataclass(slots=True)
-class Connection:
-    """Where the API server is and how it knows us."""
+async def connect(kubeconfig: str | None = None) -> Configuration:
+    """Where the API server is and how it knows us; `kubeconfig` is a file to take before all others.
 
-    server: str
-    tls: ssl.SSLContext | None
-    headers: dict[str, str]
-    token_file: Path | None
-    read_at: float = 0.0
-
-    def authorization(self) -> dict[str, str]:
-        """Headers of a request made now."""
-        if self.token_file and time.monotonic() - self.read_at > TOKEN_AGE_MAX:
-            self.headers = {"Authorization": f"Bearer {self.token_file.read_text('utf-8').strip()}"}
-            self.read_at = time.monotonic()
-        return self.headers
-
-
-def login(settings: kopf.OperatorSettings | None = None, **_: Any) -> kopf.ConnectionInfo | None:
-    """Kopf's way to log in, which is ours too."""
-    given = {"settings": settings or kopf.OperatorSettings()}
-    return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+    The token is renewed by what is returned: service accounts' tokens end within the hour. Raises NoConnectionError.
+    """
+    configuration = Configuration()
+    try:
+        if kubeconfig is None:
+            load_incluster_config(client_configuration=configuration)
+            return configuration
+    except ConfigException:
+        pass  # This is no pod.
+    try:
+        loader = await load_kube_config(kubeconfig, client_configuration=configuration)
+    except (ConfigException, OSError) as error:
+        expected = "expected a service account or a kubeconfig, found neither; set KUBECONFIG"
+        raise NoConnectionError(f"{expected} ({error})") from error
+    configuration.refresh_api_key_hook = _Renewal(loader)
+    return configuration
 
 
-def connect() -> Connection:
-    """Reads the service account or the kubeconfig. Raises NoConnectionError."""
-    info = login()
-    if info is None:
-        raise NoConnectionError("expected a service account or a kubeconfig, found neither; set KUBECONFIG")
-    tls = info.as_ssl_context() if info.server.startswith("https:") else None
-    token_file = TOKEN_FILE if TOKEN_FILE.exists() else None
-    return Connection(info.server.rstrip("/"), tls, info.as_http_headers(), token_file)
+async def login(**_: Any) -> kopf.ConnectionInfo:
+    """The same way for kopf, which asks for it anew when the API server no longer takes the token."""
+    configuration = await connect()
+    header = await configuration.get_api_key_with_prefix(TOKEN) or ""
+    scheme, _space, token = header.strip().partition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        trust_env=True,
+    )
+
+
+class _Renewal:
+    """A kubeconfig may name a file or a program that the token comes from; both are asked again."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+        self._done_at = time.monotonic()
+
+    async def __call__(self, configuration: Configuration) -> None:
+        if time.monotonic() - self._done_at > TOKEN_AGE_MAX:
+            self._done_at = time.monotonic()
+            await self._loader.load_and_set(configuration)

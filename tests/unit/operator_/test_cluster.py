@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,9 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import Configuration
 
-from activity_indexer_operator.cluster import HttpCluster
-from activity_indexer_operator.connection import Connection
+from activity_indexer_operator.cluster import KubernetesCluster
 from activity_indexer_operator.ports import ClusterError, ConflictError, RejectedError
 from activity_indexer_operator.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, LEASES
 
@@ -25,23 +27,27 @@ class Asked:
     def __init__(self) -> None:
         self.status, self.answer = 200, {"kind": "Any"}
         self.requests: list[tuple[str, str, dict[str, str], str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.delay = 0.0
 
     async def answered(self, request: web.Request) -> web.Response:
         text = await request.text()
         body = json.loads(text) if text else None
         kind = request.headers["Content-Type"]
         self.requests.append((request.method, request.path, dict(request.query), kind, body))
+        self.headers.append(dict(request.headers))
+        await asyncio.sleep(self.delay)
         return web.json_response(self.answer, status=self.status)
 
 
 @asynccontextmanager
-async def serving(asked: Asked) -> AsyncIterator[tuple[HttpCluster, list[str]]]:
+async def serving(asked: Asked) -> AsyncIterator[tuple[KubernetesCluster, list[str]]]:
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", asked.answered)
     heard: list[str] = []
     async with TestServer(app) as server:
-        connection = Connection(str(server.make_url("")).rstrip("/"), None, {"Authorization": "Bearer t"}, None)
-        cluster = HttpCluster(connection, 2.0, lambda verb, resource: heard.append(f"{verb} {resource}"))
+        configuration = Configuration(str(server.make_url("")).rstrip("/"), api_key={"BearerToken": "Bearer t"})
+        cluster = KubernetesCluster(configuration, 0.5, lambda verb, resource: heard.append(f"{verb} {resource}"))
         try:
             yield cluster, heard
         finally:
@@ -130,7 +136,47 @@ async def test_what_is_not_there_is_an_answer() -> None:
 
 
 async def test_a_server_that_is_away_is_an_error_of_the_cluster() -> None:
-    cluster = HttpCluster(Connection("http://127.0.0.1:1", None, {}, None), 1.0)
-    with pytest.raises(ClusterError, match="cannot get /apis"):
+    cluster = KubernetesCluster(Configuration("http://127.0.0.1:1"), 1.0)
+    with pytest.raises(ClusterError, match=r"cannot get /apis.*Connect call failed"):
         await cluster.get(DEPLOYMENTS, "a", "x")
     await cluster.close()
+    await cluster.close()
+
+
+async def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set() -> None:
+    asked = Asked()
+    asked.delay = 30.0
+    async with serving(asked) as (cluster, _):
+        with pytest.raises(ClusterError, match=r"cannot get /apis.*: no answer within 0\.5 s"):
+            await cluster.get(DEPLOYMENTS, "a", "x")
+
+
+async def test_a_request_that_nobody_waits_for_any_longer_is_given_up_at_once() -> None:
+    asked = Asked()
+    asked.delay = 30.0
+    async with serving(asked) as (cluster, _):
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(cluster.get(DEPLOYMENTS, "a", "x"), 0.05)
+        assert time.monotonic() - begun < 0.4
+
+
+async def test_an_answer_that_is_none_of_the_api_is_an_error_of_the_cluster() -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="<html>Sign in</html>")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", page)
+    async with TestServer(app) as server:
+        cluster = KubernetesCluster(Configuration(str(server.make_url("")).rstrip("/")), 1.0)
+        with pytest.raises(ClusterError, match="expected JSON, got '<html>Sign in"):
+            await cluster.get(DEPLOYMENTS, "a", "x")
+        await cluster.close()
+
+
+async def test_requests_carry_the_token_and_a_name() -> None:
+    asked = Asked()
+    async with serving(asked) as (cluster, _):
+        await cluster.get(DEPLOYMENTS, "a", "x")
+    assert asked.headers[0]["Authorization"] == "Bearer t"
+    assert asked.headers[0]["User-Agent"] == "activity-indexer-operator"
