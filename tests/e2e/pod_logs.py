@@ -32,14 +32,6 @@ ALWAYS = (
         "Request attempt .* will retry",
         "kopf calls each request an error that it makes again, such as for a CRD that is a second old (429)",
     ),
-    Allowed(
-        "OffsetCommit failed for group .* will rejoin",
-        "a commit that a rebalance outruns; the Kafka client calls that an error, and what it was about is read again",
-    ),
-    Allowed(
-        "Group Coordinator Request failed: .*GroupCoordinatorNotAvailableError",
-        "a broker that no group has asked before makes its topic of offsets first; the Kafka client asks again",
-    ),
 )
 """What may come in any story."""
 

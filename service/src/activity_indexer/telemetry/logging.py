@@ -1,6 +1,6 @@
 """Logs: one form for our own lines and those of every library, JSON or readable, without secrets.
 
-This module and `masking` need nothing else of the package.
+This module, `masking` and `routine` need nothing else of the package.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 
 from activity_indexer.telemetry.masking import masked
+from activity_indexer.telemetry.routine import RoutineIsWarned
 
 PACKAGE: Final = __name__.partition(".")[0]
 LEVELS: Final = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error")}
@@ -56,7 +57,7 @@ class Repeats:
 class RepeatLimit(logging.Filter):
     """Lets a library's line pass once per interval; the next one that passes says how many were `suppressed`.
 
-    Lines are the same when logger and message template are. Our own lines always pass.
+    Lines are the same when logger, level and message template are. Our own lines always pass.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class RepeatLimit(logging.Filter):
         """Whether the record is shown."""
         if _is_own(record):
             return True
-        suppressed = self._repeats.suppressed(record.created, record.name, str(record.msg))
+        suppressed = self._repeats.suppressed(record.created, record.name, record.levelname, str(record.msg))
         if suppressed:
             record.suppressed = suppressed
         return suppressed is not None
@@ -85,7 +86,8 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
     """
     out = stream or sys.stdout
     least = LEVELS[level]
-    _configure_root(_handler(out, console=log_format == "console" or (log_format == "auto" and out.isatty())), least)
+    console = log_format == "console" or (log_format == "auto" and out.isatty())
+    _configure_root(_handler(out, least, console=console), least)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
@@ -119,8 +121,9 @@ def _configure_root(handler: logging.Handler, least: int) -> None:
         logging.getLogger(name).setLevel(logging.INFO if least == logging.DEBUG else max(least, logging.WARNING))
 
 
-def _handler(stream: TextIO, *, console: bool) -> logging.Handler:
+def _handler(stream: TextIO, least: int, *, console: bool) -> logging.Handler:
     handler = _Handler(stream)
+    handler.addFilter(RoutineIsWarned(least))
     handler.addFilter(RepeatLimit())
     handler.setFormatter(
         ProcessorFormatter(
