@@ -58,7 +58,7 @@ class ReplayMetrics(Collector):
     def _add_replays(self, replays: GaugeMetricFamily, oldest: GaugeMetricFamily) -> None:
         known = [parse_replay(body) for body in self._seen.everywhere(REPLAYS)]
         for namespace, own in _by_namespace(known):
-            counts = Counter(replay.status.phase or "Pending" for replay in own)
+            counts: Counter[str] = Counter(replay.status.phase or "Pending" for replay in own)
             for phase in PHASES:
                 replays.add_metric([namespace, phase], counts[phase])
             oldest.add_metric([namespace], max((self._age(replay) for replay in own), default=0.0))
