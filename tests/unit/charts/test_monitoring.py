@@ -13,6 +13,8 @@ from rendering import ROOT, needs, objects, template
 
 from activity_indexer.telemetry.declarations import COLLECTED, DECLARATIONS
 from activity_indexer_operator import metrics as operator_metrics
+from activity_indexer_operator.cache import Seen
+from activity_indexer_operator.replay_metrics import ReplayMetrics
 
 DASHBOARDS = sorted((ROOT / "charts").glob("*/dashboards/*.json"))
 EXAMPLE = str(ROOT / "charts/activity-indexer/examples/production.yaml")
@@ -22,6 +24,7 @@ SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 
 def operators() -> set[str]:
     registry: CollectorRegistry = operator_metrics.Metrics().registry
+    registry.register(ReplayMetrics(Seen(), lambda: True))
     return {family.name for family in registry.collect()} | {
         f"{family.name}_total" for family in registry.collect() if family.type == "counter"
     }
@@ -85,7 +88,9 @@ def test_every_alert_says_what_is_wrong_and_where_to_read_on() -> None:
     for alert in alerts():
         page, anchor = alert["annotations"]["runbook_url"].split("#")
         assert alert["annotations"]["summary"]
-        assert anchor in anchors("failure-modes.md" if page.endswith("failure-modes") else "kubernetes.md")
+        assert alert["annotations"]["description"]
+        assert page.endswith("runbooks")
+        assert anchor in anchors("runbooks.md")
 
 
 @needs("helm")
