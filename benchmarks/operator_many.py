@@ -154,7 +154,8 @@ async def measure(cluster: KubernetesCluster, place: str, count: int, topic: str
 
 async def answered(cluster: KubernetesCluster, place: str) -> tuple[float, float]:
     """Seconds until a changed spec is in force, and until a deleted ConfigMap is back."""
-    await cluster.patch(INDEXERS, place, "indexer-0", {"spec": {"scaling": {"maxReplicas": 7}}})
+    patch = '{"spec": {"scaling": {"maxReplicas": 7}}}'
+    await asyncio.to_thread(kubectl, "patch", "aidx", "indexer-0", "-n", place, "--type=merge", "-p", patch)
 
     async def seen() -> bool:
         body = await cluster.get(INDEXERS, place, "indexer-0")

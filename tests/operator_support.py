@@ -45,6 +45,7 @@ class FakeCluster:
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.applied: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+        self.said: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
         self.requests: list[str] = []
         self.refused: dict[str, str] = {}
         self.down = False
@@ -92,7 +93,7 @@ class FakeCluster:
         return [
             copy.deepcopy(body)
             for (plural, place, _), body in self.objects.items()
-            if plural == resource.plural and place == namespace
+            if plural == resource.plural and namespace in {"", place} and _labelled(body, labels)
         ]
 
     async def create(self, resource: Resource, body: Body) -> Body:
@@ -121,7 +122,7 @@ class FakeCluster:
         return copy.deepcopy(self._store(resource, result))
 
     async def patch(self, resource: Resource, namespace: str, name: str, patch: Body) -> Body | None:
-        self._hear("patch", resource)
+        """What somebody else changes."""
         live = self.objects.get((resource.plural, namespace, name))
         return None if live is None else copy.deepcopy(self._store(resource, merged(live, patch)))
 
@@ -140,9 +141,11 @@ class FakeCluster:
         live = self.objects.get((resource.plural, namespace, name))
         if live is None:
             return None
-        kinds = {condition["type"] for condition in status.get("conditions", ())}
-        others = [c for c in live.get("status", {}).get("conditions", ()) if c["type"] not in kinds]
-        live["status"] = copy.deepcopy(status) | {"conditions": [*others, *status.get("conditions", ())]}
+        said = self.said.setdefault((resource.plural, namespace, name), {})
+        said[manager] = copy.deepcopy(status)
+        conditions = {each["type"]: each for one in said.values() for each in one.get("conditions", ())}
+        fields = {field: value for one in said.values() for field, value in one.items()}
+        live["status"] = copy.deepcopy(fields | {"conditions": list(conditions.values())})
         live["metadata"]["resourceVersion"] = str(next(self._count))
         return copy.deepcopy(live)
 
@@ -155,7 +158,11 @@ class FakeCluster:
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
         self._hear("delete", resource)
-        self.objects.pop((resource.plural, namespace, name), None)
+        place = (resource.plural, namespace, name)
+        if place in self.objects and self.objects[place]["metadata"]["uid"] != uid:
+            raise ConflictError(f"{resource.plural} {name} is another one")
+        self.objects.pop(place, None)
+        self.said.pop(place, None)
 
     def _hear(self, verb: str, resource: Resource, more: str = "") -> None:
         self.requests.append(f"{verb} {resource.kind} {more}".strip())
@@ -200,6 +207,11 @@ class FakeKafka:
         if self.dead is None:
             return None
         return Offsets({0: 0}, {0: self.dead}, {0: (question.handled or {}).get(0, 0)})
+
+
+def _labelled(body: Mapping[str, Any], selector: str) -> bool:
+    wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
+    return wanted.items() <= body["metadata"].get("labels", {}).items()
 
 
 def _offsets(produced: int, lag: int) -> Offsets:

@@ -45,6 +45,8 @@ def test_an_image_holds_no_build_tools(images: dict[str, str], target: str) -> N
         ("loadgen", "elasticsearch", False),
         ("loadgen", "asyncpg", False),
         ("operator", "kopf", True),
+        ("operator", "kubernetes", True),
+        ("service", "kubernetes", False),
         ("operator", "elasticsearch", False),
     ],
 )

@@ -72,11 +72,6 @@ class KubernetesCluster:
         place = meta["namespace"], meta["name"]
         return _there(await self._ask("patch", "PATCH", resource, *place, body=body, query=query, form=APPLY))
 
-    async def patch(self, resource: Resource, namespace: str, name: str, patch: Body) -> Body | None:
-        """See ports.Cluster."""
-        query = {"fieldManager": MANAGER}
-        return await self._ask("patch", "PATCH", resource, namespace, name, body=patch, query=query, form=MERGE)
-
     async def replace(self, resource: Resource, body: Body) -> Body:
         """See ports.Cluster."""
         meta = body["metadata"]
@@ -84,11 +79,6 @@ class KubernetesCluster:
         if answer is None:
             raise ConflictError(f"cannot update {resource.plural} {meta['namespace']}/{meta['name']}: it is gone")
         return answer
-
-    async def patch_status(self, resource: Resource, namespace: str, name: str, status: dict[str, Any]) -> Body | None:
-        """See ports.Cluster."""
-        patch = {"status": status}
-        return await self._ask("patch", "PATCH", resource, namespace, name, "status", body=patch, form=MERGE)
 
     async def apply_status(
         self, resource: Resource, namespace: str, name: str, status: dict[str, Any], manager: str

@@ -39,16 +39,8 @@ class Cluster(Protocol):
         """Server-side apply, other managers' claims overruled. Raises RejectedError when the object is refused."""
         ...
 
-    async def patch(self, resource: Resource, namespace: str, name: str, patch: Body) -> Body | None:
-        """JSON merge patch of an object; None when there is none."""
-        ...
-
     async def replace(self, resource: Resource, body: Body) -> Body:
         """Replaces an object whose resourceVersion is still the body's. Raises ConflictError when it is not."""
-        ...
-
-    async def patch_status(self, resource: Resource, namespace: str, name: str, status: dict[str, Any]) -> Body | None:
-        """JSON merge patch of the status (None removes a field); None when there is no such object."""
         ...
 
     async def apply_status(
@@ -65,7 +57,10 @@ class Cluster(Protocol):
         ...
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Deletes this very object, dependents in the background; that it is gone already is no error."""
+        """Deletes this very object, dependents in the background; that it is gone already is no error.
+
+        Raises ConflictError when an object of another uid has taken the name.
+        """
         ...
 
 

@@ -1,0 +1,17 @@
+"""The API server of the operator's unit tests keeps what tests/e2e/test_api_server.py sees a real one keep."""
+
+from __future__ import annotations
+
+import pytest
+from cluster_contract import ClusterContract
+from operator_support import NAMESPACE, FakeCluster
+
+
+class TestFakeCluster(ClusterContract):
+    @pytest.fixture
+    def api(self) -> FakeCluster:
+        return FakeCluster()
+
+    @pytest.fixture
+    def namespace(self) -> str:
+        return NAMESPACE
