@@ -44,6 +44,14 @@ class BatchSummary:
         """Events with this outcome."""
         return sum(count for (name, _), count in self.outcomes.items() if name == outcome)
 
+    def wrote(self, written: Written, now: float, *, findable: bool) -> None:
+        """A document was written; a record without a timestamp has no age."""
+        if written.published <= 0:
+            return
+        self.ages.append(now - written.published)
+        if self.example is None and findable:
+            self.example = written
+
 
 class Observer(Protocol):
     """Told of everything that people may want to know; its methods are cheap and never raise."""

@@ -24,7 +24,7 @@ class Backlog(NamedTuple):
 
 
 class Record(Protocol):
-    """A record as the client hands it out; `timestamp` is in milliseconds since the epoch."""
+    """A record as the client hands it out; `timestamp` is in milliseconds since the epoch, negative without one."""
 
     @property
     def topic(self) -> str:  # noqa: D102 - the client's own name

@@ -195,9 +195,8 @@ class Processor:
         if result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
             published = work.batch.records[chain[0]].timestamp / 1000
-            work.summary.ages.append(self._now() - published)
-            if work.summary.example is None and not newest.deleted:
-                work.summary.example = Written(newest.transaction.id, newest.version, published)
+            written = Written(newest.transaction.id, newest.version, published)
+            work.summary.wrote(written, self._now(), findable=not newest.deleted)
         else:
             work.outcomes[chain[0]] = result
         for at in chain[1:]:

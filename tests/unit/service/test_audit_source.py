@@ -146,3 +146,12 @@ async def test_a_producers_clock_that_is_ahead_makes_no_negative_age(source: Kaf
     client.polls, client.end = [[Record(0, NOW + 60)]], 1
     await source.poll()
     assert await backlog(source) == Backlog(1, 0.0)
+
+
+async def test_records_without_a_timestamp_are_measured_from_the_assignment(
+    source: KafkaAuditSource, client: Client, clock: Clock
+) -> None:
+    client.polls, client.end = [[Record(0, -0.001)]], 1
+    await source.poll()
+    clock.now += 30
+    assert await backlog(source) == Backlog(1, 30.0)

@@ -54,6 +54,12 @@ def test_a_record_larger_than_a_batch_is_one_of_its_own() -> None:
     assert intake.batcher.buffered == 1
 
 
+def test_a_record_without_a_timestamp_makes_no_lag_of_decades() -> None:
+    tracker = PartitionOffsets()
+    Intake(max_records=1).batcher.add({PARTITION: [Told(b"x", timestamp=-1)]}, {PARTITION: tracker})
+    assert tracker.published == 0
+
+
 def test_a_record_without_value_has_no_bytes() -> None:
     intake = Intake()
     intake.batcher.add({PARTITION: [Told(None)]}, {PARTITION: PartitionOffsets()})

@@ -100,6 +100,26 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     assert summary.duration > 0
 
 
+async def test_a_record_without_a_timestamp_has_no_age_and_is_not_followed() -> None:
+    subject = Subject()
+    batcher = Batcher(2, 10**9, 1.0, subject.clock)
+    records = [Told(value("a"), 0, timestamp=-1), Told(value("b"), 1)]
+    (batch,) = batcher.add({PARTITION: records}, {PARTITION: subject.tracker})
+    await subject.processor.process(batch)
+    (summary,) = subject.seen.batches
+    assert subject.outcomes == {"indexed": 2}
+    assert len(summary.ages) == 1
+    assert summary.example is not None
+    assert summary.example.identifier == "b"
+
+
+async def test_what_a_search_will_not_find_is_not_followed() -> None:
+    subject = Subject()
+    await subject.process(value("a", 2, DELETED))
+    await subject.process(value("a", 1, UPDATED), value("b", 1, DELETED))
+    assert [summary.example for summary in subject.seen.batches] == [None, None]
+
+
 async def test_only_a_transactions_newest_event_is_sent() -> None:
     subject = Subject()
     await subject.process(value("a", 1, UPDATED), value("a", 3, UPDATED, status="newest"), value("a", 0), value("b"))

@@ -90,7 +90,7 @@ class KafkaAuditSource:
         if events <= 0:
             self._since[place] = now
             return Backlog(0, 0.0)
-        oldest = self._oldest.get(place) or self._since.get(place, self._assigned_at)
+        oldest = self._oldest.get(place, self._since.get(place, self._assigned_at))
         return Backlog(events, max(0.0, now - oldest))  # the producer's clock may be ahead
 
     async def close(self) -> None:
@@ -133,8 +133,10 @@ class KafkaAuditSource:
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
         self._handed[place] = records[-1].offset + 1
-        self._oldest.setdefault(place, records[0].timestamp / 1000)
-        self._since[place] = records[-1].timestamp / 1000
+        if records[0].timestamp > 0:
+            self._oldest.setdefault(place, records[0].timestamp / 1000)
+        if records[-1].timestamp > 0:
+            self._since[place] = records[-1].timestamp / 1000
 
     async def _pass_markers(self) -> None:
         """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""

@@ -75,7 +75,7 @@ class Batcher:
                 batch.records += records[start:stop]
                 batch.size += size
                 offsets = [record.offset for record in records[start:stop]]
-                batch.spans.append(tracker.take(offsets, records[start].timestamp))
+                batch.spans.append(tracker.take(offsets, max(0, records[start].timestamp)))
             self._open = batch
             if stop < len(records) or len(batch.records) >= self._max_records:
                 full.append(batch)
