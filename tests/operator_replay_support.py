@@ -16,6 +16,7 @@ from activity_indexer_operator.ports import ConflictError, RejectedError
 from activity_indexer_operator.replay_reconciler import Locks, ReplayReconciler
 from activity_indexer_operator.resources import INDEXERS, JOBS, REPLAYS, Resource
 from activity_indexer_operator.schedule_reconciler import TASKS, TaskReconciler
+from activity_indexer_operator.tracing import UNTRACED, Tracing
 
 NAMESPACE = "shop"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -56,6 +57,7 @@ class World:
     kill_at: int | None = None
     refuse: dict[str, str] = field(default_factory=dict)
     commits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tracing: Tracing = UNTRACED
     _uids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
@@ -163,7 +165,9 @@ class World:
         return await reconciler.reconcile(Key(TASKS, NAMESPACE, name))
 
     def tools(self) -> Any:
-        return SimpleNamespace(cluster=self, recorder=self, kafka=self, seen=self.seen, metrics=self.metrics)
+        return SimpleNamespace(
+            cluster=self, recorder=self, kafka=self, seen=self.seen, metrics=self.metrics, tracing=self.tracing
+        )
 
     # ports.Cluster
 

@@ -14,13 +14,14 @@ from activity_indexer_operator.cluster import KubernetesCluster
 from activity_indexer_operator.events import ClusterRecorder
 from activity_indexer_operator.handlers import registry_for
 from activity_indexer_operator.http import HttpServer
-from activity_indexer_operator.kafka_metadata import KafkaReader
 from activity_indexer_operator.lease import Lease
 from activity_indexer_operator.metrics import Metrics
 from activity_indexer_operator.part import MakePart, Tools
 from activity_indexer_operator.replay_metrics import ReplayMetrics
 from activity_indexer_operator.resources import INDEXERS
 from activity_indexer_operator.settings import Settings
+from activity_indexer_operator.tracing import tracing_for
+from activity_indexer_operator.tracing_calls import traced_cluster, traced_kafka
 from activity_indexer_operator.worker import Worker
 
 
@@ -32,19 +33,23 @@ class App:
         self._metrics = Metrics()
         self._seen = Seen()
         self._cluster = KubernetesCluster(configuration, settings.cluster_timeout, self._metrics.requested)
-        self._kafka = KafkaReader(self._cluster, settings.kafka_timeout)
+        self._tracing = tracing_for(settings)
+        cluster = traced_cluster(self._cluster, self._tracing, configuration.host)
+        self._kafka = traced_kafka(cluster, self._tracing, settings.kafka_timeout)
         self._lease = Lease(
             self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration,
             settings.pod_uid,
         )  # fmt: skip
         self._metrics.registry.register(ReplayMetrics(self._seen, lambda: self._lease.held))
-        tools = Tools(settings, self._cluster, self._seen, ClusterRecorder(self._cluster), self._kafka, self._metrics)
+        recorder = ClusterRecorder(cluster)
+        tools = Tools(settings, cluster, self._seen, recorder, self._kafka, self._metrics, self._tracing)
         made = [make(tools) for make in parts]
         self._worker = Worker(
             {kind: reconcile for part in made for kind, reconcile in part.reconcilers.items()},
             settings.resync_interval,
             concurrency=settings.concurrency,
             listener=self._metrics,
+            tracing=self._tracing,
         )
         self._http = HttpServer(settings.http_port, self._live, self._ready, self._metrics, self._refresh)
         self._task: asyncio.Task[None] | None = None
@@ -65,6 +70,7 @@ class App:
         await self._kafka.close()
         await self._cluster.close()
         await self._http.stop()
+        await self._tracing.stop()
 
     def _live(self) -> str:
         if self._task is None or self._task.done():

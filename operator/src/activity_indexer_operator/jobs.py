@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from activity_indexer_operator.api import MANAGER, Meta, owner_reference
-from activity_indexer_operator.jobs_pod import job_pod
+from activity_indexer_operator.jobs_pod import job_pod, set_variable
 from activity_indexer_operator.replay_api import LABEL_INDEXER, Correction, JobSettings
+from activity_indexer_operator.trace_context import VARIABLE, TraceContext
 
 ANNOTATION_COMMAND: Final = "activityindexer.io/command"
 """On Jobs: a hash of what they run, by which a changed wish is seen."""
@@ -27,7 +28,8 @@ NO_RETRY: Final = (2, 3, 4)
 class JobRequest:
     """A Job that is to be: its name says what it is for, so that there can be one only.
 
-    `seconds_kept` is the time after which Kubernetes removes it when it is done; None: when its owner goes.
+    `seconds_kept` is the time after which Kubernetes removes it when it is done; None: when its owner goes. `trace` is
+    the span that its command is part of; another one makes no other Job.
     """
 
     name: str
@@ -38,6 +40,7 @@ class JobRequest:
     settings: JobSettings = field(default_factory=JobSettings)
     correction: Correction | None = None
     seconds_kept: int | None = None
+    trace: TraceContext | None = None
 
     @property
     def command_hash(self) -> str:
@@ -60,6 +63,8 @@ class JobRequest:
 def job_body(wanted: JobRequest, template: Mapping[str, Any]) -> dict[str, Any]:
     """The Job, with the indexer's pod `template` (its `metadata` and `spec`)."""
     pod = job_pod(template, wanted.arguments, wanted.settings.resources)
+    if wanted.trace:
+        set_variable(pod["containers"][0], VARIABLE, str(wanted.trace))
     annotations = dict(wanted.settings.annotations)
     if wanted.correction:
         annotations |= _mount_correction(pod, wanted.correction)

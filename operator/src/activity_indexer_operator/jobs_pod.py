@@ -56,6 +56,12 @@ def indexer_container(spec: Mapping[str, Any]) -> dict[str, Any]:
     return next((each for each in containers if each["name"] == INDEXER_CONTAINER), containers[0])
 
 
+def set_variable(container: dict[str, Any], name: str, value: str) -> None:
+    """Gives a variable to a container, whatever value it has there."""
+    others = [each for each in container.get("env") or () if each["name"] != name]
+    container["env"] = [*others, {"name": name, "value": value}]
+
+
 def _command(container: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Entry point and arguments: what stands before the program's name (an init, a wrapper) stays there."""
     command: list[str] = list(container.get("command") or ())

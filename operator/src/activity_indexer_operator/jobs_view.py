@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from activity_indexer_operator.api import Body, controller_of
 from activity_indexer_operator.jobs import ANNOTATION_COMMAND
+from activity_indexer_operator.trace_context import VARIABLE, TraceContext, parse_traceparent
 
 POD_LABEL: Final = "batch.kubernetes.io/job-name"
 _WAITING_IS_NORMAL: Final = ("ContainerCreating", "PodInitializing")
@@ -35,7 +36,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One Job; `owner` is its controller's uid, `reason` why it failed, `waiting` why its pod does not run."""
+    """One Job; `owner` is its controller's uid, `reason` why it failed, `waiting` why its pod does not run.
+
+    `trace` is the span that its command was told to be part of.
+    """
 
     name: str
     uid: str
@@ -45,6 +49,7 @@ class JobView:
     reason: str = ""
     ended: Ended | None = None
     waiting: str = ""
+    trace: TraceContext | None = None
 
     @property
     def over(self) -> bool:
@@ -69,6 +74,7 @@ def job_view(name: str, job: Body | None, pods: Iterable[Body]) -> JobView | Non
         reason=reason,
         ended=_newest_end(own),
         waiting=next((told for pod in own if (told := _waiting(pod))), ""),
+        trace=_trace(job),
     )
 
 
@@ -77,6 +83,15 @@ def _state(job: Body) -> tuple[JobState, str]:
         if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
             return JobState(condition["type"].lower()), condition.get("reason", "")
     return JobState.ACTIVE, ""
+
+
+def _trace(job: Body) -> TraceContext | None:
+    """What its pods were told to be part of."""
+    for container in job["spec"].get("template", {}).get("spec", {}).get("containers", ()):
+        for variable in container.get("env") or ():
+            if variable["name"] == VARIABLE:
+                return parse_traceparent(variable.get("value", ""))
+    return None
 
 
 def _runs(pod: Body) -> bool:

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from activity_indexer_operator.tracing import TraceIds
+
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "k8s_skip", "k8s_ref", "settings"}
 
 
@@ -34,6 +36,7 @@ def configure(level: str) -> None:
     """Sends all logs to standard output in this form."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(TraceIds())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Each unanswered connection would be a line here, and the condition says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -11,6 +11,7 @@ from activity_indexer_operator.kafka_metadata import KafkaReader
 from activity_indexer_operator.metrics import Metrics
 from activity_indexer_operator.ports import Cluster, Recorder
 from activity_indexer_operator.settings import Settings
+from activity_indexer_operator.tracing import UNTRACED, Tracing
 from activity_indexer_operator.worker import Reconcile
 
 
@@ -24,6 +25,7 @@ class Tools:
     recorder: Recorder
     kafka: KafkaReader
     metrics: Metrics
+    tracing: Tracing = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from activity_indexer_operator.report import is_news, is_warning, status_of, ste
 from activity_indexer_operator.resources import INDEXERS
 from activity_indexer_operator.spec import Mode, Policy, Spec
 from activity_indexer_operator.status import Status
+from activity_indexer_operator.tracing import REASON
 from activity_indexer_operator.worker import NEVER
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ class IndexerReconciler:
         look = await self._eyes.look(indexer.meta, spec, indexer.status, memory)
         replicas = look.workload if isinstance(look.workload, Unknown) else look.workload.replicas
         decision = decide(spec.mode, spec.scaling, look.observation.partitions, replicas, look.need)
+        self._tools.tracing.tell({REASON: decision.reason, "activity_indexer.decision": decision.message})
         done = Pass(indexer, accepted, spec, look, decision)
         await self._act(done, memory)
         if isinstance(look.workload, Unknown):  # maybe it was made just now
@@ -127,6 +129,7 @@ class IndexerReconciler:
         memory.written_at = self._clock()
 
     async def _refuse(self, indexer: ActivityIndexer, problem: str) -> None:
+        self._tools.tracing.tell({REASON: "InvalidSpec", "activity_indexer.decision": problem})
         previous, generation = indexer.status, indexer.meta.generation
         conditions = merge(previous.conditions, invalid(problem), self._now(), generation)
         status = replace(previous, observed_generation=generation, conditions=conditions)

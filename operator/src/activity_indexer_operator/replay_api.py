@@ -150,6 +150,7 @@ class ReplayStatus(View, frozen=True):
     phase: Phase | None = None
     id: str | None = None
     job_name: str | None = None
+    trace_id: str | None = None
     plan: Plan | None = None
     progress: Progress | None = None
     report: Report | None = None

@@ -8,6 +8,7 @@ from enum import StrEnum
 from activity_indexer_operator.jobs import COMPONENT_REPLAY, CORRECTION_FILE, JobRequest
 from activity_indexer_operator.jobs_pod import RESULT_FILE
 from activity_indexer_operator.replay_api import Replay, ReplaySpec
+from activity_indexer_operator.trace_context import TraceContext
 
 
 class Stage(StrEnum):
@@ -22,8 +23,8 @@ def job_name(replay: Replay, stage: Stage) -> str:
     return f"{replay.meta.key.name}-{stage}"
 
 
-def job_request(replay: Replay, spec: ReplaySpec, stage: Stage) -> JobRequest:
-    """The Job of a stage."""
+def job_request(replay: Replay, spec: ReplaySpec, stage: Stage, trace: TraceContext | None = None) -> JobRequest:
+    """The Job of a stage, as part of a trace."""
     return JobRequest(
         name=job_name(replay, stage),
         owner=replay.meta,
@@ -32,6 +33,7 @@ def job_request(replay: Replay, spec: ReplaySpec, stage: Stage) -> JobRequest:
         arguments=arguments(replay, spec, stage),
         settings=spec.job,
         correction=spec.correction,
+        trace=trace,
     )
 
 

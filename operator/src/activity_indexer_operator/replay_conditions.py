@@ -29,6 +29,11 @@ def reason_of(status: ReplayStatus) -> str:
     return next((each.reason for each in status.conditions if each.type == Kind.SUCCEEDED), "")
 
 
+def message_of(status: ReplayStatus) -> str:
+    """The same in a sentence."""
+    return next((each.message for each in status.conditions if each.type == Kind.SUCCEEDED), "")
+
+
 def _planned(status: ReplayStatus) -> Condition:
     if status.plan:
         return Condition(Kind.PLANNED, "True", Planned.READY, _told(status.plan))

@@ -78,6 +78,15 @@ class Decision:
 
 def decide(seen: Observed, now: datetime) -> Decision:
     """The next step of a replay."""
+    # Of Jobs that were made in a pass that did not come to its end, too.
+    traced = (
+        job.trace.trace_id for stage in seen.jobs if (job := _own(seen, stage)) and job.trace and job.trace.sampled
+    )
+    known = seen.replay.status.trace_id or next(traced, None)
+    return _decide(_with_status(seen, replace(seen.replay.status, trace_id=known)), now)
+
+
+def _decide(seen: Observed, now: datetime) -> Decision:
     replay = seen.replay
     if isinstance(replay.spec, InvalidSpec):
         return waiting(seen, Obstacle(Reason.SPEC_INVALID, replay.spec.message))

@@ -33,6 +33,7 @@ from activity_indexer_operator.replay_observe import (
 from activity_indexer_operator.replay_plan import Decision, Observed, Obstacle, decide, waiting
 from activity_indexer_operator.replay_reasons import Reason
 from activity_indexer_operator.replay_request import still_requested
+from activity_indexer_operator.replay_trace import end_of, told_of
 from activity_indexer_operator.resources import JOBS, REPLAYS
 from activity_indexer_operator.worker import NEVER
 
@@ -65,6 +66,7 @@ class ReplayReconciler:
         self._kafka = tools.kafka
         self._recorder = tools.recorder
         self._metrics = tools.metrics
+        self._tracing = tools.tracing
         self._locks = locks
         self._now = now
 
@@ -92,6 +94,9 @@ class ReplayReconciler:
             log.info("replay.expired", extra={"key": str(replay.meta.key)})
             return NEVER
         decision = await self._act(seen, indexer, decision)
+        self._tracing.tell(told_of(decision.status))
+        if decision.status.trace_id and (trace := self._tracing.of_replay(replay.meta.uid)):
+            self._tracing.link(trace)
         await self._report(replay, decision.status)
         return decision.after
 
@@ -130,7 +135,14 @@ class ReplayReconciler:
         if obstacle := await self._create(replay, spec, indexer, decision.create):
             # Not started means not fixed: a spec whose first Job was refused can still be mended.
             return waiting(seen if decision.create is Stage.PLAN else replace(seen, replay=replay), obstacle)
-        return decision
+        return self._traced(replay, decision)
+
+    def _traced(self, replay: Replay, decision: Decision) -> Decision:
+        """The status names the trace that the Job was told to be part of."""
+        trace = self._tracing.of_replay(replay.meta.uid)
+        if trace is None or not trace.sampled:
+            return decision
+        return replace(decision, status=msgspec.structs.replace(decision.status, trace_id=trace.trace_id))
 
     async def _create(
         self, replay: Replay, spec: ReplaySpec, indexer: ActivityIndexer, stage: Stage
@@ -140,7 +152,7 @@ class ReplayReconciler:
         template = await read_template(self._cluster, indexer, indexer.spec)
         if isinstance(template, Obstacle):
             return template
-        request = job_request(replay, spec, stage)
+        request = job_request(replay, spec, stage, self._tracing.of_replay(replay.meta.uid))
         try:
             await self._cluster.create(JOBS, job_body(request, template))
         except ConflictError:
@@ -160,6 +172,8 @@ class ReplayReconciler:
             await self._cluster.apply_status(REPLAYS, *place, msgspec.to_builtins(status), MANAGER)
         if status.phase and status.completion_time and not before.completion_time:
             self._metrics.replay_finished(meta.key.namespace, status.phase)
+            if status.trace_id:
+                self._tracing.replay_ended(end_of(replay, status))
         if status.phase and status.phase != before.phase:
             told = next(condition.message for condition in conditions if condition.type == "Succeeded")
             log.info("replay.moved", extra={"key": str(meta.key), "phase": status.phase, "message_text": told})

@@ -10,6 +10,7 @@ from activity_indexer_operator.api import API_VERSION, MANAGER, Meta, owner_refe
 from activity_indexer_operator.indexer import ActivityIndexer
 from activity_indexer_operator.replay_api import LABEL_INDEXER, LABEL_ORIGIN, Replay, Template
 from activity_indexer_operator.schedule_api import Tasks, parse_tasks
+from activity_indexer_operator.trace_context import ANNOTATION, TraceContext
 
 
 def requested_name(indexer: str, request_id: str) -> str:
@@ -26,8 +27,15 @@ def still_requested(replay: Replay, indexer: ActivityIndexer | None) -> bool:
     return request is not None and replay.meta.key.name == requested_name(indexer.meta.key.name, request.id)
 
 
-def replay_body(indexer: Meta, name: str, origin: str, template: Template, replay_id: str | None) -> dict[str, Any]:
-    """The DeadLetterReplay; it goes with its indexer."""
+def replay_body(
+    indexer: Meta,
+    name: str,
+    origin: str,
+    template: Template,
+    replay_id: str | None,
+    maker: TraceContext | None = None,
+) -> dict[str, Any]:
+    """The DeadLetterReplay; it goes with its indexer. `maker` is the span of who makes it."""
     fields = {field.name for field in msgspec.structs.fields(Template)}
     wanted = Template(**{field: getattr(template, field) for field in fields})
     spec = {"indexerRef": {"name": indexer.key.name}, **msgspec.to_builtins(wanted)}
@@ -44,6 +52,7 @@ def replay_body(indexer: Meta, name: str, origin: str, template: Template, repla
                 LABEL_ORIGIN: origin,
                 "app.kubernetes.io/managed-by": MANAGER,
             },
+            **({"annotations": {ANNOTATION: str(maker)}} if maker else {}),
             "ownerReferences": [owner_reference(indexer)],
         },
         "spec": spec,

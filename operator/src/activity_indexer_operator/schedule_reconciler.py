@@ -45,6 +45,7 @@ from activity_indexer_operator.schedule_api import (
     parse_tasks,
 )
 from activity_indexer_operator.spec import Mode, Spec
+from activity_indexer_operator.tracing import REASON
 from activity_indexer_operator.worker import NEVER
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class TaskReconciler:
         self._seen = tools.seen
         self._recorder = tools.recorder
         self._metrics = tools.metrics
+        self._tracing = tools.tracing
         self._locks = locks
         self._now = now
 
@@ -119,6 +121,7 @@ class TaskReconciler:
             purged = await self._purge(world, world.tasks.tombstones, cron)
             purge = purged.status
             conditions.append(purged.condition)
+        self._tracing.tell({REASON: ", ".join(f"{each.type}={each.reason}" for each in conditions)})
         await self._report(world, TaskStatus(dead_letter, purge, tuple(conditions)))
         if any(condition.reason in _REFUSED for condition in conditions):
             return None
@@ -149,13 +152,15 @@ class TaskReconciler:
     async def _make(
         self, world: World, name: str, origin: str, template: Template, replay_id: str | None
     ) -> str | None:
-        body = replay_body(world.indexer.meta, name, origin, template, replay_id)
+        body = replay_body(world.indexer.meta, name, origin, template, replay_id, self._tracing.here())
         try:
-            await self._cluster.create(REPLAYS, body)
+            made = await self._cluster.create(REPLAYS, body)
         except ConflictError:
             return None
         except RejectedError as error:
             return str(error)
+        if trace := self._tracing.of_replay(made["metadata"]["uid"]):
+            self._tracing.link(trace)
         log.info("replay.created", extra={"key": str(world.indexer.meta.key), "replay": name, "origin": origin})
         return None
 

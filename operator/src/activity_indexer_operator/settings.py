@@ -19,7 +19,8 @@ class SettingsError(ValueError):
 class Settings:
     """`namespaces` empty: all of them. Times are in seconds. `namespace` and `identity` are the Lease's.
 
-    `pod_uid` is that of the pod `identity`, which the Lease then belongs to; "" outside a pod.
+    `pod_uid` is that of the pod `identity`, which the Lease then belongs to; "" outside a pod. `traces` is whether any
+    are made; what else OTEL_… variables say of them, OpenTelemetry's SDK reads itself.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -36,10 +37,12 @@ class Settings:
     stall_timeout: float = 300.0
     http_port: int = 8080
     log_level: str = "info"
+    traces: bool = False
+    traces_protocol: str = "http/protobuf"
 
 
 def load_settings(environ: Mapping[str, str], hostname: str = "") -> Settings:
-    """The settings from OPERATOR_… variables; empty ones count as absent.
+    """The settings from OPERATOR_… variables, and from OTEL_… ones; empty ones count as absent.
 
     Raises SettingsError, which tells everything that is wrong at once.
     """
@@ -61,6 +64,8 @@ def load_settings(environ: Mapping[str, str], hostname: str = "") -> Settings:
         stall_timeout=read.number("STALL_TIMEOUT", default.stall_timeout),
         http_port=int(read.number("HTTP_PORT", default.http_port)),
         log_level=read.level("LOG_LEVEL", default.log_level),
+        traces=read.traces(),
+        traces_protocol=read.protocol(default.traces_protocol),
     )
     if settings.stall_timeout <= settings.resync_interval:
         read.problems.append(f"{PREFIX}STALL_TIMEOUT: must be above {PREFIX}RESYNC_INTERVAL")
@@ -87,6 +92,27 @@ class _Reader:
             expected = f"a number from {least:g}" if least else "a number above 0"
             self.problems.append(f"{PREFIX}{name}: expected {expected}, got {text!r}")
         return value
+
+    def traces(self) -> bool:
+        """By the standard's rules: an endpoint turns them on, and two variables turn them off."""
+        exporter = self._one_of("OTEL_TRACES_EXPORTER", ("", "otlp", "none"))
+        endpoints = map(self._otel, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"))
+        disabled = self._otel("OTEL_SDK_DISABLED").lower() == "true"
+        return not disabled and (exporter == "otlp" or (not exporter and any(endpoints)))
+
+    def protocol(self, default: str) -> str:
+        known = ("", "http/protobuf", "grpc")
+        common = self._one_of("OTEL_EXPORTER_OTLP_PROTOCOL", known)
+        return self._one_of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", known) or common or default
+
+    def _one_of(self, name: str, known: tuple[str, ...]) -> str:
+        value = self._otel(name)
+        if value not in known:
+            self.problems.append(f"{name}: expected {' or '.join(filter(None, known))}, got {value!r}")
+        return value
+
+    def _otel(self, name: str) -> str:
+        return self._environ.get(name, "").strip()
 
     def level(self, name: str, default: str) -> str:
         level = self.text(name, default).lower()

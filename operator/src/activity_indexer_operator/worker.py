@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from activity_indexer_operator.api import Key
 from activity_indexer_operator.ports import ClusterError
+from activity_indexer_operator.tracing import UNTRACED, Pass, Tracing
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +51,14 @@ class Worker:
         concurrency: int = 4,
         backoff_max: float = 60.0,
         listener: Listener | None = None,
+        tracing: Tracing = UNTRACED,
     ) -> None:
-        self._reconcilers = {**reconcilers, CANARY.kind: self._sing}
+        self._reconcilers = dict(reconcilers)
         self._resync = resync
         self._concurrency = concurrency
         self._backoff_max = backoff_max
         self._listener = listener
+        self._tracing = tracing
         self._queue: asyncio.Queue[Key] = asyncio.Queue()
         self._queued: set[Key] = set()
         self._running: set[Key] = set()
@@ -116,28 +119,41 @@ class Worker:
             self.mark(key)
 
     async def _pass(self, key: Key) -> float:
-        started, outcome = time.monotonic(), "done"
-        try:
-            after = await self._reconcilers[key.kind](key)
-        except ClusterError as error:
-            outcome = "refused"
-            log.warning("reconcile.failed", extra={"key": str(key), "error": str(error)})
-        except Exception:
-            # A defect with one object must not stop the others; it is tried again, ever more seldom.
-            outcome = "crashed"
-            log.exception("reconcile.crashed", extra={"key": str(key)})
-        if self._listener and key != CANARY:
+        if key == CANARY:
+            return await self._sing()
+        started = time.monotonic()
+        with self._tracing.reconcile(key) as done:
+            outcome, after = await self._tried(key, done)
+            done.ended(outcome)
+        if self._listener:
             self._listener.passed(key.kind, outcome, time.monotonic() - started)
         if outcome != "done":
             self._failures[key] = self._failures.get(key, -1) + 1
             return min(self._backoff_max, BACKOFF_FIRST * 2.0 ** min(self._failures[key], 30))
         self._failures.pop(key, None)
-        # Spread out, so that objects created at once are not looked at all at once for ever.
-        return self._resync * random.uniform(0.9, 1.0) if after is None else after  # noqa: S311 - no secret
+        return self._spread() if after is None else after
 
-    async def _sing(self, _key: Key) -> float | None:
+    async def _tried(self, key: Key, done: Pass) -> tuple[str, float | None]:
+        """How the pass ended, and when the next is due if it said so."""
+        try:
+            return "done", await self._reconcilers[key.kind](key)
+        except ClusterError as error:
+            log.warning("reconcile.failed", extra={"key": str(key), "error": str(error)})
+            done.failed(type(error).__name__, str(error))
+            return "refused", None
+        except Exception as error:
+            # A defect with one object must not stop the others; it is tried again, ever more seldom.
+            log.exception("reconcile.crashed", extra={"key": str(key)})
+            done.failed(type(error).__name__)
+            return "crashed", None
+
+    async def _sing(self) -> float:
         self._last_turn = time.monotonic()
-        return None
+        return self._spread()
+
+    def _spread(self) -> float:
+        """The usual time, spread out: objects created at once are not looked at all at once for ever."""
+        return self._resync * random.uniform(0.9, 1.0)  # noqa: S311 - no secret
 
     def _set_timer(self, key: Key, after: float) -> None:
         loop = asyncio.get_running_loop()

@@ -1,0 +1,49 @@
+"""What the trace of a replay says of it: values in, values out."""
+
+from __future__ import annotations
+
+from activity_indexer_operator.cron import parse_time
+from activity_indexer_operator.replay_api import Replay, ReplayStatus
+from activity_indexer_operator.replay_conditions import message_of, reason_of
+from activity_indexer_operator.trace_context import ANNOTATION, parse_traceparent
+from activity_indexer_operator.tracing import OUTCOME, REASON, Attributes, ReplayEnd
+
+_ERRORS = ("Refused", "Failed")
+
+
+def told_of(status: ReplayStatus) -> dict[str, str]:
+    """Of a pass over a replay: where it is now, and why."""
+    return {"activity_indexer.phase": status.phase or "", REASON: reason_of(status)}
+
+
+def end_of(replay: Replay, status: ReplayStatus) -> ReplayEnd:
+    """The span of a whole replay, from the making of the object to its end."""
+    failed = status.phase in _ERRORS
+    return ReplayEnd(
+        uid=replay.meta.uid,
+        trace_id=status.trace_id or "",
+        indexer=replay.indexer or "",
+        begin=replay.created,
+        end=parse_time(status.completion_time or ""),
+        attributes=_attributes(replay, status),
+        maker=parse_traceparent(replay.meta.annotations.get(ANNOTATION, "")),
+        error=reason_of(status) if failed else "",
+        message=message_of(status) if failed else "",
+    )
+
+
+def _attributes(replay: Replay, status: ReplayStatus) -> Attributes:
+    key, counts = replay.meta.key, status.progress
+    told: dict[str, str | int] = {
+        "k8s.namespace.name": key.namespace,
+        "activity_indexer.object.kind": key.kind,
+        "activity_indexer.object.name": key.name,
+        "activity_indexer.replay.id": replay.id,
+        OUTCOME: status.phase or "",
+        REASON: reason_of(status),
+    }
+    if status.plan:
+        told["activity_indexer.replay.matched"] = status.plan.matched
+    if counts:
+        told["activity_indexer.replay.sent"] = counts.sent
+    return told
