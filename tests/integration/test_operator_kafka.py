@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import trustme
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from operator_support import NAMESPACE, FakeCluster
-from support import Place, Servers, event
+from support import Place, Servers, event, eventually
 
+from activity_indexer_operator.api import NameRef
 from activity_indexer_operator.kafka_metadata import KafkaReader, Question
 from activity_indexer_operator.observed import Observation, Offsets, Unknown
 from activity_indexer_operator.resources import SECRETS
 from activity_indexer_operator.spec import CredentialsRef, FileRef, Kafka, Security
+from activity_stack import Stack
+from activity_stack.kafka import Kafka as Broker
 
 pytestmark = pytest.mark.integration
 TIMEOUT = 20.0
+STRICT_PORTS = 4600
 
 
 @pytest.fixture
@@ -147,3 +152,76 @@ async def test_a_login_over_tls_with_what_the_secrets_hold(
     seen = await reader.observe(question(place, bootstrap_servers=servers, security=denied))
     assert isinstance(seen.partitions, Unknown)
     assert seen.partitions.reason == "Unauthorized"
+
+
+class StrictBroker(Broker):
+    """A broker that talks over TLS to nobody without a certificate of its authority's."""
+
+    def _security(self) -> dict[str, object]:
+        return super()._security() | {"ssl.client.auth": "required"}
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A broker of these tests' own, which alone runs."""
+    stack = Stack.load(tmp_path_factory.mktemp("strict"), STRICT_PORTS)
+    stack.servers = {"kafka": StrictBroker(stack.instance)}
+    try:
+        stack.up(["kafka"])
+        yield stack
+    finally:
+        stack.discard()
+
+
+@pytest.fixture
+def certificate(strict: Stack, cluster: FakeCluster) -> Security:
+    """What a client that shows the right certificate says of itself."""
+    folder = Path(strict.addresses.authority).parent
+    entries = {"ca_crt": "ca.pem", "tls_crt": "client.pem", "tls_key": "client.key"}
+    secret(cluster, "mine", **{entry: (folder / name).read_text("utf-8") for entry, name in entries.items()})
+    return Security(protocol="SSL", ca_secret_ref=FileRef("mine"), client_certificate_secret_ref=NameRef("mine"))
+
+
+@pytest.fixture
+async def shown(strict: Stack, certificate: Security) -> Question:
+    """A question about a topic of the strict broker, from who shows a certificate."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=strict.addresses.kafka)
+    await admin.start()
+    if "strict" not in await admin.list_topics():
+        await admin.create_topics([NewTopic("strict", 2, 1)])
+    await admin.close()
+    asked = Kafka((strict.addresses.kafka_ssl,), "strict", "strict", security=certificate)
+    return Question(NAMESPACE, asked, "strict.dlq")
+
+
+def with_security(question: Question, **changed: Any) -> Question:
+    security = msgspec.structs.replace(question.kafka.security, **changed)
+    return replace(question, kafka=msgspec.structs.replace(question.kafka, security=security))
+
+
+def refusal(seen: Observation) -> str:
+    assert isinstance(seen.partitions, Unknown), seen
+    return f"{seen.partitions.reason}: {seen.partitions.message}"
+
+
+async def test_a_broker_that_wants_a_certificate_is_shown_the_secrets(shown: Question, reader: KafkaReader) -> None:
+    # A broker that has just begun makes the groups' own topic first.
+    await eventually(lambda: reader.observe(shown), lambda seen: seen.partitions == 2)
+
+
+async def test_a_broker_that_wants_a_certificate_refuses_who_has_none(shown: Question, reader: KafkaReader) -> None:
+    told = refusal(await reader.observe(with_security(shown, client_certificate_secret_ref=None)))
+    assert told.startswith("Unauthorized: ")
+    assert told.endswith("; check security.clientCertificateSecretRef")
+    assert "certificate required" in told
+
+
+async def test_a_broker_that_wants_a_certificate_refuses_another_authoritys(
+    shown: Question, reader: KafkaReader, cluster: FakeCluster
+) -> None:
+    other = trustme.CA().issue_cert("client@activity.stack")
+    chain, key = other.cert_chain_pems[0].bytes().decode(), other.private_key_pem.bytes().decode()
+    secret(cluster, "other", tls_crt=chain, tls_key=key)
+    told = refusal(await reader.observe(with_security(shown, client_certificate_secret_ref=NameRef("other"))))
+    assert told.startswith("Unauthorized: ")
+    assert told.endswith("; check security.clientCertificateSecretRef")

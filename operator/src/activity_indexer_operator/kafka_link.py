@@ -40,6 +40,8 @@ UNAUTHORIZED: Final = (
 
 REFUSALS: Final = (*UNAUTHORIZED, ssl.SSLError)
 """Errors that people must do something about."""
+ALERT_SECONDS: Final = 1.0
+"""So long a broker that wants another certificate may take to say so, once TLS seems to be agreed."""
 
 Topics = Mapping[str, tuple[int, tuple[int, ...]]]
 """Error code and numbers of the partitions, by topic."""
@@ -143,8 +145,11 @@ class KafkaLink:
         arguments = {name: value for name, value in self._arguments.items() if name != "bootstrap_servers"}
         for server in self._arguments["bootstrap_servers"]:
             host, _, port = server.rpartition(":")
+            place = host.strip("[]"), int(port)
             try:
-                connection = await create_conn(host.strip("[]"), int(port), **arguments)
+                if tls := arguments.get("ssl_context"):
+                    await _hear_alert(*place, tls)
+                connection = await create_conn(*place, **arguments)
             except REFUSALS as refusal:
                 return Exception.with_traceback(refusal, None)
             except (KafkaError, OSError):
@@ -152,6 +157,21 @@ class KafkaLink:
             else:
                 connection.close()
         return error
+
+
+async def _hear_alert(host: str, port: int, tls: ssl.SSLContext) -> None:
+    """Raises the ssl.SSLError with which a broker refuses our certificate, or that we have none.
+
+    With TLS 1.3 that comes after the client's own handshake is done, and who has written something by then may miss it.
+    """
+    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    try:
+        async with asyncio.timeout(ALERT_SECONDS):
+            await reader.read(1)
+    except TimeoutError:
+        return
+    finally:
+        writer.close()
 
 
 def _of(topic: str, offsets: Mapping[TopicPartition, int]) -> dict[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,14 @@ class KafkaReader:
             return Unknown(SourceReason.UNREACHABLE, text)
         refused = isinstance(error, REFUSALS)
         reason = SourceReason.UNAUTHORIZED if refused else SourceReason.UNREACHABLE
-        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}")
+        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}{_advice(error)}")
+
+
+def _advice(error: BaseException) -> str:
+    """The brokers' word about our certificate, or the lack of one, does not say where it is set."""
+    alert = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    ours = "ALERT" in alert and ("CERTIFICATE" in alert or alert.endswith("UNKNOWN_CA"))
+    return "; check security.clientCertificateSecretRef" if ours else ""
 
 
 async def _look(link: KafkaLink, question: Question) -> Observation:
