@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from activity_indexer_operator.api import Body, controller_of
 from activity_indexer_operator.jobs import ANNOTATION_COMMAND
+from activity_indexer_operator.jobs_waiting import Waiting, why_waiting
 from activity_indexer_operator.trace_context import VARIABLE, TraceContext, parse_traceparent
 
 POD_LABEL: Final = "batch.kubernetes.io/job-name"
-_WAITING_IS_NORMAL: Final = ("ContainerCreating", "PodInitializing")
 
 
 class JobState(StrEnum):
@@ -48,7 +49,7 @@ class JobView:
     command_hash: str = ""
     reason: str = ""
     ended: Ended | None = None
-    waiting: str = ""
+    waiting: Waiting | None = None
     trace: TraceContext | None = None
 
     @property
@@ -57,7 +58,7 @@ class JobView:
         return self.state in (JobState.COMPLETE, JobState.FAILED)
 
 
-def job_view(name: str, job: Body | None, pods: Iterable[Body]) -> JobView | None:
+def job_view(name: str, job: Body | None, pods: Iterable[Body], now: datetime) -> JobView | None:
     """The Job of this name, with the pods that carry its name; None when nothing of it is there any more."""
     pods = list(pods)
     if job is None:
@@ -73,7 +74,7 @@ def job_view(name: str, job: Body | None, pods: Iterable[Body]) -> JobView | Non
         command_hash=(meta.get("annotations") or {}).get(ANNOTATION_COMMAND, ""),
         reason=reason,
         ended=_newest_end(own),
-        waiting=next((told for pod in own if (told := _waiting(pod))), ""),
+        waiting=why_waiting(job, own, now) if state is JobState.ACTIVE else None,
         trace=_trace(job),
     )
 
@@ -98,12 +99,6 @@ def _runs(pod: Body) -> bool:
     return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
 
 
-def _containers(pod: Body) -> Iterator[dict[str, Any]]:
-    status = pod.get("status", {})
-    for name in ("initContainerStatuses", "containerStatuses"):
-        yield from status.get(name) or ()
-
-
 def _newest_end(pods: Iterable[Body]) -> Ended | None:
     ends = [
         end
@@ -115,15 +110,3 @@ def _newest_end(pods: Iterable[Body]) -> Ended | None:
         return None
     newest = max(ends, key=lambda end: end.get("finishedAt") or "")
     return Ended(int(newest["exitCode"]), newest.get("reason", ""), newest.get("message", ""))
-
-
-def _waiting(pod: Body) -> str:
-    """Why a pod that was made does not run: an image that cannot be had, no node that takes it."""
-    for container in _containers(pod):
-        waiting = container.get("state", {}).get("waiting") or {}
-        if waiting.get("reason") and waiting["reason"] not in _WAITING_IS_NORMAL:
-            return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
-    for condition in pod.get("status", {}).get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"{condition.get('reason', '')}: {condition.get('message', '')}".rstrip(": ")
-    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from activity_indexer_operator.api import MANAGER, Body, InvalidSpec
@@ -39,7 +40,8 @@ class IndexerJobs:
             if name not in names and not view.over:
                 purge = self.components[name] == COMPONENT_PURGE
                 reason = Reason.PURGE_RUNNING if purge else Reason.ANOTHER_REPLAY
-                return Obstacle(reason, f"Job {name} of the same indexer has not ended yet")
+                held_up = f"; no pod of it runs: {view.waiting.message}" if view.waiting else ""
+                return Obstacle(reason, f"Job {name} of the same indexer has not ended yet{held_up}")
         return None
 
 
@@ -49,7 +51,7 @@ async def read_indexer(cluster: Cluster, namespace: str, name: str) -> ActivityI
     return None if body is None else parse(body)
 
 
-async def read_jobs(cluster: Cluster, namespace: str, indexer: str) -> IndexerJobs:
+async def read_jobs(cluster: Cluster, namespace: str, indexer: str, now: datetime) -> IndexerJobs:
     """Asked of the API server itself, never of a cache: what is under way decides whether more may be."""
     ours = f"{LABEL_INDEXER}={indexer},app.kubernetes.io/managed-by={MANAGER}"
     jobs = {body["metadata"]["name"]: body for body in await cluster.list(JOBS, namespace, ours)}
@@ -57,7 +59,7 @@ async def read_jobs(cluster: Cluster, namespace: str, indexer: str) -> IndexerJo
     for pod in await cluster.list(PODS, namespace, ours):
         if name := _labels(pod).get(POD_LABEL):
             pods.setdefault(name, []).append(pod)
-    views = {name: job_view(name, jobs.get(name), pods.get(name, ())) for name in jobs.keys() | pods.keys()}
+    views = {name: job_view(name, jobs.get(name), pods.get(name, ()), now) for name in jobs.keys() | pods.keys()}
     marked = {name: _labels(body) for name, [body, *_] in pods.items()} | {n: _labels(job) for n, job in jobs.items()}
     return IndexerJobs(
         {name: view for name, view in views.items() if view},

@@ -20,11 +20,12 @@ from msgspec.structs import replace
 from activity_indexer_operator.api import InvalidSpec
 from activity_indexer_operator.cron import format_time, parse_time
 from activity_indexer_operator.jobs_view import JobState, JobView
+from activity_indexer_operator.jobs_waiting import Waiting
 from activity_indexer_operator.replay_api import Phase, Progress, Replay, ReplaySpec, ReplayStatus
 from activity_indexer_operator.replay_command import Stage, job_name, job_request
-from activity_indexer_operator.replay_conditions import conditions
+from activity_indexer_operator.replay_conditions import conditions, message_of, reason_of
 from activity_indexer_operator.replay_outcome import Outcome, outcome_of
-from activity_indexer_operator.replay_reasons import Reason
+from activity_indexer_operator.replay_reasons import HELD_UP, Reason
 
 PROGRESS_INTERVAL: Final = 10.0
 """Seconds between two looks at the progress of a running replay."""
@@ -143,7 +144,7 @@ def _work(seen: Observed, spec: ReplaySpec, stage: Stage, now: datetime) -> Deci
         return _active(seen, spec, stage, job, now)
     if obstacle := seen.obstacles.get(stage):
         return waiting(seen, obstacle)
-    return _running(seen, stage, now, "", create=True)
+    return _running(seen, stage, now, None, create=True)
 
 
 def _active(seen: Observed, spec: ReplaySpec, stage: Stage, job: JobView, now: datetime) -> Decision:
@@ -156,12 +157,12 @@ def _active(seen: Observed, spec: ReplaySpec, stage: Stage, job: JobView, now: d
     return _running(seen, stage, now, job.waiting)
 
 
-def _running(seen: Observed, stage: Stage, now: datetime, held_by: str, *, create: bool = False) -> Decision:
+def _running(seen: Observed, stage: Stage, now: datetime, held_by: Waiting | None, *, create: bool = False) -> Decision:
     status = seen.replay.status
     seen = _with_status(seen, replace(status, start_time=status.start_time or format_time(now)))
     phase: Phase = "Planning" if stage is Stage.PLAN else "Running"
     if held_by:
-        step = _step(seen, phase, Reason.POD_WAITING, f"the Job's pod does not run: {held_by}")
+        step = _step(seen, phase, held_by.reason, f"no pod of the Job runs: {held_by.message}")
     elif stage is Stage.PLAN:
         step = _step(seen, phase, Reason.PLANNING, "a dry run looks for what matches")
     else:
@@ -211,7 +212,13 @@ def _end(seen: Observed, outcome: Outcome, now: datetime) -> Decision:
     if outcome.phase == "Nothing" and progress and progress.sent:
         # It had come to its end before, and its Job was made once more.
         return _step(seen, "Succeeded", Reason.COMPLETED, "all that matched has been replayed")
-    return _step(seen, outcome.phase, outcome.reason, outcome.message or "done")
+    return _step(seen, outcome.phase, outcome.reason, (outcome.message or "done") + _held_up_before(outcome, status))
+
+
+def _held_up_before(outcome: Outcome, before: ReplayStatus) -> str:
+    """What kept its Job from running, which is forgotten with the pod."""
+    stuck = outcome.phase == "Failed" and outcome.result is None and reason_of(before) in HELD_UP
+    return f"; before, {message_of(before)}" if stuck else ""
 
 
 def _of_plan(outcome: Outcome) -> Outcome:

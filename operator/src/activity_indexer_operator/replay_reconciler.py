@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -21,6 +21,7 @@ from activity_indexer_operator.part import Tools
 from activity_indexer_operator.ports import ConflictError, RejectedError
 from activity_indexer_operator.replay_api import Progress, Replay, ReplaySpec, ReplayStatus, parse_replay
 from activity_indexer_operator.replay_command import Stage, job_name, job_request
+from activity_indexer_operator.replay_conditions import message_of, reason_of
 from activity_indexer_operator.replay_observe import (
     indexer_obstacle,
     read_indexer,
@@ -31,7 +32,7 @@ from activity_indexer_operator.replay_observe import (
     turn_obstacle,
 )
 from activity_indexer_operator.replay_plan import Decision, Observed, Obstacle, decide, waiting
-from activity_indexer_operator.replay_reasons import Reason
+from activity_indexer_operator.replay_reasons import HELD_UP, Reason
 from activity_indexer_operator.replay_request import still_requested
 from activity_indexer_operator.replay_trace import end_of, told_of
 from activity_indexer_operator.resources import JOBS, REPLAYS
@@ -105,7 +106,7 @@ class ReplayReconciler:
         if isinstance(spec, InvalidSpec) or replay.finished:
             return Observed(replay, retained=retained)
         namespace, name = replay.meta.key.namespace, spec.indexer_ref.name
-        jobs = await read_jobs(self._cluster, namespace, name)
+        jobs = await read_jobs(self._cluster, namespace, name, self._now())
         own = {job_name(replay, stage): stage for stage in Stage}
         replays = await read_replays(self._cluster, namespace, name)
         turn = jobs.busy(own) or turn_obstacle(replay, replays)
@@ -174,7 +175,15 @@ class ReplayReconciler:
             self._metrics.replay_finished(meta.key.namespace, status.phase)
             if status.trace_id:
                 self._tracing.replay_ended(end_of(replay, status))
-        if status.phase and status.phase != before.phase:
-            told = next(condition.message for condition in conditions if condition.type == "Succeeded")
-            log.info("replay.moved", extra={"key": str(meta.key), "phase": status.phase, "message_text": told})
-            await self._recorder.event(meta, "Warning" if status.phase in BAD_ENDS else "Normal", status.phase, told)
+        await self._announce(replay, status)
+
+    async def _announce(self, replay: Replay, status: ReplayStatus) -> None:
+        """An Event for each phase, and for each reason that holds up what is under way."""
+        key, reason, told = str(replay.meta.key), reason_of(status), message_of(status)
+        if status.phase and status.phase != replay.status.phase:
+            log.info("replay.moved", extra={"key": key, "phase": status.phase, "message_text": told})
+            kind: Literal["Normal", "Warning"] = "Warning" if status.phase in BAD_ENDS else "Normal"
+            await self._recorder.event(replay.meta, kind, status.phase, told)
+        if reason in HELD_UP and reason != reason_of(replay.status):
+            log.info("replay.held_up", extra={"key": key, "reason": reason, "message_text": told})
+            await self._recorder.event(replay.meta, "Warning", reason, told)

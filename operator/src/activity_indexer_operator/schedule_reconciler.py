@@ -167,7 +167,7 @@ class TaskReconciler:
     async def _purge(self, world: World, wanted: Tombstones, cron: str) -> PurgeStep:
         namespace, name = world.place
         known = world.status.tombstones
-        jobs = await read_jobs(self._cluster, namespace, name)
+        jobs = await read_jobs(self._cluster, namespace, name, world.now)
         step = decide_purge(
             name,
             wanted,

@@ -1,10 +1,11 @@
 """The Jobs that the operator makes of an indexer's pod."""
 
 import copy
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from operator_replay_support import POD_TEMPLATE, World, result
+from operator_replay_support import POD_TEMPLATE, START, World, result
 
 from activity_indexer_operator.api import Key, KeyRef, Meta
 from activity_indexer_operator.jobs import ANNOTATION_COMMAND, JobRequest, job_body
@@ -155,7 +156,7 @@ def job_in(world: World) -> dict[str, Any]:
 
 
 def test_a_job_without_a_verdict_is_active() -> None:
-    view = job_view("fix-plan", job_in(World()), [])
+    view = job_view("fix-plan", job_in(World()), [], START)
     assert view
     assert (view.state, view.owner, view.over) == (JobState.ACTIVE, "uid-1", False)
 
@@ -165,8 +166,8 @@ def test_a_deleted_job_is_stopping_while_a_pod_of_it_runs() -> None:
     job_in(world)
     running, ended = world.pod("fix-plan"), world.pod("fix-plan", "b", {"phase": "Failed"})
 
-    assert job_view("fix-plan", None, [ended]) is None
-    view = job_view("fix-plan", None, [running, ended])
+    assert job_view("fix-plan", None, [ended], START) is None
+    view = job_view("fix-plan", None, [running, ended], START)
     assert view
     assert view.state is JobState.STOPPING
 
@@ -182,30 +183,95 @@ def test_the_last_pod_to_end_speaks_for_the_job_and_strangers_do_not() -> None:
     stranger = ended("stranger", "2026-11-23T14:00:00Z", 9)
     stranger["metadata"]["ownerReferences"][0]["uid"] = "another"
     pods = [ended("second", "2026-11-23T13:00:00Z", 4), ended("first", "2026-11-23T12:00:00Z", 1), stranger]
-    view = job_view("fix-plan", job, pods)
+    view = job_view("fix-plan", job, pods, START)
     assert view
     assert view.ended == Ended(4, "Error", "second")
 
 
+def waiting_container(reason: str, message: str = "") -> dict[str, Any]:
+    return {"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": message}}}]}
+
+
+NO_NODE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
+
+
+def why(world: World, pods: list[dict[str, Any]], seconds: int = 0) -> tuple[str, str] | None:
+    view = job_view("fix-plan", world.objects["Job", "fix-plan"], pods, START + timedelta(seconds=seconds))
+    assert view
+    return (view.waiting.reason, view.waiting.message) if view.waiting else None
+
+
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "reason", "message"),
     [
+        (waiting_container("ErrImagePull", "no such image"), "ImageNotPulled", "ErrImagePull: no such image"),
+        (waiting_container("ImagePullBackOff"), "ImageNotPulled", "ImagePullBackOff"),
         (
-            {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull", "message": "no"}}}]},
-            "ErrImagePull: no",
+            waiting_container("CreateContainerConfigError", 'secret "kafka" not found'),
+            "ContainerRefused",
+            'CreateContainerConfigError: secret "kafka" not found',
         ),
-        ({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}, ""),
         (
-            {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "full"}]},
-            "Unschedulable: full",
+            {"initContainerStatuses": waiting_container("CrashLoopBackOff")["containerStatuses"]},
+            "PodWaiting",
+            "CrashLoopBackOff",
         ),
+        ({"conditions": [NO_NODE]}, "PodUnschedulable", "Unschedulable: 0/2 nodes"),
     ],
 )
-def test_why_a_pod_does_not_run_is_told(status: dict[str, Any], told: str) -> None:
+def test_what_the_pods_status_says_is_told_at_once(status: dict[str, Any], reason: str, message: str) -> None:
     world = World()
-    view = job_view("fix-plan", job_in(world), [world.pod("fix-plan", status={"phase": "Pending", **status})])
-    assert view
-    assert view.waiting == told
+    job_in(world)
+    assert why(world, [world.pod("fix-plan", status={"phase": "Pending", **status})]) == (reason, message)
+
+
+@pytest.mark.parametrize("status", [{}, waiting_container("ContainerCreating"), waiting_container("PodInitializing")])
+def test_a_pod_that_says_nothing_and_does_not_start_is_told_after_a_while(status: dict[str, Any]) -> None:
+    world = World()
+    job_in(world)
+    pod = world.pod("fix-plan", status={"phase": "Pending", **status})
+    assert why(world, [pod], 29) is None
+    told = why(world, [pod], 30)
+    assert told
+    assert told[0] == "PodNotStarted"
+    assert "since 2026-11-23T12:00:00Z" in told[1], "a number that grew would be written again and again"
+    assert told[1].endswith("kubectl -n shop describe pod fix-plan-pod")
+
+
+def test_a_job_whose_pod_is_refused_is_told_after_a_while() -> None:
+    world = World()
+    job_in(world)
+    assert why(world, [], 29) is None
+    told = why(world, [], 30)
+    assert told
+    assert told[0] == "PodNotCreated"
+    assert told[1].endswith("kubectl -n shop describe job fix-plan")
+
+
+def test_a_job_that_somebody_suspended_is_told_at_once() -> None:
+    world = World()
+    job_in(world)["spec"]["suspend"] = True
+    told = why(world, [])
+    assert told
+    assert (told[0], "is suspended" in told[1]) == ("PodNotCreated", True)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"phase": "Running"},
+        {
+            "phase": "Pending",
+            "initContainerStatuses": [{"state": {"running": {}}}],
+            **waiting_container("PodInitializing"),
+        },
+        {"phase": "Failed", **waiting_container("ImagePullBackOff")},
+    ],
+)
+def test_a_pod_that_runs_or_has_ended_holds_nothing_up(status: dict[str, Any]) -> None:
+    world = World()
+    job_in(world)
+    assert why(world, [world.pod("fix-plan", status=status)], 3600) is None
 
 
 def test_the_result_is_found_among_other_words() -> None:

@@ -1,13 +1,18 @@
 """The life of a DeadLetterReplay, told by what an API server sees of it."""
 
+import re
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_replay_support import Killed, World, result
+from operator_replay_support import START, Killed, World, result
 
 from activity_indexer_operator.replay_api import parse_replay
+from activity_indexer_operator.replay_reasons import Reason
 from activity_indexer_operator.worker import NEVER
 
+BASE = Path(__file__).parents[3]
 PLANNED = result(dryRun=True, matched=15, stale=3, parked=1, upTo="0:17,1:4",
                  causes=[{"stage": "index", "error": "document_parsing_exception", "matched": 15}])  # fmt: skip
 REPORT = {"indexed": 10, "stale": 0, "deadLettered": 1, "unknown": 0, "errors": {"document_parsing_exception": 1}}
@@ -338,15 +343,67 @@ async def test_a_spec_that_cannot_work_is_told() -> None:
     assert (world.phase(), world.reason(), world.jobs()) == ("Pending", "SpecInvalid", [])
 
 
-async def test_a_pod_that_cannot_start_is_told() -> None:
+async def test_a_pod_that_cannot_start_is_told_once_in_an_event() -> None:
     world = World()
     world.replay()
     await world.reconcile()
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
     world.pod("fix-plan", status={"phase": "Pending", "containerStatuses": [{"name": "indexer", "state": waiting}]})
     await world.reconcile()
+    await world.reconcile()
 
-    assert (world.phase(), world.reason()) == ("Planning", "PodWaiting")
+    assert (world.phase(), world.reason()) == ("Planning", "ImageNotPulled")
+    told = ("Warning", "ImageNotPulled", "no pod of the Job runs: ImagePullBackOff: no such image")
+    assert world.events.count(told) == 1
+
+
+async def test_within_a_minute_it_is_told_that_a_quota_lets_no_pod_be_made() -> None:
+    world = World()
+    world.replay()
+    for _ in range(5):
+        seconds = await world.reconcile()
+        assert seconds
+        world.pass_time(seconds=seconds)
+
+    assert (world.phase(), world.reason()) == ("Planning", "PodNotCreated")
+    assert world.now - START < timedelta(minutes=1)
+    world.pod("fix-plan")
+    await world.reconcile()
+    assert world.reason() == "PlanRunning"
+
+
+async def test_a_job_that_never_ran_until_its_deadline_is_told_with_the_cause() -> None:
+    world = World()
+    world.replay()
+    await world.reconcile()
+    waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
+    world.pod("fix-plan", status={"phase": "Pending", "containerStatuses": [{"state": waiting}]})
+    await world.reconcile()
+    world.remove("Pod", "fix-plan-pod")
+    world.end_job("fix-plan", "DeadlineExceeded")
+    await world.reconcile()
+
+    assert (world.phase(), world.reason()) == ("Failed", "DeadlineExceeded")
+    assert world.events[-1][2].endswith("; before, no pod of the Job runs: ErrImagePull: no such image")
+
+
+async def test_a_replay_that_waits_for_another_is_told_what_holds_that_one_up() -> None:
+    world = World()
+    world.replay()
+    await world.reconcile()
+    world.pass_time(minutes=1)
+    world.replay("second")
+    await world.reconcile("second")
+
+    assert world.reason("second") == "AnotherReplayRunning"
+    assert "describe job fix-plan" in world.events[-1][2]
+
+
+def test_every_reason_is_in_the_docs_and_no_other() -> None:
+    table = (BASE / "docs/dead-letter-replays.md").read_text().partition("## What may change")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `Succeeded`: ")]
+    told = {word for row in rows for word in re.findall(r"`(\w+)`", row.partition(" | ")[2])}
+    assert told == {str(reason) for reason in Reason}
 
 
 async def test_a_plan_whose_result_is_lost_is_made_again() -> None:
