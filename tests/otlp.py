@@ -1,15 +1,23 @@
-"""A receiver of OTLP over HTTP, as a collector is one: it keeps what it was sent, decoded from the protobufs."""
+"""Receivers of OTLP over HTTP and gRPC, as a collector is one: they keep what they were sent, from the protobufs."""
 
 import gzip
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
@@ -105,6 +113,39 @@ def receiving() -> Iterator[Receiver]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def receiving_grpc(credentials: grpc.ServerCredentials | None = None) -> Iterator[Receiver]:
+    """A receiver by gRPC on a free port of loopback, with TLS where there are credentials."""
+    server = grpc.server(ThreadPoolExecutor(2))
+    at = "localhost:0"
+    port = server.add_secure_port(at, credentials) if credentials else server.add_insecure_port(at)
+    receiver = Receiver(f"{'https' if credentials else 'http'}://localhost:{port}")
+    answers = {
+        "opentelemetry.proto.collector.trace.v1.TraceService": _taker(
+            receiver, "/v1/traces", ExportTraceServiceResponse().SerializeToString()
+        ),
+        "opentelemetry.proto.collector.metrics.v1.MetricsService": _taker(
+            receiver, "/v1/metrics", ExportMetricsServiceResponse().SerializeToString()
+        ),
+    }
+    for service, answer in answers.items():
+        handler = grpc.unary_unary_rpc_method_handler(answer)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": handler}),))
+    server.start()
+    try:
+        yield receiver
+    finally:
+        server.stop(0).wait()
+
+
+def _taker(receiver: Receiver, path: str, answer: bytes) -> Callable[[bytes, Any], bytes]:
+    def take(body: bytes, _: Any) -> bytes:
+        receiver.take(path, body)
+        return answer
+
+    return take
 
 
 def _span(span: Any, service: str, schema: str) -> Span:

@@ -4,13 +4,15 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
-from otlp import Receiver, receiving
+import trustme
+from otlp import Receiver, Span, receiving, receiving_grpc
 from support import Indexer, Place, environment, event, eventually
 
 pytestmark = pytest.mark.integration
@@ -204,6 +206,81 @@ async def test_the_metrics_of_the_port_are_sent_as_well(place: Place, indexer: S
     (point,) = collector.metrics[-1]["activity_indexer_batch_events"].histogram.data_points
     assert (point.count, point.sum, sum(point.bucket_counts)) == (1, 2.0, 1)
     assert not point.HasField("min")
+
+
+VOLATILE = (
+    "activity_indexer.elasticsearch.took",
+    "http.request.body.size",
+    "messaging.destination.partition.id",
+    "messaging.kafka.offset",
+    "service.instance.id",
+)
+
+
+async def test_by_grpc_a_collector_receives_the_same_as_by_http_and_with_tls_too(
+    place: Place, indexer: Start, collector: Receiver, tmp_path: Path
+) -> None:
+    by_http = await told_to(collector, place, indexer(**to(collector)))
+    with receiving_grpc() as plain:
+        by_grpc = await told_to(plain, place, indexer(**to(plain, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")))
+    authority = trustme.CA()
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    with receiving_grpc(credentials(authority)) as secure:
+        more = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_CERTIFICATE": str(trusted)}
+        by_tls = await told_to(secure, place, indexer(**to(secure, **more)))
+    assert len(by_http["spans"]) >= 10
+    for other in (by_grpc, by_tls):
+        assert set(other["spans"]) ^ set(by_http["spans"]) == set()
+        assert other == by_http
+
+
+async def test_a_collector_that_is_not_trusted_is_told_nothing(place: Place, indexer: Start, tmp_path: Path) -> None:
+    trusted = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(trusted))
+    with receiving_grpc(credentials(trustme.CA())) as secure:
+        more = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_CERTIFICATE": str(trusted)}
+        running = await indexer(**to(secure, OTEL_EXPORTER_OTLP_TIMEOUT="1", **more)).ready()
+        _, _, headers = context()
+        await place.publish([event("one")], headers=headers)
+        assert await running.settled(1) == {"indexed": 1}
+        await eventually(lambda: spans_lost(running, [("failed",)]), lambda found: found > 0, 20)
+        assert running.terminate(20) == 0
+        assert (secure.spans, secure.metrics) == ([], [])
+
+
+def credentials(authority: trustme.CA) -> grpc.ServerCredentials:
+    certificate = authority.issue_cert("localhost")
+    chain = b"".join(each.bytes() for each in certificate.cert_chain_pems)
+    return grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)])
+
+
+async def told_to(collector: Receiver, place: Place, running: Indexer) -> dict[str, Any]:
+    """What a collector is told of one event that is written and one that is not; without what differs every time."""
+    trace_id, span_id, headers = context()
+    await running.ready()
+    await place.publish([event(f"by {collector.address}")], headers=headers)
+    await running.settled(1)
+    await place.publish([b"not an event"], headers=headers)
+    await running.settled(2)
+    assert running.terminate(30) == 0
+    named = {each.span_id: each.name for each in collector.spans} | {span_id: "the producer", "": "nothing"}
+    assert {each.trace_id for each in collector.spans if each.parent_id == span_id} == {trace_id}
+    return {
+        "spans": sorted(shown(each, named) for each in collector.spans),
+        "metrics": {name: metric.WhichOneof("data") for name, metric in collector.metrics[-1].items()},
+        "resource": without_volatile(collector.resources[0]),
+    }
+
+
+def shown(span: Span, named: Mapping[str, str]) -> str:
+    links = [(named[each.span_id], sorted(without_volatile(each.attributes).items())) for each in span.links]
+    told = sorted(without_volatile(span.attributes).items())
+    return repr((span.name, span.kind, named[span.parent_id], told, links, span.failed, span.service, span.schema))
+
+
+def without_volatile(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name not in VOLATILE}
 
 
 async def test_always_off_means_no_spans_at_all(place: Place, indexer: Start, collector: Receiver) -> None:
