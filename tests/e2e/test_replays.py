@@ -89,8 +89,8 @@ def test_one_trace_tells_of_its_event_from_the_first_failure_to_the_index(paid: 
     with jaeger(paid.cluster) as address:
         found = eventually(lambda: told(address, TRACE, {process: 2, kept: 1, send: 1}), f"trace {TRACE}", timeout=60)
         replay = next(trace for span in found if span.name == send for trace in span.links - {TRACE})
-        whose = eventually(lambda: {s.service for s in spans(address, replay)}, f"trace {replay}", timeout=60)
-    assert whose == {"activity-indexer", "activity-indexer-operator"}
+        both = {"activity-indexer", "activity-indexer-operator"}
+        eventually(lambda: {span.service for span in spans(address, replay)} == both, f"trace {replay}", timeout=60)
 
 
 def told(address: str, trace: str, wanted: dict[str, int]) -> list[Span] | None:
@@ -205,8 +205,10 @@ def test_what_people_see_of_it(paid: Story, shown: Show) -> None:
 
 
 def test_a_stateful_set_takes_the_place_of_what_the_operator_made(paid: Story) -> None:
-    paid.cluster.apply(*stateful(paid))
+    bodies = stateful(paid)
     paid.cluster.change(RESOURCE, workload={"template": None, "targetRef": {"kind": "StatefulSet", "name": STATEFUL}})
+    eventually(lambda: paid.condition(RESOURCE) == "TargetNotFound", "that it is not there is told", timeout=60)
+    paid.cluster.apply(*bodies)
     eventually(lambda: paid.replicas(f"statefulset/{STATEFUL}") == PARTITIONS, "a replica per partition", timeout=60)
     eventually(lambda: made(paid) == [], "what was made for the template goes", timeout=120)
     paid.cluster.rolled_out(f"statefulset/{STATEFUL}")
