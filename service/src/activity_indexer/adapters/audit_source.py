@@ -9,7 +9,8 @@ from typing import Any, Final
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, join_group, mapped, within
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
+from activity_indexer.adapters.kafka_consumers import join_group
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.settings import Settings

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, admin_client, client_arguments, mapped, topics, within
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, admin_client, mapped, topics, within
+from activity_indexer.adapters.kafka_consumers import reading
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress, Span, Spans, Tell, narrowed
@@ -35,22 +35,9 @@ async def dead_letter_reader(settings: KafkaSettings) -> AsyncIterator[DeadLette
     """A connected reader. Raises Unavailable or Refused, also for what is done with it."""
     async with admin_client(settings) as admin:
         known = {name: shape.partitions for name, shape in (await topics(admin)).items()}
-    consumer = AIOKafkaConsumer(
-        **client_arguments(settings),
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        isolation_level="read_committed",
-        fetch_max_bytes=FETCH_BYTES,
-        max_partition_fetch_bytes=FETCH_BYTES // 4,
-    )
-    try:
-        await consumer.start()
-        await asyncio.sleep(0)  # its tasks begin: one that has not cannot be stopped without an error
+    sizes = {"fetch_max_bytes": FETCH_BYTES, "max_partition_fetch_bytes": FETCH_BYTES // 4}
+    async with reading(settings, **sizes) as consumer:
         yield DeadLetterReader(settings, consumer, known)
-    except CLIENT_ERRORS as error:
-        raise mapped(error) from error
-    finally:
-        await consumer.stop()
 
 
 class DeadLetterReader:

@@ -13,11 +13,11 @@ from aiokafka.errors import InvalidTimestampError, KafkaError, MessageSizeTooLar
 from activity_indexer.adapters.kafka_client import (
     CLIENT_ERRORS,
     client_arguments,
-    join_group,
     mapped,
     prepare_topics,
     within,
 )
+from activity_indexer.adapters.kafka_consumers import join_group
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import OutRecord, Partition, Record
 from activity_indexer.settings import KafkaSettings

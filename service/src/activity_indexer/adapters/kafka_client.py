@@ -7,9 +7,8 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
@@ -90,41 +89,7 @@ def mapped(error: BaseException) -> ActivityIndexerError:
     return Refused(text) if isinstance(error, _REFUSED) else Unavailable(text)
 
 
-NEVER_IDLE_MS: Final = 2**31 - 1
-"""The client leaves the group when polls stop for so long; an outage behind the consumer stops them, rightly."""
-
 CLIENT_ERRORS = (KafkaError, IllegalStateError, OSError, TimeoutError)
-
-
-async def join_group(settings: KafkaSettings, group: str, listener: Any, **more: Any) -> Any:
-    """A started consumer of the transactions topic that commits only when told to; `more` overrides its arguments.
-
-    Raises Unavailable or Refused.
-    """
-    arguments = client_arguments(settings)
-    # the broker answers a member that joins when the slowest other member has joined as well
-    arguments["request_timeout_ms"] = int((settings.rebalance_timeout + settings.request_timeout) * 1000)
-    arguments |= {
-        "group_id": group,
-        "group_instance_id": settings.group_instance_id or None,
-        "enable_auto_commit": False,
-        "auto_offset_reset": settings.auto_offset_reset,
-        "isolation_level": "read_committed",
-        "session_timeout_ms": int(settings.session_timeout * 1000),
-        "heartbeat_interval_ms": int(settings.session_timeout * 1000 / 10),
-        "rebalance_timeout_ms": int(settings.rebalance_timeout * 1000),
-        "max_poll_interval_ms": NEVER_IDLE_MS,
-    }
-    consumer = AIOKafkaConsumer(**arguments | more)
-    consumer.subscribe([settings.transactions_topic], listener=listener)
-    try:
-        await consumer.start()
-    except BaseException as error:
-        await consumer.stop()
-        if isinstance(error, CLIENT_ERRORS):
-            raise mapped(error) from error
-        raise
-    return consumer
 
 
 @asynccontextmanager

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.conn import create_conn
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from activity_indexer.adapters.kafka_client import Shape, admin_client, client_arguments, mapped, topics, within
+from activity_indexer.adapters.kafka_consumers import reading
 from activity_indexer.adapters.kafka_version import VersionsRequest, metadata_version, release
 from activity_indexer.settings import KafkaSettings
 from activity_indexer.status.report import Group, Kafka, Member, Topic
@@ -33,9 +34,7 @@ async def kafka_status(settings: KafkaSettings, *, audit: bool, interval: float)
         admin = await stack.enter_async_context(admin_client(settings))
         known = await topics(admin)
         cluster = await admin.describe_cluster()
-        consumer = AIOKafkaConsumer(**client_arguments(settings), enable_auto_commit=False)
-        stack.push_async_callback(consumer.stop)
-        await consumer.start()
+        consumer = await stack.enter_async_context(reading(settings, isolation_level="read_uncommitted"))
         reader = _Reader(settings, admin, consumer, known, list(roles.values()))
         first, beginnings = await reader.moment(), await reader.beginnings()
         await asyncio.sleep(interval)

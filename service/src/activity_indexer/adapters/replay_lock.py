@@ -11,18 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import InconsistentGroupProtocolError
 
-from activity_indexer.adapters.kafka_client import (
-    CLIENT_ERRORS,
-    NEVER_IDLE_MS,
-    admin_client,
-    client_arguments,
-    mapped,
-)
+from activity_indexer.adapters.kafka_client import admin_client
+from activity_indexer.adapters.kafka_consumers import started_member
+from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.settings import KafkaSettings
 from activity_indexer.timestamps import format_timestamp
@@ -142,27 +137,9 @@ def _card(metadata: bytes | None) -> tuple[str, str]:
 
 
 async def _join(settings: KafkaSettings, name: str, card: _Card) -> Any:
-    session = int(settings.session_timeout * 1000)
-    arguments = client_arguments(settings)
-    arguments["request_timeout_ms"] = int((settings.rebalance_timeout + settings.request_timeout) * 1000)
-    consumer = AIOKafkaConsumer(
-        settings.dead_letters,
-        **arguments,
-        group_id=name,
-        enable_auto_commit=False,
-        session_timeout_ms=session,
-        heartbeat_interval_ms=session // 10,
-        rebalance_timeout_ms=int(settings.rebalance_timeout * 1000),
-        max_poll_interval_ms=NEVER_IDLE_MS,
-        partition_assignment_strategy=(card,),
-    )
     try:
-        await consumer.start()
-    except BaseException as error:
-        await consumer.stop()
-        if isinstance(error, InconsistentGroupProtocolError):
+        return await started_member(settings, name, settings.dead_letters, partition_assignment_strategy=(card,))
+    except ActivityIndexerError as error:
+        if isinstance(error.__cause__, InconsistentGroupProtocolError):
             raise ReplayRefused(f"the group {name} is in use by something that is no replay: end that first") from error
-        if isinstance(error, CLIENT_ERRORS):
-            raise mapped(error) from error
         raise
-    return consumer

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, admin_client, client_arguments, mapped, topics, within
+from activity_indexer.adapters.kafka_client import admin_client, topics, within
+from activity_indexer.adapters.kafka_consumers import reading
 from activity_indexer.errors import Refused
 from activity_indexer.ports import Record
 from activity_indexer.settings import KafkaSettings
@@ -34,20 +35,9 @@ class TopicReader:
             shape = (await topics(admin)).get(topic)
             if shape is None:
                 raise Refused(f"topic {topic} is absent: create it, or correct KAFKA_TRANSACTIONS_TOPIC")
-            consumer = AIOKafkaConsumer(
-                **client_arguments(settings),
-                isolation_level="read_committed",
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-            )
-            try:
-                await consumer.start()
+            async with reading(settings) as consumer:
                 consumer.assign([TopicPartition(topic, number) for number in range(shape.partitions)])
                 yield cls(settings, consumer, admin)
-            except CLIENT_ERRORS as error:
-                raise mapped(error) from error
-            finally:
-                await consumer.stop()
 
     async def ends(self) -> Offsets:
         """Where each partition ends now: the offset that the next record gets."""

@@ -58,10 +58,6 @@ class Step:
         """Events settled in a second."""
         return self.settled / self.seconds if self.seconds > 0 else 0.0
 
-    def outcomes(self) -> dict[str, float]:
-        """Events settled, by outcome."""
-        return _increase(self.before.settled, self.after.settled)
-
     def dead_letters(self) -> dict[Cause, float]:
         """New dead letters, by cause."""
         return _increase(self.before.dead_letters, self.after.dead_letters)
