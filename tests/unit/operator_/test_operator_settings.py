@@ -33,6 +33,38 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
     }
 
 
+ENDPOINT, OF_TRACES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    ("variables", "traces"),
+    [
+        ({}, False),
+        ({ENDPOINT: ""}, False),
+        ({ENDPOINT: "http://collector:4318"}, True),
+        ({OF_TRACES: "http://collector:4318/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({ENDPOINT: "http://collector:4318", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({ENDPOINT: "http://collector:4318", "OTEL_SDK_DISABLED": "True"}, False),
+    ],
+)
+def test_traces_are_made_where_the_standards_variables_ask_for_them(variables: dict[str, str], traces: bool) -> None:
+    assert load_settings(variables).traces is traces
+
+
+def test_the_protocol_of_traces_alone_wins() -> None:
+    assert load_settings({}).traces_protocol == "http/protobuf"
+    both = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}
+    assert load_settings(both).traces_protocol == "grpc"
+    assert load_settings({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}).traces_protocol == "grpc"
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_EXPORTER"])
+def test_a_word_that_is_not_known_is_told(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: expected .* or .*, got 'pigeon'$"):
+        load_settings({name: "pigeon"})
+
+
 def test_a_log_line_is_one_json_object_with_what_the_call_gave() -> None:
     record = logging.makeLogRecord({"name": "x", "msg": "workload.scaled", "levelname": "INFO", "key": "a/b", "to": 3})
     entry = json.loads(JsonFormatter().format(record))
