@@ -1,12 +1,14 @@
 """Which objects are due: those that changed, those that asked for it, and all of them now and then.
 
 Level-based: an event only marks a key. A key is in at most one place: waiting for its time, in the queue, or under
-way; a mark while it is under way causes one more pass after it.
+way; a mark while it is under way causes one more pass after it. What changed comes before what is only looked at again:
+an operator that cannot keep up with all it looks at now and then still answers a change at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
 import time
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 NEVER: Final = float("inf")
 """What a pass returns for an object that needs no further one until an event marks it."""
 BACKOFF_FIRST: Final = 1.0
+CHANGED: Final = 0
+DUE: Final = 1
+"""How urgent a key is: somebody changed something, or its time has come."""
 CANARY: Final = Key("Canary", "", "canary")
 
 Reconcile = Callable[[Key], Awaitable[float | None]]
@@ -59,8 +64,9 @@ class Worker:
         self._backoff_max = backoff_max
         self._listener = listener
         self._tracing = tracing
-        self._queue: asyncio.Queue[Key] = asyncio.Queue()
-        self._queued: set[Key] = set()
+        self._queue: asyncio.PriorityQueue[tuple[int, int, Key]] = asyncio.PriorityQueue()
+        self._queued: dict[Key, int] = {}
+        self._turns = itertools.count()
         self._running: set[Key] = set()
         self._again: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -72,12 +78,7 @@ class Worker:
         if after > 0:
             self._set_timer(key, after)
             return
-        self._drop_timer(key)
-        if key in self._running:
-            self._again.add(key)
-        elif key not in self._queued:
-            self._queued.add(key)
-            self._queue.put_nowait(key)
+        self._enqueue(key, CHANGED)
 
     @property
     def silence(self) -> float:
@@ -87,7 +88,7 @@ class Worker:
     @property
     def waiting(self) -> int:
         """Keys in the queue."""
-        return self._queue.qsize()
+        return len(self._queued)
 
     async def run(self) -> None:
         """Works until it is cancelled; passes under way are cancelled too."""
@@ -99,8 +100,7 @@ class Worker:
 
     async def _work(self) -> None:
         while True:
-            key = await self._queue.get()
-            self._queued.discard(key)
+            key = await self._next()
             self._running.add(key)
             try:
                 after = await self._pass(key)
@@ -112,6 +112,22 @@ class Worker:
                 self._repeat(key)
             if after != NEVER:
                 self._set_timer(key, after)
+
+    async def _next(self) -> Key:
+        while True:
+            urgency, _turn, key = await self._queue.get()
+            # A key that has become more urgent is in the queue twice: its later turn is over.
+            if self._queued.get(key) == urgency:
+                del self._queued[key]
+                return key
+
+    def _enqueue(self, key: Key, urgency: int) -> None:
+        self._drop_timer(key)
+        if key in self._running:
+            self._again.add(key)
+        elif urgency < self._queued.get(key, DUE + 1):
+            self._queued[key] = urgency
+            self._queue.put_nowait((urgency, next(self._turns), key))
 
     def _repeat(self, key: Key) -> None:
         if key in self._again:
@@ -165,7 +181,8 @@ class Worker:
 
     def _due(self, key: Key) -> None:
         self._timers.pop(key, None)
-        self.mark(key)
+        # The canary says that work is taken up, which waits for nothing else.
+        self._enqueue(key, CHANGED if key == CANARY else DUE)
 
     def _drop_timer(self, key: Key) -> None:
         if timer := self._timers.pop(key, None):

@@ -173,3 +173,40 @@ async def test_what_was_under_way_when_the_lease_was_lost_is_done_by_the_next_ru
     passes.hold.set()
     async with running(worker):
         assert await passes.reach(2) == [FIRST, FIRST]
+
+
+async def test_what_changed_comes_before_what_is_only_looked_at_again() -> None:
+    passes = Passes()
+    passes.hold = asyncio.Event()
+    worker = Worker({KIND: passes}, LONG, concurrency=1)
+    async with running(worker):
+        worker.mark(Key(KIND, "a", "under way"))
+        await passes.reach(1)
+        due = [Key(KIND, "a", f"due-{number}") for number in range(20)]
+        for key in due:
+            worker.mark(key, 0.001)
+        await asyncio.sleep(0.05)
+        worker.mark(FIRST)
+        worker.mark(due[7])
+        passes.hold.set()
+        keys = await passes.reach(22)
+        assert worker.waiting == 0
+    assert keys[1:3] == [FIRST, due[7]]
+    assert sorted(key.name for key in keys[3:]) == sorted(key.name for key in due if key != due[7])
+
+
+async def test_a_key_that_became_urgent_while_it_waited_has_one_turn() -> None:
+    passes = Passes()
+    passes.hold = asyncio.Event()
+    worker = Worker({KIND: passes}, LONG, concurrency=1)
+    async with running(worker):
+        worker.mark(SECOND)
+        await passes.reach(1)
+        worker.mark(FIRST, 0.001)
+        await asyncio.sleep(0.02)
+        worker.mark(FIRST)
+        passes.hold.set()
+        await passes.reach(2)
+        await asyncio.sleep(0.05)
+    assert passes.keys == [SECOND, FIRST]
+    assert worker.waiting == 0
