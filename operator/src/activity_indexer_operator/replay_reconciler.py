@@ -174,7 +174,7 @@ class ReplayReconciler:
         if status.phase and status.completion_time and not before.completion_time:
             self._metrics.replay_finished(meta.key.namespace, status.phase)
             if status.trace_id:
-                self._tracing.replay_ended(end_of(replay, status))
+                self._tracing.replay_ended(end_of(replay, status, self._now()))
         await self._announce(replay, status)
 
     async def _announce(self, replay: Replay, status: ReplayStatus) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from activity_indexer_operator.cron import parse_time
+from datetime import datetime
+
 from activity_indexer_operator.replay_api import Replay, ReplayStatus
 from activity_indexer_operator.replay_conditions import message_of, reason_of
 from activity_indexer_operator.trace_context import ANNOTATION, parse_traceparent
@@ -16,15 +17,18 @@ def told_of(status: ReplayStatus) -> dict[str, str]:
     return {"activity_indexer.phase": status.phase or "", REASON: reason_of(status)}
 
 
-def end_of(replay: Replay, status: ReplayStatus) -> ReplayEnd:
-    """The span of a whole replay, from the making of the object to its end."""
+def end_of(replay: Replay, status: ReplayStatus, now: datetime) -> ReplayEnd:
+    """The span of a whole replay, from the making of the object to its end, which is now.
+
+    The status knows the end to a second only: the span would end before what it is made of.
+    """
     failed = status.phase in _ERRORS
     return ReplayEnd(
         uid=replay.meta.uid,
         trace_id=status.trace_id or "",
         indexer=replay.indexer or "",
         begin=replay.created,
-        end=parse_time(status.completion_time or ""),
+        end=now,
         attributes=_attributes(replay, status),
         maker=parse_traceparent(replay.meta.annotations.get(ANNOTATION, "")),
         error=reason_of(status) if failed else "",

@@ -118,7 +118,7 @@ async def planned(world: World) -> None:
 
 async def replayed(world: World, code: int = 0) -> None:
     await planned(world)
-    world.pass_time(minutes=2)
+    world.pass_time(seconds=120.5)
     world.end("fix-replay", code, result(matched=3, sent=3, message="" if code == 0 else "too bad"))
     await world.reconcile()
 
@@ -142,7 +142,7 @@ async def test_the_span_that_the_jobs_were_told_of_is_there_when_the_replay_ends
     [whole] = recording.named("replay ")
     assert environment(world, "fix-replay")["TRACEPARENT"] == f"00-{trace_id(whole)}-{span_id(whole)}-01"
     assert (whole.name, whole.parent, whole.status.status_code) == ("replay orders", None, StatusCode.UNSET)
-    assert (whole.end_time or 0) - (whole.start_time or 0) == 120 * 10**9
+    assert (whole.end_time or 0) - (whole.start_time or 0) == 120.5 * 10**9
     assert attributes(whole) == {
         "k8s.namespace.name": NAMESPACE,
         "activity_indexer.object.kind": "DeadLetterReplay",
