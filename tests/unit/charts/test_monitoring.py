@@ -98,5 +98,5 @@ def test_an_alert_can_be_left_out() -> None:
     text = template(
         "activity-indexer", "--values", EXAMPLE, "--set", "prometheusRule.disabled={ActivityIndexerKafkaDown}"
     )
-    assert "ActivityIndexerLagHigh" in text
-    assert "ActivityIndexerKafkaDown" not in text
+    assert "- alert: ActivityIndexerLagHigh" in text
+    assert "- alert: ActivityIndexerKafkaDown" not in text
