@@ -1,6 +1,7 @@
 """What the operator's traces tell, and that nothing changes where there are none."""
 
 import asyncio
+import copy
 import json
 import logging
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import StatusCode
-from operator_replay_support import NAMESPACE, World, result
+from operator_replay_support import NAMESPACE, POD_TEMPLATE, World, result
 
 from activity_indexer_operator.api import Key
 from activity_indexer_operator.logs import JsonFormatter
@@ -191,6 +192,16 @@ async def test_tracing_that_is_turned_on_or_off_meanwhile_makes_no_other_job(wor
     await World.reconcile(world)
     assert world.objects["Job", "fix-plan"]["metadata"]["uid"] == uid
     assert world.status("DeadLetterReplay", "fix")["traceId"] == context_of("00000003-aaaa").trace_id
+
+
+async def test_other_variables_of_the_indexers_pod_are_kept(world: TracedWorld) -> None:
+    template = copy.deepcopy(POD_TEMPLATE)
+    given = [{"name": "TRACEPARENT", "value": "another"}, {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "there"}]
+    template["spec"]["containers"][0]["env"] = given
+    world.edit("Deployment", "orders", template=template)
+    await world.reconcile()
+    told = environment(world, "fix-plan")
+    assert told == {"OTEL_EXPORTER_OTLP_ENDPOINT": "there", "TRACEPARENT": str(context_of("00000003-aaaa"))}
 
 
 async def test_without_tracing_nothing_is_told_of_it() -> None:
