@@ -1,5 +1,8 @@
 """The policy Lag beside KEDA's formula on the same loads: `python benchmarks/lag_policy.py`.
 
+The loads are drawn, and then recorded ones: what benchmarks/record_lag.py saw of a real topic (benchmarks/traces), each
+recorded second played as STRETCH, so that the windows of minutes that both have matter.
+
 A topic of 12 partitions, replicas of 100 events/s each; a change of their number stops the group for REBALANCE seconds.
 KEDA's Kafka scaler gives the HPA ceil(lag / lagThreshold), at most the partitions; the HPA looks every 15 s, keeps what
 is within 10 %, grows by 100 % or four pods at a time, and shrinks to the most that was wanted within five minutes.
@@ -7,10 +10,13 @@ is within 10 %, grows by 100 % or four pods at a time, and shrinks to the most t
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, Protocol
 
 from activity_indexer_operator.decide import decide
@@ -21,6 +27,8 @@ PARTITIONS: Final = 12
 CAPACITY: Final = 100.0
 REBALANCE: Final = 4.0
 SECOND: Final = 1.0
+TRACES: Final = Path(__file__).parent / "traces"
+STRETCH: Final = 20
 
 Rate = Callable[[float], float]
 
@@ -134,6 +142,29 @@ def loads() -> list[Load]:
     ]
 
 
+def recorded() -> list[Load]:
+    """What was recorded: events as they came, at the rate at which they came, but for STRETCH times as long."""
+    traces = [json.loads(path.read_text("utf-8")) for path in sorted(TRACES.glob("*.json"))]
+    return [
+        Load(
+            f"recorded: {trace['name']}",
+            int(trace["seconds"][-1] * STRETCH),
+            _rate(trace["seconds"], trace["published"]),
+        )
+        for trace in traces
+    ]
+
+
+def _rate(seconds: list[float], published: list[int]) -> Rate:
+    """Events/s between the two looks that a time is between."""
+
+    def rate(at: float) -> float:
+        after = min(max(1, bisect_right(seconds, at / STRETCH)), len(seconds) - 1)
+        return (published[after] - published[after - 1]) / (seconds[after] - seconds[after - 1])
+
+    return rate
+
+
 def scalers() -> dict[str, Callable[[], Scaler]]:
     """Those that are compared."""
     return {
@@ -144,15 +175,17 @@ def scalers() -> dict[str, Callable[[], Scaler]]:
     }
 
 
-def main() -> None:
-    """Prints a table."""
+def table(of: Iterable[Load]) -> None:
+    """Prints a line for each load and scaler."""
     print("| load | scaler | longest delay (s) | changes of the group | replica-hours |")
     print("| --- | --- | --- | --- | --- |")
-    for load in loads():
+    for load in of:
         for name, make in scalers().items():
             found = play(load, make())
             print(f"| {load.name} | {name} | {found.delay:.0f} | {found.changes} | {found.hours:.1f} |")
 
 
 if __name__ == "__main__":
-    main()
+    table(loads())
+    print()
+    table(recorded())
