@@ -14,8 +14,8 @@ COLOURS: Final = (
     "#3a7d44", "#2f6fb0", "#d9822b", "#b33a3a", "#7a4fa3", "#1f9aa6", "#b8901f", "#c2569b", "#5c6b7a", "#8a5a2b",
 )  # fmt: skip
 LEFT, RIGHT, TOP, BOTTOM = 62, 10, 8, 20
-SHOWN: Final = 6
-"""Lines that the legend names; the others are counted."""
+ROWS, CHARACTER, MORE = 3, 6.9, 75
+"""Rows of the legend; pixels of one of its characters, and of "and 12 more"."""
 FEW: Final = 4
 """Lines up to which there is room for the greatest value of each."""
 
@@ -65,7 +65,7 @@ def plot(lines: Sequence[Line], frame: Frame) -> str:
     for line, below in reversed(shapes):
         parts += _shape(line, below, frame, top, colours[line.name])
     svg = f'<svg width="{frame.width}" height="{frame.height}">{"".join(parts)}</svg>'
-    return svg + _legend(drawn, frame.unit, colours)
+    return svg + _legend(drawn, frame, colours)
 
 
 def _stack(lines: Sequence[Line]) -> list[tuple[Line, list[float]]]:
@@ -117,20 +117,37 @@ def _pieces(points: Sequence[Point], below: Sequence[float], step: float) -> lis
     return pieces
 
 
-def _legend(lines: Sequence[Line], unit: str, colours: dict[str, str]) -> str:
+def _legend(lines: Sequence[Line], frame: Frame, colours: dict[str, str]) -> str:
+    named = lines[: _fitting([_said(line, frame.unit, len(lines)) for line in lines], frame.width)]
     entries = [
         f'<span class="key"><i style="background:{colours[line.name]}"></i>{escape(line.name)} '
-        f"<b>{escape(said(line.points[-1][1], unit))}</b>"
-        f"{_most(line, unit) if len(lines) <= FEW else ''}</span>"
-        for line in lines[:SHOWN]
-        if line.points
+        f"<b>{escape(said(line.points[-1][1], frame.unit))}</b>"
+        f"<em>{escape(_most(line, frame.unit, len(lines)))}</em></span>"
+        for line in named
     ]
-    more = f'<span class="key">and {len(lines) - SHOWN} more</span>' if len(lines) > SHOWN else ""
+    more = f'<span class="key">and {len(lines) - len(named)} more</span>' if len(lines) > len(named) else ""
     return f'<div class="legend">{"".join(entries)}{more}</div>'
 
 
-def _most(line: Line, unit: str) -> str:
-    return f" <em>max {escape(said(max(value for _, value in line.points), unit))}</em>"
+def _fitting(texts: Sequence[str], width: int) -> int:
+    """How many entries there is room for."""
+    rows, left = 1, 0.0
+    for number, text in enumerate(texts):
+        wide = len(text) * CHARACTER + 32
+        rows, left = (rows, left + wide) if left + wide <= width - 20 else (rows + 1, wide)
+        last = number == len(texts) - 1
+        if rows > ROWS or (rows == ROWS and not last and left + MORE > width - 20):
+            return max(1, number)
+    return len(texts)
+
+
+def _said(line: Line, unit: str, lines: int) -> str:
+    return f"{line.name} {said(line.points[-1][1], unit)}{_most(line, unit, lines)}"
+
+
+def _most(line: Line, unit: str, lines: int) -> str:
+    """The greatest value, where there is room for it."""
+    return f" max {said(max(value for _, value in line.points), unit)}" if lines <= FEW else ""
 
 
 def spark(line: Line, width: int, height: int) -> str:

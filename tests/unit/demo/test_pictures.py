@@ -92,9 +92,10 @@ def test_a_panel_without_data_is_told_and_a_row_can_be_left_out() -> None:
 
 
 def span(number: int, start: float, length: float, *references: tuple[str, int], **tags: Any) -> dict[str, Any]:
+    told = [{"key": key.replace("__", "."), "value": value} for key, value in tags.items()]
     return {
         "spanID": str(number), "operationName": f"step {number}", "startTime": start * MICRO,
-        "duration": length * MICRO, "processID": "p1", "tags": [{"key": key.replace("__", "."), "value": value} for key, value in tags.items()],
+        "duration": length * MICRO, "processID": "p1", "tags": told,
         "references": [{"refType": kind, "traceID": "t", "spanID": str(other)} for kind, other in references],
     }  # fmt: skip
 
