@@ -10,7 +10,7 @@ from typing import Final, cast
 
 import structlog
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
@@ -166,8 +166,9 @@ def tracer_provider(settings: OpenTelemetrySettings, resource: Resource, export:
 def resource_of(settings: OpenTelemetrySettings, version: str, instance: str) -> Resource:
     """Who we are; OTEL_RESOURCE_ATTRIBUTES has the last word, but for the name, which OTEL_SERVICE_NAME has."""
     ours = {"service.version": version, "service.instance.id": instance}
-    told = Resource.create({}).attributes
+    known = Resource.create({}).attributes
+    asked = OTELResourceDetector().detect().attributes
     name = settings.service_name
-    if "service_name" not in settings.model_fields_set and not str(told["service.name"]).startswith("unknown_service"):
-        name = str(told["service.name"])
-    return Resource({**ours, **told, "service.name": name})
+    if "service_name" not in settings.model_fields_set and not str(known["service.name"]).startswith("unknown_service"):
+        name = str(known["service.name"])
+    return Resource({**known, **ours, **asked, "service.name": name})
