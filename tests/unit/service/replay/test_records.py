@@ -101,3 +101,12 @@ def test_headers_that_anybody_wrote_are_no_obstacle() -> None:
     assert sent["replay-count"] == b"1"
     record = Told(None, headers=odd)
     assert dict(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)).headers)["dead-letter-first-failure"]
+
+
+def test_the_span_that_dead_lettered_it_is_told_to_its_next_life() -> None:
+    record = Told(b"old", key=b"k", partition=2, offset=7, topic="t", headers=[TRACE])
+    span = b"00-%032x-%016x-01" % (7, 6)
+    letter = stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0), span), offset=70)
+    headers = dict(sent_again(letter, "r1", "t", b"old").record.headers)
+    assert headers["replay-dead-letter-traceparent"] == span
+    assert "replay-dead-letter-traceparent" not in dict(sent_again(first(), "r1", "t", b"old").record.headers)
