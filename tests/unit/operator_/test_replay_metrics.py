@@ -112,12 +112,19 @@ async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
         assert found[of("indexer_schedule_stopped", **place)] == (number == 2)
 
 
-async def test_an_indexer_without_a_schedule_and_an_operator_that_waits_for_its_lease_tell_nothing() -> None:
+async def test_an_indexer_without_a_schedule_tells_nothing_of_one() -> None:
+    assert not [name for name in exposed(World()) if name.startswith("indexer_schedule")]
+
+
+async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_schedule() -> None:
     world = World()
+    world.indexer(deadLetter={"schedule": {"cron": "@hourly"}})
+    await world.do_tasks()
     world.replay()
     await world.reconcile()
-    assert not [name for name in exposed(world) if name.startswith("indexer_schedule")]
-    assert not [name for name in exposed(World(), leading=False) if name.startswith(("replays{", "replay_oldest"))]
+    of_objects = {"replays", "replay_oldest_running_seconds", "indexer_schedule_failures", "indexer_schedule_stopped"}
+    assert {name.partition("{")[0] for name in exposed(world)} > of_objects
+    assert not {name.partition("{")[0] for name in exposed(world, leading=False)} & of_objects
 
 
 def test_the_table_in_the_docs_names_every_metric_and_no_other() -> None:
