@@ -205,6 +205,8 @@ SLOW: Final = Row(
     ),
 )
 
+CALLS_FAILED: Final = rate("dependency_call_failures_total{PODS}", "dependency, operation")
+
 FAILURES: Final = Row(
     "What fails, and why?",
     (
@@ -229,9 +231,7 @@ FAILURES: Final = Row(
             "Calls that failed",
             "suffix: /min",
             "By server and operation. What fails for a while is tried again.",
-            {
-                "{{dependency}} {{operation}}": f"60 * {rate('dependency_call_failures_total{PODS}', 'dependency, operation')}"
-            },
+            {"{{dependency}} {{operation}}": f"60 * {CALLS_FAILED}"},
             DOWN,
             width=6,
         ),

@@ -180,7 +180,8 @@ async def _create(day: Day) -> None:
 async def _remove(day: Day) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=day.stack.addresses.kafka)
     await admin.start()
-    await admin.delete_topics([day.name, f"{day.name}.dlq"])
+    ours = {day.name, f"{day.name}.dlq", f"{day.name}.dlq.parked"}
+    await admin.delete_topics([name for name in await admin.list_topics() if name in ours])
     await admin.close()
     async with AsyncElasticsearch(day.stack.addresses.elasticsearch) as search:
         await search.indices.delete(index=f"{day.name}-000001", ignore_unavailable=True)
