@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, SecretStr
+
+_SECRET_PARAMETER: Final = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
 
 
 def _existing_file(path: Path) -> Path:
@@ -65,3 +68,22 @@ Megabyte = 1024 * 1024
 Servers = Annotated[str, AfterValidator(_servers)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+
+def shown(value: Any) -> str:
+    """A value as people may see it: passwords in URLs and other secrets are masked."""
+    if not isinstance(value, SecretStr):
+        return "" if value is None else str(value)
+    text = value.get_secret_value()
+    if "://" in text:
+        return ",".join(_masked(url) for url in text.split(","))
+    return "********" if text else ""
+
+
+def _masked(url: str) -> str:
+    parts = urlsplit(url.strip())
+    parts = parts._replace(query=_SECRET_PARAMETER.sub(r"\1=********", parts.query))
+    if parts.password is not None:
+        host = parts.netloc.rpartition("@")[2]
+        parts = parts._replace(netloc=f"{parts.username}:********@{host}")
+    return urlunsplit(parts)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activity_indexer.errors import SettingsError
-from activity_indexer.setting_values import Endpoint, ExistingFile, Megabyte, Milliseconds, Seconds, Servers, secret_url
-
-_SECRET_PARAMETER = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
+from activity_indexer.setting_values import (
+    Endpoint,
+    ExistingFile,
+    Megabyte,
+    Milliseconds,
+    Seconds,
+    Servers,
+    secret_url,
+    shown,
+)
 
 
 class _Section(BaseSettings):
@@ -360,25 +365,6 @@ def declared() -> Iterator[tuple[type[_Section], str, str, FieldInfo]]:
     for section in SECTIONS:
         for field, info in section.model_fields.items():
             yield section, field, variable(section, field), info
-
-
-def shown(value: Any) -> str:
-    """A value as people may see it: passwords in URLs and other secrets are masked."""
-    if not isinstance(value, SecretStr):
-        return "" if value is None else str(value)
-    text = value.get_secret_value()
-    if "://" in text:
-        return ",".join(_masked(url) for url in text.split(","))
-    return "********" if text else ""
-
-
-def _masked(url: str) -> str:
-    parts = urlsplit(url.strip())
-    parts = parts._replace(query=_SECRET_PARAMETER.sub(r"\1=********", parts.query))
-    if parts.password is not None:
-        host = parts.netloc.rpartition("@")[2]
-        parts = parts._replace(netloc=f"{parts.username}:********@{host}")
-    return urlunsplit(parts)
 
 
 def callers_trace() -> str:

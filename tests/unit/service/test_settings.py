@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from activity_indexer.errors import SettingsError
-from activity_indexer.settings import SECTIONS, declared, load_settings, shown, unknown_variables
+from activity_indexer.setting_values import shown
+from activity_indexer.settings import SECTIONS, declared, load_settings, unknown_variables
 
 PREFIXES = tuple(str(section.model_config["env_prefix"]) for section in SECTIONS)
 
