@@ -112,6 +112,13 @@ async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
         assert found[of("indexer_schedule_stopped", **place)] == (number == 2)
 
 
+async def test_a_schedule_that_people_suspended_is_not_stopped() -> None:
+    world = World()
+    world.indexer(deadLetter={"schedule": {"cron": "@hourly", "suspend": True}})
+    await world.do_tasks()
+    assert exposed(world)[of("indexer_schedule_stopped", namespace=NAMESPACE, name="orders")] == 0
+
+
 async def test_an_indexer_without_a_schedule_tells_nothing_of_one() -> None:
     assert not [name for name in exposed(World()) if name.startswith("indexer_schedule")]
 
