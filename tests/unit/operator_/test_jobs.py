@@ -248,6 +248,13 @@ def test_a_job_whose_pod_is_refused_is_told_after_a_while() -> None:
     assert told[1].endswith("kubectl -n shop describe job fix-plan")
 
 
+def test_a_job_that_has_ended_waits_for_no_pod() -> None:
+    world = World()
+    job_in(world)
+    world.end_job("fix-plan", "DeadlineExceeded")
+    assert why(world, [], 3600) is None
+
+
 def test_a_job_that_somebody_suspended_is_told_at_once() -> None:
     world = World()
     job_in(world)["spec"]["suspend"] = True
