@@ -173,6 +173,39 @@ async def test_one_trace_tells_of_an_event_that_was_dead_lettered_replayed_and_i
     assert (await place.documents())["again"]["_trace_id"] == trace_id
 
 
+async def test_one_trace_id_leads_from_publishing_through_dead_letter_and_replay_to_the_document(
+    place: Place, indexer: Start, collector: Receiver, tmp_path: Path
+) -> None:
+    running = await indexer(**to(collector)).ready()
+    given = {**environment(place, to(collector)), "PATH": os.environ["PATH"]}
+    publish = (
+        *("-m", "activity_loadgen", "--count", "1", "--update-ratio", "0", "--trace-ratio", "1"),
+        *("--invalid-ratio", "1", "--invalid-kind", "missing_event_type"),
+        *("--topic", place.name, "--kafka-servers", place.servers.kafka),
+    )
+    assert await (await asyncio.create_subprocess_exec(sys.executable, *publish, env=given)).wait() == 0
+    await running.settled(2)
+    (dead,) = await place.dead_letters()
+    trace_id = dict(dead.headers)["traceparent"].decode().split("-")[1]
+    patch = tmp_path / "patch.json"
+    patch.write_text('{"event_type": "transaction.created"}')
+    replay = ("-m", "activity_indexer", "dead-letters", "replay", "--json", "--patch", str(patch))
+    assert await (await asyncio.create_subprocess_exec(sys.executable, *replay, env=given)).wait() == 0
+    await running.settled(3)
+
+    async def story() -> list[str]:
+        return [each.name for each in collector.of_trace(trace_id)]
+
+    topic, dlq = place.name, place.dead_letter_topic
+    wanted = [f"send {topic}", f"process {topic}", f"send {dlq}", f"send {topic}", f"process {topic}"]
+    await eventually(story, wanted, 20)
+    published, failed, _, replayed, indexed = collector.of_trace(trace_id)
+    assert [published.service, failed.service] == ["activity-loadgen", "activity-indexer"]
+    assert {failed.parent_id, replayed.parent_id, indexed.parent_id} == {published.span_id}
+    assert (failed.failed, indexed.failed) == (True, False)
+    assert trace_id in {document.get("_trace_id") for document in (await place.documents()).values()}
+
+
 async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
     place: Place, indexer: Start, collector: Receiver
 ) -> None:
