@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
 from opentelemetry.trace import SpanKind
 
 from activity_indexer.ports import OutRecord
@@ -37,11 +39,13 @@ def addressed(*headers: tuple[str, bytes]) -> Addressed:
     return Addressed("events", None, OutRecord(b"k", b"v", headers))
 
 
-async def sent(*records: Addressed, caller: str = "") -> tuple[list[Any], list[Addressed]]:
+async def sent(
+    *records: Addressed, caller: str = "", sampler: Sampler = DEFAULT_ON
+) -> tuple[list[Any], list[Addressed]]:
     """The spans of one commit, and the records that were written."""
     kept, inner = InMemorySpanExporter(), Transactions()
     processor = SimpleSpanProcessor(kept)
-    provider = TracerProvider(LinkedSampler(TracerProvider().sampler), Resource({}), shutdown_on_exit=False)
+    provider = TracerProvider(LinkedSampler(sampler), Resource({}), shutdown_on_exit=False)
     provider.add_span_processor(processor)
 
     @asynccontextmanager
@@ -90,8 +94,9 @@ async def test_what_an_earlier_replay_said_gives_way_but_is_linked_to() -> None:
     assert 4 in {link.context.span_id for link in sending.links}
 
 
-async def test_an_event_that_nobody_sampled_goes_as_it_is() -> None:
+@pytest.mark.parametrize("sampler", [DEFAULT_ON, ALWAYS_ON])
+async def test_an_event_that_nobody_sampled_goes_as_it_is(sampler: Sampler) -> None:
     unsampled = addressed(("traceparent", traceparent(7, 5)[:-2] + b"00"))
-    spans, written = await sent(unsampled, addressed())
+    spans, written = await sent(unsampled, addressed(), sampler=sampler)
     assert [span.name for span in spans] == ["replay events"]
     assert written == [unsampled, addressed()]

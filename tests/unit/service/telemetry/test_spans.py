@@ -300,14 +300,17 @@ async def test_what_is_left_at_the_end_is_counted_as_dropped(monkeypatch: pytest
     export._batches.shutdown()
 
 
-def test_a_batch_has_no_more_links_than_the_setting_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", "200")
+@pytest.mark.parametrize(("limit", "links"), [("", 300), ("200", 200)])
+def test_a_batch_has_no_more_links_than_the_setting_says(
+    monkeypatch: pytest.MonkeyPatch, limit: str, links: int
+) -> None:
+    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", limit)
     kept = InMemorySpanExporter()
     processor = SimpleSpanProcessor(kept)
     provider = exporting.tracer_provider(load_settings().otel, Resource({}), processor)
     spans = Spans(provider, processor, Consumed("events", "group", "client"), "1")
     processed(spans, [record(at) for at in range(300)], dict.fromkeys(range(300), "indexed"))
-    assert len(kept.get_finished_spans()[-1].links) == 200
+    assert len(kept.get_finished_spans()[-1].links) == links
 
 
 def test_an_instance_of_the_service_is_told_from_others() -> None:
