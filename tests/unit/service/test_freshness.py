@@ -56,6 +56,15 @@ async def test_a_document_is_fresh_when_a_search_finds_its_version_or_a_newer_on
     assert (await followed([9]))[0].outcomes == ["seen"]
 
 
+async def test_freshness_is_the_time_from_publishing_to_the_search_that_found_it() -> None:
+    results, now = Results(), 1_000.0
+    freshness = Freshness(Index([8]), results, 10.0, now=lambda: now)
+    freshness.follow(Written("a", version=8, published=988.0))
+    assert freshness._task is not None
+    await freshness._task
+    assert results.seconds == [12.0]
+
+
 async def test_a_document_that_no_search_finds_in_time_is_missed_and_has_no_time() -> None:
     results, _ = await followed([], patience=0.01)
     assert (results.outcomes, results.seconds) == (["missed"], [])
