@@ -11,7 +11,6 @@ import structlog
 
 from activity_indexer.telemetry.logging import (
     PACKAGE,
-    QUIET,
     REPEAT_INTERVAL,
     RepeatLimit,
     Repeats,
@@ -20,25 +19,12 @@ from activity_indexer.telemetry.logging import (
     log_event,
 )
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 
 class Terminal(io.StringIO):
     def isatty(self):
         return True
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before():
-    root = logging.getLogger()
-    loggers = [root, *map(logging.getLogger, (PACKAGE, *QUIET))]
-    before = [(logger, logger.level) for logger in loggers]
-    handlers, hook = list(root.handlers), sys.excepthook
-    yield
-    root.handlers[:] = handlers
-    for logger, level in before:
-        logger.setLevel(level)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    sys.excepthook = hook
 
 
 def configured(level="info", log_format="json", stream=None):

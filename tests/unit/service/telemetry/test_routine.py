@@ -4,7 +4,6 @@ import inspect
 import io
 import json
 import logging
-from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +13,8 @@ from aiokafka import errors
 from activity_indexer.telemetry.logging import configure_logging
 from activity_indexer.telemetry.routine import PASSING, REBALANCING, ROUTINE
 
+pytestmark = pytest.mark.usefixtures("logging_as_before")
+
 COORDINATOR = "aiokafka.consumer.group_coordinator"
 LOOKUP = "Group Coordinator Request failed: %s"
 COMMIT = "OffsetCommit failed for group %s due to group error (%s), will rejoin"
@@ -21,16 +22,11 @@ METADATA = "Error fetching metadata for topic %s: %s"
 
 
 @pytest.fixture
-def out() -> Iterator[io.StringIO]:
-    """What is written; the process' logging is as before in the end."""
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
+def out() -> io.StringIO:
+    """What is written."""
     stream = io.StringIO()
     configure_logging("info", "json", stream)
-    yield stream
-    root.handlers[:] = before
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
+    return stream
 
 
 def lines(out: io.StringIO) -> list[dict[str, Any]]:
@@ -119,13 +115,8 @@ def test_a_routine_line_hides_no_error_of_the_same_words(out: io.StringIO) -> No
 
 
 def test_where_only_errors_are_wanted_what_is_routine_is_not_shown() -> None:
-    root = logging.getLogger()
-    before, stream = root.handlers[:], io.StringIO()
-    try:
-        configure_logging("error", "json", stream)
-        logging.getLogger(COORDINATOR).error(LOOKUP, errors.GroupCoordinatorNotAvailableError())
-        logging.getLogger(COORDINATOR).error(LOOKUP, errors.SaslAuthenticationFailed("no"))
-    finally:
-        root.handlers[:] = before
-        logging.captureWarnings(capture=False)
+    stream = io.StringIO()
+    configure_logging("error", "json", stream)
+    logging.getLogger(COORDINATOR).error(LOOKUP, errors.GroupCoordinatorNotAvailableError())
+    logging.getLogger(COORDINATOR).error(LOOKUP, errors.SaslAuthenticationFailed("no"))
     assert [line["level"] for line in lines(stream)] == ["error"]
