@@ -93,6 +93,12 @@ def test_every_other_error_stays_one(out: io.StringIO, name: str, template: str,
     assert [line["level"] for line in lines(out)] == ["error"]
 
 
+def test_an_error_of_somebody_else_that_has_the_name_stays_one(out: io.StringIO) -> None:
+    other = type("GroupCoordinatorNotAvailableError", (RuntimeError,), {})
+    logging.getLogger(COORDINATOR).error(LOOKUP, other())
+    assert [line["level"] for line in lines(out)] == ["error"]
+
+
 def test_an_exception_with_its_traceback_stays_an_error(out: io.StringIO) -> None:
     try:
         raise errors.GroupCoordinatorNotAvailableError

@@ -300,11 +300,13 @@ async def test_what_is_left_at_the_end_is_counted_as_dropped(monkeypatch: pytest
     export._batches.shutdown()
 
 
-@pytest.mark.parametrize(("limit", "links"), [("", 300), ("200", 200)])
+@pytest.mark.parametrize(("limit", "links"), [({}, 300), ({"OTEL_SPAN_LINK_COUNT_LIMIT": "200"}, 200)])
 def test_a_batch_has_no_more_links_than_the_setting_says(
-    monkeypatch: pytest.MonkeyPatch, limit: str, links: int
+    monkeypatch: pytest.MonkeyPatch, limit: dict[str, str], links: int
 ) -> None:
-    monkeypatch.setenv("OTEL_SPAN_LINK_COUNT_LIMIT", limit)
+    monkeypatch.delenv("OTEL_SPAN_LINK_COUNT_LIMIT", raising=False)
+    for name, value in limit.items():
+        monkeypatch.setenv(name, value)
     kept = InMemorySpanExporter()
     processor = SimpleSpanProcessor(kept)
     provider = exporting.tracer_provider(load_settings().otel, Resource({}), processor)
