@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class ActivityIndexerError(Exception):
     """Base of every error this package raises on purpose."""
@@ -19,6 +21,15 @@ class EventError(ActivityIndexerError):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def kept(self) -> Self:
+        """This error without what it came through, to be kept with the event.
+
+        Its traceback leads to frames, and these to a whole batch and back to it: the garbage collector, which comes
+        seldom, would be the only one to find that.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
 
 
 class DecodeError(EventError):

@@ -128,7 +128,7 @@ class Processor:
                 append(decode_event(record.value, latest))
             except EventError as error:
                 append(None)
-                self._fail(work, at, error)
+                self._fail(work, at, error.kept())
         work.message_ids = [event.message_id if event else "" for event in work.events]
         if self._observer.debug:
             for event in filter(None, work.events):
@@ -171,7 +171,7 @@ class Processor:
         try:
             fields, search_content, enriched = self._enricher(event)
         except EventError as error:
-            return Document(event.version, b"", error=error)
+            return Document(event.version, b"", error=error.kept())
         context = work.contexts.get(at)
         lines = live_document(
             event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None

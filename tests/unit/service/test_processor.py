@@ -1,9 +1,10 @@
 """One batch all the way: decode, dedup, enrich, index, dead-letter, settle."""
 
 import asyncio
+import gc
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event
-from activity_indexer.indexing import BulkWriter
+from activity_indexer.indexing import BulkWriter, Document
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event
@@ -98,6 +99,50 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     (summary,) = subject.seen.batches
     assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
+
+
+@pytest.fixture
+def uncollected() -> Iterator[Callable[[], set[type]]]:
+    """Types of what has been left to the garbage collector since."""
+
+    def look() -> set[type]:
+        gc.collect()
+        return {type(each) for each in gc.garbage}
+
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    yield look
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+@pytest.mark.parametrize("spoilt", [b"{", value("b", status="cursed")], ids=["no event", "its enrichment fails"])
+async def test_what_cannot_be_indexed_does_not_keep_its_batch_in_memory(
+    spoilt: bytes, uncollected: Callable[[], set[type]]
+) -> None:
+    subject = Subject()
+    await subject.process(value("a"), spoilt)
+    assert subject.outcomes == {"indexed": 1, "dead_lettered": 1}
+    del subject
+    assert not {Batch, Told, Document} & uncollected()
+
+
+async def test_an_index_that_is_away_does_not_keep_what_it_did_not_take_in_memory(
+    uncollected: Callable[[], set[type]],
+) -> None:
+    answers = iter([True] * 3)
+
+    def away_at_first(_: list[str]) -> None:
+        if next(answers, False):
+            raise Unavailable("away")
+
+    subject = Subject(MemoryIndex(on_request=away_at_first))
+    await subject.process(value("a"))
+    assert (subject.outcomes, len(subject.index.requests)) == ({"indexed": 1}, 4)
+    del subject
+    assert not {Batch, Told, Document} & uncollected()
 
 
 async def test_a_record_without_a_timestamp_has_no_age_and_is_not_followed() -> None:

@@ -85,7 +85,7 @@ class Rewriter:
         try:
             lines = self._lines(event, now, trace_id)
         except EventError as error:
-            return Document(event.version, b"", error=error)
+            return Document(event.version, b"", error=error.kept())
         if overwrite:
             lines = action("index", event.transaction.id, event.version) + lines.partition(b"\n")[2]
         return Document(event.version, lines)
