@@ -240,6 +240,11 @@ def made(story: Story) -> list[str]:
     return story.cluster.kubectl("get", *listed, *mine).stdout.split()
 
 
+def test_an_operator_that_ends_gives_its_lease_up(paid: Story) -> None:
+    paid.cluster.kubectl("scale", OPERATOR, "--replicas=0")
+    eventually(lambda: not paid.cluster.get("leases")["items"], "the Lease is gone", timeout=60)
+
+
 def test_it_uses_exactly_the_rights_that_it_was_given(paid: Story, shown: Show) -> None:
     user = f"system:serviceaccount:{paid.cluster.namespace}:activity-indexer-operator"
     log = paid.cluster.audit_log()
