@@ -55,8 +55,9 @@ class Skaffold:
             process.wait(_ENDED_SECONDS)
 
     def _command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
-        context = ("--kube-context", f"kind-{self.cluster.name}", "--interactive=false", "--update-check=false")
-        return ["skaffold", *arguments, *context], {"KUBECONFIG": str(self.cluster.kubeconfig)}
+        """By the current context of the cluster's own kubeconfig: not every command can be told another."""
+        options = ("--interactive=false", "--update-check=false")
+        return ["skaffold", *arguments, *options], {"KUBECONFIG": str(self.cluster.kubeconfig)}
 
     def _watches(self, process: subprocess.Popen[bytes], output: Path) -> bool:
         said = output.read_text(errors="replace")
