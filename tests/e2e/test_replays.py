@@ -208,6 +208,7 @@ def test_a_stateful_set_takes_the_place_of_what_the_operator_made(paid: Story) -
     bodies = stateful(paid)
     paid.cluster.change(RESOURCE, workload={"template": None, "targetRef": {"kind": "StatefulSet", "name": STATEFUL}})
     eventually(lambda: paid.condition(RESOURCE) == "TargetNotFound", "that it is not there is told", timeout=60)
+    assert paid.cluster.ready_pods("app.kubernetes.io/instance=transactions"), "those that run go on until it is"
     paid.cluster.apply(*bodies)
     eventually(lambda: paid.replicas(f"statefulset/{STATEFUL}") == PARTITIONS, "a replica per partition", timeout=60)
     eventually(lambda: made(paid) == [], "what was made for the template goes", timeout=120)

@@ -104,8 +104,10 @@ class IndexerReconciler:
         meta, desired = done.indexer.meta, done.decision.desired
         first = max(1, done.spec.scaling.min_replicas) if desired is None else desired
         await self._hands.apply(memory, done.accepted.wanted, first)
-        await self._hands.prune(meta, done.spec, done.accepted.wanted)
         workload, scale_to = done.look.workload, done.decision.scale_to
+        # A target that is not there, or is misspelt, takes nobody's place.
+        if done.spec.workload.target_ref is None or not isinstance(workload, Unknown):
+            await self._hands.prune(meta, done.spec, done.accepted.wanted)
         if scale_to is None or isinstance(workload, Unknown):
             return
         resource = workload_resource(done.spec)

@@ -242,6 +242,13 @@ async def test_what_was_made_before_the_target_was_named_is_removed(running: Lif
     assert running.world.cluster.of(DEPLOYMENTS, "by-hand") is not None
 
 
+async def test_a_target_that_is_not_there_takes_nobodys_place(running: Life) -> None:
+    running.world.change(workload={"template": None, "targetRef": {"kind": "Deployment", "name": "mis-spelt"}})
+    assert await running.goes_on() == SECOND_LOOK
+    assert running.world.condition("Ready") == ("False", "TargetNotFound")
+    assert running.world.cluster.of(DEPLOYMENTS, "orders") is not None
+
+
 async def test_a_target_may_be_a_stateful_set() -> None:
     life = Life(SPEC | {"workload": {"targetRef": {"kind": "StatefulSet", "name": "by-hand"}}})
     life.world.cluster.put(STATEFUL_SETS, "by-hand", {"replicas": 1, "selector": {"matchLabels": {"app": "x"}}})
