@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from e2e.commands import run
 from e2e.kind import Cluster
 from e2e.story import ELASTICSEARCH, KAFKA, REDIS, Story
@@ -55,6 +57,13 @@ def values(story: Story, tag: str = "dev") -> dict[str, Any]:
         "resources": {"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
         "operator": {"image": image, "indexerImage": image},
     }
+
+
+def write(values: dict[str, Any], folder: Path) -> str:
+    """A file with values; where it is."""
+    file = folder / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return str(file)
 
 
 def without_crds(cluster: Cluster) -> None:

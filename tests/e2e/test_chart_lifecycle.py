@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
 from e2e.chart import (
     CHART,
     CRDS,
@@ -24,6 +23,7 @@ from e2e.chart import (
     settled,
     values,
     without_crds,
+    write,
 )
 from e2e.commands import eventually, missing_program
 from e2e.show import Show
@@ -49,10 +49,8 @@ def helm(shop: Story) -> Helm:
 @pytest.fixture(scope="module")
 def values_file(shop: Story, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A file with the values, a load generator among them."""
-    file = tmp_path_factory.mktemp("helm") / "values.yaml"
     loadgen = {"enabled": True, "image": {"tag": "dev"}, "args": list(LOADGEN)}
-    file.write_text(yaml.safe_dump(values(shop) | {"loadgen": loadgen}))
-    return str(file)
+    return write(values(shop) | {"loadgen": loadgen}, tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture(scope="module")

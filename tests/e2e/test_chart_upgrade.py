@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -27,6 +26,7 @@ from e2e.chart import (
     settled,
     values,
     without_crds,
+    write,
 )
 from e2e.commands import ROOT, eventually, missing_program
 from e2e.release import Release, commit_before_this_version, unpack
@@ -64,13 +64,6 @@ def old(before: Release, begin: Callable[[str], Story]) -> Story:
 def helm(old: Story) -> Helm:
     """`helm` in the story's namespace."""
     return Helm(old.cluster)
-
-
-def write(values: dict[str, Any], folder: Path) -> str:
-    """A file with values; where it is."""
-    file = folder / "values.yaml"
-    file.write_text(yaml.safe_dump(values))
-    return str(file)
 
 
 def holder(story: Story) -> str:

@@ -10,7 +10,7 @@ from typing import Final
 
 from activity_indexer_operator.api import Body, controller_of
 from activity_indexer_operator.jobs import ANNOTATION_COMMAND
-from activity_indexer_operator.jobs_waiting import Waiting, why_waiting
+from activity_indexer_operator.jobs_waiting import Waiting, has_ended, why_waiting
 from activity_indexer_operator.trace_context import VARIABLE, TraceContext, parse_traceparent
 
 POD_LABEL: Final = "batch.kubernetes.io/job-name"
@@ -62,7 +62,7 @@ def job_view(name: str, job: Body | None, pods: Iterable[Body], now: datetime) -
     """The Job of this name, with the pods that carry its name; None when nothing of it is there any more."""
     pods = list(pods)
     if job is None:
-        return JobView(name, "", "", JobState.STOPPING) if any(map(_runs, pods)) else None
+        return JobView(name, "", "", JobState.STOPPING) if not all(map(has_ended, pods)) else None
     meta, owner = job["metadata"], controller_of(job)
     state, reason = _state(job)
     own = [pod for pod in pods if (controller := controller_of(pod)) and controller[2] == meta["uid"]]
@@ -93,10 +93,6 @@ def _trace(job: Body) -> TraceContext | None:
             if variable["name"] == VARIABLE:
                 return parse_traceparent(variable.get("value", ""))
     return None
-
-
-def _runs(pod: Body) -> bool:
-    return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
 
 
 def _newest_end(pods: Iterable[Body]) -> Ended | None:

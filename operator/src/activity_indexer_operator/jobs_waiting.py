@@ -31,7 +31,7 @@ def why_waiting(job: Body, pods: Sequence[Body], now: datetime) -> Waiting | Non
     """Why no pod of an active Job runs; None: one does, or it is too early to say."""
     if not pods:
         return _no_pod(job, now)
-    held = (told for pod in pods if not _ended(pod) and (told := _told(pod) or _silent(pod, now)))
+    held = (told for pod in pods if not has_ended(pod) and (told := _told(pod) or _silent(pod, now)))
     return next(held, None)
 
 
@@ -83,7 +83,8 @@ def _text(word: str, message: str) -> str:
     return f"{word}: {message}".rstrip(": ")
 
 
-def _ended(pod: Body) -> bool:
+def has_ended(pod: Body) -> bool:
+    """Whether no container of it runs any more, nor will."""
     return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 

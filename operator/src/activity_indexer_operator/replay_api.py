@@ -33,6 +33,8 @@ Mode = Literal["DryRun", "Replay"]
 Phase = Literal[
     "Pending", "Planning", "AwaitingApproval", "Running", "Suspended", "Succeeded", "Nothing", "Refused", "Failed"
 ]
+GOOD_ENDS: Final[tuple[Phase, ...]] = ("Succeeded", "Nothing")
+BAD_ENDS: Final[tuple[Phase, ...]] = ("Refused", "Failed")
 Words = tuple[str, ...]
 
 

@@ -6,21 +6,18 @@ from collections.abc import Iterator
 from typing import Literal
 
 from activity_indexer_operator.api import Condition, InvalidSpec
-from activity_indexer_operator.replay_api import Plan, ReplaySpec, ReplayStatus
+from activity_indexer_operator.replay_api import BAD_ENDS, GOOD_ENDS, Phase, Plan, ReplaySpec, ReplayStatus
 from activity_indexer_operator.replay_reasons import Approved, Kind, Planned, Reason
-
-_ENDS = {"Succeeded": "True", "Nothing": "True", "Refused": "False", "Failed": "False"}
 
 
 def conditions(
     spec: ReplaySpec | InvalidSpec, status: ReplayStatus, reason: Reason, message: str
 ) -> tuple[Condition, ...]:
     """Planned, Approved (of replays that change something) and Succeeded, which is Unknown until it has ended."""
-    succeeded: Literal["True", "False", "Unknown"] = _ENDS.get(status.phase or "", "Unknown")  # type: ignore[assignment]
     return (
         _planned(status),
         *_approved(spec, status),
-        Condition(Kind.SUCCEEDED, succeeded, reason, message),
+        Condition(Kind.SUCCEEDED, _succeeded(status.phase), reason, message),
     )
 
 
@@ -34,10 +31,16 @@ def message_of(status: ReplayStatus) -> str:
     return next((each.message for each in status.conditions if each.type == Kind.SUCCEEDED), "")
 
 
+def _succeeded(phase: Phase | None) -> Literal["True", "False", "Unknown"]:
+    if phase in GOOD_ENDS:
+        return "True"
+    return "False" if phase in BAD_ENDS else "Unknown"
+
+
 def _planned(status: ReplayStatus) -> Condition:
     if status.plan:
         return Condition(Kind.PLANNED, "True", Planned.READY, _told(status.plan))
-    if _ENDS.get(status.phase or "") == "False":
+    if status.phase in BAD_ENDS:
         return Condition(Kind.PLANNED, "False", Planned.FAILED, "the dry run did not end well")
     return Condition(Kind.PLANNED, "False", Planned.NOT_YET, "no dry run has ended yet")
 

@@ -14,14 +14,14 @@ from prometheus_client.registry import Collector
 from activity_indexer_operator.api import Body
 from activity_indexer_operator.cache import Seen
 from activity_indexer_operator.cron import parse_time
-from activity_indexer_operator.replay_api import Phase, Replay, parse_replay
+from activity_indexer_operator.replay_api import BAD_ENDS, GOOD_ENDS, Phase, Replay, parse_replay
 from activity_indexer_operator.resources import INDEXERS, REPLAYS
 from activity_indexer_operator.schedule import SCHEDULE_CONDITION, ScheduleReason
 from activity_indexer_operator.schedule_api import parse_task_status
 
 PREFIX: Final = "activity_indexer_operator"
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
-OUTCOMES: Final = ("Succeeded", "Nothing", "Refused", "Failed")
+OUTCOMES: Final = (*GOOD_ENDS, *BAD_ENDS)
 """Phases that a replay ends in."""
 UNDER_WAY: Final = ("Planning", "Running")
 

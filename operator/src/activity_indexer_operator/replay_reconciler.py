@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Literal
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -19,7 +19,7 @@ from activity_indexer_operator.indexer import ActivityIndexer
 from activity_indexer_operator.jobs import job_body
 from activity_indexer_operator.part import Tools
 from activity_indexer_operator.ports import ConflictError, RejectedError
-from activity_indexer_operator.replay_api import Progress, Replay, ReplaySpec, ReplayStatus, parse_replay
+from activity_indexer_operator.replay_api import BAD_ENDS, Progress, Replay, ReplaySpec, ReplayStatus, parse_replay
 from activity_indexer_operator.replay_command import Stage, job_name, job_request
 from activity_indexer_operator.replay_conditions import message_of, reason_of
 from activity_indexer_operator.replay_observe import (
@@ -39,8 +39,6 @@ from activity_indexer_operator.resources import JOBS, REPLAYS
 from activity_indexer_operator.worker import NEVER
 
 log = logging.getLogger(__name__)
-
-BAD_ENDS: Final = ("Refused", "Failed")
 
 
 def utc_now() -> datetime:

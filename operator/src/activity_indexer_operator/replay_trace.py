@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from activity_indexer_operator.replay_api import Replay, ReplayStatus
+from activity_indexer_operator.replay_api import BAD_ENDS, Replay, ReplayStatus
 from activity_indexer_operator.replay_conditions import message_of, reason_of
 from activity_indexer_operator.trace_context import ANNOTATION, parse_traceparent
 from activity_indexer_operator.tracing import OUTCOME, REASON, Attributes, ReplayEnd
-
-_ERRORS = ("Refused", "Failed")
 
 
 def told_of(status: ReplayStatus) -> dict[str, str]:
@@ -22,7 +20,7 @@ def end_of(replay: Replay, status: ReplayStatus, now: datetime) -> ReplayEnd:
 
     The status knows the end to a second only: the span would end before what it is made of.
     """
-    failed = status.phase in _ERRORS
+    failed = status.phase in BAD_ENDS
     return ReplayEnd(
         uid=replay.meta.uid,
         trace_id=status.trace_id or "",
