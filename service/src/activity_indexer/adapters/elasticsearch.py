@@ -13,7 +13,7 @@ from elasticsearch.serializer import JsonSerializer
 
 from activity_indexer.document import NOT_DELETED, mappings
 from activity_indexer.document import settings as index_settings
-from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.errors import Refused, Unavailable, reason_of
 from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -58,7 +58,7 @@ def mapped(error: Exception) -> Unavailable | Refused:
     """An error of the client in our words."""
     if isinstance(error, ApiError) and error.meta.status not in RETRY_STATUS:
         return Refused(f"Elasticsearch answers {error.meta.status}: {error}")
-    return Unavailable(f"Elasticsearch: {error}")
+    return Unavailable(f"Elasticsearch: {reason_of(error)}")
 
 
 class ElasticsearchIndex:
@@ -183,7 +183,7 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
 
 
 def _away(error: TransportError) -> Unavailable:
-    text = f"Elasticsearch: {error}"
+    text = f"Elasticsearch: {reason_of(error)}"
     _forget(error)
     return Unavailable(text)
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, explained, mapped
 from activity_indexer.settings import KafkaSettings
 
 NEVER_IDLE_MS: Final = 2**31 - 1
@@ -56,6 +57,8 @@ async def started_member(settings: KafkaSettings, group: str, topic: str, listen
         await consumer.start()
     except BaseException as error:
         await consumer.stop()
+        if isinstance(error, KafkaConnectionError):
+            raise await explained(settings, error) from error
         if isinstance(error, CLIENT_ERRORS):
             raise mapped(error) from error
         raise
