@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activity_indexer.errors import SettingsError
+from activity_indexer.redis_url import PATTERN, check_redis_url
 from activity_indexer.setting_values import (
     Endpoint,
     ExistingFile,
@@ -159,12 +160,20 @@ class RedisSettings(_Section):
     model_config = SettingsConfigDict(env_prefix="REDIS_")
 
     url: Annotated[SecretStr, secret_url("redis", "rediss")] = Field(
-        SecretStr("redis://redis:6379/0"), description="Server and database; rediss:// for TLS."
+        SecretStr("redis://redis:6379/0"),
+        description="Server and database; rediss:// for TLS.",
+        json_schema_extra={"pattern": PATTERN},
     )
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
     timeout: Seconds = Field(0.25, description="Limit of one round trip (seconds); then memory alone answers.")
     retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
+
+    @field_validator("url")
+    @classmethod
+    def _understood(cls, value: SecretStr) -> SecretStr:
+        check_redis_url(value.get_secret_value())
+        return value
 
 
 class DatabaseSettings(_Section):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-
+from activity_indexer.adapters.redis_client import ask, connect, refuse_cluster
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import RedisSettings
 
@@ -29,24 +24,18 @@ class RedisSeenStore:
         self._prefix = settings.key_prefix
         self._ttl = int(ttl * 1000)
         self._namespace = namespace
-        tls: dict[str, Any] = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}
-        self._redis: Any = Redis.from_url(
-            settings.url.get_secret_value(),
-            socket_connect_timeout=settings.timeout,
-            socket_timeout=settings.timeout,
-            retry=Retry(NoBackoff(), 0),
-            **tls,
-        )
+        self._redis: Any = connect(settings)
+        self._checked = False
         self._mark = self._redis.register_script(MARK)
 
     async def seen(self, message_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are known."""
-        found = await self._ask(self._redis.mget(self._keys(message_ids)))
+        found = await self._ask(lambda: self._redis.mget(self._keys(message_ids)))
         return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
 
     async def mark(self, message_ids: Sequence[str]) -> None:
         """Remember the ids for as long as the settings say."""
-        await self._ask(self._mark(keys=self._keys(message_ids), args=[self._ttl]))
+        await self._ask(lambda: self._mark(keys=self._keys(message_ids), args=[self._ttl]))
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -56,9 +45,14 @@ class RedisSeenStore:
         head = f"{self._prefix}:{self._namespace()}:"
         return [head + message_id for message_id in message_ids]
 
-    async def _ask(self, question: Any) -> Any:
+    async def _ask(self, question: Callable[[], Any]) -> Any:
+        """The answer; after a failure the server is looked at again, as it may be another one."""
+        limit = self._timeout * 2  # a first round trip connects as well
         try:
-            async with asyncio.timeout(self._timeout * 2):  # a first round trip connects as well
-                return await question
-        except (RedisError, NoScriptError, OSError, TimeoutError) as error:
-            raise Unavailable(f"Redis: {type(error).__name__}: {error}") from error
+            if not self._checked:
+                await refuse_cluster(self._redis, limit)
+                self._checked = True
+            return await ask(question(), limit)
+        except Unavailable:
+            self._checked = False
+            raise

@@ -53,8 +53,9 @@ class Known:
 class Deduplicator:
     """Looks up and marks the ids of whole batches.
 
-    The store may be away: then memory alone answers, and the store is left alone for `retry_interval` seconds, so that
-    a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds, so
+    that a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
     `namespace` names the index that the ids were settled in: a new index knows none of them.
     """
 
@@ -66,6 +67,7 @@ class Deduplicator:
     namespace: Callable[[], str] = str
     _away_until: float = field(default=float("-inf"), init=False)
     _known_of: str = field(default="", init=False)
+    _failing: bool = field(default=False, init=False)
 
     async def known(self, message_ids: Sequence[str]) -> Known:
         """Those of the ids that were settled before."""
@@ -81,7 +83,8 @@ class Deduplicator:
         except Unavailable as error:
             self._failed(error)
             return Known(memory, namespace=current)
-        self.report(True, "")
+        if not self._failing:
+            self.report(True, "")
         self.recent.add(stored)
         return Known(memory, frozenset(stored), current)
 
@@ -97,8 +100,10 @@ class Deduplicator:
         except Unavailable as error:
             self._failed(error)
         else:
+            self._failing = False
             self.report(True, "")
 
     def _failed(self, error: Unavailable) -> None:
+        self._failing = True
         self._away_until = self.clock() + self.retry_interval
         self.report(False, str(error))
