@@ -103,6 +103,6 @@ def test_conditions_are_a_map_so_that_several_may_write_them(schema: dict[str, A
 
 
 def test_an_address_of_redis_is_what_the_indexer_takes(schema: dict[str, Any]) -> None:
-    found = dict(properties(schema))
+    found = dict(properties(schema["spec"]))
     (path,) = [name for name in found if name.endswith(".redis.url")]
     assert found[path]["pattern"] == PATTERN
