@@ -12,8 +12,9 @@ from typing import Any
 
 import structlog
 
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.auditing import run_audit
