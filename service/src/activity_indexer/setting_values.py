@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-_SECRET_PARAMETER: Final = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 
 
 def _existing_file(path: Path) -> Path:
@@ -80,9 +80,14 @@ def shown(value: Any) -> str:
     return "********" if text else ""
 
 
+def _masked_parameter(parameter: str) -> str:
+    name, assigned, _ = parameter.partition("=")
+    return f"{name}=********" if assigned and _SECRET_NAME.search(name) else parameter
+
+
 def _masked(url: str) -> str:
     parts = urlsplit(url.strip())
-    parts = parts._replace(query=_SECRET_PARAMETER.sub(r"\1=********", parts.query))
+    parts = parts._replace(query="&".join(map(_masked_parameter, parts.query.split("&"))))
     if parts.password is not None:
         host = parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{parts.username}:********@{host}")
