@@ -1,22 +1,20 @@
 """A PgBouncer of a test's own before the local stack's PostgreSQL."""
 
-import asyncio
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
-
-import asyncpg
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-@asynccontextmanager
-async def pgbouncer(database_url: str, folder: Path, **settings: str) -> AsyncIterator[str]:
+@contextmanager
+def pgbouncer(database_url: str, folder: Path, **settings: str) -> Iterator[str]:
     """The URL of a PgBouncer in transaction mode; each transaction may get another connection of the server."""
     server = urlsplit(database_url)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -48,24 +46,22 @@ async def pgbouncer(database_url: str, folder: Path, **settings: str) -> AsyncIt
         process = subprocess.Popen(
             [PROGRAM, str(file)], stdout=output, stderr=output, user="nobody" if os.geteuid() == 0 else None
         )
-    url = f"postgresql://{server.username}@127.0.0.1:{port}/{name}"
     try:
-        await _answering(url, process, log)
-        yield url
+        _wait(port, process, log)
+        yield f"postgresql://{server.username}@127.0.0.1:{port}/{name}"
     finally:
         process.terminate()
         process.wait(10)
 
 
-async def _answering(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    async with asyncio.timeout(15):
-        while True:
-            if process.poll() is not None:
-                raise AssertionError(f"PgBouncer ended:\n{log.read_text()}")
-            try:
-                connection = await asyncpg.connect(url, statement_cache_size=0)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                connection.terminate()
-                return
+def _wait(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + 15
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"PgBouncer does not start:\n{log.read_text()}")
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return

@@ -30,7 +30,7 @@ async def empty(stack: Servers) -> AsyncIterator[InPostgres]:
 @pytest.fixture
 async def pooled(stack: Servers, empty: InPostgres, tmp_path: Path) -> AsyncIterator[str]:
     """The schema of `empty` through PgBouncer."""
-    async with pgbouncer(stack.database_url, tmp_path) as url:
+    with pgbouncer(stack.database_url, tmp_path) as url:
         yield f"{url}?{empty.url.partition('?')[2]}"
 
 

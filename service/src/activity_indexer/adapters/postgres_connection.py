@@ -35,7 +35,7 @@ async def open_pool(settings: DatabaseSettings, name: str) -> Any:
     """A pool that connects when it is used."""
     address = settings.address
 
-    async def initialize(connection: Any) -> None:  # noqa: RUF029 - the driver awaits it
+    async def initialize(connection: Any) -> None:
         _watch(connection, address.tcp)
 
     async def keep(_: Any) -> None:
