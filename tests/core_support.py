@@ -138,8 +138,8 @@ class Seen:
     def committed(self, partition: Partition, offset: int) -> None:
         self.calls.append(("committed", (partition, offset)))
 
-    def commit_failed(self) -> None:
-        self.calls.append(("commit_failed", None))
+    def commit_failed(self, reason: str) -> None:
+        self.calls.append(("commit_failed", reason))
 
     def lag(self, partition: Partition, events: int) -> None:
         self.lags[partition] = events

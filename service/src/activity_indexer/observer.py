@@ -123,8 +123,8 @@ class Observer(Protocol):
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed; the next commit carries them."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why; the next commit carries them."""
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""

@@ -10,7 +10,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from activity_indexer.database_url import parse_database_url
+
 _SECRET_NAME: Final = re.compile(r"pass|secret|token|key", re.IGNORECASE)
+_BETWEEN_URLS: Final = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
+"""A comma may also stand between the hosts of one URL, and in a password."""
 
 
 def _existing_file(path: Path) -> Path:
@@ -33,6 +37,11 @@ def secret_url(*schemes: str) -> Any:
         return value
 
     return AfterValidator(check)
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    parse_database_url(value.get_secret_value())
+    return value
 
 
 def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
@@ -67,6 +76,7 @@ Milliseconds = Annotated[int, Field(gt=0)]
 Megabyte = 1024 * 1024
 Servers = Annotated[str, AfterValidator(_servers)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+database_url = AfterValidator(_database_url)
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
@@ -76,7 +86,7 @@ def shown(value: Any) -> str:
         return "" if value is None else str(value)
     text = value.get_secret_value()
     if "://" in text:
-        return ",".join(_masked(url) for url in text.split(","))
+        return ",".join(_masked(url) for url in _BETWEEN_URLS.split(text))
     return "********" if text else ""
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
 from activity_indexer.setting_values import (
     Endpoint,
@@ -19,6 +20,7 @@ from activity_indexer.setting_values import (
     Milliseconds,
     Seconds,
     Servers,
+    database_url,
     secret_url,
     shown,
 )
@@ -172,9 +174,9 @@ class DatabaseSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
 
-    url: Annotated[SecretStr, secret_url("postgresql", "postgres")] = Field(
+    url: Annotated[SecretStr, database_url] = Field(
         SecretStr("postgresql://astropay:astropay@postgres:5432/activity_feed"),
-        description="PostgreSQL server, user and database; ?sslmode=… as libpq has it.",
+        description="PostgreSQL servers, user and database, with the parameters of libpq.",
     )
     ca_file: ExistingFile | None = Field(
         None, description="CA certificates (PEM); given, the server must show one of them."
@@ -182,6 +184,11 @@ class DatabaseSettings(_Section):
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
     batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+
+    @property
+    def address(self) -> DatabaseAddress:
+        """The URL, taken apart for the driver. Raises WrongDatabaseUrl when a file is no longer there."""
+        return parse_database_url(self.url.get_secret_value(), self.ca_file)
 
 
 class ConsumerSettings(_Section):

@@ -74,14 +74,10 @@ class GroupSource:
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets, within the request timeout."""
-        try:
-            await within(
-                self._settings.request_timeout,
-                self._consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()}),
-            )
-        except ActivityIndexerError as error:
-            self._log.warning("offsets.commit_failed", error=str(error), partitions=len(offsets))
-            raise
+        await within(
+            self._settings.request_timeout,
+            self._consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()}),
+        )
 
     async def position(self, partition: Partition) -> int | None:
         """The next offset that poll hands out."""

@@ -12,7 +12,7 @@ import structlog
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.observer import BatchSummary, Written
-from activity_indexer.ports import Backlog, Partition, Record
+from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
@@ -217,10 +217,10 @@ class Reporter:
         self._metrics.commit(done=True)
         self._metrics.committed(partition.partition, offset)
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why."""
         self._metrics.commit(done=False)
-        self._tell(logging.WARNING, "offsets.commit_failed")
+        self._tell(logging.WARNING, "offsets.commit_failed", reason=reason)
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
@@ -278,8 +278,8 @@ class AuditReporter:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def events(self, outcome: str, count: int) -> None:
-        """Events were written, invalid, rejected or dropped."""
+    def events(self, outcome: AuditOutcome, count: int) -> None:
+        """Events have this outcome."""
         self._metrics.audited(outcome, count)
 
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome

@@ -197,7 +197,7 @@ def test_commits_lag_and_intake_are_counted(reporter, metrics):
     reporter.concurrency(1, 8)
     reporter.retried("unavailable", 3)
     reporter.committed(Partition("transactions", 0), 9)
-    reporter.commit_failed()
+    reporter.commit_failed("rebalance")
     reporter.lag(Partition("transactions", 0), 4)
     reporter.stage_done("bulk", 0.1)
     shown = metrics.snapshot()
