@@ -35,9 +35,9 @@ class HttpServer:
         self._port = port
         self._metrics = metrics
         app = web.Application(middlewares=[_errors_as_json])
-        app.router.add_get("/livez", _probe(health.live))
-        app.router.add_get("/readyz", _probe(health.ready))
-        app.router.add_get("/startupz", _probe(health.startup))
+        app.router.add_get("/livez", _probe(health, health.live))
+        app.router.add_get("/readyz", _probe(health, health.ready))
+        app.router.add_get("/startupz", _probe(health, health.startup))
         app.router.add_get("/metrics", self._exposition)
         if page is not None:
             page.add_to(app)
@@ -66,11 +66,12 @@ class HttpServer:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def _probe(ask: Callable[[], Verdict]) -> _Handler:
+def _probe(health: Health, ask: Callable[[], Verdict]) -> _Handler:
     async def answer(_request: web.Request) -> web.Response:
         ok, reasons = ask()
         status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons)})
+        facts = masked(msgspec.to_builtins(health.facts()))
+        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons), "facts": facts})
 
     return answer
 
