@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -18,6 +19,9 @@ class Severity(StrEnum):
     """Something is retried and may pass by itself: ready, as a restart would not help."""
     WARNS = "warns"
     """Work goes on, and an operator has to look: ready."""
+
+
+_PREFIX: Final = {Severity.WAITS: "waiting", Severity.WARNS: "warning"}
 
 
 class Fact(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -43,4 +47,27 @@ class Fact(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return head + (f": {self.reason}" if self.reason else "") + (f"; {self.advice}" if self.advice else "")
 
 
-_PREFIX = {Severity.WAITS: "waiting", Severity.WARNS: "warning"}
+class PartitionFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What is known of an assigned partition; None: not known yet.
+
+    `lag` counts events that are not settled, up to the partition's end. `lag_seconds` is the age of the oldest of
+    them. `behind_transaction` are those that another producer's open transaction hides. `lost` are those that were
+    removed before they were read.
+    """
+
+    lag: int | None = None
+    lag_seconds: float | None = None
+    behind_transaction: int | None = None
+    lost: int | None = None
+
+
+class IndexerFacts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What one indexer answers at `/facts`: who it is, what its probes say, and why; numbers by partition."""
+
+    instance: str
+    group: str
+    version: str
+    live: bool
+    ready: bool
+    facts: list[Fact] = []
+    partitions: dict[str, PartitionFacts] = {}

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from activity_indexer.facts import Fact, Severity
+from activity_indexer.facts import Fact, PartitionFacts, Severity
 
 LOOP_LIMIT: Final = 15.0
 """Seconds without a tick of the event loop after which it counts as stalled, when `stall_timeout` is longer."""
@@ -27,20 +27,6 @@ class Verdict(NamedTuple):
 
     ok: bool
     reasons: list[str]
-
-
-class PartitionFacts(msgspec.Struct, frozen=True, rename="camel", omit_defaults=False):
-    """What is known of an assigned partition; None: not known yet.
-
-    `lag` counts events that are not settled, up to the partition's end. `lag_seconds` is the age of the oldest of
-    them. `behind_transaction` are those that another producer's open transaction hides. `lost` are those that were
-    removed before they were read.
-    """
-
-    lag: int | None = None
-    lag_seconds: float | None = None
-    behind_transaction: int | None = None
-    lost: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,6 +206,8 @@ class Reporter:
             self._metrics.rebalanced(self._clock() - self._revoked_at)
             self._revoked_at = None
         self._health.assigned(len(numbers))
+        for number in numbers:
+            self._health.partition(number)
         self._log.info("partitions.assigned", partitions=numbers)
 
     def revoked(self) -> None:
