@@ -11,6 +11,7 @@ from support import CREATED, event
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.ports import Partition, Record
 
@@ -152,6 +153,14 @@ class Seen:
 
     def ticked(self) -> None:
         pass
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        self.calls.append(("problem", (code, subject, severity, reason, advice)))
+
+    def solved(self, code: str, subject: str = "") -> None:
+        self.calls.append(("solved", (code, subject)))
 
 
 def headers(record: Any) -> Mapping[str, str]:

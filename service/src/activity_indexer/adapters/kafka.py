@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka_consumers import join_group
+from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition, Record
 from activity_indexer.settings import KafkaSettings
@@ -42,15 +43,20 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 class GroupSource:
     """A member of the consumer group, as consumer.RecordSource wants it."""
 
-    def __init__(self, settings: KafkaSettings, report: Callable[[str | None], None]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, report: Callable[[str | None], None], address: HttpAddress | None = None
+    ) -> None:
         self._settings = settings
         self._report = report
+        self._address = address
         self._log = structlog.get_logger("activity_indexer.kafka")
         self._consumer: Any = None
 
     async def start(self, member: Member) -> None:
         """Join the group. Raises Unavailable or Refused."""
-        self._consumer = await join_group(self._settings, self._settings.consumer_group, _Listener(member))
+        self._consumer = await join_group(
+            self._settings, self._settings.consumer_group, _Listener(member), self._address
+        )
 
     async def stop(self) -> None:
         """Leave the group."""
