@@ -4,10 +4,10 @@ import importlib
 import pkgutil
 import re
 
-import activity_loadgen
 import pytest
 
 import activity_indexer
+import activity_loadgen
 
 LENGTH = 40_000
 """At this length a quadratic cost is many seconds for one text, and minutes for all of them."""
