@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -12,9 +14,11 @@ from typing import Any
 
 import structlog
 
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
+from activity_indexer.adapters.kafka_member import http_address
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
@@ -85,7 +89,8 @@ class App:
     async def _serve(self) -> None:
         consumer = self._settings.consumer
         page = StatusPage(self._settings, self.health, self.metrics) if consumer.status_page else None
-        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page)
+        identity = {"instance": _instance(), "group": self._settings.kafka.consumer_group}
+        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page, identity)
         self.http_port = await server.start()
         self._goodbyes["http"] = server.stop
         self._log.info("http.listening", port=self.http_port)
@@ -93,7 +98,8 @@ class App:
     async def _index(self, background: list[asyncio.Task[None]]) -> None:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
-        source = GroupSource(self._settings.kafka, self._tell_kafka)
+        address = http_address(self._settings.consumer.http_host, self.http_port)
+        source = GroupSource(self._settings.kafka, self._tell_kafka, address)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
@@ -104,7 +110,7 @@ class App:
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
-                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit()))
+                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address))
             )
         if not await self._until("elasticsearch", index.prepare):
             return
@@ -219,6 +225,11 @@ class App:
     def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))
         self.observer.dependency(server, up=False, reason=str(error))
+
+
+def _instance() -> str:
+    """The pod or container; on a machine with several indexers, the process, too."""
+    return socket.gethostname() if os.getpid() == 1 else f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _names(text: str) -> list[str]:

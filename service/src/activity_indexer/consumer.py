@@ -166,7 +166,7 @@ class Indexer:
             async with asyncio.timeout(deadline.to_commit):
                 await self._commit()
         except TimeoutError:
-            self._observer.commit_failed()
+            self._observer.commit_failed("Kafka did not answer in the time that is left for it")
 
     async def _give_up(self, deadline: Deadline) -> None:
         self._full.clear()
@@ -210,8 +210,8 @@ class Indexer:
         trackers = {partition: self._offsets[partition] for partition in marks}
         try:
             await self._source.commit(marks)
-        except ActivityIndexerError:
-            self._observer.commit_failed()
+        except ActivityIndexerError as error:
+            self._observer.commit_failed(str(error))
             return
         for partition, mark in marks.items():
             trackers[partition].committed(mark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 from activity_indexer.event import Event
@@ -94,6 +95,18 @@ class DeadLetters(Protocol):
 
     async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
         """Write records; returns those that not all in-sync replicas have, and what was in the way."""
+
+
+class AuditOutcome(StrEnum):
+    """What becomes of a record in the audit: exactly one of these."""
+
+    WRITTEN = "written"
+    INVALID = "invalid"
+    """No event: the indexer dead-letters it."""
+    REJECTED = "rejected"
+    """The database refuses a value of it; it is in audit_rejects."""
+    DROPPED = "dropped"
+    """The database refuses it even there; the log line audit.event_dropped names its place."""
 
 
 @dataclass(frozen=True, slots=True)

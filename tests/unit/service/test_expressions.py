@@ -4,15 +4,38 @@ import importlib
 import pkgutil
 import re
 
-import activity_loadgen
 import pytest
 
 import activity_indexer
+import activity_loadgen
 
 LENGTH = 40_000
 """At this length a quadratic cost is many seconds for one text, and minutes for all of them."""
 
-PIECES = ["1", "12", "a", "Z", "_", "-", " ", "\t", ".", ":", "=", "&", "'", '"', "/", "*", "\\", "1 ", "1.", "a1", "a-", "s "]
+PIECES = [
+    "1",
+    "12",
+    "a",
+    "Z",
+    "_",
+    "-",
+    " ",
+    "\t",
+    ".",
+    ":",
+    "=",
+    "&",
+    "'",
+    '"',
+    "/",
+    "*",
+    "\\",
+    "1 ",
+    "1.",
+    "a1",
+    "a-",
+    "s ",
+]
 ENDS = ["", "!", ":", "x", "@"]
 
 

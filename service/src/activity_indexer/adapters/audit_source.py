@@ -11,6 +11,7 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka_consumers import join_group
+from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.settings import Settings
@@ -32,8 +33,9 @@ class KafkaAuditSource:
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, address: HttpAddress | None = None) -> None:
         self._settings = settings
+        self._address = address
         self._log = structlog.get_logger()
         self._consumer: Any = None
         self._handed: dict[Partition, int] = {}
@@ -110,6 +112,7 @@ class KafkaAuditSource:
             kafka,
             kafka.audit_group,
             _Listener(self._forget),
+            self._address,
             client_id=f"{kafka.client_id}.audit",
             auto_offset_reset="earliest",
         )

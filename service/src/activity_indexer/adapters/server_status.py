@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import asyncpg
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from activity_indexer.adapters.elasticsearch import connect, mapped
 from activity_indexer.adapters.index_versions import IndexVersions
-from activity_indexer.adapters.postgres import dsn
+from activity_indexer.adapters.postgres_connection import connect as connect_database
+from activity_indexer.adapters.postgres_connection import transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
 from activity_indexer.adapters.redis_client import NO_CLUSTER, ask
 from activity_indexer.adapters.redis_client import connect as connect_redis
@@ -62,14 +62,15 @@ async def _index(client: AsyncElasticsearch, settings: ElasticsearchSettings) ->
 async def audit_status(settings: DatabaseSettings, limit: float) -> Audit:
     """`limit` bounds each question (seconds). Raises Unavailable or Refused."""
     with postgres_errors():
-        connection = await asyncpg.connect(dsn(settings), timeout=limit, command_timeout=limit)
+        connection = await connect_database(settings, "activity-indexer status", limit)
         try:
-            return Audit(
-                version=str(await connection.fetchval("SHOW server_version")).split(" ")[0],
-                transactions=await _rows(connection, "transactions"),
-                events=await _rows(connection, "transaction_events"),
-                rejects=await _rows(connection, "audit_rejects"),
-            )
+            async with transaction(connection, settings):
+                return Audit(
+                    version=str(await connection.fetchval("SHOW server_version")).split(" ")[0],
+                    transactions=await _rows(connection, "transactions"),
+                    events=await _rows(connection, "transaction_events"),
+                    rejects=await _rows(connection, "audit_rejects"),
+                )
         finally:
             connection.terminate()
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from activity_indexer.ports import AuditOutcome
+
 PREFIX: Final = "activity_indexer_"
 OTHER: Final = "other"
 INVALID: Final = "invalid"
@@ -16,7 +18,7 @@ STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
 DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
 BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
-AUDIT_OUTCOMES: Final = ("written", "invalid", "rejected", "dropped")
+AUDIT_OUTCOMES: Final = tuple(outcome.value for outcome in AuditOutcome)
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
 OPERATIONS: Final = ("send", "commit", "bulk", "search", "seen", "mark", "write", "reject", "prepare")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from activity_indexer.errors import Refused
 from activity_indexer.telemetry.connections import Connections
+from activity_indexer.facts import IndexerFacts
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics import Metrics
@@ -30,16 +32,30 @@ class Page(Protocol):
 
 
 class HttpServer:
-    """Serves /livez, /readyz, /startupz (200 or 503), /metrics, and a page for people if there is one."""
+    """Serves /livez, /readyz, /startupz (200 or 503), /facts, /metrics, and a page for people if there is one.
 
-    def __init__(self, host: str, port: int, health: Health, metrics: Metrics, page: Page | None = None) -> None:
+    `identity` names the indexer in /facts, by the fields of IndexerFacts.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        health: Health,
+        metrics: Metrics,
+        page: Page | None = None,
+        identity: Mapping[str, str] | None = None,
+    ) -> None:
         self._host = host
         self._port = port
+        self._health = health
+        self._identity = {"instance": "", "group": "", **(identity or {})}
         self._metrics = metrics
         app = web.Application(middlewares=[self._progress, _errors_as_json])
-        app.router.add_get("/livez", _probe(health.live))
-        app.router.add_get("/readyz", _probe(health.ready))
-        app.router.add_get("/startupz", _probe(health.startup))
+        app.router.add_get("/livez", _probe(health, health.live))
+        app.router.add_get("/readyz", _probe(health, health.ready))
+        app.router.add_get("/startupz", _probe(health, health.startup))
+        app.router.add_get("/facts", self._facts)
         app.router.add_get("/metrics", self._exposition)
         if page is not None:
             page.add_to(app)
@@ -79,16 +95,28 @@ class HttpServer:
             if self._connections is not None:
                 self._connections.progressed(request.protocol)
 
+    async def _facts(self, _request: web.Request) -> web.Response:
+        found = IndexerFacts(
+            **self._identity,
+            version=version("activity-indexer"),
+            live=self._health.live().ok,
+            ready=self._health.ready().ok,
+            facts=self._health.facts(),
+            partitions={str(number): facts for number, facts in self._health.partitions().items()},
+        )
+        return _json(HTTPStatus.OK, masked(msgspec.to_builtins(found)))
+
     async def _exposition(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def _probe(ask: Callable[[], Verdict]) -> _Handler:
+def _probe(health: Health, ask: Callable[[], Verdict]) -> _Handler:
     async def answer(_request: web.Request) -> web.Response:
         ok, reasons = ask()
         status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons)})
+        facts = masked(msgspec.to_builtins(health.facts()))
+        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons), "facts": facts})
 
     return answer
 
