@@ -94,7 +94,7 @@ class App:
     async def _index(self, background: list[asyncio.Task[None]]) -> None:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
-        source = GroupSource(self._settings.kafka, self._tell_kafka)
+        source = GroupSource(self._settings.kafka, self._tell_kafka, self.observer.corrupt)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow

@@ -96,6 +96,9 @@ class Consumer:
             raise self.answer
         return self.answer
 
+    def corrupt(self) -> dict[Partition, Any]:
+        return {}
+
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
         return await self._call((timeout_ms, max_records))
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from activity_indexer.errors import DecodeError, EventError, ValidationError
 from activity_indexer.event import DELETED, RANKS, Event, Transaction, event_version
+from activity_indexer.ports import Record, UndecodedRecord
 from activity_indexer.timestamps import format_timestamp, is_plain, parse_timestamp, shorten
 
 MAX_ID_BYTES: Final = 512
@@ -83,6 +84,13 @@ _deleted: Final = msgspec.json.Decoder(_Deleted).decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
+
+
+def decode_record(record: Record, latest: int) -> Event:
+    """The event in a record; raises also for a record that could not be decoded itself. See decode_event."""
+    if type(record) is UndecodedRecord:
+        raise record.error
+    return decode_event(record.value, latest)
 
 
 def decode_event(value: bytes | None, latest: int) -> Event:

@@ -24,6 +24,7 @@ ELASTICSEARCH: Final = "elasticsearch"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+RECORDS: Final = "records"
 _ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
@@ -192,6 +193,13 @@ class Reporter:
             self._pass(name)
         else:
             self._wait(name, reason)
+
+    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
+        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        if partitions:
+            self._block(RECORDS, "; ".join(partitions.values()))
+        else:
+            self._pass(RECORDS)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
