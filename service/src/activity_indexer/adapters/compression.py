@@ -25,6 +25,9 @@ XERIAL_HEADER_BYTES: Final = 16
 GZIP_STREAM: Final = 16 + zlib.MAX_WBITS
 """The argument that makes zlib expect gzip's header and checksum."""
 
+CHUNK_BYTES: Final = 256 * 1024
+"""Bytes that gzip decompresses at once."""
+
 FULL: Final = "failed to write whole buffer"
 """What cramjam says when the output does not fit into the buffer."""
 
@@ -51,6 +54,7 @@ def unpacked(codec: int, content: memoryview, limit: int, prefix: bytes) -> memo
         try:
             found = unpack(codec, content, buffer[len(prefix) :])
         except TooLarge:
+            del buffer
             if size == limit:
                 raise
             size = min(limit, size * FIRST_RATIO)
@@ -77,13 +81,15 @@ def _gzip(content: memoryview, target: memoryview) -> int:
     rest: bytes | memoryview = content
     while rest:
         stream = zlib.decompressobj(GZIP_STREAM)
-        piece = stream.decompress(rest, len(target) - size + 1)
-        if size + len(piece) > len(target):
-            raise TooLarge
-        target[size : size + len(piece)] = piece
-        size += len(piece)
-        if not stream.eof:
-            raise CannotUnpack("gzip: the stream ends too early")
+        while not stream.eof:
+            piece = stream.decompress(rest, CHUNK_BYTES)
+            rest = stream.unconsumed_tail
+            if not piece and not rest and not stream.eof:
+                raise CannotUnpack("gzip: the stream ends too early")
+            if size + len(piece) > len(target):
+                raise TooLarge
+            target[size : size + len(piece)] = piece
+            size += len(piece)
         rest = stream.unused_data.lstrip(b"\0")
     return size
 

@@ -117,13 +117,14 @@ class FetchedPartition:
         start = self.next_fetch_offset
         try:
             for batch in _batches(self._content):
-                following = _check(batch)
+                found = _checked(batch, self._reading)
                 self._corrupt(self.next_fetch_offset, None)
                 if not self._is_passed_over(batch):
-                    for record in _records(batch, self._reading, self.next_fetch_offset):
+                    for record in found.records(self.next_fetch_offset):
                         self.next_fetch_offset = record.offset + 1
                         yield record
-                self.next_fetch_offset = max(self.next_fetch_offset, following)
+                if self.next_fetch_offset <= found.last:
+                    self.next_fetch_offset = found.last + 1
         except CorruptBatch as error:
             self._corrupt(self.next_fetch_offset, str(error))
         else:
@@ -160,19 +161,18 @@ def _batches(content: memoryview) -> Iterator[memoryview]:
         raise CorruptBatch("the broker sent a batch that is not complete")
 
 
-def _check(batch: memoryview) -> int:
-    """The offset after a batch. Raises CorruptBatch when its checksum is wrong."""
+def _checked(batch: memoryview, reading: Reading) -> _Batch | _OldBatch:
+    """The batch. Raises CorruptBatch when its checksum is wrong."""
     if batch[MAGIC] < 2:
-        (offset, _, checksum) = struct.unpack_from(">qiI", batch)
-        if checksum != crc32(batch[MAGIC:]):
+        if struct.unpack_from(">I", batch, OVERHEAD)[0] != crc32(batch[MAGIC:]):
             raise CorruptBatch("the checksum of the batch is wrong")
-        return int(offset) + 1
+        return _OldBatch(batch, reading)
     if len(batch) < HEADER_BYTES:
         raise CorruptBatch(f"expected a batch of {HEADER_BYTES} bytes or more, got {len(batch)}")
     parsed = DefaultRecordBatch(batch)
     if not parsed.validate_crc():
         raise CorruptBatch("the checksum of the batch is wrong")
-    return int(parsed.next_offset)
+    return _Batch(batch, parsed, reading)
 
 
 def _is_abort_marker(batch: Any) -> bool:
@@ -183,23 +183,15 @@ def _is_abort_marker(batch: Any) -> bool:
     return bool(key is not None and key[2:4] == b"\0\0")
 
 
-def _records(batch: memoryview, reading: Reading, position: int) -> Iterator[Record]:
-    if batch[MAGIC] < 2:
-        return _OldBatch(batch, reading).records(position)
-    return _Batch(batch, reading).records(position)
-
-
 class _Batch:
-    """A batch of format 2, with the right checksum."""
+    """A batch of format 2, with the right checksum; `last` is its last offset."""
 
-    def __init__(self, batch: memoryview, reading: Reading) -> None:
+    def __init__(self, batch: memoryview, parsed: Any, reading: Reading) -> None:
         self._batch = batch
+        self._parsed = parsed
         self._reading = reading
-        parsed = DefaultRecordBatch(batch)
         self._base: int = parsed.base_offset
-        self._last: int = parsed.next_offset - 1
-        self._first_timestamp: int = parsed.first_timestamp
-        self._max_timestamp: int = parsed.max_timestamp
+        self.last: int = parsed.next_offset - 1
 
     def records(self, position: int) -> Iterator[Record]:
         """The records from an offset on."""
@@ -231,9 +223,9 @@ class _Batch:
     def _fast(self, content: memoryview, position: int) -> Generator[Record, None, int]:
         """The records up to the first that is not as it should be; returns where it is, -1 when there is none."""
         topic, partition = self._reading.place
-        last, previous = self._last, self._base - 1
+        last, previous = self.last, self._base - 1
         try:
-            for record in DefaultRecordBatch(content):
+            for record in self._parsed if content is self._batch else DefaultRecordBatch(content):
                 offset = record.offset
                 if not previous < offset <= last:
                     break
@@ -258,7 +250,7 @@ class _Batch:
                 length, start = _varint(content, at)
             except _Malformed:
                 break
-            if previous >= self._last or not 0 <= length <= len(content) - start:
+            if previous >= self.last or not 0 <= length <= len(content) - start:
                 break
             at = start + length
             record = self._one(content[start:at], previous)
@@ -269,10 +261,10 @@ class _Batch:
             if at == len(content):
                 return
         first = max(previous + 1, position)
-        if first <= self._last:
-            reason = f"the batch cannot be split into records from the offset {first} to its end, {self._last}"
+        if first <= self.last:
+            reason = f"the batch cannot be split into records from the offset {first} to its end, {self.last}"
             error = DecodeError("undecodable_records", reason)
-            yield self._undecoded(first, self._last, error, bytes(content[at:]), Content.RECORDS)
+            yield self._undecoded(first, self.last, error, bytes(content[at:]), Content.RECORDS)
 
     def _one(self, raw: memoryview, previous: int) -> Record:
         """The record in these bytes, behind the one with the offset `previous`."""
@@ -285,20 +277,24 @@ class _Batch:
         except _Malformed as error:
             reason = DecodeError("undecodable_record", f"the record cannot be decoded: {error}")
             return self._undecoded(offset, offset, reason, bytes(raw), Content.RECORD)
-        timestamp = self._max_timestamp if self._batch[ATTRIBUTES] & LOG_APPEND_TIME else self._first_timestamp + delta
+        timestamp = (
+            self._parsed.max_timestamp
+            if self._batch[ATTRIBUTES] & LOG_APPEND_TIME
+            else self._parsed.first_timestamp + delta
+        )
         topic, partition = self._reading.place
         if len(raw) > self._reading.max_record_bytes:
             return _too_large(FetchedRecord(topic, partition, offset, timestamp, key, value, headers), len(raw))
         return FetchedRecord(topic, partition, offset, timestamp, key, value, headers)
 
     def _offset(self, delta: int, previous: int) -> int:
-        if not previous < self._base + delta <= self._last:
-            raise _Malformed(f"expected an offset of {previous + 1} to {self._last}, got {self._base + delta}")
+        if not previous < self._base + delta <= self.last:
+            raise _Malformed(f"expected an offset of {previous + 1} to {self.last}, got {self._base + delta}")
         return self._base + delta
 
     def _whole(self, position: int, error: DecodeError) -> Record:
         first = max(position, self._base)
-        last = max(first, self._last)
+        last = max(first, self.last)
         reason = DecodeError(error.code, f"{error.message}; it holds the offsets {first} to {last}")
         return self._undecoded(first, last, reason, bytes(self._batch), Content.BATCH)
 
@@ -306,7 +302,7 @@ class _Batch:
         topic, partition = self._reading.place
         value, truncation = kept(raw) if len(raw) > self._reading.max_record_bytes else (raw, None)
         return UndecodedRecord(
-            topic, partition, last, self._max_timestamp, None, value, (), error, first, content, truncation
+            topic, partition, last, self._parsed.max_timestamp, None, value, (), error, first, content, truncation
         )
 
 
@@ -337,12 +333,12 @@ def kept(value: bytes) -> tuple[bytes, Truncation]:
 
 
 class _OldBatch:
-    """A message of format 0 or 1, with the right checksum: one record, or a compressed set of them."""
+    """A message of format 0 or 1, with the right checksum: one record, or a compressed set up to the offset `last`."""
 
     def __init__(self, batch: memoryview, reading: Reading) -> None:
         self._batch = batch
         self._reading = reading
-        (self._last,) = struct.unpack_from(">q", batch)
+        (self.last,) = struct.unpack_from(">q", batch)
         self._timestamp = _old_timestamp(batch)
 
     def records(self, position: int) -> Iterator[Record]:
@@ -359,7 +355,7 @@ class _OldBatch:
             yield UndecodedRecord(
                 topic,
                 partition,
-                self._last,
+                self.last,
                 self._timestamp,
                 None,
                 raw,
@@ -374,12 +370,12 @@ class _OldBatch:
         codec = self._batch[OLD_ATTRIBUTES] & CODEC_MASK
         key, value = _old_fields(self._batch)
         if not codec:
-            return [self._record(self._last, self._timestamp, key, value)]
+            return [self._record(self.last, self._timestamp, key, value)]
         limit = BATCH_RATIO * self._reading.max_record_bytes
         content = unpacked(codec, memoryview(value or b""), limit, b"")
         inner = list(_old_messages(content))
         offsets = [int(struct.unpack_from(">q", message)[0]) for message in inner]
-        base = self._last - offsets[-1] if offsets and self._batch[MAGIC] else 0  # format 1 counts from the first
+        base = self.last - offsets[-1] if offsets and self._batch[MAGIC] else 0  # format 1 counts from the first
         append_time = self._batch[OLD_ATTRIBUTES] & LOG_APPEND_TIME
         return [
             self._record(
@@ -389,7 +385,7 @@ class _OldBatch:
         ]
 
     def _record(self, offset: int, timestamp: int, key: bytes | None, value: bytes | None) -> Record:
-        if offset > self._last:
+        if offset > self.last:
             raise _Malformed(f"the offset {offset} lies behind it")
         topic, partition = self._reading.place
         record = FetchedRecord(topic, partition, offset, timestamp, key, value, ())
