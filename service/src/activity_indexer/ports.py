@@ -64,9 +64,17 @@ class HeaderName(str):
         name.raw = raw
         return name
 
-    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:  # noqa: ARG002 - as str has it
-        """The bytes in the record, whatever the encoding."""
-        return self.raw
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """The bytes in the record."""
+        return self.raw if encoding == "utf-8" else super().encode(encoding, errors)
+
+
+def header_name(raw: bytes) -> str:
+    """The name of a header with these bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return HeaderName.of(raw)
 
 
 class Content(StrEnum):

@@ -18,7 +18,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from activity_indexer.adapters.compression import CODECS, CannotUnpack, TooLarge, unpacked
 from activity_indexer.errors import DecodeError
-from activity_indexer.ports import Content, HeaderName, Partition, Record, Truncation, UndecodedRecord
+from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord, header_name
 
 KEPT_BYTES: Final = 64 * 1024
 """Bytes of a value, key or headers that are kept of a record that is too large."""
@@ -430,17 +430,10 @@ def _fields(raw: memoryview, at: int) -> tuple[bytes | None, bytes | None, tuple
         if name is None:
             raise _Malformed("a header has no name")
         content, at = _bytes(raw, at)
-        headers.append((_name(name), content))
+        headers.append((header_name(name), content))
     if at != len(raw):
         raise _Malformed(f"expected its end at byte {at}, got {len(raw)} bytes")
     return key, value, tuple(headers)
-
-
-def _name(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return HeaderName.of(raw)
 
 
 def _bytes(raw: memoryview, at: int) -> tuple[bytes | None, int]:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from activity_indexer.dead_letters.record import Headers, StoredDeadLetter
-from activity_indexer.ports import HeaderName
+from activity_indexer.ports import HeaderName, header_name
 from activity_indexer.timestamps import format_timestamp, shorten
 
 FIELDS: Final = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
@@ -124,15 +124,8 @@ def _header(number: int, value: object) -> tuple[str, bytes | None]:
             return name, _bytes(f"headers[{number}]", content)
         case [{"base64": str()} as encoded, content]:
             raw = _bytes(f"headers[{number}]", encoded) or b""
-            return _name(raw), _bytes(f"headers[{number}]", content)
+            return header_name(raw), _bytes(f"headers[{number}]", content)
     raise LineError(f"headers[{number}]: expected [name, value], got {_got(value)}")
-
-
-def _name(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return HeaderName.of(raw)
 
 
 def _got(value: object) -> str:

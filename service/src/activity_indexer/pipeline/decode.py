@@ -89,7 +89,7 @@ _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
 def decode_record(record: Record, latest: int) -> Event:
     """The event in a record; raises also for a record that could not be decoded itself. See decode_event."""
     if type(record) is UndecodedRecord:
-        raise record.error
+        raise DecodeError(record.error.code, record.error.message)  # one of its own: an error leads to its frames
     return decode_event(record.value, latest)
 
 
