@@ -10,10 +10,11 @@ from typing import Any
 from support import CREATED, event
 
 from activity_indexer.dead_letter import Failure
+from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord
 
 TOPIC = "transactions"
 START = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -33,6 +34,21 @@ class Told:
     key: bytes | None = b"user_1"
     headers: Sequence[tuple[str, bytes]] = ()
     timestamp: int = int(NOW * 1000)
+
+
+def undecoded(
+    raw: bytes,
+    offset: int = 0,
+    *,
+    first: int | None = None,
+    content: Content = Content.RECORD,
+    truncation: Truncation | None = None,
+    code: str = "undecodable_record",
+) -> UndecodedRecord:
+    """What is handed out for a record that cannot be decoded."""
+    first = offset if first is None else first
+    error = DecodeError(code, "it cannot be decoded")
+    return UndecodedRecord(TOPIC, 0, offset, int(NOW * 1000), None, raw, (), error, first, content, truncation)
 
 
 def at(seconds: float) -> str:

@@ -19,7 +19,10 @@ BROKEN = {
     "full": (("--maxmemory", "1kb", "--maxmemory-policy", "noeviction"), "it is full"),
     "read-only": (("--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"), "read-only replica"),
     "without scripts": (("--rename-command", "EVALSHA", "", "--rename-command", "EVAL", ""), "it must allow MGET"),
-    "without rights": (tuple("--user default on nopass ~* &* +@all -@scripting".split()), "it must allow MGET"),
+    "without rights": (
+        tuple(["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting"]),
+        "it must allow MGET",
+    ),
     "a cluster": (("--cluster-enabled", "yes"), "Redis Cluster is not supported"),
 }
 

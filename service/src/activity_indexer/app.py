@@ -99,7 +99,7 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(self._settings.kafka, self._tell_kafka, address)
+        source = GroupSource(self._settings.kafka, self._tell_kafka, address, self.observer.corrupt)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow

@@ -99,7 +99,15 @@ class KafkaSettings(_Section):
     metadata_max_age: Seconds = Field(10.0, description="How soon new partitions are seen (seconds).")
     request_timeout: Seconds = Field(20.0, description="Limit of one request to a broker (seconds).")
     max_request_bytes: int = Field(
-        16 * Megabyte, ge=1024, description="Largest record that is sent to the dead-letter topic."
+        16 * Megabyte,
+        ge=1024,
+        description="Largest record that is sent to the dead-letter topic whole (bytes, uncompressed).",
+    )
+    max_record_bytes: int = Field(
+        16 * Megabyte,
+        ge=1024,
+        description="Largest record that is processed (bytes, decompressed); a larger one is dead-lettered with its "
+        "beginning. A batch of records may take four times as much.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the connection is secured."

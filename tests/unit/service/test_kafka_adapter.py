@@ -1,6 +1,7 @@
 """The Kafka clients' arguments, their errors in our words, and what is told of them."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from core_support import Told
 from activity_indexer.adapters import kafka
 from activity_indexer.adapters.kafka import GroupSource, Member, _Listener
 from activity_indexer.adapters.kafka_client import client_arguments, mapped, within
+from activity_indexer.adapters.kafka_internals import CorruptPartition
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.settings import KafkaSettings
@@ -86,6 +88,7 @@ class Consumer:
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
         self.asked: list[Any] = []
+        self.damaged: dict[Partition, CorruptPartition] = {}
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(*ONE)}
@@ -95,6 +98,9 @@ class Consumer:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+    def corrupt(self) -> dict[Partition, CorruptPartition]:
+        return self.damaged
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
         return await self._call((timeout_ms, max_records))
@@ -131,6 +137,20 @@ async def test_nothing_polled_says_nothing_of_the_broker() -> None:
     found, _, reports = source({})
     assert await found.poll(0.25, 100) == {}
     assert reports == []
+
+
+async def test_a_partition_that_cannot_go_on_is_reported_with_advice_and_then_not() -> None:
+    found, consumer, _ = source({})
+    damaged: list[Mapping[Partition, str]] = []
+    found._report_corrupt = damaged.append
+    consumer.damaged = {ONE: CorruptPartition(17, "the checksum of the batch is wrong", 0.0)}
+    await found.poll(0.25, 100)
+    consumer.damaged = {}
+    await found.poll(0.25, 100)
+    reason = damaged[0][ONE]
+    assert "partition 0 of the topic transactions cannot go on at the offset 17" in reason
+    assert "--group transaction_indexer --topic transactions:0 --to-offset 18" in reason
+    assert damaged[1] == {}
 
 
 async def test_a_poll_that_fails_is_told_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

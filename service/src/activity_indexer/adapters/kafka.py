@@ -44,11 +44,16 @@ class GroupSource:
     """A member of the consumer group, as consumer.RecordSource wants it."""
 
     def __init__(
-        self, settings: KafkaSettings, report: Callable[[str | None], None], address: HttpAddress | None = None
+        self,
+        settings: KafkaSettings,
+        report: Callable[[str | None], None],
+        address: HttpAddress | None = None,
+        report_corrupt: Callable[[Mapping[Partition, str]], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._report = report
         self._address = address
+        self._report_corrupt = report_corrupt
         self._log = structlog.get_logger("activity_indexer.kafka")
         self._consumer: Any = None
 
@@ -74,6 +79,8 @@ class GroupSource:
             self._report(str(mapped(error)))
             await asyncio.sleep(1.0)
             return {}
+        group = self._settings.consumer_group
+        self._report_corrupt({place: why.explained(place, group) for place, why in self._consumer.corrupt().items()})
         if polled:
             self._report(None)
         return {Partition(*partition): records for partition, records in polled.items()}

@@ -12,8 +12,8 @@ import msgspec
 from aiohttp import web
 
 from activity_indexer.errors import Refused
-from activity_indexer.telemetry.connections import Connections
 from activity_indexer.facts import IndexerFacts
+from activity_indexer.telemetry.connections import Connections
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics import Metrics

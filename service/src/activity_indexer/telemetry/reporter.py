@@ -26,6 +26,7 @@ REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
 _EVENT: Final = {Severity.BLOCKS: "blocked", Severity.WAITS: "failed", Severity.WARNS: "warned"}
+RECORDS: Final = "records"
 _ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
@@ -196,6 +197,13 @@ class Reporter:
             self.solved(name)
         else:
             self._wait(name, reason)
+
+    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
+        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        if partitions:
+            self._block(RECORDS, "; ".join(partitions.values()))
+        else:
+            self.solved(RECORDS)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""

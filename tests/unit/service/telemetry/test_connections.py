@@ -6,14 +6,14 @@ import time
 
 import aiohttp
 import pytest
-from activity_indexer_operator import connections as operator_connections
-from activity_indexer_operator.http import HttpServer as OperatorServer
-from activity_indexer_operator.metrics import Metrics as OperatorMetrics
 
 from activity_indexer.telemetry import connections as service_connections
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer_operator import connections as operator_connections
+from activity_indexer_operator.http import HttpServer as OperatorServer
+from activity_indexer_operator.metrics import Metrics as OperatorMetrics
 
 BEGUN = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "
 
@@ -120,4 +120,4 @@ async def test_a_connection_that_asks_now_and_then_is_kept(port):
             async with session.get(f"http://127.0.0.1:{port}/livez") as response:
                 assert response.status == 200
             await asyncio.sleep(0.3)
-        assert len(session.connector._conns) == 1  # noqa: SLF001 - that it is the first one still
+        assert len(session.connector._conns) == 1
