@@ -116,7 +116,7 @@ def _indexers(status: Status) -> Table:
     for each in status.indexers:
         found = each.answer.found
         if found is None:
-            table.add_row("", Text(each.address), Text(f"does not answer: {each.answer.reason}", style="red"))
+            table.add_row("", Text(each.address), Text("does not answer", style="red"))
         else:
             state = "ready" if found.ready else "not ready" if found.live else "not live"
             problems = (
