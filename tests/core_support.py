@@ -125,6 +125,12 @@ class Seen:
     def outage(self, reason: str) -> None:
         self.calls.append(("outage", reason))
 
+    def index(self, problem: str | None) -> None:
+        self.calls.append(("index", problem))
+
+    def read_again(self, events: int) -> None:
+        self.calls.append(("read_again", events))
+
     def halted(self, reason: str) -> None:
         self.calls.append(("halted", reason))
 

@@ -65,6 +65,10 @@ class Refused(ActivityIndexerError):
     """A server answers, but needs people: credentials, rights, a missing index, a wrong setting."""
 
 
+class UnexpectedIndex(Refused):
+    """The alias or the index behind it is not as an indexer makes it; the message says how to correct it."""
+
+
 class AuditRejected(ActivityIndexerError):
     """PostgreSQL refuses a value of these events, and always will."""
 

@@ -100,6 +100,13 @@ class GroupSource:
         position: int = await within(1.0, self._consumer.position(TopicPartition(*partition)))
         return position
 
+    async def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Hand out these partitions from these offsets on."""
+        assigned = self._consumer.assignment()
+        for partition, offset in offsets.items():
+            if (place := TopicPartition(*partition)) in assigned:
+                self._consumer.seek(place, offset)
+
     async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """Where the partitions end now."""
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,32 +12,59 @@ from activity_indexer.errors import Unavailable
 from activity_indexer.settings import RedisSettings
 
 MARK = """
+local now = redis.call('TIME')[1]
 for at = 1, #KEYS do
-  redis.call('SET', KEYS[at], '1', 'PX', ARGV[1])
+  redis.call('SET', KEYS[at], now, 'PX', ARGV[1])
 end
+return now
 """
+"""The value is when the id was marked, by the server's clock (seconds): all indexers share it."""
 
 
 class RedisSeenStore:
-    """ports.SeenStore over a Redis server; `namespace` names the index that the ids belong to."""
+    """ports.SeenStore over a Redis server; `namespace` names the index that the ids belong to.
 
-    def __init__(self, settings: RedisSettings, ttl: float, namespace: Callable[[], str]) -> None:
+    Ids are kept for `ttl` seconds, and known for `lifetime` seconds.
+    """
+
+    def __init__(
+        self,
+        settings: RedisSettings,
+        ttl: float,
+        namespace: Callable[[], str],
+        lifetime: Callable[[], float] = lambda: math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._timeout = settings.timeout
         self._prefix = settings.key_prefix
         self._ttl = int(ttl * 1000)
         self._namespace = namespace
+        self._lifetime = lifetime
+        self._clock = clock
+        self._ahead: float | None = None
         self._redis: Any = connect(settings)
         self._checked = False
         self._mark = self._redis.register_script(MARK)
 
     async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+        """Those of the ids that were marked within `lifetime`."""
+        if self._ahead is None:
+            self._learn_time((await self._ask(self._redis.time))[0])
+        since = self._clock() + (self._ahead or 0.0) - self._lifetime()
         found = await self._ask(lambda: self._redis.mget(self._keys(message_ids)))
-        return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
+        return {
+            message_id
+            for message_id, marked in zip(message_ids, found, strict=True)
+            if marked is not None and _seconds(marked) > since
+        }
 
     async def mark(self, message_ids: Sequence[str]) -> None:
         """Remember the ids for as long as the settings say."""
-        await self._ask(lambda: self._mark(keys=self._keys(message_ids), args=[self._ttl]))
+        self._learn_time(await self._ask(lambda: self._mark(keys=self._keys(message_ids), args=[self._ttl])))
+
+    def _learn_time(self, now: bytes | int) -> None:
+        """How far the server's clock is ahead of ours, which counts from anywhere."""
+        self._ahead = int(now) - self._clock()
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -56,3 +85,11 @@ class RedisSeenStore:
         except Unavailable:
             self._checked = False
             raise
+
+
+def _seconds(marked: bytes) -> int:
+    """When an id was marked; a value of another form is as old as can be."""
+    try:
+        return int(marked)
+    except ValueError:
+        return 0

@@ -22,6 +22,7 @@ from activity_indexer.telemetry.metrics import Metrics
 
 KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
+INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
@@ -235,6 +236,19 @@ class Reporter:
         """Offsets could not be committed, and why."""
         self._metrics.commit(done=False)
         self._tell(logging.WARNING, "offsets.commit_failed", reason=reason)
+
+    def index(self, problem: str | None) -> None:
+        """The index is as expected, or nothing is written until it has been corrected."""
+        self._metrics.index_as_expected(as_expected=problem is None)
+        if problem is None:
+            self.solved(INDEX)
+        else:
+            self.problem(INDEX, problem, severity=Severity.BLOCKS)
+
+    def read_again(self, events: int) -> None:
+        """Another index, or an earlier state of it, took the place of the one that was written to."""
+        self._metrics.read_again(events)
+        self._log.warning("events.read_again", events=events)
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
