@@ -8,8 +8,10 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NoReturn
 
+from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply, OutRecord, Partition
@@ -243,9 +245,15 @@ class MemorySeen:
 
 @dataclass(slots=True)
 class MemoryDeadLetters:
-    """A dead-letter topic in memory; `refuse` says what is in the way of a record, nothing when it passes."""
+    """A dead-letter topic in memory; `refuse` says what is in the way of a record, nothing when it passes.
+
+    `max_bytes` is the size of the largest key and value together: of a larger record as much is written as fits.
+    `needs_key`: the topic is compacted.
+    """
 
     refuse: Callable[[OutRecord], str | None] = _passes
+    max_bytes: int = 2**31
+    needs_key: bool = False
     records: list[OutRecord] = field(default_factory=list)
     calls: int = 0
 
@@ -254,6 +262,14 @@ class MemoryDeadLetters:
         self.calls += 1
         await asyncio.sleep(0)
         problems = [self.refuse(record) for record in records]
-        self.records += [record for record, problem in zip(records, problems, strict=True) if not problem]
+        self.records += [
+            self._fitting(record) for record, problem in zip(records, problems, strict=True) if not problem
+        ]
         unsent = [record for record, problem in zip(records, problems, strict=True) if problem]
         return unsent, next(filter(None, problems), "")
+
+    def _fitting(self, record: OutRecord) -> OutRecord:
+        if self.needs_key and record.key is None:
+            record = with_key(record)
+        forms = chain([record], smaller_forms(record))
+        return next(form for form in forms if len(form.key or b"") + len(form.value or b"") <= self.max_bytes)
