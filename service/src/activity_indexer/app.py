@@ -100,7 +100,9 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(self._settings.kafka, self._tell_kafka, address, self.observer.corrupt)
+        source = GroupSource(
+            self._settings.kafka, self._tell_kafka, address, self.observer.corrupt, self._settings.consumer.memory
+        )
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
@@ -170,7 +172,12 @@ class App:
             lambda: limit.limit,
             breaker,
             self.observer,
-            IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
+            IntakeLimits(
+                consumer.fetch_max_records,
+                consumer.commit_interval,
+                consumer.shutdown_timeout,
+                memory=consumer.memory.intake,
+            ),
             sink=watch,
             rereads=rereads,
         )
