@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 from support import Place, Servers, eventually
 
-from activity_indexer.adapters.kafka import DeadLetterTopic
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.memory import MemoryDeadLetters
 from activity_indexer.ports import DeadLetters, OutRecord

@@ -14,8 +14,9 @@ from typing import Any
 
 import structlog
 
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.kafka_member import http_address
 from activity_indexer.adapters.redis import RedisSeenStore
@@ -28,9 +29,11 @@ from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.freshness import Freshness
+from activity_indexer.index_watch import IndexWatch
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import Settings
 from activity_indexer.status_page.page import StatusPage
@@ -41,7 +44,6 @@ from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
-from activity_indexer.tracing import Tracing
 
 
 class TopicMissing(Unavailable):
@@ -98,21 +100,25 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(self._settings.kafka, self._tell_kafka, address)
+        source = GroupSource(self._settings.kafka, self._tell_kafka, address, self.observer.corrupt)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
         self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
         self._goodbyes |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
-        indexer = self._indexer(index, source, registry, telemetry.indexer())
+        calls = Calls(self.metrics, telemetry.indexer())
+        alias = self._settings.elasticsearch.index
+        watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
+        indexer = self._indexer(index, watch, source, registry, calls)
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
                 asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address))
             )
-        if not await self._until("elasticsearch", index.prepare):
+        if not await self._until("elasticsearch", watch.prepare):
             return
+        background.append(asyncio.create_task(watch.run()))
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
         self.health.started()
@@ -136,23 +142,25 @@ class App:
         await say_goodbye(self._goodbyes, self._ending.deadline)
         await _finish(background, self._ending.deadline)
 
-    def _indexer(self, index: ElasticsearchIndex, source: GroupSource, registry: Registry, tracing: Tracing) -> Indexer:
+    def _indexer(
+        self, index: ElasticsearchIndex, watch: IndexWatch, source: GroupSource, registry: Registry, calls: Calls
+    ) -> Indexer:
         consumer = self._settings.consumer
-        calls = Calls(self.metrics, tracing)
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
-        measured = MeasuredIndex(index, calls, self._settings.elasticsearch.index)
+        rereads = Rereads()
         processor = Processor(
-            self._deduplicator(index, calls),
+            self._deduplicator(index, watch, calls),
             registry,
-            BulkWriter(measured, limit, self._backoff, self.observer, consumer.max_retries),
+            BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
-            tracing=tracing,
+            tracing=calls.tracing,
+            rereads=rereads,
         )
         return Indexer(
             MeasuredSource(source, calls),
@@ -162,13 +170,24 @@ class App:
             breaker,
             self.observer,
             IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
+            sink=watch,
+            rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, calls: Calls) -> Deduplicator | None:
+    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator | None:
         consumer = self._settings.consumer
         if not consumer.enable_dedup:
             return None
-        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, lambda: index.identity)
+        group = self._settings.kafka.consumer_group
+
+        def namespace() -> str:
+            """A new group reads everything again on purpose: it knows no ids of others."""
+            return watch.namespace and f"{group}:{watch.namespace}"
+
+        def lifetime() -> float:
+            return min(consumer.dedup_ttl, index.remembers)
+
+        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, namespace, lifetime)
         self._goodbyes["redis"] = store.stop
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
@@ -176,7 +195,9 @@ class App:
             self._settings.redis.retry_interval,
             time.monotonic,
             self.observer.seen_store,
-            lambda: index.identity,
+            namespace,
+            lifetime,
+            watch.rely,
         )
 
     async def _prepare_topics(self) -> None:

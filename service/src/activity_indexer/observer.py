@@ -124,8 +124,14 @@ class Observer(Protocol):
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed; the next commit carries them."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why; the next commit carries them."""
+
+    def index(self, problem: str | None) -> None:
+        """The alias and the index behind it are as expected, or are not, and what to do."""
+
+    def read_again(self, events: int) -> None:
+        """So many events are read again, as they may be missing from the index."""
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""

@@ -81,7 +81,20 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     subject.clock.now += 0.2
     await subject.dedup.known(["b"])
     assert subject.store.calls == calls + 1
+    assert subject.reports == [(False, "Redis is away")], "it is up when it takes marks again"
+    await subject.dedup.mark(["b"], subject.index)
     assert subject.reports == [(False, "Redis is away"), (True, "")]
+
+
+async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_time() -> None:
+    subject = Subject()
+    for _ in range(3):
+        await subject.dedup.known(["a"])
+        subject.store.problem = "Redis is full"
+        await subject.dedup.mark(["b"], subject.index)
+        subject.store.problem = ""
+        subject.clock.now += 5.1
+    assert subject.reports == [(True, ""), *[(False, "Redis is full")] * 3]
 
 
 async def test_a_batch_waits_for_an_absent_store_once() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, value
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
@@ -26,7 +26,7 @@ from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.pipeline.outcome import Item, ItemError
-from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 
 PARTITION = Partition(TOPIC, 0)
@@ -99,6 +99,25 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     (summary,) = subject.seen.batches
     assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
+
+
+async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_even_when_they_look_like_an_event() -> (
+    None
+):
+    subject = Subject()
+    records: list[Any] = [
+        Told(value("a"), 0),
+        undecoded(value("b"), 4, first=1, content=Content.RECORDS),
+        Told(value("c"), 5),
+    ]
+    (batch,) = Batcher(3, 10**9, 1.0, subject.clock).add({PARTITION: records}, {PARTITION: subject.tracker})
+    await subject.processor.process(batch)
+    assert subject.outcomes == {"indexed": 2, "dead_lettered": 1}
+    assert subject.tracker.mark() == 6
+    (found,) = subject.dead_letters.records
+    told = headers(found)
+    assert (found.value, told["stage"], told["error"]) == (value("b"), "decode", "undecodable_record")
+    assert (told["first-offset"], told["offset"]) == ("1", "4")
 
 
 @pytest.fixture

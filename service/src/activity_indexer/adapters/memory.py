@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -203,6 +204,7 @@ class MemorySeen:
 
     ttl: float = 86_400.0
     namespace: Callable[[], str] = str
+    lifetime: Callable[[], float] = lambda: math.inf
     clock: Callable[[], float] = time.monotonic
     problem: str = ""
     calls: int = 0
@@ -212,7 +214,8 @@ class MemorySeen:
         """Those of the ids that are known."""
         self._call()
         now, space = self.clock(), self.namespace()
-        return {each for each in message_ids if self.until.get((space, each), float("-inf")) > now}
+        until = now + max(0.0, self.ttl - self.lifetime())
+        return {each for each in message_ids if self.until.get((space, each), float("-inf")) > until}
 
     async def mark(self, message_ids: Sequence[str]) -> None:
         """Remember the ids."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from activity_indexer.errors import Refused
 from activity_indexer.facts import IndexerFacts
+from activity_indexer.telemetry.connections import Connections
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics import Metrics
@@ -49,7 +51,7 @@ class HttpServer:
         self._health = health
         self._identity = {"instance": "", "group": "", **(identity or {})}
         self._metrics = metrics
-        app = web.Application(middlewares=[_errors_as_json])
+        app = web.Application(middlewares=[self._progress, _errors_as_json])
         app.router.add_get("/livez", _probe(health, health.live))
         app.router.add_get("/readyz", _probe(health, health.ready))
         app.router.add_get("/startupz", _probe(health, health.startup))
@@ -58,24 +60,40 @@ class HttpServer:
         if page is not None:
             page.add_to(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
+        self._server: asyncio.Server | None = None
+        self._connections: Connections | None = None
 
     async def start(self) -> int:
         """Listen; returns the port, which is a free one when 0 was asked for. Raises Refused when it cannot be had."""
         await self._runner.setup()
+        self._connections = Connections(self._runner.server)
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            self._server = await asyncio.get_running_loop().create_server(self._connections, self._host, self._port)
         except OSError as error:
             await self._runner.cleanup()
             raise Refused(
                 f"CONSUMER_HTTP_PORT: cannot listen on {self._host}:{self._port} ({error.strerror or error}); choose a "
                 "port that is free and an address of this machine (CONSUMER_HTTP_HOST)"
             ) from error
-        port: int = self._runner.addresses[0][1]
+        port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def stop(self) -> None:
         """Close the port. May be called twice, and without a start."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _progress(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Give the connection time for its answer, and for its next request."""
+        if self._connections is not None:
+            self._connections.progressed(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            if self._connections is not None:
+                self._connections.progressed(request.protocol)
 
     async def _facts(self, _request: web.Request) -> web.Response:
         found = IndexerFacts(

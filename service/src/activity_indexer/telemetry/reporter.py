@@ -13,7 +13,7 @@ from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary, Written
-from activity_indexer.ports import Backlog, Partition, Record
+from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
@@ -22,10 +22,12 @@ from activity_indexer.telemetry.metrics import Metrics
 
 KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
+INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
 _EVENT: Final = {Severity.BLOCKS: "blocked", Severity.WAITS: "failed", Severity.WARNS: "warned"}
+RECORDS: Final = "records"
 _ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
@@ -197,6 +199,13 @@ class Reporter:
         else:
             self._wait(name, reason)
 
+    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
+        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        if partitions:
+            self._block(RECORDS, "; ".join(partitions.values()))
+        else:
+            self.solved(RECORDS)
+
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
         numbers = sorted(partition.partition for partition in partitions)
@@ -223,10 +232,23 @@ class Reporter:
         self._metrics.commit(done=True)
         self._metrics.committed(partition.partition, offset)
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why."""
         self._metrics.commit(done=False)
-        self._tell(logging.WARNING, "offsets.commit_failed")
+        self._tell(logging.WARNING, "offsets.commit_failed", reason=reason)
+
+    def index(self, problem: str | None) -> None:
+        """The index is as expected, or nothing is written until it has been corrected."""
+        self._metrics.index_as_expected(as_expected=problem is None)
+        if problem is None:
+            self.solved(INDEX)
+        else:
+            self.problem(INDEX, problem, severity=Severity.BLOCKS)
+
+    def read_again(self, events: int) -> None:
+        """Another index, or an earlier state of it, took the place of the one that was written to."""
+        self._metrics.read_again(events)
+        self._log.warning("events.read_again", events=events)
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
@@ -299,8 +321,8 @@ class AuditReporter:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def events(self, outcome: str, count: int) -> None:
-        """Events were written, invalid, rejected or dropped."""
+    def events(self, outcome: AuditOutcome, count: int) -> None:
+        """Events have this outcome."""
         self._metrics.audited(outcome, count)
 
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome

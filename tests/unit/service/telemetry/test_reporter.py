@@ -161,6 +161,15 @@ def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(re
     assert metrics.snapshot()["breaker_open"] == 0
 
 
+def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health):
+    reporter.corrupt({Partition("transactions", 1): "partition 1 cannot go on at the offset 17"})
+    assert health.ready().reasons[0] == "records: partition 1 cannot go on at the offset 17"
+    assert not health.ready().ok
+    assert health.live().ok
+    reporter.corrupt({})
+    assert health.ready().ok
+
+
 def test_a_dead_letter_topic_that_takes_nothing_makes_it_not_ready(reporter, health):
     reporter.dead_letter_topic("transactions.dlq: not authorized")
     assert health.ready().reasons == ["dead_letters: transactions.dlq: not authorized"]
@@ -198,7 +207,7 @@ def test_commits_lag_and_intake_are_counted(reporter, metrics):
     reporter.concurrency(1, 8)
     reporter.retried("unavailable", 3)
     reporter.committed(Partition("transactions", 0), 9)
-    reporter.commit_failed()
+    reporter.commit_failed("rebalance")
     reporter.lag(Partition("transactions", 0), 4)
     reporter.stage_done("bulk", 0.1)
     shown = metrics.snapshot()
