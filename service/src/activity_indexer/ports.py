@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -149,6 +149,16 @@ class SeenStore(Protocol):
         """Remember the ids, in one round trip. Raises Unavailable."""
 
 
+class OffsetStore(Protocol):
+    """What the consumer group committed, kept beside the seen ids."""
+
+    async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offsets of those that are known. Raises Unavailable."""
+
+    async def remember(self, offsets: Mapping[Partition, int]) -> None:
+        """Keep these offsets in place of earlier ones. Raises Unavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutRecord:
     """A record to be written to a topic."""
@@ -163,6 +173,18 @@ class DeadLetters(Protocol):
 
     async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
         """Write records; returns those that not all in-sync replicas have, and what was in the way."""
+
+
+class AuditOutcome(StrEnum):
+    """What becomes of a record in the audit: exactly one of these."""
+
+    WRITTEN = "written"
+    INVALID = "invalid"
+    """No event: the indexer dead-letters it."""
+    REJECTED = "rejected"
+    """The database refuses a value of it; it is in audit_rejects."""
+    DROPPED = "dropped"
+    """The database refuses it even there; the log line audit.event_dropped names its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,7 +268,21 @@ async def test_an_event_that_cannot_even_be_put_aside_is_named_and_passed(worker
         await run_dry(it)
     [dropped] = [line for line in logs if line["event"] == "audit.event_dropped"]
     assert (dropped["topic"], dropped["partition"], dropped["offset"]) == ("transactions", 0, 1)
+    assert it.metrics.outcomes == {"written": 1, "dropped": 1}
+    [settled] = [line for line in logs if line["event"] == "audit.batch_settled"]
+    assert (settled["records"], settled["written"], settled["dropped"]) == (2, 1, 1)
+    assert "rejected" not in settled
     assert it.source.committed == 2
+
+
+async def test_nothing_is_said_to_be_written_when_nothing_was(worker: Start) -> None:
+    it = worker(records(value("a"), b"no event"))
+    it.store.refuses = lambda _: True
+    with capture_logs() as logs:
+        await run_dry(it)
+    [settled] = [line for line in logs if line["event"] == "audit.batch_settled"]
+    assert (settled["rejected"], settled["invalid"], settled.get("written")) == (1, 1, None)
+    assert it.metrics.outcomes == {"rejected": 1, "invalid": 1}
 
 
 async def test_an_outage_of_kafka_is_waited_for(worker: Start) -> None:
