@@ -21,6 +21,10 @@ class Record:
     offset: int
     published: float
 
+    key: bytes | None = None
+    value: bytes | None = b"{}"
+    headers: Sequence[tuple[str, bytes]] = ()
+
     @property
     def timestamp(self) -> int:
         return int(self.published * 1000)
@@ -43,6 +47,9 @@ class Client:
         records = self.polls.pop(0)
         self.at = records[-1].offset + 1
         return {PLACE: records}
+
+    def fit_fetches(self, bytes_of_each: int) -> None:
+        pass
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         pass
