@@ -152,9 +152,10 @@ class App:
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
-        rereads = Rereads()
+        store = self._seen_store(index, watch) if consumer.enable_dedup else None
+        rereads = Rereads(store)
         processor = Processor(
-            self._deduplicator(index, watch, calls),
+            self._deduplicator(store, watch, calls) if store else None,
             registry,
             BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
@@ -181,29 +182,28 @@ class App:
             rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator | None:
-        consumer = self._settings.consumer
-        if not consumer.enable_dedup:
-            return None
+    def _seen_store(self, index: ElasticsearchIndex, watch: IndexWatch) -> RedisSeenStore:
+        ttl = self._settings.consumer.dedup_ttl
         group = self._settings.kafka.consumer_group
 
         def namespace() -> str:
             """A new group reads everything again on purpose: it knows no ids of others."""
             return watch.namespace and f"{group}:{watch.namespace}"
 
-        def lifetime() -> float:
-            return min(consumer.dedup_ttl, index.remembers)
-
-        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, namespace, lifetime)
+        store = RedisSeenStore(self._settings.redis, ttl, namespace, lambda: min(ttl, index.remembers))
         self._goodbyes["redis"] = store.stop
+        return store
+
+    def _deduplicator(self, store: RedisSeenStore, watch: IndexWatch, calls: Calls) -> Deduplicator:
+        consumer = self._settings.consumer
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             MeasuredSeen(store, calls),
             self._settings.redis.retry_interval,
             time.monotonic,
             self.observer.seen_store,
-            namespace,
-            lifetime,
+            store.namespace,
+            store.lifetime,
             watch.rely,
         )
 

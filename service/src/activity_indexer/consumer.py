@@ -247,6 +247,7 @@ class Indexer:
         for partition in partitions:
             self._offsets.setdefault(partition, PartitionOffsets())
         self._observer.assigned(partitions)
+        await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
@@ -254,6 +255,7 @@ class Indexer:
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
         self._in_doubt = False
+        self._rereads.revoked()
         self._half_open_breaker()
 
     def _half_open_breaker(self) -> None:
@@ -291,8 +293,8 @@ class Indexer:
             return
         for partition, mark in marks.items():
             trackers[partition].committed(mark)
-            self._rereads.committed(partition, mark)
             self._observer.committed(partition, mark)
+        await self._rereads.committed(marks)
 
     async def _watch(self) -> None:
         while True:

@@ -48,9 +48,6 @@ class Client:
         self.at = records[-1].offset + 1
         return {PLACE: records}
 
-    def fit_fetches(self, bytes_of_each: int) -> None:
-        pass
-
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         pass
 

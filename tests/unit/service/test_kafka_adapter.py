@@ -225,10 +225,8 @@ class Listening(Member):
 
 async def test_a_member_is_told_of_what_it_has_to_give_back() -> None:
     member = Listening()
-    fetched: list[int] = []
-    listener = _Listener(member, fetched.append)
+    listener = _Listener(member)
     await listener.on_partitions_revoked([])
     await listener.on_partitions_assigned([TopicPartition(*ONE)])
     await listener.on_partitions_revoked([TopicPartition(*ONE)])
     assert member.told == [[ONE], "revoked"]
-    assert fetched == [1], "what is fetched of each partition goes by their number"
