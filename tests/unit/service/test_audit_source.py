@@ -21,6 +21,10 @@ class Record:
     offset: int
     published: float
 
+    key: bytes | None = None
+    value: bytes | None = b"{}"
+    headers: Sequence[tuple[str, bytes]] = ()
+
     @property
     def timestamp(self) -> int:
         return int(self.published * 1000)

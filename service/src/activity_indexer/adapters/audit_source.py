@@ -115,14 +115,12 @@ class KafkaAuditSource:
         self._consumer = await join_group(
             kafka,
             kafka.audit_group,
-            _Listener(self._assigned),
+            _Listener(self._forget),
             self._address,
             client_id=f"{kafka.client_id}.audit",
             auto_offset_reset="earliest",
-            fetch_max_bytes=self._shares.fetch,
-            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
+            shares=self._shares,
         )
-        self._fit_fetches()
         self._moved_at = time.monotonic()
 
     async def _collect(self) -> list[Record]:
@@ -181,14 +179,6 @@ class KafkaAuditSource:
                 f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
             )
 
-    def _fit_fetches(self) -> None:
-        if self._consumer is not None:
-            self._consumer.fit_fetches(self._shares.fetch_of_each(len(self._consumer.assignment())))
-
-    def _assigned(self) -> None:
-        self._forget()
-        self._fit_fetches()
-
     def _forget(self) -> None:
         self._handed = {}
         self._settled = {}
@@ -201,12 +191,12 @@ class KafkaAuditSource:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
 
-    def __init__(self, assigned: Callable[[], None]) -> None:
-        self._assigned = assigned
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group takes all partitions back."""
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - the client's interface
         """A new assignment starts from what is committed."""
-        self._assigned()
+        self._forget()

@@ -31,17 +31,14 @@ class Member(Protocol):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, member: Member, fit: Callable[[int], None]) -> None:
+    def __init__(self, member: Member) -> None:
         self._member = member
-        self._fit = fit
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         if list(revoked):
             await self._member.revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        assigned = list(assigned)
-        self._fit(len(assigned))
         await self._member.assigned([Partition(*partition) for partition in assigned])
 
 
@@ -70,16 +67,10 @@ class GroupSource:
         self._consumer = await join_group(
             self._settings,
             self._settings.consumer_group,
-            _Listener(member, self._fit_fetches),
+            _Listener(member),
             self._address,
-            fetch_max_bytes=self._shares.fetch,
-            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
+            shares=self._shares,
         )
-        self._fit_fetches(len(self._consumer.assignment()))
-
-    def _fit_fetches(self, partitions: int) -> None:
-        if self._consumer is not None:
-            self._consumer.fit_fetches(self._shares.fetch_of_each(partitions))
 
     async def stop(self) -> None:
         """Leave the group."""
