@@ -100,7 +100,9 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(self._settings.kafka, self._tell_kafka, address, self.observer.corrupt)
+        source = GroupSource(
+            self._settings.kafka, self._tell_kafka, address, self.observer.corrupt, self._settings.consumer.memory
+        )
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
@@ -150,9 +152,10 @@ class App:
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
-        rereads = Rereads()
+        store = self._seen_store(index, watch) if consumer.enable_dedup else None
+        rereads = Rereads(store)
         processor = Processor(
-            self._deduplicator(index, watch, calls),
+            self._deduplicator(store, watch, calls) if store else None,
             registry,
             BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
@@ -169,34 +172,38 @@ class App:
             lambda: limit.limit,
             breaker,
             self.observer,
-            IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
+            IntakeLimits(
+                consumer.fetch_max_records,
+                consumer.commit_interval,
+                consumer.shutdown_timeout,
+                memory=consumer.memory.intake,
+            ),
             sink=watch,
             rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator | None:
-        consumer = self._settings.consumer
-        if not consumer.enable_dedup:
-            return None
+    def _seen_store(self, index: ElasticsearchIndex, watch: IndexWatch) -> RedisSeenStore:
+        ttl = self._settings.consumer.dedup_ttl
         group = self._settings.kafka.consumer_group
 
         def namespace() -> str:
             """A new group reads everything again on purpose: it knows no ids of others."""
             return watch.namespace and f"{group}:{watch.namespace}"
 
-        def lifetime() -> float:
-            return min(consumer.dedup_ttl, index.remembers)
-
-        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, namespace, lifetime)
+        store = RedisSeenStore(self._settings.redis, ttl, namespace, lambda: min(ttl, index.remembers))
         self._goodbyes["redis"] = store.stop
+        return store
+
+    def _deduplicator(self, store: RedisSeenStore, watch: IndexWatch, calls: Calls) -> Deduplicator:
+        consumer = self._settings.consumer
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             MeasuredSeen(store, calls),
             self._settings.redis.retry_interval,
             time.monotonic,
             self.observer.seen_store,
-            namespace,
-            lifetime,
+            store.namespace,
+            store.lifetime,
             watch.rely,
         )
 

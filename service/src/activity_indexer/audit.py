@@ -144,7 +144,9 @@ class Audit:
         """What became of the records, one by one: the same facts in metrics, log and trace."""
         started = time.monotonic()
         events = self._decode(records)
-        for batch in batches(events, self._settings.database.batch_size, self._settings.consumer.batch_bytes):
+        consumer = self._settings.consumer
+        most = min(consumer.batch_bytes, consumer.memory.audit_statement)
+        for batch in batches(events, self._settings.database.batch_size, most):
             await self._write(batch)
         seconds = time.monotonic() - started
         outcomes = self._outcomes(records, events)

@@ -13,6 +13,7 @@ from activity_indexer.breaker import Breaker
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.index_watch import CHECK_TIMEOUT, Standing
+from activity_indexer.memory import MemoryShares
 from activity_indexer.observer import Observer
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
@@ -64,7 +65,8 @@ class _Trusted:
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way.
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way, and nothing is taken in
+    while what was taken has a footprint of `memory` bytes.
 
     `drain_timeout` is for a rebalance; the end of the process has a deadline of its own.
     """
@@ -75,6 +77,7 @@ class IntakeLimits:
     spare_batches: int = 1
     poll_timeout: float = POLL_TIMEOUT
     watch_interval: float = 5.0
+    memory: int = MemoryShares().intake
 
 
 class Indexer:
@@ -113,6 +116,7 @@ class Indexer:
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._full: deque[Batch] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._footprint_under_way = 0
         self._stopping = False
         self._crash: BaseException | None = None
         self._committing = asyncio.Lock()
@@ -137,11 +141,12 @@ class Indexer:
         self._observer.ticked()
         if self._in_doubt:
             await self._read_again()
-        if batch := self._batcher.take_due():
-            self._full.append(batch)
+        waiting = self._batcher.take() if self._is_memory_used_up() else self._batcher.take_due()
+        if waiting:
+            self._full.append(waiting)
         self._start_batches()
         self._observer.buffered(self._batcher.buffered + sum(len(batch.records) for batch in self._full))
-        if self._full or self._breaker.is_open or not self._sink.as_expected:
+        if self._full or self._breaker.is_open or not self._sink.as_expected or self._is_memory_used_up():
             await self._wait_for_a_place()
             return
         due = self._batcher.due_in
@@ -149,6 +154,11 @@ class Indexer:
         polled = await self._source.poll(wait, self._limits.fetch_max_records)
         if polled:
             self._take(polled)
+
+    def _is_memory_used_up(self) -> bool:
+        """Whether nothing more may be taken in; a batch that is not full is not waited for then."""
+        waiting = self._batcher.footprint + sum([batch.footprint for batch in self._full])
+        return waiting + self._footprint_under_way >= self._limits.memory
 
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         records = [record for partition in polled.values() for record in partition]
@@ -159,6 +169,10 @@ class Indexer:
 
     def _start_batches(self) -> None:
         while self._full and len(self._under_way) < self._places() + self._limits.spare_batches:
+            footprint = self._full[0].footprint
+            if self._under_way and self._footprint_under_way + footprint > self._limits.memory:
+                break  # each copies its records, and alone it may take more than there is
+            self._footprint_under_way += footprint
             task = asyncio.create_task(self._run_batch(self._full.popleft()))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -170,6 +184,8 @@ class Indexer:
             raise
         except BaseException as error:  # noqa: BLE001 - a defect: run() raises it, the process ends and says so
             self._crash = error
+        finally:
+            self._footprint_under_way -= batch.footprint
 
     async def _wait_for_a_place(self) -> None:
         if self._under_way:
@@ -231,6 +247,7 @@ class Indexer:
         for partition in partitions:
             self._offsets.setdefault(partition, PartitionOffsets())
         self._observer.assigned(partitions)
+        await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
@@ -238,6 +255,7 @@ class Indexer:
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
         self._in_doubt = False
+        self._rereads.revoked()
         self._half_open_breaker()
 
     def _half_open_breaker(self) -> None:
@@ -275,8 +293,8 @@ class Indexer:
             return
         for partition, mark in marks.items():
             trackers[partition].committed(mark)
-            self._rereads.committed(partition, mark)
             self._observer.committed(partition, mark)
+        await self._rereads.committed(marks)
 
     async def _watch(self) -> None:
         while True:

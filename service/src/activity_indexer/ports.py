@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -147,6 +147,16 @@ class SeenStore(Protocol):
 
     async def mark(self, message_ids: Sequence[str]) -> None:
         """Remember the ids, in one round trip. Raises Unavailable."""
+
+
+class OffsetStore(Protocol):
+    """What the consumer group committed, kept beside the seen ids."""
+
+    async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offsets of those that are known. Raises Unavailable."""
+
+    async def remember(self, offsets: Mapping[Partition, int]) -> None:
+        """Keep these offsets in place of earlier ones. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

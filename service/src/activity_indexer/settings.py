@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
+from activity_indexer.memory import DEFAULT_BUDGET, LARGEST_RECORDS, SMALLEST_BUDGET, MemoryShares
 from activity_indexer.redis_url import PATTERN, check_redis_url
 from activity_indexer.setting_values import (
     Endpoint,
@@ -295,6 +296,12 @@ class ConsumerSettings(_Section):
     breaker_retry_interval: Seconds = Field(
         30.0, description="How often failed documents are tried again meanwhile (seconds)."
     )
+    memory_budget: int = Field(
+        DEFAULT_BUDGET,
+        ge=SMALLEST_BUDGET,
+        description="Memory for everything that grows with the size of events: what is fetched, under way, and collected "
+        "for the audit (bytes). At least 16 times KAFKA_MAX_RECORD_BYTES. The process takes 256 MiB beside it.",
+    )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
     shutdown_timeout: Seconds = Field(
@@ -316,6 +323,11 @@ class ConsumerSettings(_Section):
         10.0, ge=0, description="How often an event is followed until a search finds it (seconds); 0: never."
     )
     enrichments: str = Field("", description="Names of enrichment strategies to use, separated by commas; empty: all.")
+
+    @property
+    def memory(self) -> MemoryShares:
+        """The parts of the memory budget."""
+        return MemoryShares(self.memory_budget)
 
 
 class OpenTelemetrySettings(_Section):
@@ -391,6 +403,11 @@ class Settings:
             raise SettingsError(
                 "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
                 f"({self.consumer.shutdown_timeout:g}), got {self.kafka.rebalance_timeout:g}"
+            )
+        if self.consumer.memory_budget < (least := LARGEST_RECORDS * self.kafka.max_record_bytes):
+            raise SettingsError(
+                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), got "
+                f"{self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
             )
 
     def in_force(self) -> Iterator[tuple[str, str, str]]:

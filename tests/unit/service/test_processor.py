@@ -26,6 +26,7 @@ from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.pipeline.outcome import Item, ItemError
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 
@@ -53,6 +54,7 @@ class Subject:
     dedup: bool = True
     tracker: PartitionOffsets = field(default_factory=PartitionOffsets)
     offset: int = 0
+    rereads: Rereads = field(default_factory=Rereads)
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -67,6 +69,7 @@ class Subject:
             self.seen,
             Limits(86_400.0, 0.001, FAST),
             self.clock,
+            rereads=self.rereads,
         )
 
     def batch(self, *values: bytes | None) -> Batch:
@@ -500,3 +503,35 @@ async def test_any_order_number_batching_and_interleaving_of_deliveries_gives_th
         assert found.deleted or body["status"] == found.transaction.status
     assert subject.dead_letters.records == []
     assert subject.tracker.mark() == subject.offset
+
+
+async def test_an_id_that_is_known_is_not_marked_again_and_so_not_known_for_longer() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    marked = dict(subject.store.until)
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 1}
+    assert subject.store.until == marked
+
+
+async def test_what_is_read_again_on_purpose_is_asked_of_elasticsearch() -> None:
+    subject = Subject()
+    await subject.process(value("a"), value("b", 1))
+    del subject.index.documents["a"]
+    subject.offset = 0
+    subject.rereads.expect(PARTITION, 2)
+    await subject.process(value("a"), value("b", 1))
+    assert subject.outcomes == {"indexed": 3, "duplicate": 1}
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 3, "duplicate": 2}
+    assert subject.seen.batches[1].looked_up == 0
+
+
+async def test_a_copy_of_a_known_event_is_a_duplicate_though_its_original_is_read_again_with_it() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    del subject.index.documents["a"]
+    subject.offset = 0
+    subject.rereads.expect(PARTITION, 1)
+    await subject.process(value("a"), value("a"))
+    assert "a" in subject.index.documents

@@ -13,7 +13,9 @@ from aiokafka.errors import KafkaError
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka_consumers import join_group
 from activity_indexer.adapters.kafka_member import HttpAddress
+from activity_indexer.adapters.kafka_polling import BoundedPoll
 from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import Partition, Record
 from activity_indexer.settings import KafkaSettings
 
@@ -29,14 +31,17 @@ class Member(Protocol):
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, fit: Callable[[int], None]) -> None:
         self._member = member
+        self._fit = fit
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         if list(revoked):
             await self._member.revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        assigned = list(assigned)
+        self._fit(len(assigned))
         await self._member.assigned([Partition(*partition) for partition in assigned])
 
 
@@ -49,8 +54,11 @@ class GroupSource:
         report: Callable[[str | None], None],
         address: HttpAddress | None = None,
         report_corrupt: Callable[[Mapping[Partition, str]], None] = lambda _: None,
+        shares: MemoryShares | None = None,
     ) -> None:
         self._settings = settings
+        self._shares = shares or MemoryShares()
+        self._poll = BoundedPoll(self._shares.poll)
         self._report = report
         self._address = address
         self._report_corrupt = report_corrupt
@@ -60,8 +68,18 @@ class GroupSource:
     async def start(self, member: Member) -> None:
         """Join the group. Raises Unavailable or Refused."""
         self._consumer = await join_group(
-            self._settings, self._settings.consumer_group, _Listener(member), self._address
+            self._settings,
+            self._settings.consumer_group,
+            _Listener(member, self._fit_fetches),
+            self._address,
+            fetch_max_bytes=self._shares.fetch,
+            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
         )
+        self._fit_fetches(len(self._consumer.assignment()))
+
+    def _fit_fetches(self, partitions: int) -> None:
+        if self._consumer is not None:
+            self._consumer.fit_fetches(self._shares.fetch_of_each(partitions))
 
     async def stop(self) -> None:
         """Leave the group."""
@@ -74,7 +92,7 @@ class GroupSource:
     async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
         """Records of the current assignment; none when the client failed, which is reported."""
         try:
-            polled = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
+            polled = await self._poll(self._consumer, timeout, max_records, self._shares.poll)
         except (KafkaError, OSError) as error:
             self._report(str(mapped(error)))
             await asyncio.sleep(1.0)

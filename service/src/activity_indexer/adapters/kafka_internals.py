@@ -68,6 +68,13 @@ class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         """Connect, and join the group if there is one."""
         await _with(AIOKafkaConsumer.start, Fetcher=partial(_Fetcher, self._max_record_bytes))(self)
 
+    def fit_fetches(self, bytes_of_each: int) -> None:
+        """Fetch so many bytes of each partition from now on: an answer is kept for each, and nobody knows before the
+        first assignment how many there will be.
+        """
+        if self._fetcher:
+            self._fetcher._max_partition_fetch_bytes = bytes_of_each  # noqa: SLF001 - there is no other way
+
     def corrupt(self) -> Mapping[Partition, CorruptPartition]:
         """The assigned partitions that cannot go on, and why."""
         found: Mapping[TopicPartition, CorruptPartition] = self._fetcher.corrupt if self._fetcher else {}

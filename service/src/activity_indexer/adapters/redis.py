@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from activity_indexer.adapters.redis_client import ask, connect, refuse_cluster
 from activity_indexer.errors import Unavailable
+from activity_indexer.ports import Partition
 from activity_indexer.settings import RedisSettings
 
 MARK = """
@@ -22,7 +23,7 @@ return now
 
 
 class RedisSeenStore:
-    """ports.SeenStore over a Redis server; `namespace` names the index that the ids belong to.
+    """ports.SeenStore and ports.OffsetStore over a Redis server; `namespace` names the index that the ids belong to.
 
     Ids are kept for `ttl` seconds, and known for `lifetime` seconds.
     """
@@ -38,8 +39,8 @@ class RedisSeenStore:
         self._timeout = settings.timeout
         self._prefix = settings.key_prefix
         self._ttl = int(ttl * 1000)
-        self._namespace = namespace
-        self._lifetime = lifetime
+        self.namespace = namespace
+        self.lifetime = lifetime
         self._clock = clock
         self._ahead: float | None = None
         self._redis: Any = connect(settings)
@@ -50,12 +51,12 @@ class RedisSeenStore:
         """Those of the ids that were marked within `lifetime`."""
         if self._ahead is None:
             self._learn_time((await self._ask(self._redis.time))[0])
-        since = self._clock() + (self._ahead or 0.0) - self._lifetime()
+        since = self._clock() + (self._ahead or 0.0) - self.lifetime()
         found = await self._ask(lambda: self._redis.mget(self._keys(message_ids)))
         return {
             message_id
             for message_id, marked in zip(message_ids, found, strict=True)
-            if marked is not None and _seconds(marked) > since
+            if marked is not None and _number(marked) > since
         }
 
     async def mark(self, message_ids: Sequence[str]) -> None:
@@ -66,12 +67,29 @@ class RedisSeenStore:
         """How far the server's clock is ahead of ours, which counts from anywhere."""
         self._ahead = int(now) - self._clock()
 
+    async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """What the group committed last, as far as it is known."""
+        places = list(partitions)
+        found = await self._ask(lambda: self._redis.hmget(self._offsets_key, [_field(place) for place in places]))
+        return {place: _number(value) for place, value in zip(places, found, strict=True) if value is not None}
+
+    async def remember(self, offsets: Mapping[Partition, int]) -> None:
+        """Keep what the group committed for as long as the ids."""
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hset(self._offsets_key, mapping={_field(place): offset for place, offset in offsets.items()})
+            pipeline.pexpire(self._offsets_key, self._ttl)
+            await self._ask(pipeline.execute)
+
+    @property
+    def _offsets_key(self) -> str:
+        return f"{self._prefix}:{self.namespace()}:offsets"
+
     async def stop(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
     def _keys(self, message_ids: Sequence[str]) -> list[str]:
-        head = f"{self._prefix}:{self._namespace()}:"
+        head = f"{self._prefix}:{self.namespace()}:"
         return [head + message_id for message_id in message_ids]
 
     async def _ask(self, question: Callable[[], Any]) -> Any:
@@ -87,9 +105,13 @@ class RedisSeenStore:
             raise
 
 
-def _seconds(marked: bytes) -> int:
-    """When an id was marked; a value of another form is as old as can be."""
+def _number(value: bytes) -> int:
+    """A number that was stored; 0, which is old and below all, when it is none."""
     try:
-        return int(marked)
+        return int(value)
     except ValueError:
         return 0
+
+
+def _field(partition: Partition) -> str:
+    return f"{partition.topic}:{partition.partition}"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -153,7 +153,7 @@ def the_write_index(alias: str, behind: Mapping[str, Any]) -> WriteIndex:
         if "index_routing" in entry or "search_routing" in entry:
             raise UnexpectedIndex(
                 f"the alias {alias} has a routing on {index}, which sends documents to other shards than their ids do: "
-                + _again(alias, index)
+                f"{_again(alias, index)}"
             )
     names = _one(alias, entries) if len(entries) == 1 else _moving(alias, behind, entries)
     written, searched = names
@@ -163,10 +163,10 @@ def the_write_index(alias: str, behind: Mapping[str, Any]) -> WriteIndex:
 def _one(alias: str, entries: Mapping[str, Any]) -> tuple[str, str]:
     ((index, entry),) = entries.items()
     if entry.get("is_write_index") is False:
-        raise UnexpectedIndex(f"the alias {alias} has no write index (is_write_index): " + _again(alias, index))
+        raise UnexpectedIndex(f"the alias {alias} has no write index (is_write_index): {_again(alias, index)}")
     if not _same_filter(entry.get("filter"), NOT_DELETED):
         raise UnexpectedIndex(
-            f"the alias {alias} lacks the filter that hides deleted transactions (on {index}): " + _again(alias, index)
+            f"the alias {alias} lacks the filter that hides deleted transactions (on {index}): {_again(alias, index)}"
         )
     return index, index
 
@@ -183,19 +183,19 @@ def _moving(alias: str, behind: Mapping[str, Any], entries: Mapping[str, Any]) -
         )
         if as_made:
             return new[0], old
-    first = min(entries)
-    others = [index for index in sorted(entries) if index != first]
+    kept, *others = sorted(entries)
     raise UnexpectedIndex(
         f"the alias {alias} stands for {', '.join(sorted(entries))}, but must stand for one index (a rollover, or an "
-        f"index that was added): take the alias from all but one, such as {', '.join(others)}, and then "
-        f"{_again(alias, first)}. What was written to the others since the last commit is written again"
+        f"index that was added): take the alias from all but the right one, such as {kept}: "
+        f"{_again(alias, kept, others)}. What was written since the last commit is then written again"
     )
 
 
-def _again(alias: str, index: str) -> str:
-    """How the alias is made as it was."""
-    entry = {"index": index, "alias": alias, "filter": NOT_DELETED, "is_write_index": True}
-    return f"POST /_aliases {json.dumps({'actions': [{'add': entry}]}, separators=(',', ':'))}"
+def _again(alias: str, index: str, others: Sequence[str] = ()) -> str:
+    """The request that makes the alias as it was."""
+    actions: list[dict[str, Any]] = [{"remove": {"index": other, "alias": alias}} for other in others]
+    actions.append({"add": {"index": index, "alias": alias, "filter": NOT_DELETED, "is_write_index": True}})
+    return f"POST /_aliases {json.dumps({'actions': actions}, separators=(',', ':'))}"
 
 
 def unlike(found: WriteIndex, wanted: Mapping[str, Any]) -> str:

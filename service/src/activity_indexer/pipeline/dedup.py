@@ -89,7 +89,7 @@ class Deduplicator:
     lifetime: Callable[[], float] = lambda: math.inf
     rely: Callable[[], None] = lambda: None
     _away_until: float = field(default=float("-inf"), init=False)
-    _known_of: str = field(default="", init=False)
+    _known_of: str | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
 
     async def known(self, message_ids: Sequence[str]) -> Known:
@@ -100,9 +100,9 @@ class Deduplicator:
         return found
 
     async def _known(self, message_ids: Sequence[str]) -> Known:
-        if self._known_of != (current := self.namespace()):
-            self._known_of = current
+        if (current := self.namespace()) != self._known_of is not None:
             self.recent.clear()
+        self._known_of = current
         if not current:
             return Known()
         self.recent.expire(self.clock(), self.lifetime())
