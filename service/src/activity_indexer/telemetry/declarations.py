@@ -136,6 +136,9 @@ DECLARATIONS: Final = (
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
     ),
+    _gauge(
+        "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
+    ),
     _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
