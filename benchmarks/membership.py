@@ -240,7 +240,7 @@ async def compare_members(servers: Servers, folder: Path, rounds: int) -> None:
 async def compare_sessions(servers: Servers, folder: Path, sessions: list[float]) -> None:
     """Prints a table of session timeouts."""
     frozen = f"freeze of {PAUSE_SECONDS:g} s"
-    print(f"| session timeout (s) | pause after kill -9 (s) | pause over a {frozen} (s) | its rebalances | events again |")
+    print(f"| session timeout (s) | pause after kill -9 (s) | pause over a {frozen} (s) | its rebalances | repeated |")
     print("| --- | --- | --- | --- | --- |")
     for session in sessions:
         killed, frozen, rebalances, again = await measure_session(servers, folder, session)

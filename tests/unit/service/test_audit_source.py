@@ -82,6 +82,9 @@ class Decided:
     def out_of_range(self, places: Iterable[Partition]) -> None:
         self.strayed += places
 
+    def check(self) -> None:
+        pass
+
     async def close(self) -> None:
         pass
 

@@ -137,6 +137,9 @@ class Decided:
     def note(self, ends: Any) -> None:
         self.noted.append(ends)
 
+    def check(self) -> None:
+        pass
+
     async def close(self) -> None:
         self.closed = True
 

@@ -328,3 +328,17 @@ async def test_commits_may_be_kept_elsewhere() -> None:
     member.positions = Positions(member.client, KafkaSettings(), member, member, KnownTopic(), "earliest", answer)
     async with joined((member, [ZERO])):
         assert member.client.at == {ZERO: 7}
+
+
+async def test_a_defect_does_not_leave_partitions_held_in_silence() -> None:
+    member = Member(Broker())
+
+    async def broken(_: Collection[Partition]) -> Mapping[Partition, Commit]:
+        raise ZeroDivisionError
+
+    member.positions = Positions(member.client, KafkaSettings(), member, member, KnownTopic(), "earliest", broken)
+    await member.join(ZERO)
+    member.positions.check()
+    await asyncio.sleep(0.02)
+    with pytest.raises(ZeroDivisionError):
+        member.positions.check()

@@ -55,6 +55,7 @@ class KafkaAuditSource:
         """
         if self._consumer is None:
             await self._join()
+        self._positions.check()
         records = await self._collect()
         if records:
             self._moved_at = time.monotonic()

@@ -71,6 +71,7 @@ class GroupSource:
 
     async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
         """Records of the current assignment; none when the client failed, which is reported."""
+        self._positions.check()
         try:
             polled = await self._consumer.getmany(timeout_ms=int(timeout * 1000), max_records=max_records)
         except OffsetOutOfRangeError as error:

@@ -146,6 +146,11 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         self._astray.update(partitions)
         self._wake.set()
 
+    def check(self) -> None:
+        """Raises a defect that ended the looking after: nothing would decide where to read any more."""
+        if self._task is not None and self._task.done():
+            self._task.result()
+
     async def close(self) -> None:
         """Decide nothing any more."""
         task, self._task = self._task, None
