@@ -251,6 +251,7 @@ async def test_a_position_that_is_in_range_is_left_alone() -> None:
         member.positions.out_of_range([ZERO])
         member.client.go_on = None  # it may have been read on since
         await asyncio.sleep(0.02)
+        member.positions.check()
         assert member.told == ["assigned"]
 
 
@@ -305,9 +306,11 @@ async def test_a_revoked_assignment_is_decided_no_more() -> None:
     broker = Broker(identifier=None)
     member = Member(broker)
     await member.join(ZERO)
+    await until(lambda: hasattr(member, "problem"))
     await member.positions.on_partitions_revoked([TopicPartition(*ZERO)])
-    broker.identifier = "first"
+    del member.problem
     await asyncio.sleep(0.02)
+    assert not hasattr(member, "problem"), "nobody asks any more"
     assert member.client.held == {ZERO}
     assert member.told == ["assigned", "revoked"]
 
