@@ -158,7 +158,7 @@ async def test_what_retention_deletes_unread_is_reported_and_the_rest_is_read(
         assert await process.metric("events_lost_total", **labels) == 60
     lines = process.logged("events.lost")
     assert {(line["level"], line["events"], line["partition"]) for line in lines} == {("error", 60, at.partition)}
-    assert "200 events lost (retention" in await process.reasons()
+    assert "200 warning: events_lost (partition " in await process.reasons()
     await eventually(place.lag, 0)
     process.terminate()
     process = await start_on(place, **variables).ready()
@@ -243,7 +243,7 @@ async def test_what_an_open_transaction_holds_back_is_lag_with_since_when(place:
         await place.publish(events("a", 50))
         await eventually(lag, 51)
         assert await process.metric("held_events") == 51
-        await eventually(reasons, lambda text: text.startswith("200 open transaction (partition "))
+        await eventually(reasons, lambda text: text.startswith("200 warning: open_transaction (partition "))
         assert "51 events wait behind a transaction that a producer left open since 20" in await reasons()
         assert await process.metric("held_seconds") >= 10
         assert await process.metric("consumer_lag_seconds") >= 10
@@ -254,8 +254,8 @@ async def test_what_an_open_transaction_holds_back_is_lag_with_since_when(place:
     await eventually(lambda: found(place, "a"), 50)
     await eventually(lag, 0)
     await eventually(reasons, "200 ")
-    assert process.logged("transaction.open")
-    assert process.logged("transaction.ended")
+    assert process.logged("open_transaction.warned")
+    assert process.logged("open_transaction.recovered")
 
 
 async def test_latest_is_where_a_new_group_begins_and_nothing_else(place: Place, indexer: Start) -> None:

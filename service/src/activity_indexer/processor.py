@@ -17,8 +17,9 @@ from activity_indexer.event import CREATED, DELETED, UPDATED, Event
 from activity_indexer.indexing import BulkWriter, Document, Result
 from activity_indexer.observer import BatchSummary, Observer, Written
 from activity_indexer.pipeline.batch import Batch
-from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.pipeline.dedup import Deduplicator
+from activity_indexer.pipeline.decode import decode_record
+from activity_indexer.pipeline.dedup import Deduplicator, Known
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
@@ -49,8 +50,7 @@ class _Work:
     message_ids: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
-    namespace: str = ""
-    stored: frozenset[str] = frozenset()
+    known: Known = field(default_factory=Known)
     summary: BatchSummary = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +78,7 @@ class Processor:
         now: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        rereads: Rereads | None = None,
     ) -> None:
         self._deduplicator = deduplicator
         self._enricher = enricher
@@ -89,6 +90,7 @@ class Processor:
         self._now = now
         self._tracing = tracing or Untraced()
         self._clock = clock
+        self._rereads = rereads if rereads is not None else Rereads()
 
     async def process(self, batch: Batch) -> None:
         """Returns when every event of the batch is settled; cancelled, it settles those that are."""
@@ -125,7 +127,7 @@ class Processor:
         append = work.events.append
         for at, record in enumerate(work.batch.records):
             try:
-                append(decode_event(record.value, latest))
+                append(decode_record(record, latest))
             except EventError as error:
                 append(None)
                 self._fail(work, at, error.kept())
@@ -138,16 +140,24 @@ class Processor:
         if self._deduplicator is None:
             return
         with self._stage(work, "dedup"):
-            asked = [message_id for message_id in work.message_ids if message_id]
+            asked = self._asked(work)
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
-        work.namespace, work.stored = known.namespace, known.store
+        work.known = known
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
+            again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
             for at, message_id in enumerate(work.message_ids):
-                if message_id in known:
+                if message_id in known and not (again and at in again):
                     work.outcomes[at] = "duplicate"
+
+    def _asked(self, work: _Work) -> list[str]:
+        """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
+        if not self._rereads:
+            return [message_id for message_id in work.message_ids if message_id]
+        pairs = zip(work.message_ids, work.batch.records, strict=True)
+        return [message_id for message_id, record in pairs if message_id and record not in self._rereads]
 
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
@@ -263,10 +273,10 @@ class Processor:
         new = [
             message_id
             for at, message_id in enumerate(work.message_ids)
-            if message_id and message_id not in work.stored and work.outcomes.get(at) != "dead_lettered"
+            if message_id and message_id not in work.known and work.outcomes.get(at) != "dead_lettered"
         ]
         with self._stage(work, "settle"):
-            await self._deduplicator.mark(new, work.namespace)
+            await self._deduplicator.mark(new, work.known.namespace)
 
     def _settle(self, work: _Work) -> None:
         if len(work.outcomes) == len(work.batch.records):

@@ -23,6 +23,9 @@ NOW = 1_700_000_000.0
 class Record:
     offset: int
     published: float
+    value: bytes = b"x"
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
 
     @property
     def timestamp(self) -> int:
@@ -61,6 +64,9 @@ class Client:
 
     def position_now(self, _: Partition) -> int:
         return self.at
+
+    def fit_fetches(self, _: int) -> None:
+        pass
 
     async def stop(self) -> None:
         self.stopped = True

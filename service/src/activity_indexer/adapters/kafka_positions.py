@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from activity_indexer.adapters.kafka_client import within
-from activity_indexer.adapters.kafka_member import GroupMember, TopicState
+from activity_indexer.adapters.kafka_group_member import GroupMember, TopicState
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, TRUNCATION, Bounds, Commit, Ends, Loss, begin

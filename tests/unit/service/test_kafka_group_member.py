@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from activity_indexer.adapters.kafka_member import GroupMember
+from activity_indexer.adapters.kafka_group_member import GroupMember
 
 
 class Coordinator:
@@ -38,6 +38,7 @@ class Coordinator:
 @pytest.fixture
 async def member() -> GroupMember:
     found = GroupMember(
+        max_record_bytes=1024,
         bootstrap_servers="127.0.0.1:1",
         group_id="g",
         group_instance_id="same",
