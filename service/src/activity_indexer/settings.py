@@ -299,8 +299,7 @@ class ConsumerSettings(_Section):
     memory_budget: int = Field(
         DEFAULT_BUDGET,
         ge=SMALLEST_BUDGET,
-        description="Memory for everything that grows with the size of events: what is fetched, under way, and collected "
-        "for the audit (bytes). At least 16 times KAFKA_MAX_RECORD_BYTES. The process takes 256 MiB beside it.",
+        description="Memory for all that grows with the size of events (bytes); the process takes 256 MiB beside it.",
     )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")

@@ -23,8 +23,9 @@ NOW = 1_700_000_000.0
 class Record:
     offset: int
     published: float
-    value: bytes = b"x"
+
     key: bytes | None = None
+    value: bytes | None = b"{}"
     headers: Sequence[tuple[str, bytes]] = ()
 
     @property
@@ -64,9 +65,6 @@ class Client:
 
     def position_now(self, _: Partition) -> int:
         return self.at
-
-    def fit_fetches(self, _: int) -> None:
-        pass
 
     async def stop(self) -> None:
         self.stopped = True

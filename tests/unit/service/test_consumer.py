@@ -16,6 +16,7 @@ from activity_indexer.consumer import Indexer, IntakeLimits
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.index_watch import Standing
+from activity_indexer.memory import footprint
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
@@ -171,6 +172,7 @@ class Subject:
     drain_timeout: float = 0.5
     commit_interval: float = 0.002
     seen: Seen = field(default_factory=Seen)
+    memory: int = 10**9
     sink: Sink = field(default_factory=Sink)
     rereads: Rereads = field(default_factory=Rereads)
 
@@ -190,6 +192,7 @@ class Subject:
                 self.drain_timeout,
                 poll_timeout=0.002,
                 watch_interval=0.002,
+                memory=self.memory,
             ),
             clock,
             sink=self.sink,
@@ -591,6 +594,51 @@ async def kill(indexer: Indexer) -> None:
     for task in list(indexer._under_way):
         task.cancel()
     await asyncio.gather(*indexer._under_way, return_exceptions=True)
+
+
+RECORDS_ONE = footprint(1, len(b"x") + len(b"user_1"))
+
+
+async def test_nothing_is_taken_in_while_the_memory_is_used_up() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=100, batch_size=1, fetch=2, memory=6 * RECORDS_ONE)
+    subject.broker.publish(50)
+    async with subject.running():
+        await subject.until(lambda: len(gate.started) >= 6)
+        await asyncio.sleep(0.05)
+        assert subject.broker.positions[ONE] <= 8, "the limit, and one poll"
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 50)
+
+
+async def test_a_batch_that_is_not_full_is_not_waited_for_when_the_memory_is_used_up() -> None:
+    subject = Subject(batch_size=1000, batch_timeout=600.0, fetch=2, memory=6 * RECORDS_ONE)
+    subject.broker.publish(30)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 30)
+
+
+async def test_a_record_that_is_larger_than_the_memory_is_processed_alone() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=100, batch_size=1, fetch=3, memory=1)
+    subject.broker.publish(9)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        await asyncio.sleep(0.05)
+        assert len(gate.started) == 1
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 9)
+
+
+async def test_what_a_rebalance_gives_up_takes_no_memory() -> None:
+    gate = Gate()
+    subject = Subject(gate, batch_size=1, drain_timeout=0.01, memory=2 * RECORDS_ONE)
+    subject.broker.publish(10)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        await subject.broker.rebalance(subject.indexer)
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 10)
 
 
 async def test_nothing_is_committed_before_the_index_is_confirmed() -> None:

@@ -92,6 +92,7 @@ class Consumer:
         self.answer = answer
         self.asked: list[Any] = []
         self.damaged: dict[Partition, CorruptPartition] = {}
+        self.handed_out = False
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(*ONE)}
@@ -106,7 +107,9 @@ class Consumer:
         return self.damaged
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
-        return await self._call((timeout_ms, max_records))
+        answer = await self._call((timeout_ms, max_records))
+        handed_out, self.handed_out = self.handed_out, True
+        return {} if handed_out else answer
 
     async def commit(self, offsets: Any) -> Any:
         return await self._call(offsets)
@@ -171,7 +174,8 @@ async def test_polled_records_are_handed_over_as_they_are() -> None:
     record = Told(b"x")
     found, consumer, reports = source({TopicPartition(*ONE): [record]})
     assert await found.poll(0.25, 100) == {ONE: [record]}
-    assert consumer.asked == [(250, 100)]
+    assert consumer.asked[0][0] == 250
+    assert [wait for wait, _ in consumer.asked[1:]] == [0]
     assert reports == [None]
 
 

@@ -125,7 +125,7 @@ class KafkaAuditSource:
 
     async def _join(self) -> None:
         kafka = self._settings.kafka
-        reader = _Reader(self._assigned)
+        reader = _Reader(self._forget)
 
         def positions(client: GroupMember) -> Positions:
             self._positions = Positions(client, kafka, reader, self._reports, self._known, "earliest")
@@ -140,10 +140,8 @@ class KafkaAuditSource:
             positions,
             self._address,
             client_id=f"{kafka.client_id}.audit",
-            fetch_max_bytes=self._shares.fetch,
-            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
+            shares=self._shares,
         )
-        self._fit_fetches()
         self._moved_at = time.monotonic()
 
     async def _collect(self) -> list[Record]:
@@ -203,14 +201,6 @@ class KafkaAuditSource:
                 f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
             )
 
-    def _fit_fetches(self) -> None:
-        if self._consumer is not None:
-            self._consumer.fit_fetches(self._shares.fetch_of_each(len(self._consumer.assignment())))
-
-    def _assigned(self) -> None:
-        self._forget()
-        self._fit_fetches()
-
     def _forget(self) -> None:
         self._handed = {}
         self._settled = {}
@@ -223,12 +213,12 @@ class KafkaAuditSource:
 class _Reader:
     """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
 
-    def __init__(self, assigned: Callable[[], None]) -> None:
-        self._assigned = assigned
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
 
     async def revoked(self) -> None:
         """The group takes all partitions back."""
 
     async def assigned(self, partitions: Collection[Partition]) -> None:  # noqa: ARG002 - the listener's interface
         """A new assignment starts from what is committed."""
-        self._assigned()
+        self._forget()

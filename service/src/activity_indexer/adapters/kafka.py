@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -28,20 +28,6 @@ class SourceReports(PositionReports, Protocol):
 
     def corrupt(self, partitions: Mapping[Partition, str]) -> None:
         """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
-
-
-class _Fitting:
-    """A reader whose fetches fit into the memory, however many partitions it is assigned."""
-
-    def __init__(self, reader: Reader, fit: Callable[[int], None]) -> None:
-        self._fit = fit
-        self._reader = reader
-        self.revoked = reader.revoked
-
-    async def assigned(self, partitions: Collection[Partition]) -> None:
-        """These partitions are read from now on."""
-        self._fit(len(partitions))
-        await self._reader.assigned(partitions)
 
 
 class GroupSource:
@@ -70,11 +56,10 @@ class GroupSource:
 
         A static member that is started takes its predecessor's place at once. One that tries again asks before.
         """
-        reader = _Fitting(member, self._fit_fetches)
 
         def positions(client: GroupMember) -> Positions:
             kafka = self._settings
-            self._positions = Positions(client, kafka, reader, self._reports, self._known, kafka.auto_offset_reset)
+            self._positions = Positions(client, kafka, member, self._reports, self._known, kafka.auto_offset_reset)
             return self._positions  # type: ignore[no-any-return]
 
         if self._tried:
@@ -85,14 +70,8 @@ class GroupSource:
             self._settings.consumer_group,
             positions,
             self._address,
-            fetch_max_bytes=self._shares.fetch,
-            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
+            shares=self._shares,
         )
-        self._fit_fetches(len(self._consumer.assignment()))
-
-    def _fit_fetches(self, partitions: int) -> None:
-        if self._consumer is not None:
-            self._consumer.fit_fetches(self._shares.fetch_of_each(partitions))
 
     async def stop(self) -> None:
         """Leave the group."""
