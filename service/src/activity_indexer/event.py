@@ -55,6 +55,12 @@ class Position(NamedTuple):
     def __str__(self) -> str:
         return f"{self.published}:{self.partition}:{self.offset}"
 
+    @classmethod
+    def read(cls, text: str) -> Position:
+        """The position that was written as this text. Raises ValueError."""
+        published, partition, offset = text.split(":")
+        return cls(int(published), int(partition), int(offset))
+
 
 UNKNOWN_POSITION: Final = Position(0, -1, -1)
 """Of an event whose record is not known; it is before all others."""
@@ -66,6 +72,10 @@ class Order(NamedTuple):
     timestamp: int
     rank: int
     position: Position
+
+    def ties(self, other: Order) -> bool:
+        """Whether only the position decides between the two."""
+        return self.timestamp == other.timestamp and self.rank == other.rank
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -89,6 +99,17 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     def message_id(self) -> str:
         """32 hexadecimal digits, the same for every copy of this event and for its ties."""
         return message_id(self.transaction.id, self.event_type, self.timestamp)
+
+    @property
+    def seen_id(self) -> str:
+        """32 hexadecimal digits that stand for this event at its position: a copy elsewhere has others.
+
+        An event at a greater position must reach the index even if its content is known: it raises the position that
+        decides between ties.
+        """
+        published, partition, offset = self.position
+        told = f"{self.timestamp}:{published}:{partition}:{offset}:{self.event_type}:{self.transaction.id}"
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     @property
     def deleted(self) -> bool:

@@ -26,13 +26,15 @@ class BatchSummary:
     """What became of a batch's events.
 
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
-    `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds), and
-    `example` is one document of theirs that a search can find.
+    `dead_lettered`. `ties` counts events that differ from another one of the same transaction, type and timestamp:
+    `later` ones took that one's place, `earlier` ones did not. `ages` are the times from publishing to now of the
+    events that were written (seconds), and `example` is one document of theirs that a search can find.
     """
 
     events: int
     size: int
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ties: Counter[str] = field(default_factory=Counter)
     looked_up: int = 0
     known_in_memory: int = 0
     known_in_store: int = 0

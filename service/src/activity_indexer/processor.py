@@ -14,13 +14,14 @@ from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.document import live_document, tombstone
 from activity_indexer.errors import EventError
 from activity_indexer.event import CREATED, DELETED, UPDATED, Event
-from activity_indexer.indexing import BulkWriter, Document, Result
+from activity_indexer.indexing import Document, Result
 from activity_indexer.observer import BatchSummary, Observer, Written
 from activity_indexer.origin import position_of
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
@@ -47,7 +48,7 @@ class _Work:
     contexts: Mapping[int, TraceContext]
     trace: BatchTrace
     events: list[Event | None] = field(default_factory=list)
-    message_ids: list[str] = field(default_factory=list)
+    seen_ids: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     namespace: str = ""
@@ -71,7 +72,7 @@ class Processor:
         self,
         deduplicator: Deduplicator | None,
         enricher: Enricher,
-        writer: BulkWriter,
+        writer: OrderedWriter,
         dead_letters: DeadLetters,
         breaker: Breaker,
         observer: Observer,
@@ -130,7 +131,8 @@ class Processor:
             except EventError as error:
                 append(None)
                 self._fail(work, at, error.kept())
-        work.message_ids = [event.message_id if event else "" for event in work.events]
+        if self._deduplicator is not None:
+            work.seen_ids = [event.seen_id if event else "" for event in work.events]
         if self._observer.debug:
             for event in filter(None, work.events):
                 self._observer.event_decoded(event)
@@ -139,15 +141,15 @@ class Processor:
         if self._deduplicator is None:
             return
         with self._stage(work, "dedup"):
-            asked = [message_id for message_id in work.message_ids if message_id]
+            asked = [seen_id for seen_id in work.seen_ids if seen_id]
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
         work.namespace, work.stored = known.namespace, known.store
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
-            for at, message_id in enumerate(work.message_ids):
-                if message_id in known:
+            for at, seen_id in enumerate(work.seen_ids):
+                if seen_id in known:
                     work.outcomes[at] = "duplicate"
 
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
@@ -168,16 +170,16 @@ class Processor:
     def _document(self, work: _Work, at: int, now: bytes) -> Document:
         event = work.event(at)
         if event.deleted:
-            return Document(event.version, tombstone(event))
+            return Document(event.version, tombstone(event), event)
         try:
             fields, search_content, enriched = self._enricher(event)
         except EventError as error:
-            return Document(event.version, b"", error=error.kept())
+            return Document(event.version, b"", event, error=error.kept())
         context = work.contexts.get(at)
         lines = live_document(
             event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None
         )
-        return Document(event.version, lines)
+        return Document(event.version, lines, event)
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
         left: list[Chain] = []
@@ -187,21 +189,27 @@ class Processor:
                 if len(chain) > 1:
                     left.append(chain[1:])
             elif document.result:
-                self._written(work, chain, document.result)
+                self._written(work, chain, document)
         return left
 
-    def _written(self, work: _Work, chain: Chain, result: str) -> None:
-        newest = work.event(chain[0])
+    def _written(self, work: _Work, chain: Chain, document: Document) -> None:
+        newest = document.event
         work.failures.pop(chain[0], None)
-        if result == Result.WRITTEN:
+        if document.tied and document.result != Result.DUPLICATE:
+            work.summary.ties["later" if document.result == Result.WRITTEN else "earlier"] += 1
+        if document.result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
             published = work.batch.records[chain[0]].timestamp / 1000
-            written = Written(newest.transaction.id, newest.version, published)
+            written = Written(newest.transaction.id, document.version, published)
             work.summary.wrote(written, self._now(), findable=not newest.deleted)
         else:
-            work.outcomes[chain[0]] = result
+            work.outcomes[chain[0]] = document.result or Result.LATE
         for at in chain[1:]:
-            work.outcomes[at] = "duplicate" if work.event(at).version == newest.version else "late"
+            event = work.event(at)
+            ties = event.order.ties(newest.order)
+            is_copy = ties and event.content == newest.content
+            work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
+            work.summary.ties["earlier"] += ties and not is_copy
 
     def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
         now = self._now()
@@ -262,9 +270,9 @@ class Processor:
         if self._deduplicator is None:
             return
         new = [
-            message_id
-            for at, message_id in enumerate(work.message_ids)
-            if message_id and message_id not in work.stored and work.outcomes.get(at) != "dead_lettered"
+            seen_id
+            for at, seen_id in enumerate(work.seen_ids)
+            if seen_id and seen_id not in work.stored and work.outcomes.get(at) != "dead_lettered"
         ]
         with self._stage(work, "settle"):
             await self._deduplicator.mark(new, work.namespace)
@@ -296,5 +304,5 @@ def _chains(work: _Work) -> list[Chain]:
     found = list(chains.values())
     for chain in found:
         if len(chain) > 1:
-            chain.sort(key=lambda at: work.event(at).version, reverse=True)
+            chain.sort(key=lambda at: work.event(at).order, reverse=True)
     return found

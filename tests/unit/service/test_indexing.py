@@ -14,6 +14,7 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import index_line
 from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.event import UPDATED, Event, Transaction
 from activity_indexer.indexing import BulkWriter, Document
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply
@@ -22,7 +23,8 @@ FAST = Backoff(0.0001, 0.0002)
 
 
 def document(identifier: str = "a", version: int = 5, body: bytes = b'{"id":"a"}') -> Document:
-    return Document(version, index_line(identifier, version) + b"\n" + body + b"\n")
+    event = Event(UPDATED, Transaction(id=identifier, user_id="u"), body, version >> 2, "", version << 8)
+    return Document(event.version, index_line(identifier, event.version) + b"\n" + body + b"\n", event)
 
 
 def documents(count: int) -> list[Document]:

@@ -28,6 +28,7 @@ from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.ties import OrderedWriter
 
 PARTITION = Partition(TOPIC, 0)
 FAST = Backoff(0.0001, 0.0002)
@@ -61,7 +62,7 @@ class Subject:
         self.processor = Processor(
             self.deduplicator if self.dedup else None,
             enrich,
-            self.writer,
+            OrderedWriter(self.writer, self.index, FAST, self.seen),
             self.dead_letters,
             self.breaker,
             self.seen,

@@ -18,6 +18,7 @@ from activity_indexer.ports import (
     OutRecord,
     Partition,
     SeenStore,
+    Stored,
 )
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.tracing import Attributes, Call, Tracing
@@ -55,6 +56,7 @@ class MeasuredIndex:
         self._inner = inner
         self._calls = calls
         self._name = f"bulk {index}"
+        self._read_name = f"mget {index}"
         self._attributes = {
             "db.system.name": "elasticsearch",
             "db.operation.name": "bulk",
@@ -78,6 +80,16 @@ class MeasuredIndex:
                 self._calls.metrics.bulk_took(int(took[1]) / 1000)
             span.tell(known)
         return reply
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Documents by id, as they are now."""
+        attributes: Attributes = {
+            **self._attributes,
+            "db.operation.name": "mget",
+            "db.operation.batch.size": len(identifiers),
+        }
+        with self._calls.call("elasticsearch", "read", self._read_name, attributes):
+            return await self._inner.read(identifiers)
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent."""
