@@ -124,7 +124,7 @@ def main() -> None:
     enriched = [registry(event) for event in events]
     stages: dict[str, Callable[[], object]] = {
         "decode": lambda: [decode_event(value, LATEST) for value in values],
-        "seen id": lambda: [event.seen_id for event in events],
+        "message id": lambda: [event.message_id for event in events],
         "enrich": lambda: [registry(event) for event in events],
         "document": lambda: [
             live_document(event, fields, text, enriched=ran, now=b"2026-01-01T00:00:00Z")

@@ -87,11 +87,11 @@ class BulkIndex(Protocol):
 class SeenStore(Protocol):
     """Message ids that were settled before, shared by all indexers."""
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known, in one round trip. Raises Unavailable."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known, in one round trip. Raises Unavailable."""
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids, in one round trip. Raises Unavailable."""
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember an entry (digits and colons) for each id, in one round trip. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ def _is_later(document: Document, stored: Stored | None) -> bool:
     A document that does not exist was deleted by hand, which Elasticsearch remembers at the next version for a while.
     """
     event = document.event
+    document.taken = stored.version if stored else document.taken
     if stored is None:
         return _advance(document, document.taken, is_copy=False)
     if base_version(stored.version) != event.version:  # it was written meanwhile

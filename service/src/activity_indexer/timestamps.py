@@ -12,6 +12,9 @@ _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:([Zz])|([+-])(\d{2}):(\d{2}))?",
     re.ASCII,
 )
+_SEARCHABLE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d|[+-]18:00)?", re.ASCII
+)
 
 
 def parse_nanoseconds(text: str) -> int:
@@ -41,6 +44,15 @@ def is_plain(text: str) -> bool:
         and text[19] in ".Z"
         and text[-1] == "Z"
     )
+
+
+def is_searchable(text: str) -> bool:
+    """Whether Elasticsearch reads this RFC 3339 timestamp, too.
+
+    It takes no small letters, no blank, no leap second, no more than nine digits of a second, and no offset beyond 18
+    hours.
+    """
+    return is_plain(text) or _SEARCHABLE.fullmatch(text) is not None
 
 
 def _parse_any(text: str) -> int:

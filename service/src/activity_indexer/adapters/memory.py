@@ -209,18 +209,21 @@ class MemorySeen:
     problem: str = ""
     calls: int = 0
     until: dict[tuple[str, str], float] = field(default_factory=dict)
+    entries: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         self._call()
         now, space = self.clock(), self.namespace()
-        return {each for each in message_ids if self.until.get((space, each), float("-inf")) > now}
+        known = [each for each in message_ids if self.until.get((space, each), float("-inf")) > now]
+        return {each: self.entries[space, each] for each in known}
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids."""
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries."""
         self._call()
         until = self.clock() + self.ttl
-        self.until |= {(self.namespace(), each): until for each in message_ids}
+        self.until |= {(self.namespace(), each): until for each in entries}
+        self.entries |= {(self.namespace(), each): entry for each, entry in entries.items()}
 
     def _call(self) -> None:
         self.calls += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -104,15 +104,15 @@ class MeasuredSeen:
         self._inner = inner
         self._calls = calls
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         with self._calls.call("redis", "seen", "MGET", _redis("MGET", message_ids)):
             return await self._inner.seen(message_ids)
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids."""
-        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", message_ids)):
-            await self._inner.mark(message_ids)
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries."""
+        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", entries)):
+            await self._inner.mark(entries)
 
 
 class _Unacknowledged(Exception):
@@ -190,5 +190,5 @@ class MeasuredAudit:
             await self._inner.reject(event, reason)
 
 
-def _redis(command: str, message_ids: Sequence[str]) -> Attributes:
+def _redis(command: str, message_ids: Collection[str]) -> Attributes:
     return {"db.system.name": "redis", "db.operation.name": command, "db.operation.batch.size": len(message_ids)}
