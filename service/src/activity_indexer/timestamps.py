@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,10 +21,15 @@ def parse_nanoseconds(text: str) -> int:
 
     Raises ValueError when the text is not an RFC 3339 timestamp.
     """
-    if is_plain(text):
-        with suppress(ValueError):
-            return _microseconds(datetime.fromisoformat(text)) * 1000
-    return _parse_any(text)
+    return parse_plain(text) if is_plain(text) else _parse_any(text)
+
+
+def parse_plain(text: str) -> int:
+    """As `parse_nanoseconds`, for a text that is plain."""
+    try:
+        return _microseconds(datetime.fromisoformat(text)) * 1000
+    except ValueError:
+        return _parse_any(text)
 
 
 def parse_timestamp(text: str) -> int:

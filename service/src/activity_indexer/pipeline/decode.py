@@ -22,7 +22,14 @@ from activity_indexer.event import (
     Transaction,
     event_version,
 )
-from activity_indexer.timestamps import format_nanoseconds, is_plain, is_searchable, parse_nanoseconds, shorten
+from activity_indexer.timestamps import (
+    format_nanoseconds,
+    is_plain,
+    is_searchable,
+    parse_nanoseconds,
+    parse_plain,
+    shorten,
+)
 
 MAX_ID_BYTES: Final = 512
 MAX_AMOUNT_CHARACTERS: Final = 256
@@ -134,30 +141,31 @@ def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -
     if event_type not in RANKS:
         known = ", ".join(RANKS)
         raise ValidationError("unknown_event_type", f"expected event_type {known}, got {shorten(event_type)!r}")
-    timestamp = _timestamp(envelope.timestamp, latest)
+    plain = is_plain(envelope.timestamp)
+    timestamp = _timestamp(envelope.timestamp, latest, plain=plain)
     body = bytes(envelope.transaction)
     if event_type == DELETED:
         transaction = _removed(value, body)
         body = b""
     else:
         transaction = _upserted(body, envelope.timestamp)
-        body, transaction = _written(value, body, transaction, envelope)
+        body, transaction = _written(value, body, transaction, envelope, plain=plain)
     _check_identity(transaction)
     return Event(
         event_type,
         transaction,
         body,
         timestamp,
-        envelope.timestamp if is_plain(envelope.timestamp) else format_nanoseconds(timestamp),
+        envelope.timestamp if plain else format_nanoseconds(timestamp),
         event_version(event_type, timestamp),
         position,
         envelope.source,
     )
 
 
-def _timestamp(text: str, latest: int) -> int:
+def _timestamp(text: str, latest: int, *, plain: bool) -> int:
     try:
-        timestamp = parse_nanoseconds(text)
+        timestamp = parse_plain(text) if plain else parse_nanoseconds(text)
     except ValueError as error:
         raise ValidationError("invalid_timestamp", f"timestamp: {error}") from None
     if timestamp <= 0:
@@ -221,17 +229,21 @@ def _check_amount(text: bytes) -> None:
         )
 
 
-def _written(value: bytes, body: bytes, transaction: _Whole, envelope: _Envelope) -> tuple[bytes, _Whole]:
+def _written(
+    value: bytes, body: bytes, transaction: _Whole, envelope: _Envelope, *, plain: bool
+) -> tuple[bytes, _Whole]:
     """The object as it is written to the document, in one line, and the transaction in it.
 
-    Valid JSON has raw line breaks between tokens only, so a blank can stand for each.
+    `plain` says that the envelope's timestamp is. Valid JSON has raw line breaks between tokens only, so a blank can
+    stand for each.
     """
     metadata = bytes(transaction.metadata)
+    created_at = transaction.created_at
     changed: dict[str, Raw] = {}
     if metadata[:1] == b"[":  # what PHP makes of an empty map
         changed["metadata"] = Raw(b"{}")
-    if not is_searchable(transaction.created_at):
-        changed["created_at"] = Raw(_encode(_normal(transaction.created_at)))
+    if not ((plain and created_at == envelope.timestamp) or is_searchable(created_at)):
+        changed["created_at"] = Raw(_encode(_normal(created_at)))
     if changed or value.count(b'"') != _quotes(transaction, metadata, envelope):
         _check_unique(value, "")
         body = _rewritten(body, changed)
