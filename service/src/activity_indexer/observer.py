@@ -34,13 +34,13 @@ class BatchSummary:
     events: int
     size: int
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    ties: Counter[str] = field(default_factory=Counter)
     looked_up: int = 0
     known_in_memory: int = 0
     known_in_store: int = 0
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
     example: Written | None = None
+    ties: Counter[str] = field(default_factory=Counter)
 
     def total(self, outcome: str) -> int:
         """Events with this outcome."""

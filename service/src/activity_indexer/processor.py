@@ -217,8 +217,7 @@ class Processor:
             work.summary.ties["later" if document.result == Result.WRITTEN else "earlier"] += 1
         late = document.result == Result.LATE
         if work.message_ids and not (late and document.tied):  # of a tie, what is known of the later event is kept
-            version = 0 if late else max(document.version, document.taken)
-            work.entries[work.message_ids[chain[0]]] = entry_of(newest, version)
+            work.entries[work.message_ids[chain[0]]] = entry_of(newest, 0 if late else document.version)
         if document.result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
             published = work.batch.records[chain[0]].timestamp / 1000

@@ -74,10 +74,10 @@ class OrderedWriter:
 def _is_later(document: Document, stored: Stored | None) -> bool:
     """Whether the document is to be written at the next version; if not, it is settled.
 
+    Then its version is the one at which this very event is stored, or 0.
     A document that does not exist was deleted by hand, which Elasticsearch remembers at the next version for a while.
     """
     event = document.event
-    document.taken = stored.version if stored else document.taken
     if stored is None:
         return _advance(document, document.taken, is_copy=False)
     if base_version(stored.version) != event.version:  # it was written meanwhile
@@ -90,6 +90,7 @@ def _is_later(document: Document, stored: Stored | None) -> bool:
         document.tied = document.tied or (ties and not is_copy)
         return _advance(document, stored.version, is_copy=is_copy and not document.overwrite)
     document.tied = ties and not is_copy and event.order != theirs
+    document.version = stored.version if event.order == theirs else 0
     document.result = Result.DUPLICATE if is_copy or event.order == theirs else Result.LATE
     return False
 
@@ -101,7 +102,7 @@ def _advance(document: Document, version: int, *, is_copy: bool) -> bool:
         document.lines = with_version(document.lines, document.event.transaction.id, document.version)
         return True
     if is_copy:  # the document says all that the event says
-        document.result = Result.DUPLICATE
+        document.result, document.version = Result.DUPLICATE, 0
     else:
         document.error = DocumentError(
             "too_many_ties", f"expected at most {MAX_TIES} later events of a transaction at one timestamp, got more"

@@ -96,11 +96,11 @@ async def test_nothing_to_write_is_no_request() -> None:
     assert subject.index.requests == []
 
 
-async def test_a_conflict_is_a_duplicate_or_late() -> None:
+async def test_a_conflict_with_a_shared_version_is_left_open_and_any_other_is_late() -> None:
     subject = Subject()
     await subject.write(document("a", 5), document("b", 5))
     again, late = await subject.write(document("a", 5), document("b", 4))
-    assert (again.result, late.result) == ("duplicate", "late")
+    assert (again.result, again.taken, late.result) == ("shared", 5 << 8, "late")
 
 
 async def test_only_items_that_failed_are_sent_again() -> None:
@@ -352,7 +352,7 @@ async def test_every_outcome_in_one_answer_is_handled_apart() -> None:
     denied = Item(403, ItemError("security_exception", "unauthorized"))
     subject = Subject(MemoryIndex(on_item=items({"d0": [BAD], "d1": [BUSY], "d2": [ODD], "d3": [denied]})))
     written = await subject.write(*documents(5), document("d4", 5))
-    assert [each.result for each in written] == [None, "written", "written", "written", "written", "duplicate"]
+    assert [each.result for each in written] == [None, "written", "written", "written", "written", "shared"]
     assert Counter(identifier for ids in subject.index.requests for identifier in ids) == {
         "d0": 1,
         "d1": 2,
