@@ -6,10 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import asyncpg
-
 from activity_indexer.adapters.paging import PageSize
-from activity_indexer.adapters.postgres import dsn
+from activity_indexer.adapters.postgres_connection import connect, transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
 from activity_indexer.event import DELETED, UNKNOWN_POSITION, Position, version_microseconds
 from activity_indexer.settings import DatabaseSettings
@@ -112,14 +110,9 @@ class AuditReader:
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
         with postgres_errors():
             if self._connection is None or self._connection.is_closed():
-                timeout = self._settings.timeout
-                self._connection = await asyncpg.connect(
-                    dsn(self._settings),
-                    timeout=timeout,
-                    command_timeout=timeout,
-                    server_settings={"application_name": "activity-indexer reader"},
-                )
-            return list(await self._connection.fetch(query, *arguments))
+                self._connection = await connect(self._settings, "activity-indexer reader")
+            async with transaction(self._connection, self._settings):
+                return list(await self._connection.fetch(query, *arguments))
 
 
 def _kept(row: Any) -> Kept:

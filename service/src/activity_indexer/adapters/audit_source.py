@@ -11,7 +11,10 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka_consumers import join_group
+from activity_indexer.adapters.kafka_member import HttpAddress
+from activity_indexer.adapters.kafka_polling import BoundedPoll
 from activity_indexer.errors import ActivityIndexerError, Unavailable
+from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.settings import Settings
 
@@ -32,8 +35,11 @@ class KafkaAuditSource:
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, address: HttpAddress | None = None) -> None:
         self._settings = settings
+        self._address = address
+        self._shares = settings.consumer.memory
+        self._poll = BoundedPoll(self._shares.poll)
         self._log = structlog.get_logger()
         self._consumer: Any = None
         self._handed: dict[Partition, int] = {}
@@ -44,7 +50,7 @@ class KafkaAuditSource:
         self._moved_at = time.monotonic()
 
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
@@ -109,19 +115,24 @@ class KafkaAuditSource:
         self._consumer = await join_group(
             kafka,
             kafka.audit_group,
-            _Listener(self._forget),
+            _Listener(self._assigned),
+            self._address,
             client_id=f"{kafka.client_id}.audit",
             auto_offset_reset="earliest",
+            fetch_max_bytes=self._shares.fetch,
+            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
         )
+        self._fit_fetches()
         self._moved_at = time.monotonic()
 
     async def _collect(self) -> list[Record]:
         limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
         deadline = time.monotonic() + linger
         records: list[Record] = []
-        while len(records) < limit and (left := deadline - time.monotonic()) > 0:
+        room = self._shares.audit
+        while len(records) < limit and room > 0 and (left := deadline - time.monotonic()) > 0:
             try:
-                polled = await self._consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=limit - len(records))
+                polled = await self._poll(self._consumer, left + 0.001, limit - len(records), room)
             except CLIENT_ERRORS as error:
                 if records:
                     break  # they are taken from the client already; the next poll tells of the error
@@ -129,6 +140,7 @@ class KafkaAuditSource:
             for place, some in polled.items():
                 self._hand_out(Partition(*place), some)
                 records += some
+                room -= sum([record_bytes(record) for record in some])
         return records
 
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
@@ -169,6 +181,14 @@ class KafkaAuditSource:
                 f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
             )
 
+    def _fit_fetches(self) -> None:
+        if self._consumer is not None:
+            self._consumer.fit_fetches(self._shares.fetch_of_each(len(self._consumer.assignment())))
+
+    def _assigned(self) -> None:
+        self._forget()
+        self._fit_fetches()
+
     def _forget(self) -> None:
         self._handed = {}
         self._settled = {}
@@ -181,12 +201,12 @@ class KafkaAuditSource:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
 
-    def __init__(self, forget: Callable[[], None]) -> None:
-        self._forget = forget
+    def __init__(self, assigned: Callable[[], None]) -> None:
+        self._assigned = assigned
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group takes all partitions back."""
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - the client's interface
         """A new assignment starts from what is committed."""
-        self._forget()
+        self._assigned()

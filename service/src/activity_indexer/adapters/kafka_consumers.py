@@ -7,20 +7,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaConnectionError
 
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, explained, mapped
+from activity_indexer.adapters.kafka_internals import RecordsConsumer
+from activity_indexer.adapters.kafka_member import AddressAssignor, HttpAddress
 from activity_indexer.settings import KafkaSettings
 
 NEVER_IDLE_MS: Final = 2**31 - 1
 """The client leaves the group when polls stop for so long; an outage behind the consumer stops them, rightly."""
 
 
-async def join_group(settings: KafkaSettings, group: str, listener: Any, **more: Any) -> Any:
+async def join_group(
+    settings: KafkaSettings, group: str, listener: Any, address: HttpAddress | None = None, **more: Any
+) -> Any:
     """A started consumer of the transactions topic that commits only when told to; `more` overrides its arguments.
 
-    Raises Unavailable or Refused.
+    The group keeps `address`, where the member serves its facts. Raises Unavailable or Refused.
     """
+    if address is not None:
+        more["partition_assignment_strategy"] = [AddressAssignor(address)]
     return await started_member(
         settings,
         group,
@@ -50,12 +56,14 @@ async def started_member(settings: KafkaSettings, group: str, topic: str, listen
         "rebalance_timeout_ms": int(settings.rebalance_timeout * 1000),
         "max_poll_interval_ms": NEVER_IDLE_MS,
     }
-    consumer = AIOKafkaConsumer(**arguments | more)
+    consumer = RecordsConsumer(**{"max_record_bytes": settings.max_record_bytes} | arguments | more)
     consumer.subscribe([topic], listener=listener)
     try:
         await consumer.start()
     except BaseException as error:
         await consumer.stop()
+        if isinstance(error, KafkaConnectionError):
+            raise await explained(settings, error) from error
         if isinstance(error, CLIENT_ERRORS):
             raise mapped(error) from error
         raise
@@ -74,7 +82,7 @@ async def reading(settings: KafkaSettings, **more: Any) -> AsyncIterator[Any]:
         "auto_offset_reset": "earliest",
         "isolation_level": "read_committed",
     }
-    consumer = AIOKafkaConsumer(**arguments | more)
+    consumer = RecordsConsumer(**{"max_record_bytes": settings.max_record_bytes} | arguments | more)
     try:
         await consumer.start()
         await asyncio.sleep(0)  # its tasks begin: one that has not cannot be stopped without an error

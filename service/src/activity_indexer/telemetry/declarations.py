@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from activity_indexer.ports import AuditOutcome
+
 PREFIX: Final = "activity_indexer_"
 OTHER: Final = "other"
 INVALID: Final = "invalid"
@@ -16,7 +18,7 @@ STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
 DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
 BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
-AUDIT_OUTCOMES: Final = ("written", "invalid", "rejected", "dropped")
+AUDIT_OUTCOMES: Final = tuple(outcome.value for outcome in AuditOutcome)
 TIE_RESULTS: Final = ("later", "earlier")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
@@ -153,6 +155,12 @@ DECLARATIONS: Final = (
     ),
     _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
     _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
+    _gauge("index_as_expected", "", "1 while the alias and the index behind it are as an indexer makes them."),
+    _counter(
+        "events_read_again_total",
+        "events",
+        "Events read again since the last commit, as another index or an earlier state of it took the index's place.",
+    ),
     _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
     _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
     _gauge("rebalance_in_progress", "", "1 while partitions are given back and not yet assigned anew."),

@@ -11,8 +11,9 @@ import structlog
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary, Written
-from activity_indexer.ports import Backlog, Partition, Record
+from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
@@ -21,9 +22,12 @@ from activity_indexer.telemetry.metrics import Metrics
 
 KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
+INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+_EVENT: Final = {Severity.BLOCKS: "blocked", Severity.WAITS: "failed", Severity.WARNS: "warned"}
+RECORDS: Final = "records"
 _ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
@@ -46,7 +50,7 @@ class Reporter:
         self._log = structlog.get_logger(__name__)
         self._repeats = Repeats()
         self._up: dict[str, bool] = {}
-        self._problems: set[str] = set()
+        self._problems: set[tuple[str, str]] = set()
         self._revoked_at: float | None = None
 
     @property
@@ -144,7 +148,7 @@ class Reporter:
     def recovered(self) -> None:
         """Elasticsearch takes requests again."""
         self._set_up(ELASTICSEARCH, up=True)
-        self._pass(ELASTICSEARCH)
+        self.solved(ELASTICSEARCH)
 
     def concurrency(self, in_flight: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
@@ -165,12 +169,12 @@ class Reporter:
     def breaker_closed(self) -> None:
         """What failed has passed."""
         self._metrics.breaker(is_open=False)
-        self._pass(BREAKER)
+        self.solved(BREAKER)
 
     def dead_letter_topic(self, problem: str | None) -> None:
         """The dead-letter topic takes records, or does not and why."""
         if problem is None:
-            self._pass(DEAD_LETTERS)
+            self.solved(DEAD_LETTERS)
         else:
             self._block(DEAD_LETTERS, problem)
 
@@ -179,10 +183,12 @@ class Reporter:
         if not self._set_up(REDIS, up=up):
             return
         if not up:
-            self._problems.add(REDIS)
+            self._problems.add((REDIS, ""))
+            self._health.warned(REDIS, reason)
             self._log.warning("redis.failed", reason=reason)
-        elif REDIS in self._problems:
-            self._problems.discard(REDIS)
+        elif (REDIS, "") in self._problems:
+            self._problems.discard((REDIS, ""))
+            self._health.settled(REDIS)
             self._log.info("redis.recovered")
 
     # Kafka
@@ -191,9 +197,16 @@ class Reporter:
         """A server that the indexer cannot do without (kafka, elasticsearch) answers, or does not and why."""
         self._set_up(name, up=up)
         if up:
-            self._pass(name)
+            self.solved(name)
         else:
             self._wait(name, reason)
+
+    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
+        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        if partitions:
+            self._block(RECORDS, "; ".join(partitions.values()))
+        else:
+            self.solved(RECORDS)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
@@ -204,6 +217,8 @@ class Reporter:
             self._metrics.rebalanced(self._clock() - self._revoked_at)
             self._revoked_at = None
         self._health.assigned(len(numbers))
+        for number in numbers:
+            self._health.partition(number)
         self._log.info("partitions.assigned", partitions=numbers)
 
     def revoked(self) -> None:
@@ -219,18 +234,33 @@ class Reporter:
         self._metrics.commit(done=True)
         self._metrics.committed(partition.partition, offset)
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why."""
         self._metrics.commit(done=False)
-        self._tell(logging.WARNING, "offsets.commit_failed")
+        self._tell(logging.WARNING, "offsets.commit_failed", reason=reason)
+
+    def index(self, problem: str | None) -> None:
+        """The index is as expected, or nothing is written until it has been corrected."""
+        self._metrics.index_as_expected(as_expected=problem is None)
+        if problem is None:
+            self.solved(INDEX)
+        else:
+            self.problem(INDEX, problem, severity=Severity.BLOCKS)
+
+    def read_again(self, events: int) -> None:
+        """Another index, or an earlier state of it, took the place of the one that was written to."""
+        self._metrics.read_again(events)
+        self._log.warning("events.read_again", events=events)
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
         self._metrics.lag(partition.partition, events)
+        self._health.partition(partition.partition, lag=events)
 
     def lag_seconds(self, partition: Partition, seconds: float) -> None:
         """The oldest of them was published so long ago."""
         self._metrics.lag_seconds(partition.partition, seconds)
+        self._health.partition(partition.partition, lag_seconds=seconds)
 
     def pending(self, events: int) -> None:
         """Events of all partitions that can be settled and are not yet."""
@@ -239,6 +269,30 @@ class Reporter:
     def ticked(self) -> None:
         """The intake loop went round."""
         self._health.polled()
+
+    # Whatever else needs attention
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        """A fact that holds until it is solved, and a line once in a while."""
+        if severity is Severity.BLOCKS:
+            self._health.blocked(code, reason, subject, advice)
+        elif severity is Severity.WAITS:
+            self._health.waiting(code, reason, self._longest_wait, subject)
+        else:
+            self._health.warned(code, reason, subject, advice)
+        self._problems.add((code, subject))
+        level = logging.ERROR if severity is Severity.BLOCKS else logging.WARNING
+        fields = {name: text for name, text in (("subject", subject), ("advice", advice)) if text}
+        self._tell(level, f"{code}.{_EVENT[severity]}", subject, reason=reason, **fields)
+
+    def solved(self, code: str, subject: str = "") -> None:
+        """The fact is gone: said once."""
+        if (code, subject) in self._problems:
+            self._problems.discard((code, subject))
+            self._health.settled(code, subject)
+            self._log.info(f"{code}.recovered", **({"subject": subject} if subject else {}))
 
     # States
 
@@ -251,21 +305,10 @@ class Reporter:
         return True
 
     def _wait(self, code: str, reason: str) -> None:
-        self._health.waiting(code, reason, self._longest_wait)
-        self._problems.add(code)
-        self._tell(logging.WARNING, f"{code}.failed", reason=reason)
+        self.problem(code, reason, severity=Severity.WAITS)
 
     def _block(self, code: str, reason: str) -> None:
-        self._health.blocked(code, reason)
-        self._problems.add(code)
-        self._tell(logging.ERROR, f"{code}.blocked", reason=reason)
-
-    def _pass(self, code: str) -> None:
-        if code in self._problems:
-            self._problems.discard(code)
-            self._health.unblocked(code)
-            self._health.resumed(code)
-            self._log.info(f"{code}.recovered")
+        self.problem(code, reason, severity=Severity.BLOCKS)
 
     def _tell(self, level: int, event: str, *kind: str, **fields: Any) -> None:
         """A line that repeats while a problem lasts: shown once per interval."""
@@ -280,8 +323,8 @@ class AuditReporter:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def events(self, outcome: str, count: int) -> None:
-        """Events were written, invalid, rejected or dropped."""
+    def events(self, outcome: AuditOutcome, count: int) -> None:
+        """Events have this outcome."""
         self._metrics.audited(outcome, count)
 
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome

@@ -6,6 +6,7 @@ import structlog
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Backlog, Partition
@@ -162,6 +163,15 @@ def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(re
     assert metrics.snapshot()["breaker_open"] == 0
 
 
+def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health):
+    reporter.corrupt({Partition("transactions", 1): "partition 1 cannot go on at the offset 17"})
+    assert health.ready().reasons[0] == "records: partition 1 cannot go on at the offset 17"
+    assert not health.ready().ok
+    assert health.live().ok
+    reporter.corrupt({})
+    assert health.ready().ok
+
+
 def test_a_dead_letter_topic_that_takes_nothing_makes_it_not_ready(reporter, health):
     reporter.dead_letter_topic("transactions.dlq: not authorized")
     assert health.ready().reasons == ["dead_letters: transactions.dlq: not authorized"]
@@ -199,7 +209,7 @@ def test_commits_lag_and_intake_are_counted(reporter, metrics):
     reporter.concurrency(1, 8)
     reporter.retried("unavailable", 3)
     reporter.committed(Partition("transactions", 0), 9)
-    reporter.commit_failed()
+    reporter.commit_failed("rebalance")
     reporter.lag(Partition("transactions", 0), 4)
     reporter.stage_done("bulk", 0.1)
     shown = metrics.snapshot()
@@ -259,3 +269,51 @@ def test_the_audit_is_counted_apart(metrics):
     assert shown["audit_lag_events"] == {"1": 2}
     assert shown["audit_lag_seconds"] == {"1": 61.5}
     assert shown["dependency_up"] == {"postgres": 0}
+
+
+def test_a_problem_is_a_fact_and_a_line_until_it_is_solved(reporter, health, logs):
+    for _ in range(3):
+        reporter.problem("open_transaction", "1001 events wait", subject="partition 2", advice="end the producer")
+    assert [(fact.code, fact.subject, fact.severity) for fact in health.facts()] == [
+        ("open_transaction", "partition 2", Severity.WARNS)
+    ]
+    reporter.solved("open_transaction", "partition 1")
+    assert health.facts()
+    reporter.solved("open_transaction", "partition 2")
+    reporter.solved("open_transaction", "partition 2")
+    assert health.facts() == []
+    assert [line["event"] for line in logs] == ["open_transaction.warned", "open_transaction.recovered"]
+    assert (logs[0]["subject"], logs[0]["advice"]) == ("partition 2", "end the producer")
+
+
+def test_a_problem_that_blocks_is_an_error_and_not_ready(reporter, health, logs):
+    reporter.problem("topic_missing", "topic transactions does not exist", severity=Severity.BLOCKS)
+    assert health.ready() == (False, ["topic_missing: topic transactions does not exist"])
+    assert (logs[0]["event"], logs[0]["log_level"]) == ("topic_missing.blocked", "error")
+    reporter.solved("topic_missing")
+    assert health.ready().ok
+
+
+def test_a_problem_that_waits_is_believed_for_as_long_as_a_try_may_take(reporter, health, clock):
+    reporter.problem("kafka", "no broker", severity=Severity.WAITS)
+    clock.now += 160
+    health.ticked()
+    assert health.facts()[0].text == "waiting: kafka: no broker"
+    clock.now += 1
+    health.ticked()
+    health.polled()
+    assert health.facts() == []
+
+
+def test_redis_that_fails_is_a_warning_while_it_lasts(reporter, health):
+    reporter.seen_store(False, "no connection")
+    assert health.ready() == (True, ["warning: redis: no connection"])
+    reporter.seen_store(True, "")
+    assert health.facts() == []
+
+
+def test_lag_and_age_are_numbers_of_their_partition(reporter, health):
+    place = Partition("transactions", 3)
+    reporter.lag(place, 7)
+    reporter.lag_seconds(place, 1.5)
+    assert (health.partitions()[3].lag, health.partitions()[3].lag_seconds) == (7, 1.5)
