@@ -44,6 +44,7 @@ from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.ties import OrderedWriter
 
 
 class TopicMissing(Unavailable):
@@ -152,10 +153,11 @@ class App:
         self._goodbyes["dead letters"] = dead_letters.stop
         store = self._seen_store(index, watch) if consumer.enable_dedup else None
         rereads = Rereads(store)
+        writer = BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries)
         processor = Processor(
             self._deduplicator(store, watch, calls) if store else None,
             registry,
-            BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries),
+            OrderedWriter(writer, watch, self._backoff, self.observer),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
