@@ -22,7 +22,7 @@ from activity_indexer.adapters.write_index import (
     read_history,
     unlike,
 )
-from activity_indexer.document import NOT_DELETED, mappings
+from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex, reason_of
 from activity_indexer.index_watch import CHECK_TIMEOUT
@@ -161,6 +161,9 @@ class ElasticsearchIndex:
         found = await find_write_index(self._client, self._settings.index)
         if odd := unlike(found, self._mappings()):
             raise UnexpectedIndex(odd)
+        if not found.has_current_scale:  # an empty index that was made by hand
+            meta = {**found.mappings.get("_meta", {}), VERSION_SCALE: CURRENT_SCALE}
+            await self._client.indices.put_mapping(index=found.name, meta=meta)
         if missing := missing_properties(self._mappings(), found.mappings):  # such as the fields of a new strategy
             await self._client.indices.put_mapping(index=found.name, properties=missing)
             self._log.info("mapping.extended", index=found.name, fields=sorted(missing))
