@@ -286,7 +286,13 @@ class ConsumerSettings(_Section):
     latency_target: Seconds = Field(5.0, description="Bulk latency above which fewer requests are under way (seconds).")
     max_clock_skew: Seconds = Field(86_400.0, description="How far in the future an event may be (seconds).")
     dedup_memory_size: int = Field(100_000, ge=0, description="Message ids kept in memory.")
-    dedup_ttl: Seconds = Field(86_400.0, description="How long Redis keeps a message id (seconds).")
+    dedup_ttl: Seconds = Field(
+        86_400.0,
+        description=(
+            "How long Redis keeps a message id (seconds). It is relied on for index.gc_deletes of the index (60 s) at most; "
+            "after that Elasticsearch is asked, and recognizes duplicates by their version."
+        ),
+    )
     enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
     breaker_threshold: float = Field(
         0.5, gt=0, le=1, description="Share of failed events that stops intake instead of dead-lettering all; 1: never."
