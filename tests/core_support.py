@@ -81,7 +81,7 @@ class Seen:
     buried: list[tuple[Record, Failure, str]] = field(default_factory=list)
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
-    ages: dict[Partition, float] = field(default_factory=dict)
+    ages: dict[Partition, float | None] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def names(self) -> list[str]:
@@ -167,7 +167,7 @@ class Seen:
     def lag(self, partition: Partition, events: int) -> None:
         self.lags[partition] = events
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         self.ages[partition] = seconds
 
     def pending(self, events: int) -> None:

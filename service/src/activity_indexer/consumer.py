@@ -19,6 +19,7 @@ from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
+from activity_indexer.published import published_at
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
@@ -323,6 +324,7 @@ class Indexer:
             return 0
         lag = max(0, end - mark)
         self._observer.lag(partition, lag)
-        if published := tracker.published:
-            self._observer.lag_seconds(partition, max(0.0, self._now() - published / 1000) if lag else 0.0)
+        now = self._now()
+        published = published_at(tracker.published, now) if lag else now
+        self._observer.lag_seconds(partition, None if published is None else now - published)
         return lag

@@ -28,7 +28,8 @@ class BatchSummary:
 
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
     `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds), and
-    `example` is one document of theirs that a search can find.
+    `example` is one document of theirs that a search can find; `undated` counts events without an age, as the timestamp
+    of their record cannot be true.
     """
 
     events: int
@@ -39,6 +40,7 @@ class BatchSummary:
     known_in_store: int = 0
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
+    undated: int = 0
     example: Written | None = None
 
     def total(self, outcome: str) -> int:
@@ -46,9 +48,7 @@ class BatchSummary:
         return sum(count for (name, _), count in self.outcomes.items() if name == outcome)
 
     def wrote(self, written: Written, now: float, *, findable: bool) -> None:
-        """A document was written; a record without a timestamp has no age."""
-        if written.published <= 0:
-            return
+        """A document was written whose time of publishing is known."""
         self.ages.append(now - written.published)
         if self.example is None and findable:
             self.example = written
@@ -136,8 +136,8 @@ class Observer(Protocol):
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
-        """The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
+        """None: it cannot be known. The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
 
     def pending(self, events: int) -> None:
         """So many events of all partitions can be settled and are not yet."""

@@ -21,6 +21,7 @@ from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
+from activity_indexer.published import published_at
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
@@ -204,9 +205,13 @@ class Processor:
         work.failures.pop(chain[0], None)
         if result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
-            published = work.batch.records[chain[0]].timestamp / 1000
-            written = Written(newest.transaction.id, newest.version, published)
-            work.summary.wrote(written, self._now(), findable=not newest.deleted)
+            now = self._now()
+            published = published_at(work.batch.records[chain[0]].timestamp, now)
+            if published is None:
+                work.summary.undated += 1
+            else:
+                written = Written(newest.transaction.id, newest.version, published)
+                work.summary.wrote(written, now, findable=not newest.deleted)
         else:
             work.outcomes[chain[0]] = result
         for at in chain[1:]:
