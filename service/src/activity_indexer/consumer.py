@@ -66,8 +66,9 @@ class _Trusted:
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way, and nothing is taken in
-    while what was taken has a footprint of `memory` bytes.
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way.
+
+    Nothing is taken in while what was taken has a footprint of `memory` bytes.
 
     `drain_timeout` is for a rebalance; the end of the process has a deadline of its own.
     """

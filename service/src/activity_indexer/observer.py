@@ -137,7 +137,10 @@ class Observer(Protocol):
         """Events of a partition that are not settled."""
 
     def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
-        """None: it cannot be known. The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
+        """The oldest event of a partition that is not settled was published so long ago.
+
+        0: there is none; None: its time is not known.
+        """
 
     def pending(self, events: int) -> None:
         """So many events of all partitions can be settled and are not yet."""

@@ -216,7 +216,10 @@ def test_a_wide_operator_has_its_lease_at_home_and_its_work_everywhere() -> None
         ("config.REDIS_URL=redis://redis/cache", "REDIS_URL"),
         ("config.REDIS_URL=redis://redis?ssl=true", "REDIS_URL"),
         ("config.CONSUMER_MEMORY_BUDGET=134217728", "at least 16 times config.KAFKA_MAX_RECORD_BYTES (16777216)"),
-        ("resources.limits.memory=500M", "resources.limits.memory (500M) must be at least config.CONSUMER_MEMORY_BUDGET"),
+        (
+            "resources.limits.memory=500M",
+            "resources.limits.memory (500M) must be at least config.CONSUMER_MEMORY_BUDGET",
+        ),
         ("replica=3", "replica"),
         ("image.digest=latest", "digest"),
         ("operator.watch.clusterWide=yes", "clusterWide"),

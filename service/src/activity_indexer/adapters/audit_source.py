@@ -51,7 +51,9 @@ class KafkaAuditSource:
         self._moved_at = time.monotonic()
 
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, and the audit's share of the memory.
+
+        They are collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
