@@ -44,6 +44,7 @@ from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.ties import OrderedWriter
 
 
 class TopicMissing(Unavailable):
@@ -100,9 +101,7 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(
-            self._settings.kafka, self._tell_kafka, address, self.observer.corrupt, self._settings.consumer.memory
-        )
+        source = GroupSource(self._settings.kafka, self.observer, address, self._settings.consumer.memory)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
@@ -154,10 +153,11 @@ class App:
         self._goodbyes["dead letters"] = dead_letters.stop
         store = self._seen_store(index, watch) if consumer.enable_dedup else None
         rereads = Rereads(store)
+        writer = BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries)
         processor = Processor(
             self._deduplicator(store, watch, calls) if store else None,
             registry,
-            BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries),
+            OrderedWriter(writer, watch, self._backoff, self.observer),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
@@ -211,7 +211,7 @@ class App:
         kafka = self._settings.kafka
         if await prepare_topics(kafka) is None:
             raise TopicMissing(
-                f"topic {kafka.transactions_topic} is absent: create it, or have it created by KAFKA_TOPIC_PARTITIONS"
+                f"topic {kafka.transactions_topic} does not exist: create it, or let KAFKA_TOPIC_PARTITIONS create it"
             )
 
     async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
@@ -245,9 +245,6 @@ class App:
             return False
         trying.result()
         return True
-
-    def _tell_kafka(self, problem: str | None) -> None:
-        self.observer.dependency("kafka", up=problem is None, reason=problem or "")
 
     def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
 from typing import Final, Protocol
 
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 from activity_indexer.observer import Observer
-from activity_indexer.ports import BulkIndex, BulkReply
+from activity_indexer.ports import BulkIndex, BulkReply, Stored
 
 CHECK_INTERVAL: Final = 10.0
 """Longest time between two checks (seconds). Under load each commit checks too: this is for an idle indexer."""
@@ -123,6 +123,11 @@ class IndexWatch:
                 raise Unavailable(str(error)) from None
             if self._is_of_the_index(reply):
                 return reply
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Documents of the expected index, by id. Raises Unavailable or Refused."""
+        await self._as_expected.wait()
+        return await self._bulk.read(identifiers)
 
     async def check(self) -> None:
         """Check the index once; a check that began after the call serves several callers.

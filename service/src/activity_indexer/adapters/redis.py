@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from activity_indexer.adapters.redis_client import ask, connect, refuse_cluster
@@ -14,12 +14,14 @@ from activity_indexer.settings import RedisSettings
 
 MARK = """
 local now = redis.call('TIME')[1]
-for at = 1, #KEYS do
-  redis.call('SET', KEYS[at], now, 'PX', ARGV[1])
+local at = 0
+for entry in string.gmatch(ARGV[2], '[^ ]+') do
+  at = at + 1
+  redis.call('SET', KEYS[at], now .. ' ' .. entry, 'PX', ARGV[1])
 end
 return now
 """
-"""The value is when the id was marked, by the server's clock (seconds): all indexers share it."""
+"""The value begins with when the id was marked, by the server's clock (seconds): all indexers share it."""
 
 
 class RedisSeenStore:
@@ -47,21 +49,24 @@ class RedisSeenStore:
         self._checked = False
         self._mark = self._redis.register_script(MARK)
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that were marked within `lifetime`."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked within `lifetime` for those of the ids that are known."""
         if self._ahead is None:
             self._learn_time((await self._ask(self._redis.time))[0])
         since = self._clock() + (self._ahead or 0.0) - self.lifetime()
         found = await self._ask(lambda: self._redis.mget(self._keys(message_ids)))
-        return {
-            message_id
-            for message_id, marked in zip(message_ids, found, strict=True)
-            if marked is not None and _number(marked) > since
-        }
+        known: dict[str, bytes] = {}
+        for message_id, value in zip(message_ids, found, strict=True):
+            if value is not None:
+                marked, _, entry = value.partition(b" ")
+                if _number(marked) > since:
+                    known[message_id] = entry
+        return known
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids for as long as the settings say."""
-        self._learn_time(await self._ask(lambda: self._mark(keys=self._keys(message_ids), args=[self._ttl])))
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries for as long as the settings say."""
+        arguments = [self._ttl, b" ".join(entries.values())]
+        self._learn_time(await self._ask(lambda: self._mark(keys=self._keys(entries), args=arguments)))
 
     def _learn_time(self, now: bytes | int) -> None:
         """How far the server's clock is ahead of ours, which counts from anywhere."""
@@ -88,7 +93,7 @@ class RedisSeenStore:
         """Close the connections."""
         await self._redis.aclose()
 
-    def _keys(self, message_ids: Sequence[str]) -> list[str]:
+    def _keys(self, message_ids: Iterable[str]) -> list[str]:
         head = f"{self._prefix}:{self.namespace()}:"
         return [head + message_id for message_id in message_ids]
 
