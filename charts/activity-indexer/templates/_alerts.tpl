@@ -194,6 +194,12 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   severity: warning
   summary: {{ `Events cannot be indexed: {{ $labels.error }} at the stage {{ $labels.stage }}.` | quote }}
   description: {{ `{{ $value | humanize }} events were moved into the dead letters in 15 minutes. Others are not held up.` | quote }}
+- alert: ActivityIndexerTimestampsImplausible
+  expr: sum(increase(activity_indexer_implausible_timestamps_total{ {{- $pods -}} }[15m])) > 0
+  for: 15m
+  severity: warning
+  summary: Records carry timestamps that cannot be true.
+  description: {{ `{{ $value | humanize }} events in 15 minutes have no age: lag in seconds, event age and freshness do not count them.` | quote }}
 {{- end }}
 
 {{- define "activity-indexer.alertsOfAudit" -}}

@@ -411,8 +411,8 @@ class Settings:
             )
         if self.consumer.memory_budget < (least := LARGEST_RECORDS * self.kafka.max_record_bytes):
             raise SettingsError(
-                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), got "
-                f"{self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
+                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), "
+                f"got {self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
             )
 
     def in_force(self) -> Iterator[tuple[str, str, str]]:

@@ -103,6 +103,12 @@ DECLARATIONS: Final = (
         AGES,
         "Time from the publishing of an event to Elasticsearch's acknowledgement; of every event that is written.",
     ),
+    _counter(
+        "implausible_timestamps_total",
+        "events",
+        "Events written whose record carries no timestamp that can be true: none, one before September 2001 (a time in "
+        "seconds), or one more than an hour ahead. They have no age, lag in seconds, or freshness.",
+    ),
     _histogram(
         "freshness_seconds",
         "seconds",
