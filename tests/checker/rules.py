@@ -36,7 +36,7 @@ def moment(text: str) -> int:
 def version_of(value: bytes) -> int:
     """The version of a valid event: its time in microseconds, then created before updated before deleted."""
     event = envelope(value)
-    return 4 * moment(event.timestamp) + RANKS[event.event_type]
+    return (4 * moment(event.timestamp) + RANKS[event.event_type]) << 8
 
 
 def is_tombstone(source: bytes) -> bool:

@@ -160,7 +160,7 @@ class _Planner:
     def _event(self, kind: Kind, step: int, transaction: Transaction) -> Event:
         body = self._body(kind, step, transaction)
         value = self._padding.fill(body)
-        version = self._time_us(step) * 4 + RANKS[kind]
+        version = (self._time_us(step) * 4 + RANKS[kind]) << 8
         return self._record(kind, transaction, value, version=version, reason=None)
 
     def _invalid(self, step: int, transaction: Transaction) -> Event:

@@ -15,6 +15,7 @@ import structlog
 from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, EventError, Refused, Unavailable
+from activity_indexer.origin import position_of
 from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditEvent, AuditOutcome, AuditStore, Backlog, Partition, Record
@@ -168,7 +169,7 @@ class Audit:
         events: list[AuditEvent] = []
         for record in records:
             try:
-                event = decode_event(record.value, latest)
+                event = decode_event(record.value, latest, position_of(record))
             except EventError:
                 continue  # the indexer dead-letters it, and says why
             events.append(AuditEvent(event, record.topic, record.partition, record.offset))

@@ -16,6 +16,7 @@ from activity_indexer.errors import EventError
 from activity_indexer.event import CREATED, DELETED, UPDATED, Event
 from activity_indexer.indexing import BulkWriter, Document, Result
 from activity_indexer.observer import BatchSummary, Observer, Written
+from activity_indexer.origin import position_of
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator
@@ -125,7 +126,7 @@ class Processor:
         append = work.events.append
         for at, record in enumerate(work.batch.records):
             try:
-                append(decode_event(record.value, latest))
+                append(decode_event(record.value, latest, position_of(record)))
             except EventError as error:
                 append(None)
                 self._fail(work, at, error.kept())

@@ -9,9 +9,9 @@ from unit.checker.histories import value
 
 
 def test_a_version_is_four_times_the_microseconds_and_the_rank() -> None:
-    assert version_of(value("a", 0)) == 1_704_110_400_000_000 * 4
-    assert version_of(value("a", 0, "updated")) == 1_704_110_400_000_000 * 4 + 1
-    assert version_of(value("a", 0, "deleted")) == 1_704_110_400_000_000 * 4 + 2
+    assert version_of(value("a", 0)) == 1_704_110_400_000_000 << 10
+    assert version_of(value("a", 0, "updated")) == (1_704_110_400_000_000 * 4 + 1) * 256
+    assert version_of(value("a", 0, "deleted")) == (1_704_110_400_000_000 * 4 + 2) * 256
 
 
 def test_a_time_without_an_offset_is_utc() -> None:

@@ -99,10 +99,10 @@ def test_events_say_what_is_known_about_them() -> None:
         assert told["transaction"]["metadata"]["load_run"] == MIXED.run
 
 
-def test_the_event_version_is_the_timestamp_in_microseconds_times_four_plus_a_rank() -> None:
+def test_the_event_version_holds_the_timestamp_in_microseconds_and_the_rank() -> None:
     for event in valid(MIXED):
         told = body(event)
-        assert event.version == micros(told["timestamp"]) * 4 + RANKS[told["event_type"]]
+        assert event.version == (micros(told["timestamp"]) * 4 + RANKS[told["event_type"]]) * 256
 
 
 def test_timestamps_come_with_a_z_with_an_offset_and_without_either() -> None:

@@ -92,7 +92,7 @@ def _row(event: AuditEvent) -> tuple[Any, ...]:
         found.version,
         found.event_type,
         _text(transaction.user_id),
-        _moment(found.timestamp),
+        _moment(found.timestamp // 1000),
         event.topic,
         event.partition,
         event.offset,

@@ -10,8 +10,17 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from activity_indexer.errors import DecodeError, EventError, ValidationError
-from activity_indexer.event import DELETED, RANKS, Event, Transaction, event_version
-from activity_indexer.timestamps import format_timestamp, is_plain, parse_timestamp, shorten
+from activity_indexer.event import (
+    DELETED,
+    LAST_TIMESTAMP,
+    RANKS,
+    UNKNOWN_POSITION,
+    Event,
+    Position,
+    Transaction,
+    event_version,
+)
+from activity_indexer.timestamps import format_nanoseconds, is_plain, parse_nanoseconds, shorten
 
 MAX_ID_BYTES: Final = 512
 MAX_AMOUNT_CHARACTERS: Final = 256
@@ -85,10 +94,10 @@ _encode: Final = msgspec.json.Encoder().encode
 _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
 
 
-def decode_event(value: bytes | None, latest: int) -> Event:
+def decode_event(value: bytes | None, latest: int, position: Position = UNKNOWN_POSITION) -> Event:
     """The event in a record's value.
 
-    `latest` is the greatest timestamp that is believed, in microseconds since the epoch.
+    `latest` is the greatest timestamp that is believed, in microseconds since the epoch; `position` is the record's.
     Raises DecodeError when the value is not JSON, ValidationError when it is not an event.
     """
     if not value:
@@ -96,14 +105,14 @@ def decode_event(value: bytes | None, latest: int) -> Event:
     try:
         value.decode()
         envelope = _envelope(value)
-        return _event(envelope, latest)
+        return _event(envelope, latest, position)
     except EventError:
         raise
     except (ValueError, RecursionError) as error:
         _refuse(error)
 
 
-def _event(envelope: _Envelope, latest: int) -> Event:
+def _event(envelope: _Envelope, latest: int, position: Position) -> Event:
     event_type = envelope.event_type
     if event_type not in RANKS:
         known = ", ".join(RANKS)
@@ -117,22 +126,23 @@ def _event(envelope: _Envelope, latest: int) -> Event:
         transaction,
         b"" if event_type == DELETED else _one_line(body, transaction),
         timestamp,
-        envelope.timestamp if is_plain(envelope.timestamp) else format_timestamp(timestamp),
+        envelope.timestamp if is_plain(envelope.timestamp) else format_nanoseconds(timestamp),
         event_version(event_type, timestamp),
+        position,
     )
 
 
 def _timestamp(text: str, latest: int) -> int:
     try:
-        timestamp = parse_timestamp(text)
+        timestamp = parse_nanoseconds(text)
     except ValueError as error:
         raise ValidationError("invalid_timestamp", f"timestamp: {error}") from None
     if timestamp <= 0:
         raise ValidationError("timestamp_too_old", f"timestamp: expected a time after 1970, got {shorten(text)!r}")
-    if timestamp > latest:
+    if timestamp > latest * 1000 or timestamp > LAST_TIMESTAMP:
         raise ValidationError(
             "timestamp_in_future",
-            f"timestamp: {shorten(text)!r} is further in the future than CONSUMER_MAX_CLOCK_SKEW allows",
+            f"timestamp: {shorten(text)!r} is further in the future than CONSUMER_MAX_CLOCK_SKEW allows, or after 2255",
         )
     return timestamp
 
@@ -150,7 +160,7 @@ def _upserted(body: bytes, parsed: str) -> _Whole:
         raise ValidationError("wrong_type", f"metadata: expected an object, got {_preview(metadata)}")
     if transaction.created_at != parsed:
         try:
-            parse_timestamp(transaction.created_at)
+            parse_nanoseconds(transaction.created_at)
         except ValueError as error:
             raise ValidationError("invalid_timestamp", f"created_at: {error}") from None
     return transaction

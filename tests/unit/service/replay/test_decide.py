@@ -21,7 +21,7 @@ from activity_indexer.replay.records import lies_at
 
 LATEST = 2**62
 WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
-VERSION = event_version(CREATED, 1_704_110_400_000_000)
+VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
 def letter(value: object = None, offset: int = 0, topic: str = "t", **headers: str) -> StoredDeadLetter:
@@ -54,7 +54,7 @@ async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fat
 
 
 async def test_a_deletion_that_is_there_makes_older_events_stale() -> None:
-    deleted = event_version(DELETED, 1_704_110_400_000_000)
+    deleted = event_version(DELETED, 1_704_110_400_000_000_000)
     assert (await fate(letter(), there={"a": deleted})).fate is Fate.STALE
 
 
