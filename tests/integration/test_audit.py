@@ -49,7 +49,7 @@ class Running:
     def __init__(self) -> None:
         self.settings = load_settings()
         self.source = KafkaAuditSource(self.settings)
-        self.store = PostgresAudit(self.settings.database)
+        self.store = PostgresAudit(self.settings.database, self.settings.pipeline)
         self.metrics = Metrics()
         self.audit = Audit(self.source, self.store, self.settings, self.metrics)
         self.task = asyncio.create_task(self.audit.run())

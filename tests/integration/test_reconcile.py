@@ -14,7 +14,7 @@ from support import CREATED, DELETED, UPDATED, Indexer, Place, encoded, event, e
 
 from activity_indexer.adapters.index_writer import action
 from activity_indexer.adapters.postgres import PostgresAudit
-from activity_indexer.settings import DatabaseSettings
+from activity_indexer.settings import DatabaseSettings, Pipeline
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +54,7 @@ async def remove(place: Place, identifier: str) -> None:
 
 async def audit(place: Place, value: dict[str, Any]) -> None:
     """Write an event into the audit alone."""
-    store = PostgresAudit(DatabaseSettings(url=SecretStr(place.database_url)))
+    store = PostgresAudit(DatabaseSettings(url=SecretStr(place.database_url)), Pipeline(place.group, place.name))
     await store.write([audited(encoded(value), offset=10**9)])
     await store.close()
 

@@ -33,7 +33,7 @@ async def run_audit(settings: Settings, metrics: Metrics, ending: Ending, tracin
 
 async def _run_once(settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing) -> None:
     source = KafkaAuditSource(settings)
-    store = PostgresAudit(settings.database)
+    store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(metrics, tracing))
     audit = Audit(source, measured, settings, AuditReporter(metrics), tracing=tracing)
     running = asyncio.create_task(audit.run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -184,6 +184,14 @@ class DatabaseSettings(_Section):
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
     batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+    pipeline: str = Field(
+        "",
+        max_length=200,
+        description="Name of the pipeline that the audit's rows belong to; empty: the consumer group's.",
+    )
+    shared: bool = Field(
+        False, description="Whether the database may hold the rows of other pipelines, too; they are kept apart."
+    )
 
     @property
     def address(self) -> DatabaseAddress:
@@ -304,6 +312,17 @@ SECTIONS: tuple[type[_Section], ...] = (
 )
 
 
+class Pipeline(NamedTuple):
+    """Whose rows an audit writes and reads: one topic, read for one index.
+
+    `shared`: its rows may be in one database with those of others.
+    """
+
+    name: str
+    topic: str
+    shared: bool = False
+
+
 class Settings:
     """All settings of one indexer."""
 
@@ -320,6 +339,12 @@ class Settings:
                 "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
                 f"({self.consumer.shutdown_timeout:g}), got {self.kafka.rebalance_timeout:g}"
             )
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that this indexer and its audit are."""
+        name = self.database.pipeline or self.kafka.consumer_group
+        return Pipeline(name, self.kafka.transactions_topic, self.database.shared)
 
     def in_force(self) -> Iterator[tuple[str, str, str]]:
         """Variable, value as people may see it, and meaning of every setting."""

@@ -148,7 +148,7 @@ async def _readers(
         except Refused as error:
             click.echo(str(error), err=True)
             sys.exit(Exit.REFUSED)
-    audit, index = AuditReader(settings.database), IndexReader(settings.elasticsearch, name)
+    audit, index = AuditReader(settings.database, settings.pipeline), IndexReader(settings.elasticsearch, name)
     stack.push_async_callback(audit.close)
     stack.push_async_callback(index.close)
     topic = await stack.enter_async_context(TopicReader.open(settings.kafka))

@@ -177,7 +177,10 @@ class Reindex:
     async def _fill(self, filler: Filler) -> None:
         if filler.state.filled:
             return
-        audit, old = AuditReader(self._settings.database), IndexReader(self._settings.elasticsearch, self.result.old)
+        audit, old = (
+            AuditReader(self._settings.database, self._settings.pipeline),
+            IndexReader(self._settings.elasticsearch, self.result.old),
+        )
         try:
             total = await audit.estimate()
             filler.tell = lambda done: self._tell("fill from the audit", done, total)

@@ -32,7 +32,7 @@ async def collect(settings: Settings, interval: float, limit: float, sample: int
         answered(lambda: index_status(settings.elasticsearch), limit),
         answered(lambda: redis_status(settings.redis, limit), limit),
         answered(lambda: dead_letters(settings.kafka, sample), limit + interval),
-        answered(lambda: audit_status(settings.database, limit), limit) if audited else _nothing(),
+        answered(lambda: audit_status(settings.database, settings.pipeline, limit), limit) if audited else _nothing(),
     )
     problems = [*find_problems(kafka, index, audit), *_away("Redis", redis)]
     if kafka.up:
