@@ -13,7 +13,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka_consumers import check_instance, join_group
 from activity_indexer.adapters.kafka_member import GroupMember
-from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions
+from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions, Unreported
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.positions import Commit, Ends
@@ -33,9 +33,9 @@ class KafkaAuditSource:
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
-    def __init__(self, settings: Settings, reports: PositionReports) -> None:
+    def __init__(self, settings: Settings, reports: PositionReports | None = None) -> None:
         self._settings = settings
-        self._reports = reports
+        self._reports = reports or Unreported()
         self._log = structlog.get_logger()
         self._known = KnownTopic()
         self._consumer: Any = None

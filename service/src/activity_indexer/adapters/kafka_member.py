@@ -59,7 +59,7 @@ class GroupMember(AIOKafkaConsumer):  # type: ignore[misc]
         self._client._metadata_update = self._update_without_creating  # noqa: SLF001
 
     async def _update_without_creating(self, metadata: Any, topics: Collection[str] | None) -> bool:
-        """The client's question by name creates a topic on a broker with auto.create.topics.enable; one for all none."""
+        """With auto.create.topics.enable, the client's question for a topic creates it; one for all creates none."""
         try:
             missing = any([await self.topic(name) is None for name in topics or ()])
         except KafkaError:

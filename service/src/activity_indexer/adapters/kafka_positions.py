@@ -53,6 +53,25 @@ class PositionReports(Protocol):
         """Events were gone before they were read."""
 
 
+class Unreported:
+    """PositionReports of a member that nobody watches."""
+
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not."""
+
+    def topic(self, problem: str | None) -> None:
+        """The topic exists, or does not."""
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member, or may not."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic is another one."""
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone."""
+
+
 @dataclass(slots=True)
 class KnownTopic:
     """The topic that positions in memory belong to; it outlives the client.
@@ -176,6 +195,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _topic(self) -> TopicState | None:
         name = self._settings.transactions_topic
         topic: TopicState | None = await self._ask(self._client.topic(name))
+        self._reports.kafka(None)
         self._reports.topic(None if topic else f"topic {name} does not exist: create it")
         return topic
 
@@ -233,20 +253,22 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         return True
 
     async def _find_way_back(self, topic: TopicState) -> None:
+        """A place that is out of range stands still, so that its position is the one that was asked for."""
         places = [place for place in self._astray if self.decided(place)]
         asked = {place: Commit(await self._position(place), topic.identifier) for place in places}
         bounds = await self._ask(self._client.bounds(places))
-        starts = [begin(place, asked[place], bounds[place], topic.identifier) for place in places]
-        if any(start.loss is not None and start.loss.reason == TRUNCATION for start in starts):
-            self._instead = asked
+        losses = {place: begin(place, asked[place], bounds[place], topic.identifier).loss for place in places}
+        if any(loss is not None and loss.reason == TRUNCATION for loss in losses.values()):
+            self._instead = {place: asked[place] for place in places if losses[place]}
             await self._restart()
         else:
-            await self._settle(topic, places, asked)
+            await self._settle(topic, [place for place in places if losses[place]], asked)
         self._astray.difference_update(places)
 
     async def _restart(self) -> None:
         """Go back: what was taken in is finished as in a rebalance, since offsets only ever grow within one."""
         self._hold(self._places)
+        self._astray.clear()
         await self._reader.revoked()
         await self._reader.assigned(self._places)
         await self._patiently(self._begin)
