@@ -13,6 +13,7 @@ from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.observer import BatchSummary
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Loss
 
 TOPIC = "transactions"
 START = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -65,6 +66,7 @@ class Seen:
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
     ages: dict[Partition, float] = field(default_factory=dict)
+    held_back: dict[Partition, tuple[int, float]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def names(self) -> list[str]:
@@ -143,6 +145,24 @@ class Seen:
 
     def lag(self, partition: Partition, events: int) -> None:
         self.lags[partition] = events
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        self.held_back[partition] = events, seconds
+
+    def kafka(self, problem: str | None) -> None:
+        self.calls.append(("kafka", problem))
+
+    def topic(self, problem: str | None) -> None:
+        self.calls.append(("topic", problem))
+
+    def membership(self, problem: str | None) -> None:
+        self.calls.append(("membership", problem))
+
+    def recreated(self, topic: str) -> None:
+        self.calls.append(("recreated", topic))
+
+    def lost(self, loss: Loss) -> None:
+        self.calls.append(("lost", loss))
 
     def lag_seconds(self, partition: Partition, seconds: float) -> None:
         self.ages[partition] = seconds

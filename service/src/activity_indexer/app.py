@@ -93,7 +93,7 @@ class App:
     async def _index(self, background: list[asyncio.Task[None]]) -> None:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
-        source = GroupSource(self._settings.kafka, self._tell_kafka)
+        source = GroupSource(self._settings.kafka, self.observer)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
@@ -178,7 +178,7 @@ class App:
         kafka = self._settings.kafka
         if await prepare_topics(kafka) is None:
             raise TopicMissing(
-                f"topic {kafka.transactions_topic} is absent: create it, or have it created by KAFKA_TOPIC_PARTITIONS"
+                f"topic {kafka.transactions_topic} does not exist: create it, or let KAFKA_TOPIC_PARTITIONS create it"
             )
 
     async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
@@ -212,9 +212,6 @@ class App:
             return False
         trying.result()
         return True
-
-    def _tell_kafka(self, problem: str | None) -> None:
-        self.observer.dependency("kafka", up=problem is None, reason=problem or "")
 
     def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))

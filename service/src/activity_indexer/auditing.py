@@ -32,10 +32,11 @@ async def run_audit(settings: Settings, metrics: Metrics, ending: Ending, tracin
 
 
 async def _run_once(settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing) -> None:
-    source = KafkaAuditSource(settings)
+    reporter = AuditReporter(metrics)
+    source = KafkaAuditSource(settings, reporter)
     store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(metrics, tracing))
-    audit = Audit(source, measured, settings, AuditReporter(metrics), tracing=tracing)
+    audit = Audit(source, measured, settings, reporter, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

@@ -16,6 +16,7 @@ from activity_indexer.observer import Observer
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Ends
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
@@ -33,7 +34,7 @@ class RecordSource(Protocol):
     async def position(self, partition: Partition) -> int | None:
         """The next offset that poll hands out; None when it is not known. Raises Unavailable."""
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
         """Where the partitions end now. Raises Unavailable."""
 
 
@@ -81,6 +82,7 @@ class Indexer:
         self._clock = clock
         self._now = now
         self._offsets: dict[Partition, PartitionOffsets] = {}
+        self._held: dict[Partition, tuple[int, float]] = {}
         self._full: deque[Batch] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -186,6 +188,7 @@ class Indexer:
         self._observer.revoked()
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
+        self._held = {}
         if self._breaker.is_open:  # whoever held it open was given up, and nobody is left to close it
             self._breaker.half_open()
             self._observer.breaker_closed()
@@ -223,17 +226,17 @@ class Indexer:
             await self._measure_lag()
 
     async def _measure_lag(self) -> None:
-        """Tell each partition's lag, pass over what holds no records, and what is left to do."""
+        """Report each partition's lag and what is left to do; pass over what holds no records."""
         partitions = list(self._offsets)
         try:
-            ends = await self._source.end_offsets(partitions) if partitions else {}
+            ends = await self._source.ends(partitions) if partitions else {}
             left = [await self._left(partition, end) for partition, end in ends.items()]
         except ActivityIndexerError:
             return
         self._observer.pending(sum(left))
 
-    async def _left(self, partition: Partition, end: int) -> int:
-        """Events of a partition that are not settled."""
+    async def _left(self, partition: Partition, ends: Ends) -> int:
+        """Events of a partition that can be settled and are not yet."""
         if (tracker := self._offsets.get(partition)) is None:
             return 0
         position = await self._source.position(partition)
@@ -242,8 +245,23 @@ class Indexer:
         mark = tracker.mark()
         if mark is None:
             return 0
-        lag = max(0, end - mark)
+        held_for = self._held_for(partition, ends)
+        left, lag = max(0, ends.stable - mark), max(0, ends.end - mark)
         self._observer.lag(partition, lag)
-        if published := tracker.published:
+        self._observer.held(partition, ends.held, held_for)
+        if not left and lag:
+            self._observer.lag_seconds(partition, held_for)
+        elif published := tracker.published:
             self._observer.lag_seconds(partition, max(0.0, self._now() - published / 1000) if lag else 0.0)
-        return lag
+        return left
+
+    def _held_for(self, partition: Partition, ends: Ends) -> float:
+        """For how long the same open transaction has held back what is behind it (seconds)."""
+        if not ends.held:
+            self._held.pop(partition, None)
+            return 0.0
+        stable, since = self._held.get(partition, (-1, 0.0))
+        if stable != ends.stable:
+            since = self._clock()
+            self._held[partition] = ends.stable, since
+        return self._clock() - since

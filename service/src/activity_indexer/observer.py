@@ -10,6 +10,7 @@ from typing import Protocol
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,21 @@ class Observer(Protocol):
     def revoked(self) -> None:
         """A rebalance began."""
 
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not and why."""
+
+    def topic(self, problem: str | None) -> None:
+        """The transactions topic exists, or does not and what to do."""
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member of its group, or may not and what to do."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again; it is read from its first record on."""
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before they were read."""
+
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
 
@@ -127,7 +143,10 @@ class Observer(Protocol):
         """Offsets could not be committed, and why; the next commit carries them."""
 
     def lag(self, partition: Partition, events: int) -> None:
-        """Events of a partition that are not settled."""
+        """Events of a partition that are not settled, with those behind an open transaction."""
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        """So many events wait behind an open transaction of a producer, the same one for so long; 0: none."""
 
     def lag_seconds(self, partition: Partition, seconds: float) -> None:
         """The oldest event of a partition that is not settled was published so long ago; 0: there is none."""

@@ -15,6 +15,12 @@ from activity_indexer.database_url import parse_database_url
 _BETWEEN_URLS: Final = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
 """A comma may also stand between the hosts of one URL, and in a password."""
 
+KAFKA_NAME_LIMIT: Final = 249
+"""Characters that the name of a topic or of a group's instance may have."""
+
+_KAFKA_NAME: Final = r"(\.{0,2}[a-zA-Z0-9_-]|\.{3})[a-zA-Z0-9._-]*"
+"""What Kafka takes: these characters, but neither `.` nor `..`; the charts' schemas know no lookahead."""
+
 _SECRET_PARAMETER: Final = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
 
 
@@ -72,10 +78,52 @@ def _servers(value: str) -> str:
     return value
 
 
+def kafka_name_problem(value: str) -> str:
+    """Why Kafka refuses this as the name of a topic or of a group's instance; empty: it does not."""
+    if len(value) > KAFKA_NAME_LIMIT:
+        return f"expected a name of at most {KAFKA_NAME_LIMIT} characters, this one has {len(value)}"
+    if not re.fullmatch(_KAFKA_NAME, value):
+        return "expected a name of letters, digits, '.', '_' and '-', other than '.' and '..'"
+    return ""
+
+
+def _kafka_name(value: str) -> str:
+    if problem := kafka_name_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _kafka_name_or_none(value: str) -> str:
+    return value and _kafka_name(value)
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(gt=0)]
 Megabyte = 1024 * 1024
 Servers = Annotated[str, AfterValidator(_servers)]
+KafkaName = Annotated[
+    str,
+    AfterValidator(_kafka_name),
+    Field(
+        json_schema_extra={
+            "x-value": f"letters, digits, `.`, `_` and `-`, at most {KAFKA_NAME_LIMIT}",
+            "pattern": f"^{_KAFKA_NAME}$",
+            "minLength": 1,
+            "maxLength": KAFKA_NAME_LIMIT,
+        }
+    ),
+]
+OptionalKafkaName = Annotated[
+    str,
+    AfterValidator(_kafka_name_or_none),
+    Field(
+        json_schema_extra={
+            "x-value": f"letters, digits, `.`, `_` and `-`, at most {KAFKA_NAME_LIMIT}",
+            "pattern": f"^({_KAFKA_NAME})?$",
+            "maxLength": KAFKA_NAME_LIMIT,
+        }
+    ),
+]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 database_url = AfterValidator(_database_url)
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]

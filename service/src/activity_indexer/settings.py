@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from itertools import combinations
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -16,14 +17,23 @@ from activity_indexer.errors import SettingsError
 from activity_indexer.setting_values import (
     Endpoint,
     ExistingFile,
+    KafkaName,
     Megabyte,
     Milliseconds,
+    OptionalKafkaName,
     Seconds,
     Servers,
     database_url,
+    kafka_name_problem,
     secret_url,
     shown,
 )
+
+FETCH_WAIT: Final = 0.5
+"""How long a broker may hold back the answer to a fetch when it has nothing to send (seconds)."""
+
+HEARTBEATS: Final = 3
+"""Heartbeats that must fit into a session: one that is late or lost does not end it."""
 
 
 class _Section(BaseSettings):
@@ -40,15 +50,15 @@ class KafkaSettings(_Section):
     bootstrap_servers: Servers = Field(
         "kafka:9093", description="Brokers to ask first: host:port, separated by commas."
     )
-    transactions_topic: str = Field("transactions", min_length=1, description="Topic of the transaction events.")
+    transactions_topic: KafkaName = Field("transactions", description="Topic of the transaction events.")
     consumer_group: str = Field("transaction_indexer", min_length=1, description="Consumer group of the indexer.")
-    dead_letter_topic: str = Field(
+    dead_letter_topic: OptionalKafkaName = Field(
         "", description="Dead-letter topic; empty: the transactions topic's name with `.dlq`."
     )
     dead_letter_retention: Seconds = Field(
         14 * 86_400.0, description="How long a dead-letter topic that is created keeps its records (seconds)."
     )
-    parked_topic: str = Field(
+    parked_topic: OptionalKafkaName = Field(
         "",
         description="Topic of dead letters that came back too often; empty: the dead-letter topic, with `.parked`.",
     )
@@ -64,11 +74,24 @@ class KafkaSettings(_Section):
     client_id: str = Field(
         "activity-indexer", min_length=1, description="Name that the broker sees in its logs and quotas."
     )
-    group_instance_id: str = Field(
-        "", description="Static membership: a name of this instance that outlives a restart."
+    group_instance_id: OptionalKafkaName = Field(
+        "",
+        description="Static membership: a name of this instance alone that stays the same after a restart; "
+        "empty: dynamic membership.",
     )
-    auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="Where a new group begins.")
-    session_timeout: Seconds = Field(30.0, description="Silence after which the broker gives a member up (seconds).")
+    auto_offset_reset: Literal["earliest", "latest"] = Field(
+        "earliest",
+        description="Where a group begins that has no committed offsets for the topic. Partitions that are added later "
+        "and offsets out of range begin at the earliest record, whatever this says.",
+    )
+    session_timeout: Seconds = Field(
+        9.0,
+        description="Time without a heartbeat after which the broker removes a member and gives its partitions to "
+        "others (seconds). Longer pauses of a process cost a rebalance.",
+    )
+    heartbeat_interval: Seconds = Field(
+        1.0, description="How often a member sends a heartbeat (seconds); at most a third of KAFKA_SESSION_TIMEOUT."
+    )
     rebalance_timeout: Seconds = Field(
         60.0, description="Time for a member to finish and rejoin in a rebalance (seconds)."
     )
@@ -92,14 +115,46 @@ class KafkaSettings(_Section):
     ssl_check_hostname: bool = Field(True, description="Whether the broker's certificate must name its host.")
 
     @model_validator(mode="after")
-    def _complete(self) -> KafkaSettings:
-        if self.security_protocol.startswith("SASL") and not (
-            self.sasl_username and self.sasl_password.get_secret_value()
-        ):
-            raise ValueError(
-                "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…"
-            )
+    def _consistent(self) -> KafkaSettings:
+        problems = [*self._login_problems(), *self._topic_problems(), *self._time_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
+
+    def _login_problems(self) -> Iterator[str]:
+        login = self.sasl_username and self.sasl_password.get_secret_value()
+        if self.security_protocol.startswith("SASL") and not login:
+            yield "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…"
+
+    def _topic_problems(self) -> Iterator[str]:
+        names = {
+            "KAFKA_TRANSACTIONS_TOPIC": self.transactions_topic,
+            "KAFKA_DEAD_LETTER_TOPIC": self.dead_letters,
+            "KAFKA_PARKED_TOPIC": self.parked,
+        }
+        for (one, name), (other, same) in combinations(names.items(), 2):
+            if name == same:
+                yield f"{other}: must be another topic than {one}, both are {name!r}: dead letters would be read again"
+        for variable_name, name in names.items():
+            if problem := kafka_name_problem(name):
+                yield f"{variable_name}: {problem}, got {name!r}, which is derived from another name: set it"
+
+    def _time_problems(self) -> Iterator[str]:
+        if self.heartbeat_interval * HEARTBEATS > self.session_timeout:
+            yield (
+                f"KAFKA_HEARTBEAT_INTERVAL: must be at most a third of KAFKA_SESSION_TIMEOUT "
+                f"({self.session_timeout:g}), got {self.heartbeat_interval:g}"
+            )
+        if self.session_timeout > self.rebalance_timeout:
+            yield (
+                f"KAFKA_SESSION_TIMEOUT: must be at most KAFKA_REBALANCE_TIMEOUT ({self.rebalance_timeout:g}), "
+                f"got {self.session_timeout:g}"
+            )
+        if self.request_timeout <= FETCH_WAIT:
+            yield (
+                f"KAFKA_REQUEST_TIMEOUT: must be above {FETCH_WAIT:g}, for which a broker may wait with the answer to "
+                f"a fetch, got {self.request_timeout:g}"
+            )
 
     @property
     def dead_letters(self) -> str:
@@ -373,7 +428,7 @@ def _problems(section: type[_Section], error: ValidationError) -> Iterator[str]:
     for detail in error.errors():
         message = detail["msg"].removeprefix("Value error, ")
         if not detail["loc"]:
-            yield message
+            yield from message.splitlines()
             continue
         field = str(detail["loc"][0])
         name = variable(section, field)

@@ -17,6 +17,7 @@ from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Ends
 
 ONE = Partition(TOPIC, 0)
 OTHER = Partition(TOPIC, 1)
@@ -38,6 +39,8 @@ class Broker:
     commits: list[Mapping[Partition, int]] = field(default_factory=list)
     committing: int = 0
     commit_delays: list[float] = field(default_factory=list)
+    held: int = 0
+    moved: int = 0
     stable: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -102,9 +105,12 @@ class Broker:
         self._fail("position")
         return self.positions.get(partition)
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        self._fail("end_offsets")
-        return {partition: self.end(partition) for partition in partitions}
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
+        self._fail("ends")
+        return {
+            partition: Ends(self.end(partition) + self.held, self.end(partition) + self.moved)
+            for partition in partitions
+        }
 
     def _fail(self, call: str) -> None:
         if error := self.trouble.get(call):
@@ -460,6 +466,25 @@ async def test_lag_is_what_is_not_settled() -> None:
         assert subject.seen.told("pending")[-1] in (0, 8)
 
 
+async def test_what_waits_behind_an_open_transaction_is_lag_and_cannot_be_settled() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.held = 7
+    async with subject.running():
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 7)
+        await subject.until(lambda: subject.seen.held_back[ONE][0] == 7 and subject.seen.held_back[ONE][1] > 0.01)
+        assert subject.seen.told("pending")[-1] == 0
+        assert subject.seen.ages[ONE] == subject.seen.held_back[ONE][1], (
+            "nobody can read when what is held was published"
+        )
+        held_for = subject.seen.held_back[ONE][1]
+        subject.broker.moved = 1
+        await subject.until(lambda: subject.seen.held_back[ONE][0] == 6)
+        assert subject.seen.held_back[ONE][1] < held_for, "another transaction is held for a time of its own"
+        subject.broker.held = subject.broker.moved = 0
+        await subject.until(lambda: subject.seen.held_back[ONE] == (0, 0.0))
+
+
 async def test_offsets_without_records_are_passed_and_committed() -> None:
     subject = Subject()
     subject.broker.publish(5)
@@ -470,7 +495,7 @@ async def test_offsets_without_records_are_passed_and_committed() -> None:
             await subject.until(lambda: subject.broker.offsets == {ONE: position})  # noqa: B023 - awaited here
 
 
-@pytest.mark.parametrize("call", ["position", "end_offsets"])
+@pytest.mark.parametrize("call", ["position", "ends"])
 async def test_a_lag_that_cannot_be_measured_stops_nothing(call: str) -> None:
     subject = Subject()
     subject.broker.publish(5)

@@ -15,6 +15,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaTimeoutError,
     NotEnoughReplicasError,
+    OffsetOutOfRangeError,
     RecordTooLargeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -22,10 +23,12 @@ from aiokafka.errors import (
 from core_support import Told
 
 from activity_indexer.adapters import kafka
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource, Member, _Listener
+from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
 from activity_indexer.adapters.kafka_client import client_arguments, mapped, within
+from activity_indexer.adapters.kafka_positions import Unreported
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import OutRecord, Partition
+from activity_indexer.positions import Ends
 from activity_indexer.settings import KafkaSettings
 
 ONE = Partition("transactions", 0)
@@ -104,21 +107,53 @@ class Consumer:
     async def commit(self, offsets: Any) -> Any:
         return await self._call(offsets)
 
-    async def position(self, partition: Any) -> Any:
-        return await self._call(partition)
+    def position_now(self, partition: Any) -> Any:
+        self.asked.append(partition)
+        return self.answer
 
-    async def end_offsets(self, partitions: Any) -> Any:
+    async def ends(self, partitions: Any) -> Any:
         return await self._call(partitions)
 
     async def stop(self) -> Any:
         return await self._call("stop")
 
 
+class Decided:
+    """Positions, all of them decided but those that are named."""
+
+    def __init__(self) -> None:
+        self.topic_id = "x"
+        self.undecided: set[Partition] = set()
+        self.strayed: list[Partition] = []
+        self.noted: list[Any] = []
+        self.closed = False
+
+    def decided(self, partition: Partition) -> bool:
+        return partition not in self.undecided
+
+    def out_of_range(self, partitions: Any) -> None:
+        self.strayed += partitions
+
+    def note(self, ends: Any) -> None:
+        self.noted.append(ends)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Reports(Unreported):
+    def __init__(self) -> None:
+        self.of_kafka: list[str | None] = []
+
+    def kafka(self, problem: str | None) -> None:
+        self.of_kafka.append(problem)
+
+
 def source(answer: Any) -> tuple[GroupSource, Consumer, list[str | None]]:
-    reports: list[str | None] = []
-    found, consumer = GroupSource(KafkaSettings(), reports.append), Consumer(answer)
-    found._consumer = consumer
-    return found, consumer, reports
+    reports = Reports()
+    found, consumer = GroupSource(KafkaSettings(), reports), Consumer(answer)
+    found._consumer, found._positions = consumer, Decided()
+    return found, consumer, reports.of_kafka
 
 
 async def test_polled_records_are_handed_over_as_they_are() -> None:
@@ -153,32 +188,35 @@ async def test_a_commit_that_fails_is_unavailable(error: Exception) -> None:
         await found.commit({ONE: 5})
 
 
-async def test_offsets_are_committed_by_partition() -> None:
+async def test_offsets_are_committed_by_partition_with_the_topics_id() -> None:
     found, consumer, _ = source(None)
     await found.commit({ONE: 5})
-    assert consumer.asked == [{TopicPartition(*ONE): 5}]
+    assert consumer.asked == [{TopicPartition(*ONE): (5, "topic-id=x")}]
 
 
-async def test_the_position_of_anothers_partition_is_not_known() -> None:
+async def test_a_position_is_not_known_before_it_is_decided() -> None:
     found, consumer, _ = source(7)
     assert await found.position(ONE) == 7
-    assert await found.position(Partition("transactions", 1)) is None
+    found._positions.undecided.add(ONE)
+    assert await found.position(ONE) is None
     assert len(consumer.asked) == 1
 
 
-async def test_a_position_that_cannot_be_told_is_unavailable() -> None:
-    found, _, _ = source(IllegalStateError("unassigned"))
-    with pytest.raises(Unavailable):
-        await found.position(ONE)
+async def test_offsets_that_the_broker_does_not_have_are_looked_after() -> None:
+    found, _, reports = source(OffsetOutOfRangeError({TopicPartition(*ONE): 7}))
+    assert await found.poll(0.25, 100) == {}
+    assert found._positions.strayed == [ONE]
+    assert reports == []
 
 
 async def test_where_partitions_end_says_that_the_broker_is_there_or_not() -> None:
-    found, _, reports = source({TopicPartition(*ONE): 9})
-    assert await found.end_offsets([ONE]) == {ONE: 9}
+    found, _, reports = source({ONE: Ends(9, 9)})
+    assert await found.ends([ONE]) == {ONE: Ends(9, 9)}
+    assert found._positions.noted == [{ONE: Ends(9, 9)}]
     assert reports == [None]
     found, _, reports = source(KafkaConnectionError("away"))
     with pytest.raises(Unavailable):
-        await found.end_offsets([ONE])
+        await found.ends([ONE])
     assert "away" in str(reports[0])
 
 
@@ -187,27 +225,8 @@ async def test_leaving_the_group_never_raises() -> None:
         found, consumer, _ = source(answer)
         await found.stop()
         assert consumer.asked == ["stop"]
-    await GroupSource(KafkaSettings(), lambda _: None).stop()
-
-
-class Listening(Member):
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    async def assigned(self, partitions: Any) -> None:
-        self.told.append(list(partitions))
-
-    async def revoked(self) -> None:
-        self.told.append("revoked")
-
-
-async def test_a_member_is_told_of_what_it_has_to_give_back() -> None:
-    member = Listening()
-    listener = _Listener(member)
-    await listener.on_partitions_revoked([])
-    await listener.on_partitions_assigned([TopicPartition(*ONE)])
-    await listener.on_partitions_revoked([TopicPartition(*ONE)])
-    assert member.told == [[ONE], "revoked"]
+        assert found._positions.closed
+    await GroupSource(KafkaSettings(), Unreported()).stop()
 
 
 async def prepared(_settings: object) -> None:

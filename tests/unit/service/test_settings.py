@@ -266,3 +266,57 @@ def test_settings_do_not_change() -> None:
 def test_a_variable_that_resembles_a_setting_is_told() -> None:
     environ = {"CONSUMER_BATCHSIZE": "1", "KAFKA_PORT": "tcp://10.0.0.1:9092", "CONSUMER_BATCH_SIZE": "1", "PATH": "x"}
     assert list(unknown_variables(environ)) == [("CONSUMER_BATCHSIZE", "CONSUMER_BATCH_SIZE")]
+
+
+@pytest.mark.parametrize("value", ["my topic", "a,b", "x" * 250, "tx*", ".", "..", "ünïcode", "a/b", "a:b"])
+@pytest.mark.parametrize(
+    "name", ["KAFKA_TRANSACTIONS_TOPIC", "KAFKA_DEAD_LETTER_TOPIC", "KAFKA_PARKED_TOPIC", "KAFKA_GROUP_INSTANCE_ID"]
+)
+def test_a_name_that_kafka_refuses_is_refused_at_the_start(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    given_values(environment, **{name: value})
+    (line,) = refusal()
+    assert line.startswith(f"{name}: expected a name of")
+
+
+@pytest.mark.parametrize("value", ["transactions", "a.b_c-D1", "...", "..a", ".a", "x" * 238])
+def test_a_name_that_kafka_takes_is_taken(environment: pytest.MonkeyPatch, value: str) -> None:
+    given_values(environment, KAFKA_TRANSACTIONS_TOPIC=value)
+    assert load_settings().kafka.transactions_topic == value
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"KAFKA_DEAD_LETTER_TOPIC": "transactions"}, {"KAFKA_DEAD_LETTER_TOPIC", "KAFKA_TRANSACTIONS_TOPIC"}),
+        ({"KAFKA_PARKED_TOPIC": "transactions"}, {"KAFKA_PARKED_TOPIC", "KAFKA_TRANSACTIONS_TOPIC"}),
+        ({"KAFKA_PARKED_TOPIC": "transactions.dlq"}, {"KAFKA_PARKED_TOPIC", "KAFKA_DEAD_LETTER_TOPIC"}),
+        (
+            {"KAFKA_TRANSACTIONS_TOPIC": "x.parked", "KAFKA_DEAD_LETTER_TOPIC": "x"},
+            {"KAFKA_PARKED_TOPIC", "KAFKA_TRANSACTIONS_TOPIC"},
+        ),
+    ],
+)
+def test_a_topic_has_one_use(environment: pytest.MonkeyPatch, variables: dict[str, str], named: set[str]) -> None:
+    given_values(environment, **variables)
+    (line,) = refusal()
+    assert all(name in line for name in named)
+    assert "dead letters would be read again" in line
+
+
+def test_a_derived_name_that_is_too_long_is_refused(environment: pytest.MonkeyPatch) -> None:
+    given_values(environment, KAFKA_TRANSACTIONS_TOPIC="x" * 240)
+    (line,) = refusal()
+    assert line.startswith("KAFKA_PARKED_TOPIC: expected a name of at most 249 characters, this one has 251")
+    given_values(environment, KAFKA_PARKED_TOPIC="parked")
+    assert load_settings().kafka.parked == "parked"
+
+
+def test_timeouts_of_the_group_fit_together(environment: pytest.MonkeyPatch) -> None:
+    given_values(environment, KAFKA_SESSION_TIMEOUT="90", KAFKA_HEARTBEAT_INTERVAL="31", KAFKA_REQUEST_TIMEOUT="0.5")
+    assert refusal() == [
+        "KAFKA_HEARTBEAT_INTERVAL: must be at most a third of KAFKA_SESSION_TIMEOUT (90), got 31",
+        "KAFKA_SESSION_TIMEOUT: must be at most KAFKA_REBALANCE_TIMEOUT (60), got 90",
+        "KAFKA_REQUEST_TIMEOUT: must be above 0.5, for which a broker may wait with the answer to a fetch, got 0.5",
+    ]

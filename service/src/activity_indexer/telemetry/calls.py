@@ -143,7 +143,7 @@ class MeasuredSource:
         self._calls = calls
         self.poll = inner.poll
         self.position = inner.position
-        self.end_offsets = inner.end_offsets
+        self.ends = inner.ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from activity_indexer.ports import AuditOutcome
+from activity_indexer.positions import LOSS_REASONS
 
 PREFIX: Final = "activity_indexer_"
 OTHER: Final = "other"
@@ -19,6 +20,7 @@ DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
 BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
 AUDIT_OUTCOMES: Final = tuple(outcome.value for outcome in AuditOutcome)
+CONSUMERS: Final = ("indexer", "audit")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
 OPERATIONS: Final = ("send", "commit", "bulk", "search", "seen", "mark", "write", "reject", "prepare")
@@ -139,7 +141,34 @@ DECLARATIONS: Final = (
     _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
-    _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
+    _gauge(
+        "consumer_lag_events",
+        "events",
+        "Events in a partition that are not settled yet, up to its high watermark.",
+        PARTITION,
+    ),
+    _gauge(
+        "held_events",
+        "events",
+        "Events in a partition that cannot be read yet, since they are behind the start of an open transaction of a "
+        "producer; consumer_lag_events counts them, too.",
+        PARTITION,
+    ),
+    _gauge(
+        "held_seconds",
+        "seconds",
+        "How long the same open transaction has held back events of a partition; 0: none does.",
+        PARTITION,
+    ),
+    _counter(
+        "events_lost_total",
+        "events",
+        "Offsets that were gone before they were read: deleted by retention, cut off by a leader that did not have "
+        "them (truncation), or deleted with their topic (recreated).",
+        Label("partition", "number of a partition"),
+        Label("reason", LOSS_REASONS),
+        Label("consumer", CONSUMERS),
+    ),
     _gauge(
         "consumer_lag_seconds",
         "seconds",

@@ -32,6 +32,7 @@ class Health:
         self._pending = 0
         self._waits: dict[str, tuple[str, float]] = {}
         self._blocks: dict[str, str] = {}
+        self._notes: dict[str, tuple[str, float]] = {}
         self._partitions: int | None = None
         self._started = self._draining = False
 
@@ -94,6 +95,14 @@ class Health:
         if self._blocks.pop(code, None) is not None:
             self._restart()
 
+    def noted(self, code: str, text: str, seconds: float = float("inf")) -> None:
+        """Something that an operator should know, though this indexer does its part; shown for so long."""
+        self._notes[code] = (text, self._clock() + seconds)
+
+    def forgotten(self, code: str) -> None:
+        """The note with this code is no longer true."""
+        self._notes.pop(code, None)
+
     def draining(self) -> None:
         """The end has begun; its length is limited elsewhere."""
         self._draining = True
@@ -122,7 +131,12 @@ class Health:
         elif self._partitions is None:
             reasons.append("no assignment: the group is being rebalanced")
         reasons += self._stalls()
-        return Verdict(not reasons, reasons + self._waiting())
+        return Verdict(not reasons, reasons + self._waiting() + self.notes())
+
+    def notes(self) -> list[str]:
+        """What an operator should know, though it is no reason not to be ready."""
+        now = self._clock()
+        return [f"{code}: {text}" for code, (text, until) in self._notes.items() if now <= until]
 
     def _stalls(self) -> list[str]:
         now = self._clock()

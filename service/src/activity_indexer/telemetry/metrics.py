@@ -12,9 +12,11 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from activity_indexer.positions import LOSS_REASONS
 from activity_indexer.telemetry.declarations import (
     AUDIT_OUTCOMES,
     BULK_OUTCOMES,
+    CONSUMERS,
     DEAD_LETTER_STAGES,
     DECLARATIONS,
     DEDUP_LEVELS,
@@ -198,6 +200,16 @@ class Metrics:
         """How long ago the oldest of them was published."""
         self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
 
+    def held(self, partition: int, events: int, seconds: float) -> None:
+        """Events of a partition that an open transaction holds back, and for how long the same one has."""
+        self._series.set("held_events", events, str(partition))
+        self._series.set("held_seconds", seconds, str(partition))
+
+    def lost(self, partition: int, reason: str, consumer: str, events: int) -> None:
+        """Events were gone before the indexer or the audit read them."""
+        labels = _known(reason, LOSS_REASONS), _known(consumer, CONSUMERS)
+        self._series.add("events_lost_total", events, str(partition), *labels)
+
     def committed(self, partition: int, offset: int) -> None:
         """The next offset of a partition was committed."""
         self._series.set("committed_offset", offset, str(partition))
@@ -250,7 +262,7 @@ class Metrics:
 
     def _hold(self, partitions: Collection[int]) -> None:
         self._series.set("assigned_partitions", len(partitions))
-        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset"):
+        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset", "held_events", "held_seconds"):
             self._series.keep(name, map(str, partitions))
 
 

@@ -13,17 +13,27 @@ from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.observer import BatchSummary, Written
 from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
+from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Loss
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
 from activity_indexer.telemetry.masking import without_values
 from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.timestamps import format_timestamp
 
 KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+TOPIC: Final = "topic"
+MEMBERSHIP: Final = "membership"
+HELD_SHOWN: Final = 10.0
+"""How long a transaction must be open before readiness shows it (seconds): most end sooner, and are no news."""
+
+LOSS_SHOWN: Final = 3600.0
+"""How long readiness shows that events were lost (seconds)."""
+
 _ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
@@ -47,6 +57,7 @@ class Reporter:
         self._repeats = Repeats()
         self._up: dict[str, bool] = {}
         self._problems: set[str] = set()
+        self._open: set[str] = set()
         self._revoked_at: float | None = None
 
     @property
@@ -167,10 +178,7 @@ class Reporter:
 
     def dead_letter_topic(self, problem: str | None) -> None:
         """The dead-letter topic takes records, or does not and why."""
-        if problem is None:
-            self._pass(DEAD_LETTERS)
-        else:
-            self._block(DEAD_LETTERS, problem)
+        self._block_while(DEAD_LETTERS, problem)
 
     def seen_store(self, up: bool, reason: str) -> None:
         """Redis answered, or did not: memory and the event versions answer then, and nothing waits."""
@@ -193,6 +201,48 @@ class Reporter:
         else:
             self._wait(name, reason)
 
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not and why."""
+        self.dependency(KAFKA, up=problem is None, reason=problem or "")
+
+    def topic(self, problem: str | None) -> None:
+        """The transactions topic exists, or does not and what to do."""
+        self._block_while(TOPIC, problem)
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member of its group, or may not and what to do."""
+        self._block_while(MEMBERSHIP, problem)
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again."""
+        log_recreated(self._log, topic, "indexer")
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before they were read."""
+        log_loss(self._log, loss, "indexer")
+        self._metrics.lost(loss.partition.partition, loss.reason, "indexer", loss.events)
+        at = format_timestamp(int(time.time()) * 1_000_000)
+        text = f"{loss.events} events of partition {loss.partition.partition} from offset {loss.first} on, noticed {at}"
+        self._health.noted(f"events lost ({loss.reason}, partition {loss.partition.partition})", text, LOSS_SHOWN)
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        """Events wait behind an open transaction of a producer."""
+        self._metrics.held(partition.partition, events, seconds)
+        code = f"open transaction (partition {partition.partition})"
+        if not events or seconds < HELD_SHOWN:
+            if code in self._open:
+                self._open.discard(code)
+                self._health.forgotten(code)
+                self._log.info("transaction.ended", partition=partition.partition)
+            return
+        since = format_timestamp(int(time.time() - seconds) * 1_000_000)
+        self._health.noted(code, f"{events} events wait behind a transaction that a producer left open since {since}")
+        if code not in self._open:
+            self._open.add(code)
+            self._log.warning(
+                "transaction.open", partition=partition.partition, events=events, since=since, advice=HELD_ADVICE
+            )
+
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
         numbers = sorted(partition.partition for partition in partitions)
@@ -210,6 +260,9 @@ class Reporter:
         self._metrics.rebalancing(going_on=True)
         self._revoked_at = self._clock()
         self._health.revoked()
+        for code in self._open:
+            self._health.forgotten(code)
+        self._open.clear()
         self._log.info("partitions.revoked")
 
     def committed(self, partition: Partition, offset: int) -> None:
@@ -258,6 +311,12 @@ class Reporter:
         self._problems.add(code)
         self._tell(logging.ERROR, f"{code}.blocked", reason=reason)
 
+    def _block_while(self, code: str, problem: str | None) -> None:
+        if problem is None:
+            self._pass(code)
+        else:
+            self._block(code, problem)
+
     def _pass(self, code: str) -> None:
         if code in self._problems:
             self._problems.discard(code)
@@ -272,11 +331,67 @@ class Reporter:
             self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))
 
 
+LOSS_ADVICE: Final = {
+    RETENTION: "the topic's retention deleted them before they were read: find out why the group was behind, raise "
+    "retention.ms, and publish the events again if their producer still has them",
+    TRUNCATION: "the partition ends before the offset that was read last: a broker without these records became its "
+    "leader. What is there is read again from its first record",
+    RECREATED: "they were in the topic that was deleted, and not read yet: publish them again",
+}
+HELD_ADVICE: Final = (
+    "kafka-transactions find-hanging names the transaction; "
+    "where its producer is gone, kafka-transactions abort ends it"
+)
+
+
+def log_loss(log: Any, loss: Loss, consumer: str) -> None:
+    """The line of events that were gone before they were read."""
+    log.error(
+        "events.lost",
+        consumer=consumer,
+        topic=loss.partition.topic,
+        partition=loss.partition.partition,
+        reason=loss.reason,
+        first_offset=loss.first,
+        events=loss.events,
+        advice=LOSS_ADVICE[loss.reason],
+    )
+
+
+def log_recreated(log: Any, topic: str, consumer: str) -> None:
+    """The line of a topic that is not the one that was read before."""
+    log.error(
+        "topic.recreated",
+        consumer=consumer,
+        topic=topic,
+        advice="the topic was deleted and created again: it is read from its first record, whatever was committed",
+    )
+
+
 class AuditReporter:
     """What the audit tells. Its connection to Kafka is not shown: the indexer shows its own."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = structlog.get_logger("activity_indexer.audit")
+
+    def kafka(self, problem: str | None) -> None:
+        """The audit's own wait for Kafka is reported where it calls Kafka."""
+
+    def topic(self, problem: str | None) -> None:
+        """The indexer reports a missing topic."""
+
+    def membership(self, problem: str | None) -> None:
+        """The indexer has the same name, and reports that it is in use."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again."""
+        log_recreated(self._log, topic, "audit")
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before the audit read them."""
+        log_loss(self._log, loss, "audit")
+        self._metrics.lost(loss.partition.partition, loss.reason, "audit", loss.events)
 
     def events(self, outcome: AuditOutcome, count: int) -> None:
         """Events have this outcome."""

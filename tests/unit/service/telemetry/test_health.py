@@ -202,3 +202,14 @@ def test_draining_it_is_not_ready_and_has_its_time(clock, working):
     passes(clock, working, 2 * STALL, polls=False)
     assert working.ready() == (False, ["draining"])
     assert working.live().ok
+
+
+def test_a_note_is_shown_and_no_reason_not_to_be_ready(clock, working):
+    working.noted("loss", "40 events are gone", 60.0)
+    working.noted("open", "51 events wait")
+    assert working.ready() == (True, ["loss: 40 events are gone", "open: 51 events wait"])
+    passes(clock, working, 61.0)
+    assert working.ready() == (True, ["open: 51 events wait"])
+    working.forgotten("open")
+    working.forgotten("never noted")
+    assert working.notes() == []
