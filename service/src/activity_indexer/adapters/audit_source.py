@@ -167,12 +167,10 @@ class KafkaAuditSource:
         kept = {place: _as_far_as_both(commit, committed.get(place)) for place, commit in stored.items()}
         ours = [Partition(*place) for place in client.assignment()]
         offsets = {place: (kept.get(place, Commit(0)).offset, committed.get(place, Commit(0)).offset) for place in ours}
-        for event, log, differs in (
-            ("audit.rewound", self._log.warning, lambda store, group: store < group),
-            ("audit.moved_on", self._log.info, lambda store, group: store > group),
-        ):
-            if told := {place.partition: each for place, each in offsets.items() if differs(*each)}:
-                log(event, postgresql_and_kafka=told)
+        if behind := {place.partition: each for place, each in offsets.items() if each[0] < each[1]}:
+            self._log.warning("audit.rewound", postgresql_and_kafka=behind)
+        if ahead := {place.partition: each for place, each in offsets.items() if each[0] > each[1]}:
+            self._log.info("audit.moved_on", postgresql_and_kafka=ahead)
         return kept
 
     def _note_begin(self, place: Partition, start: Start, topic_id: str) -> None:
