@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -15,6 +15,10 @@ from activity_indexer.ports import SeenStore
 from activity_indexer.settings import RedisSettings
 
 Make = Callable[..., SeenStore]
+
+
+def marks(ids: Iterable[str], entry: bytes = b"1:0:2:3:4") -> dict[str, bytes]:
+    return dict.fromkeys(ids, entry)
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.integration)])
@@ -35,54 +39,61 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
 
 
 async def test_nothing_is_known_at_first(make: Make) -> None:
-    assert await make().seen(["a", "b"]) == set()
+    assert set(await make().seen(["a", "b"])) == set()
 
 
 async def test_what_was_marked_is_known_and_nothing_else(make: Make) -> None:
     store = make()
-    await store.mark(["a", "c"])
-    assert await store.seen(["a", "b", "c", "a"]) == {"a", "c"}
+    await store.mark(marks(["a", "c"]))
+    assert set(await store.seen(["a", "b", "c", "a"])) == {"a", "c"}
 
 
 async def test_marking_twice_is_marking_once(make: Make) -> None:
     store = make()
-    await store.mark(["a", "a"])
-    await store.mark(["a"])
-    assert await store.seen(["a"]) == {"a"}
+    await store.mark(marks(["a", "a"]))
+    await store.mark(marks(["a"]))
+    assert set(await store.seen(["a"])) == {"a"}
+
+
+async def test_each_id_has_the_entry_that_was_marked_last(make: Make) -> None:
+    store = make()
+    await store.mark({"a": b"1:0:1:0:7", "b": b"1:0:2:0:8", "c": b"1:0:3:0:9"})
+    await store.mark({"b": b"0:0:0:0:0"})
+    assert await store.seen(["c", "b", "x", "a"]) == {"a": b"1:0:1:0:7", "b": b"0:0:0:0:0", "c": b"1:0:3:0:9"}
 
 
 async def test_a_whole_batch_is_one_call(make: Make) -> None:
     store = make()
     ids = [f"{number:032x}" for number in range(10_000)]
-    await store.mark(ids[::2])
-    assert await store.seen(ids) == set(ids[::2])
+    await store.mark(marks(ids[::2]))
+    assert set(await store.seen(ids)) == set(ids[::2])
 
 
 async def test_ids_are_forgotten_after_their_time(make: Make) -> None:
     store = make(ttl=0.05)
-    await store.mark(["a"])
-    assert await store.seen(["a"]) == {"a"}
+    await store.mark(marks(["a"]))
+    assert set(await store.seen(["a"])) == {"a"}
     await asyncio.sleep(0.1)
-    assert await store.seen(["a"]) == set()
+    assert set(await store.seen(["a"])) == set()
 
 
 async def test_marking_again_renews_the_time(make: Make) -> None:
     store = make(ttl=0.2)
-    await store.mark(["a"])
+    await store.mark(marks(["a"]))
     await asyncio.sleep(0.12)
-    await store.mark(["a"])
+    await store.mark(marks(["a"]))
     await asyncio.sleep(0.12)
-    assert await store.seen(["a"]) == {"a"}
+    assert set(await store.seen(["a"])) == {"a"}
 
 
 async def test_an_index_knows_nothing_of_another_indexs_ids(make: Make) -> None:
     index = "one"
     store = make(namespace=lambda: index)
-    await store.mark(["a"])
+    await store.mark(marks(["a"]))
     index = "two"
-    assert await store.seen(["a"]) == set()
+    assert set(await store.seen(["a"])) == set()
     index = "one"
-    assert await store.seen(["a"]) == {"a"}
+    assert set(await store.seen(["a"])) == {"a"}
 
 
 async def test_redis_that_is_not_there_is_unavailable() -> None:
@@ -90,7 +101,7 @@ async def test_redis_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="Redis"):
         await store.seen(["a"])
     with pytest.raises(Unavailable, match="Redis"):
-        await store.mark(["a"])
+        await store.mark(marks(["a"]))
     await store.stop()
 
 

@@ -38,6 +38,7 @@ from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Tracing
 
 
@@ -139,10 +140,11 @@ class App:
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
         measured = MeasuredIndex(index, calls, self._settings.elasticsearch.index)
+        writer = BulkWriter(measured, limit, self._backoff, self.observer, consumer.max_retries)
         processor = Processor(
             self._deduplicator(index, calls),
             registry,
-            BulkWriter(measured, limit, self._backoff, self.observer, consumer.max_retries),
+            OrderedWriter(writer, measured, self._backoff, self.observer),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,

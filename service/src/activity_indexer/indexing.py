@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import DocumentError, EventError, Refused, Unavailable
+from activity_indexer.event import Event, base_version
 from activity_indexer.observer import Observer
 from activity_indexer.pipeline.outcome import (
     Item,
@@ -18,7 +19,7 @@ from activity_indexer.pipeline.outcome import (
     all_done,
     classify_item,
     classify_request,
-    is_duplicate,
+    current_version,
     pushes_back,
     read_failure,
     read_items,
@@ -32,17 +33,26 @@ class Result:
     WRITTEN = "written"
     DUPLICATE = "duplicate"
     LATE = "late"
+    SHARED = "shared"
+    """Its version is taken by another event or a copy: the stored document says which is later, see ties.py."""
 
 
 @dataclass(slots=True, eq=False)
 class Document:
-    """One document on its way: `lines` are its two lines of the bulk request.
+    """One document on its way: `lines` are its two lines of the bulk request, `version` is the one in them.
 
-    `result` is set when Elasticsearch has it (or a newer one), `error` when it never will.
+    `result` is set when Elasticsearch has it (or a newer one), `error` when it never will. `overwrite` also replaces
+    what the same event wrote. `taken` is the version of the stored document, when another event has this one's;
+    `is_copy` says that the stored document says the same, `tied` that it says something else at the same timestamp.
     """
 
     version: int
     lines: bytes
+    event: Event
+    overwrite: bool = False
+    taken: int = 0
+    is_copy: bool = False
+    tied: bool = False
     result: str | None = None
     error: EventError | None = None
     suspicions: int = 0
@@ -126,7 +136,8 @@ class BulkWriter:
         try:
             if all_done(reply.body):
                 self._recover()
-                _all_written(documents)
+                for document in documents:
+                    _written(document)
                 return "done", _Round()
             items = read_items(reply.body)
         except (ValueError, RecursionError) as error:
@@ -161,7 +172,10 @@ class BulkWriter:
         for document, item in zip(documents, items, strict=True):
             match classify_item(item):
                 case Outcome.DONE:
-                    document.result = _result(item, document.version)
+                    if item.status == 409:
+                        _settle_conflict(document, item)
+                    else:
+                        _written(document)
                 case Outcome.PERMANENT:
                     self._refuse(document, item.error)
                 case Outcome.RETRY:
@@ -280,12 +294,13 @@ class BulkWriter:
             self._observer.recovered()
 
 
-def _all_written(documents: Sequence[Document]) -> None:
-    for document in documents:
-        document.result = Result.WRITTEN
+def _written(document: Document) -> None:
+    document.result = Result.DUPLICATE if document.is_copy else Result.WRITTEN
 
 
-def _result(item: Item, version: int) -> str:
-    if item.status != 409:
-        return Result.WRITTEN
-    return Result.DUPLICATE if is_duplicate(item, version) else Result.LATE
+def _settle_conflict(document: Document, item: Item) -> None:
+    current = current_version(item)
+    if current is None or base_version(current) != document.event.version:
+        document.result = Result.LATE
+    else:
+        document.result, document.taken = Result.SHARED, current

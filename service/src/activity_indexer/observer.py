@@ -27,8 +27,9 @@ class BatchSummary:
     """What became of a batch's events.
 
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
-    `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds), and
-    `example` is one document of theirs that a search can find.
+    `dead_lettered`. `ties` counts events that differ from another one of the same transaction, type and timestamp:
+    `later` ones took that one's place, `earlier` ones did not. `ages` are the times from publishing to now of the
+    events that were written (seconds), and `example` is one document of theirs that a search can find.
     """
 
     events: int
@@ -40,6 +41,7 @@ class BatchSummary:
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
     example: Written | None = None
+    ties: Counter[str] = field(default_factory=Counter)
 
     def total(self, outcome: str) -> int:
         """Events with this outcome."""

@@ -15,11 +15,11 @@ MAX_PARTITION: Final = (1 << 31) - 1
 
 def position_of(record: Record) -> Position:
     """The record's own position; of a replayed record its original's, which the replay noted in headers."""
-    published = record.timestamp
-    if published < 0 or published > LATEST:  # producers may stamp their records with any number
-        published = min(max(0, published), LATEST)
     if record.headers and (original := _original(record)) is not None:
         return original
+    published = record.timestamp
+    if not 0 <= published <= LATEST:  # producers may stamp their records with any number
+        published = min(max(0, published), LATEST)
     return Position(published, record.partition, record.offset)
 
 

@@ -65,11 +65,25 @@ class BulkReply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as the index keeps it: its version, and its body (JSON, bytes as they came)."""
+
+    version: int
+    source: bytes
+
+
 class BulkIndex(Protocol):
     """Elasticsearch, as the pipeline uses it."""
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON. Raises Unavailable when there is no answer."""
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist, by id, as they are now: searches need not find them yet.
+
+        Raises Unavailable, or Refused when an operator has to act.
+        """
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent. Raises Unavailable, or Refused when people are needed."""
@@ -78,11 +92,11 @@ class BulkIndex(Protocol):
 class SeenStore(Protocol):
     """Message ids that were settled before, shared by all indexers."""
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known, in one round trip. Raises Unavailable."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known, in one round trip. Raises Unavailable."""
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids, in one round trip. Raises Unavailable."""
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember an entry (digits and colons) for each id, in one round trip. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from traceback import clear_frames
 from typing import Any
 
@@ -11,10 +11,11 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from elasticsearch.serializer import JsonSerializer
 
+from activity_indexer.adapters.document_lookup import found_documents, lookup_body
 from activity_indexer.document import NOT_DELETED, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import BulkReply
+from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
@@ -74,13 +75,21 @@ class ElasticsearchIndex:
         # one connection for each bulk request that may be under way, and answers as bytes
         self._bulk_client = connect(settings, serializers=AS_IT_CAME, connections_per_node=64)
         self._target = f"/{settings.index}/_bulk?{BULK_QUERY}"
+        self._lookup = f"/{settings.index}/_bulk?require_alias=true"
         self._log = structlog.get_logger("activity_indexer.elasticsearch")
         self.identity = ""
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
+        return await self._send(self._target, body)
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist, by id, as the primary shards have them."""
+        return found_documents(identifiers, await self._send(self._lookup, lookup_body(identifiers)))
+
+    async def _send(self, target: str, body: bytes) -> BulkReply:
         try:
-            answer = await self._bulk_client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
+            answer = await self._bulk_client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
             status, content = answer.meta.status, answer.body
         except ApiError as error:
             status, content = error.meta.status, error.body

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from elastic_transport import TransportError
 from elasticsearch import ApiError
 
+from activity_indexer.adapters.document_lookup import found_documents, lookup_body
 from activity_indexer.adapters.elasticsearch import AS_IT_CAME, BULK_HEADERS, connect
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import BulkReply
+from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 _QUERY: Final = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,error"
@@ -23,12 +25,20 @@ class NamedIndex:
     def __init__(self, settings: ElasticsearchSettings, name: str, *, alias: bool = False) -> None:
         self._client = connect(settings, serializers=AS_IT_CAME)
         self._name = name
-        self._target = f"/{name}/_bulk?require_alias={str(alias).lower()}&{_QUERY}"
+        self._lookup = f"/{name}/_bulk?require_alias={str(alias).lower()}"
+        self._target = f"{self._lookup}&{_QUERY}"
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON. Raises Unavailable when there is no answer."""
+        return await self._send(self._target, body)
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist, by id. Raises Unavailable or Refused."""
+        return found_documents(identifiers, await self._send(self._lookup, lookup_body(identifiers)))
+
+    async def _send(self, target: str, body: bytes) -> BulkReply:
         try:
-            answer: Any = await self._client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
+            answer: Any = await self._client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
             status, content = answer.meta.status, answer.body
         except ApiError as error:
             status, content = error.meta.status, error.body

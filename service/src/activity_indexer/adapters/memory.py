@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.pipeline.outcome import Item, ItemError
-from activity_indexer.ports import BulkReply, OutRecord
+from activity_indexer.ports import BulkReply, OutRecord, Stored
 
 NO_REQUEST: Final = "Validation Failed: 1: no requests added;"
 MAX_ID_BYTES: Final = 512
@@ -30,14 +30,6 @@ METADATA_FIELDS: Final = frozenset(
     }
 )
 """Root fields that Elasticsearch refuses in a document's body."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A document as the index keeps it: its version, and its body (JSON, bytes as they came)."""
-
-    version: int
-    source: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +60,21 @@ class MemoryIndex:
     """A BulkIndex in memory: external versions, refusals in Elasticsearch's words.
 
     `on_request` may answer a request (by the ids in it) or raise Unavailable, and `on_item` may answer for a document
-    (by its id); None lets it pass. `pause` is awaited before each answer. A `missing` index is made by `prepare`,
-    unless `unprepared` says why it cannot be. `requests` are the ids of each request, in order.
+    (by its id); None lets it pass; `on_read` may raise when documents are read. `pause` is awaited before each answer.
+    A `missing` index is made by `prepare`, unless `unprepared` says why it cannot be. `requests` are the ids of each
+    bulk request, `reads` those of each read.
     """
 
     on_request: Callable[[list[str]], BulkReply | None] = _passes
     on_item: Callable[[str], Item | None] = _passes
+    on_read: Callable[[list[str]], None] = _passes
     pause: Callable[[], Awaitable[None]] = _at_once
     missing: bool = False
     unprepared: ActivityIndexerError | None = None
     prepared: int = 0
     documents: dict[str, Stored] = field(default_factory=dict)
     requests: list[list[str]] = field(default_factory=list)
+    reads: list[list[str]] = field(default_factory=list)
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Write the documents of the body (NDJSON). Raises what `on_request` raises."""
@@ -94,6 +89,13 @@ class MemoryIndex:
             return answer
         items = [self._write(operation) for operation in operations]
         return bulk_answer(items)
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist. Raises what `on_read` raises."""
+        self.reads.append(list(identifiers))
+        await self.pause()
+        self.on_read(list(identifiers))
+        return {each: self.documents[each] for each in identifiers if each in self.documents}
 
     async def prepare(self) -> None:
         """Make the index when it is missing. Raises `unprepared`."""
@@ -207,18 +209,21 @@ class MemorySeen:
     problem: str = ""
     calls: int = 0
     until: dict[tuple[str, str], float] = field(default_factory=dict)
+    entries: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         self._call()
         now, space = self.clock(), self.namespace()
-        return {each for each in message_ids if self.until.get((space, each), float("-inf")) > now}
+        known = [each for each in message_ids if self.until.get((space, each), float("-inf")) > now]
+        return {each: self.entries[space, each] for each in known}
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids."""
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries."""
         self._call()
         until = self.clock() + self.ttl
-        self.until |= {(self.namespace(), each): until for each in message_ids}
+        self.until |= {(self.namespace(), each): until for each in entries}
+        self.entries |= {(self.namespace(), each): entry for each, entry in entries.items()}
 
     def _call(self) -> None:
         self.calls += 1

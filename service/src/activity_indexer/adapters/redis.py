@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -15,8 +15,10 @@ from activity_indexer.errors import Unavailable
 from activity_indexer.settings import RedisSettings
 
 MARK = """
-for at = 1, #KEYS do
-  redis.call('SET', KEYS[at], '1', 'PX', ARGV[1])
+local at = 0
+for entry in string.gmatch(ARGV[2], '[^ ]+') do
+  at = at + 1
+  redis.call('SET', KEYS[at], entry, 'PX', ARGV[1])
 end
 """
 
@@ -39,20 +41,20 @@ class RedisSeenStore:
         )
         self._mark = self._redis.register_script(MARK)
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         found = await self._ask(self._redis.mget(self._keys(message_ids)))
-        return {message_id for message_id, value in zip(message_ids, found, strict=True) if value is not None}
+        return {message_id: entry for message_id, entry in zip(message_ids, found, strict=True) if entry is not None}
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids for as long as the settings say."""
-        await self._ask(self._mark(keys=self._keys(message_ids), args=[self._ttl]))
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries for as long as the settings say."""
+        await self._ask(self._mark(keys=self._keys(entries), args=[self._ttl, b" ".join(entries.values())]))
 
     async def stop(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    def _keys(self, message_ids: Sequence[str]) -> list[str]:
+    def _keys(self, message_ids: Iterable[str]) -> list[str]:
         head = f"{self._prefix}:{self._namespace()}:"
         return [head + message_id for message_id in message_ids]
 

@@ -31,8 +31,9 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "amount_not_finite": "No number so large can be stored: correct the amount and replay.",
         "amount_too_long": "More than 256 characters for a number is no amount: correct it and replay.",
         "amount_too_small": "So small a number is no amount: correct it and replay.",
-        "reserved_field": "Elasticsearch keeps this name for itself: have the producer rename the field; replay with a "
-        "patch that removes it.",
+        "duplicate_field": "The event has a name twice: have the producer send it once. Correct and replay.",
+        "reserved_field": "Elasticsearch keeps this name for itself, or takes it for a part of another field: have the "
+        "producer rename the field; replay with a patch that removes it.",
     },
     "enrich": {
         "enrichment_failed": "A strategy raised: mend the strategy (the message names it) and replay as it is.",
@@ -49,6 +50,8 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "strict_dynamic_mapping_exception": "The index refuses unknown fields, which the indexer's own mapping does "
         "not: set dynamic to false in the mapping and replay as it is.",
         "request_too_large": "The document alone is over http.max_content_length: raise that and replay, or correct.",
+        "too_many_ties": "More than 255 different events of this transaction have one timestamp: correct the "
+        "producer's timestamps; the document is that of the latest event that was taken.",
         "unknown_answer": "Something that is not Elasticsearch answered, such as a proxy: mend the way to it, and "
         "replay as it is.",
         "unknown_error": "Elasticsearch gave no reason: look at its log at the time of the failure, then replay.",

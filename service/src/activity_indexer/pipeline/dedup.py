@@ -1,21 +1,51 @@
-"""Message ids that were settled before: in memory first, then in the store that all indexers share."""
+"""Events that were settled before, by message id: in memory first, then in the store that all indexers share.
+
+An entry says which position of an event was settled, and at which version. It is true for ever: the document is at
+least as late as the event was. So an event at that position or before it needs no request; one at a later position, be
+it a copy or a tie, is written at the version after the noted one, which Elasticsearch refuses if it is wrong.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from activity_indexer.errors import Unavailable
+from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
 
 
+class Settled(NamedTuple):
+    """What is known of an event: a position that was settled, its document's version (0: unknown), and its checksum."""
+
+    position: Position
+    version: int
+    checksum: int
+
+    @classmethod
+    def read(cls, entry: bytes) -> Settled | None:
+        """The entry that was written as these bytes; None when it was not."""
+        try:
+            published, partition, offset, version, checksum = map(int, entry.split(b":"))
+        except ValueError:
+            return None
+        return cls(Position(published, partition, offset), version, checksum)
+
+
+def entry_of(event: Event, version: int) -> bytes:
+    """The entry of an event that is settled; `version` is its document's, 0 when that is another's."""
+    published, partition, offset = event.position
+    return b"%d:%d:%d:%d:%d" % (published, partition, offset, version, event.checksum)
+
+
 class RecentIds:
-    """At most `size` ids, the latest ones: two generations of half that size, so that an id costs one set entry."""
+    """Entries of at most `size` ids, the latest ones: two generations of half that size."""
 
     def __init__(self, size: int) -> None:
         self._half = size // 2
-        self._young: set[str] = set()
-        self._old: set[str] = set()
+        self._young: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._young or message_id in self._old
@@ -25,25 +55,34 @@ class RecentIds:
 
     def clear(self) -> None:
         """Forget all ids."""
-        self._young, self._old = set(), set()
+        self._young, self._old = {}, {}
 
-    def add(self, message_ids: Iterable[str]) -> None:
-        """Remember ids; the older generation is forgotten when the younger is full."""
+    def get(self, message_id: str) -> bytes | None:
+        """The entry of an id, if it is known."""
+        return self._young.get(message_id) or self._old.get(message_id)
+
+    def add(self, entries: Mapping[str, bytes]) -> None:
+        """Remember entries; the older generation is forgotten when the younger is full."""
         if self._half == 0:
             return
-        for message_id in message_ids:
+        for message_id, entry in entries.items():
             if len(self._young) >= self._half:
-                self._old, self._young = self._young, set()
-            self._young.add(message_id)
+                self._old, self._young = self._young, {}
+            self._young[message_id] = entry
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Which ids of a batch are known, by the level that knew them; `namespace` names the index that was asked for."""
+    """Entries of a batch's ids, by the level that knew them; `namespace` names the index that was asked for."""
 
-    memory: frozenset[str] = frozenset()
-    store: frozenset[str] = frozenset()
+    memory: Mapping[str, bytes] = field(default_factory=dict)
+    store: Mapping[str, bytes] = field(default_factory=dict)
     namespace: str = ""
+
+    def get(self, message_id: str) -> Settled | None:
+        """What is known of an event."""
+        entry = self.memory.get(message_id) or self.store.get(message_id)
+        return Settled.read(entry) if entry else None
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self.memory or message_id in self.store
@@ -72,7 +111,7 @@ class Deduplicator:
         if self._known_of != (current := self.namespace()):
             self._known_of = current
             self.recent.clear()
-        memory = frozenset(message_id for message_id in message_ids if message_id in self.recent)
+        memory = {each: entry for each in message_ids if (entry := self.recent.get(each)) is not None}
         unknown = [message_id for message_id in message_ids if message_id not in memory]
         if not unknown or self.store is None or self.clock() < self._away_until:
             return Known(memory, namespace=current)
@@ -83,17 +122,17 @@ class Deduplicator:
             return Known(memory, namespace=current)
         self.report(True, "")
         self.recent.add(stored)
-        return Known(memory, frozenset(stored), current)
+        return Known(memory, stored, current)
 
-    async def mark(self, message_ids: Sequence[str], namespace: str) -> None:
-        """Remember ids whose outcome is safe; not when the index was replaced since, as it may lack their documents."""
+    async def mark(self, entries: Mapping[str, bytes], namespace: str) -> None:
+        """Remember what is settled; not when the index was replaced since, as it may lack the documents."""
         if namespace != self.namespace():
             return
-        self.recent.add(message_ids)
-        if not message_ids or self.store is None or self.clock() < self._away_until:
+        self.recent.add(entries)
+        if not entries or self.store is None or self.clock() < self._away_until:
             return
         try:
-            await self.store.mark(message_ids)
+            await self.store.mark(entries)
         except Unavailable as error:
             self._failed(error)
         else:

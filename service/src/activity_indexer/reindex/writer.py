@@ -19,6 +19,7 @@ from activity_indexer.observer import Observer
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import BulkIndex, Enricher
 from activity_indexer.settings import ConsumerSettings
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_nanoseconds, format_timestamp
 
 ANY_TIME: Final = 2**62
@@ -63,7 +64,9 @@ class Rewriter:
     ) -> None:
         limit = AdaptiveLimit(settings.max_in_flight, settings.latency_target, time.monotonic)
         backoff = Backoff(settings.backoff_initial, settings.backoff_max)
-        self._writer = BulkWriter(index, limit, backoff, cast("Observer", Waits(tell)), settings.max_retries)
+        observer = cast("Observer", Waits(tell))
+        writer = BulkWriter(index, limit, backoff, observer, settings.max_retries)
+        self._writer = OrderedWriter(writer, index, backoff, observer)
         self._enricher = enricher
 
     async def write(
@@ -85,10 +88,10 @@ class Rewriter:
         try:
             lines = self._lines(event, now, trace_id)
         except EventError as error:
-            return Document(event.version, b"", error=error.kept())
+            return Document(event.version, b"", event, error=error.kept())
         if overwrite:
             lines = action("index", event.transaction.id, event.version) + lines.partition(b"\n")[2]
-        return Document(event.version, lines)
+        return Document(event.version, lines, event, overwrite=overwrite)
 
     def _lines(self, event: Event, now: bytes, trace_id: bytes | None) -> bytes:
         if event.deleted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -20,6 +20,7 @@ from activity_indexer.ports import (
     Partition,
     Read,
     SeenStore,
+    Stored,
 )
 from activity_indexer.positions import Commit, Loss
 from activity_indexer.telemetry.metrics import Metrics
@@ -58,6 +59,7 @@ class MeasuredIndex:
         self._inner = inner
         self._calls = calls
         self._name = f"bulk {index}"
+        self._read_name = f"mget {index}"
         self._attributes = {
             "db.system.name": "elasticsearch",
             "db.operation.name": "bulk",
@@ -82,6 +84,16 @@ class MeasuredIndex:
             span.tell(known)
         return reply
 
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Documents by id, as they are now."""
+        attributes: Attributes = {
+            **self._attributes,
+            "db.operation.name": "mget",
+            "db.operation.batch.size": len(identifiers),
+        }
+        with self._calls.call("elasticsearch", "read", self._read_name, attributes):
+            return await self._inner.read(identifiers)
+
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent."""
         with self._calls.call("elasticsearch", "prepare", "prepare", {"db.system.name": "elasticsearch"}):
@@ -95,15 +107,15 @@ class MeasuredSeen:
         self._inner = inner
         self._calls = calls
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         with self._calls.call("redis", "seen", "MGET", _redis("MGET", message_ids)):
             return await self._inner.seen(message_ids)
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids."""
-        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", message_ids)):
-            await self._inner.mark(message_ids)
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries."""
+        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", entries)):
+            await self._inner.mark(entries)
 
 
 class _Unacknowledged(Exception):
@@ -192,5 +204,5 @@ class MeasuredAudit:
             await self._inner.reject(event, reason)
 
 
-def _redis(command: str, message_ids: Sequence[str]) -> Attributes:
+def _redis(command: str, message_ids: Collection[str]) -> Attributes:
     return {"db.system.name": "redis", "db.operation.name": command, "db.operation.batch.size": len(message_ids)}

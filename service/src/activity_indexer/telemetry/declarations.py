@@ -21,9 +21,10 @@ BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
 AUDIT_OUTCOMES: Final = tuple(outcome.value for outcome in AuditOutcome)
 CONSUMERS: Final = ("indexer", "audit")
+TIE_RESULTS: Final = ("later", "earlier")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
-OPERATIONS: Final = ("send", "commit", "bulk", "search", "seen", "mark", "write", "reject", "prepare")
+OPERATIONS: Final = ("send", "commit", "bulk", "read", "search", "seen", "mark", "write", "reject", "prepare")
 PROBE_OUTCOMES: Final = ("seen", "missed", "failed")
 SPAN_OUTCOMES: Final = ("exported", "failed", "dropped")
 
@@ -139,6 +140,12 @@ DECLARATIONS: Final = (
         Label("error", _WORD),
     ),
     _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
+    _counter(
+        "ties_total",
+        "events",
+        "Events that differ from another one of the same transaction, type and timestamp: the later position wins.",
+        Label("result", TIE_RESULTS),
+    ),
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
     _gauge(

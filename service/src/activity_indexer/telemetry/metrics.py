@@ -29,6 +29,7 @@ from activity_indexer.telemetry.declarations import (
     PROBE_OUTCOMES,
     SPAN_OUTCOMES,
     STAGES,
+    TIE_RESULTS,
 )
 from activity_indexer.telemetry.series import Distribution, Series
 
@@ -147,6 +148,10 @@ class Metrics:
     def buffered(self, events: int) -> None:
         """Events that were taken and wait for their turn."""
         self._series.set("buffered_events", events)
+
+    def tied(self, result: str, events: int) -> None:
+        """Events differ from another one of the same transaction, type and timestamp: they are `later` or `earlier`."""
+        self._series.add("ties_total", events, _known(result, TIE_RESULTS))
 
     def dedup(self, level: str, lookups: int, hits: int) -> None:
         """Events were looked for in memory or in redis."""

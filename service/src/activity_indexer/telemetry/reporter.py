@@ -97,6 +97,8 @@ class Reporter:
             self.follow(summary.example)
         for (outcome, event_type), count in summary.outcomes.items():
             metrics.settled(outcome, event_type, count)
+        for result, count in summary.ties.items():
+            metrics.tied(result, count)
         metrics.dedup("memory", summary.looked_up, summary.known_in_memory)
         if self._up.get(REDIS):
             metrics.dedup(REDIS, summary.looked_up - summary.known_in_memory, summary.known_in_store)

@@ -56,7 +56,8 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, met
     outcomes = Counter({("indexed", "transaction.created"): 7, ("late", "transaction.updated"): 2})
     outcomes["dead_lettered", "invalid"] = 1
     reporter.seen_store(True, "")
-    reporter.batch_done(BatchSummary(10, 5000, outcomes, 9, 1, 2, 0.25, [0.1] * 7))
+    ties = Counter({"later": 2, "earlier": 1})
+    reporter.batch_done(BatchSummary(10, 5000, outcomes, 9, 1, 2, 0.25, [0.1] * 7, ties=ties))
     assert logs == [
         {
             "event": "batch.settled",
@@ -72,6 +73,7 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, met
     shown = metrics.snapshot()
     assert shown["events_total"]["indexed"]["transaction.created"] == 7
     assert shown["events_total"]["dead_lettered"]["invalid"] == 1
+    assert shown["ties_total"] == {"later": 2, "earlier": 1}
     assert shown["dedup_lookups_total"] == {"memory": 9, "redis": 8}
     assert shown["dedup_hits_total"] == {"memory": 1, "redis": 2}
     assert shown["event_age_seconds"]["count"] == 7
