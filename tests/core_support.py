@@ -10,9 +10,11 @@ from typing import Any
 from support import CREATED, event
 
 from activity_indexer.dead_letter import Failure
+from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord
 from activity_indexer.positions import Loss
 
 TOPIC = "transactions"
@@ -33,6 +35,21 @@ class Told:
     key: bytes | None = b"user_1"
     headers: Sequence[tuple[str, bytes]] = ()
     timestamp: int = int(NOW * 1000)
+
+
+def undecoded(
+    raw: bytes,
+    offset: int = 0,
+    *,
+    first: int | None = None,
+    content: Content = Content.RECORD,
+    truncation: Truncation | None = None,
+    code: str = "undecodable_record",
+) -> UndecodedRecord:
+    """What is handed out for a record that cannot be decoded."""
+    first = offset if first is None else first
+    error = DecodeError(code, "it cannot be decoded")
+    return UndecodedRecord(TOPIC, 0, offset, int(NOW * 1000), None, raw, (), error, first, content, truncation)
 
 
 def at(seconds: float) -> str:
@@ -110,6 +127,12 @@ class Seen:
     def outage(self, reason: str) -> None:
         self.calls.append(("outage", reason))
 
+    def index(self, problem: str | None) -> None:
+        self.calls.append(("index", problem))
+
+    def read_again(self, events: int) -> None:
+        self.calls.append(("read_again", events))
+
     def halted(self, reason: str) -> None:
         self.calls.append(("halted", reason))
 
@@ -172,6 +195,14 @@ class Seen:
 
     def ticked(self) -> None:
         pass
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        self.calls.append(("problem", (code, subject, severity, reason, advice)))
+
+    def solved(self, code: str, subject: str = "") -> None:
+        self.calls.append(("solved", (code, subject)))
 
 
 def headers(record: Any) -> Mapping[str, str]:

@@ -1,20 +1,32 @@
 """What every SeenStore promises: the fake in memory and Redis alike."""
 
 import asyncio
+import math
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
+from core_support import Clock
 from support import Servers
 
 from activity_indexer.adapters.memory import MemorySeen
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import SeenStore
+from activity_indexer.ports import Partition
 from activity_indexer.settings import RedisSettings
 
-Make = Callable[..., SeenStore]
+Make = Callable[..., Any]
+
+
+ONE, OTHER, THIRD = (Partition("t", number) for number in range(3))
+
+
+@pytest.fixture
+def redis_settings(stack: Servers) -> RedisSettings:
+    return RedisSettings(url=stack.redis_url, key_prefix=f"test-{uuid.uuid4().hex[:12]}", timeout=5.0)
 
 
 def marks(ids: Iterable[str], entry: bytes = b"1:0:2:3:4") -> dict[str, bytes]:
@@ -30,8 +42,13 @@ async def make(request: pytest.FixtureRequest) -> AsyncIterator[Make]:
     settings = RedisSettings(url=servers.redis_url, key_prefix=f"test-{uuid.uuid4().hex[:12]}", timeout=5.0)
     async with AsyncExitStack() as stack:
 
-        def redis(ttl: float = 60.0, namespace: Callable[[], str] = str) -> RedisSeenStore:
-            store = RedisSeenStore(settings, ttl, namespace)
+        def redis(
+            ttl: float = 60.0,
+            namespace: Callable[[], str] = str,
+            lifetime: Callable[[], float] = lambda: math.inf,
+            clock: Callable[[], float] = time.monotonic,
+        ) -> RedisSeenStore:
+            store = RedisSeenStore(settings, ttl, namespace, lifetime, clock)
             stack.push_async_callback(store.stop)
             return store
 
@@ -94,6 +111,51 @@ async def test_an_index_knows_nothing_of_another_indexs_ids(make: Make) -> None:
     assert set(await store.seen(["a"])) == set()
     index = "one"
     assert set(await store.seen(["a"])) == {"a"}
+
+
+async def test_ids_are_known_for_their_lifetime_though_they_are_kept_for_longer(make: Make) -> None:
+    clock = Clock(1000.0)
+    store = make(ttl=86_400.0, lifetime=lambda: 60.0, clock=clock)
+    await store.mark(["a"])
+    clock.now += 58.0
+    assert await store.seen(["a"]) == {"a"}
+    clock.now += 3.0
+    assert await store.seen(["a"]) == set()
+    await store.mark(["a"])
+    assert await store.seen(["a"]) == {"a"}
+
+
+@pytest.mark.integration
+async def test_redis_counts_the_lifetime_by_its_own_clock(redis_settings: RedisSettings) -> None:
+    writer = RedisSeenStore(redis_settings, 86_400.0, str, lambda: 60.0, Clock(5_000_000.0))
+    reader = RedisSeenStore(redis_settings, 86_400.0, str, lambda: 60.0, Clock(7.0))
+    await writer.mark(["a"])
+    assert await reader.seen(["a"]) == {"a"}
+    await writer.stop()
+    await reader.stop()
+
+
+@pytest.mark.integration
+async def test_a_mark_of_another_form_is_not_known(redis_settings: RedisSettings) -> None:
+    from redis.asyncio import Redis
+
+    store = RedisSeenStore(redis_settings, 86_400.0, str, lambda: 60.0)
+    async with Redis.from_url(redis_settings.url.get_secret_value()) as redis:
+        await redis.set(f"{redis_settings.key_prefix}::a", "1")
+        await redis.set(f"{redis_settings.key_prefix}::b", "odd")
+        assert await store.seen(["a", "b"]) == set()
+    await store.stop()
+
+
+async def test_offsets_are_kept_by_partition_and_index(make: Make) -> None:
+    index = "one"
+    store = make(namespace=lambda: index)
+    assert await store.committed([ONE, OTHER]) == {}
+    await store.remember({ONE: 7})
+    await store.remember({ONE: 5, OTHER: 2})
+    assert await store.committed([ONE, OTHER, THIRD]) == {ONE: 5, OTHER: 2}
+    index = "two"
+    assert await store.committed([ONE]) == {}
 
 
 async def test_redis_that_is_not_there_is_unavailable() -> None:

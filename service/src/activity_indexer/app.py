@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -12,9 +14,11 @@ from typing import Any
 
 import structlog
 
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
+from activity_indexer.adapters.kafka_member import http_address
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
@@ -25,9 +29,11 @@ from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.freshness import Freshness
+from activity_indexer.index_watch import IndexWatch
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import Settings
 from activity_indexer.status_page.page import StatusPage
@@ -39,7 +45,6 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
-from activity_indexer.tracing import Tracing
 
 
 class TopicMissing(Unavailable):
@@ -86,7 +91,8 @@ class App:
     async def _serve(self) -> None:
         consumer = self._settings.consumer
         page = StatusPage(self._settings, self.health, self.metrics) if consumer.status_page else None
-        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page)
+        identity = {"instance": _instance(), "group": self._settings.kafka.consumer_group}
+        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page, identity)
         self.http_port = await server.start()
         self._goodbyes["http"] = server.stop
         self._log.info("http.listening", port=self.http_port)
@@ -94,21 +100,26 @@ class App:
     async def _index(self, background: list[asyncio.Task[None]]) -> None:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
-        source = GroupSource(self._settings.kafka, self.observer)
+        address = http_address(self._settings.consumer.http_host, self.http_port)
+        source = GroupSource(self._settings.kafka, self.observer, address, self._settings.consumer.memory)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
         self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
         self._goodbyes |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
-        indexer = self._indexer(index, source, registry, telemetry.indexer())
+        calls = Calls(self.metrics, telemetry.indexer())
+        alias = self._settings.elasticsearch.index
+        watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
+        indexer = self._indexer(index, watch, source, registry, calls)
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
-                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit()))
+                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address))
             )
-        if not await self._until("elasticsearch", index.prepare):
+        if not await self._until("elasticsearch", watch.prepare):
             return
+        background.append(asyncio.create_task(watch.run()))
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
         self.health.started()
@@ -132,24 +143,27 @@ class App:
         await say_goodbye(self._goodbyes, self._ending.deadline)
         await _finish(background, self._ending.deadline)
 
-    def _indexer(self, index: ElasticsearchIndex, source: GroupSource, registry: Registry, tracing: Tracing) -> Indexer:
+    def _indexer(
+        self, index: ElasticsearchIndex, watch: IndexWatch, source: GroupSource, registry: Registry, calls: Calls
+    ) -> Indexer:
         consumer = self._settings.consumer
-        calls = Calls(self.metrics, tracing)
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
-        measured = MeasuredIndex(index, calls, self._settings.elasticsearch.index)
-        writer = BulkWriter(measured, limit, self._backoff, self.observer, consumer.max_retries)
+        store = self._seen_store(index, watch) if consumer.enable_dedup else None
+        rereads = Rereads(store)
+        writer = BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries)
         processor = Processor(
-            self._deduplicator(index, calls),
+            self._deduplicator(store, watch, calls) if store else None,
             registry,
-            OrderedWriter(writer, measured, self._backoff, self.observer),
+            OrderedWriter(writer, watch, self._backoff, self.observer),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
-            tracing=tracing,
+            tracing=calls.tracing,
+            rereads=rereads,
         )
         return Indexer(
             MeasuredSource(source, calls),
@@ -158,22 +172,39 @@ class App:
             lambda: limit.limit,
             breaker,
             self.observer,
-            IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
+            IntakeLimits(
+                consumer.fetch_max_records,
+                consumer.commit_interval,
+                consumer.shutdown_timeout,
+                memory=consumer.memory.intake,
+            ),
+            sink=watch,
+            rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, calls: Calls) -> Deduplicator | None:
-        consumer = self._settings.consumer
-        if not consumer.enable_dedup:
-            return None
-        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, lambda: index.identity)
+    def _seen_store(self, index: ElasticsearchIndex, watch: IndexWatch) -> RedisSeenStore:
+        ttl = self._settings.consumer.dedup_ttl
+        group = self._settings.kafka.consumer_group
+
+        def namespace() -> str:
+            """A new group reads everything again on purpose: it knows no ids of others."""
+            return watch.namespace and f"{group}:{watch.namespace}"
+
+        store = RedisSeenStore(self._settings.redis, ttl, namespace, lambda: min(ttl, index.remembers))
         self._goodbyes["redis"] = store.stop
+        return store
+
+    def _deduplicator(self, store: RedisSeenStore, watch: IndexWatch, calls: Calls) -> Deduplicator:
+        consumer = self._settings.consumer
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             MeasuredSeen(store, calls),
             self._settings.redis.retry_interval,
             time.monotonic,
             self.observer.seen_store,
-            lambda: index.identity,
+            store.namespace,
+            store.lifetime,
+            watch.rely,
         )
 
     async def _prepare_topics(self) -> None:
@@ -218,6 +249,11 @@ class App:
     def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))
         self.observer.dependency(server, up=False, reason=str(error))
+
+
+def _instance() -> str:
+    """The pod or container; on a machine with several indexers, the process, too."""
+    return socket.gethostname() if os.getpid() == 1 else f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _names(text: str) -> list[str]:

@@ -15,9 +15,8 @@ import structlog
 from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, AuditWentBack, EventError, Refused, Unavailable
-from activity_indexer.origin import position_of
 from activity_indexer.patience import Patience, Stopped
-from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import (
     NOTHING_READ,
     AuditEvent,
@@ -209,8 +208,9 @@ class Audit:
         """What became of the records, one by one: the same facts in metrics, log and trace."""
         started = time.monotonic()
         events = self._decode(records)
-        limit, limit_bytes = self._settings.database.batch_size, self._settings.consumer.batch_bytes
-        for batch in (parts := list(batches(events, limit, limit_bytes)) or [()]):
+        consumer = self._settings.consumer
+        most = min(consumer.batch_bytes, consumer.memory.audit_statement)
+        for batch in (parts := list(batches(events, self._settings.database.batch_size, most)) or [()]):
             await self._write(batch, read if batch is parts[-1] else NOTHING_READ)
         seconds = time.monotonic() - started
         outcomes = self._outcomes(records, events)
@@ -234,7 +234,7 @@ class Audit:
         events: list[AuditEvent] = []
         for record in records:
             try:
-                event = decode_event(record.value, latest, position_of(record))
+                event = decode_record(record, latest)
             except EventError:
                 continue  # the indexer dead-letters it, and says why
             events.append(AuditEvent(event, record.topic, record.partition, record.offset))

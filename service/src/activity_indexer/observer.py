@@ -9,6 +9,7 @@ from typing import Protocol
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.ports import Partition, Record
 from activity_indexer.positions import Loss
 
@@ -144,6 +145,12 @@ class Observer(Protocol):
     def commit_failed(self, reason: str) -> None:
         """Offsets could not be committed, and why; the next commit carries them."""
 
+    def index(self, problem: str | None) -> None:
+        """The alias and the index behind it are as expected, or are not, and what to do."""
+
+    def read_again(self, events: int) -> None:
+        """So many events are read again, as they may be missing from the index."""
+
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled, with those behind an open transaction."""
 
@@ -158,3 +165,15 @@ class Observer(Protocol):
 
     def ticked(self) -> None:
         """The intake loop went round."""
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        """Something does not move or needs attention: a log line, and a fact in probes, status page and `status`.
+
+        `code` is a stable word such as `open_transaction`, `subject` what it is about ("partition 3"). It holds until
+        it is solved; report it again as often as it is seen. A wait (WAITS) is over without news, too.
+        """
+
+    def solved(self, code: str, subject: str = "") -> None:
+        """A problem is gone; it may not have been one."""

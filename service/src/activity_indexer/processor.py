@@ -16,10 +16,10 @@ from activity_indexer.errors import EventError
 from activity_indexer.event import CREATED, DELETED, MAX_TIES, UPDATED, Event, base_version
 from activity_indexer.indexing import Document, Result
 from activity_indexer.observer import BatchSummary, Observer, Written
-from activity_indexer.origin import position_of
 from activity_indexer.pipeline.batch import Batch
-from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
@@ -84,6 +84,7 @@ class Processor:
         now: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        rereads: Rereads | None = None,
     ) -> None:
         self._deduplicator = deduplicator
         self._enricher = enricher
@@ -95,6 +96,7 @@ class Processor:
         self._now = now
         self._tracing = tracing or Untraced()
         self._clock = clock
+        self._rereads = rereads if rereads is not None else Rereads()
 
     async def process(self, batch: Batch) -> None:
         """Returns when every event of the batch is settled; cancelled, it settles those that are."""
@@ -131,7 +133,7 @@ class Processor:
         append = work.events.append
         for at, record in enumerate(work.batch.records):
             try:
-                append(decode_event(record.value, latest, position_of(record)))
+                append(decode_record(record, latest))
             except EventError as error:
                 append(None)
                 self._fail(work, at, error.kept())
@@ -145,15 +147,16 @@ class Processor:
         if self._deduplicator is None:
             return
         with self._stage(work, "dedup"):
-            asked = [message_id for message_id in work.message_ids if message_id]
+            asked = self._asked(work)
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
         work.known = known
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
+            again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
             for at, message_id in enumerate(work.message_ids):
-                if message_id in known and (settled := known.get(message_id)):
+                if message_id in known and not (again and at in again) and (settled := known.get(message_id)):
                     self._compare(work, at, settled)
 
     @staticmethod
@@ -167,8 +170,13 @@ class Processor:
         work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
         if not is_copy:
             work.summary.ties["earlier"] += 1
-        if work.message_ids[at] in work.known.memory:
-            work.entries[work.message_ids[at]] = work.known.memory[work.message_ids[at]]
+
+    def _asked(self, work: _Work) -> list[str]:
+        """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
+        if not self._rereads:
+            return [message_id for message_id in work.message_ids if message_id]
+        pairs = zip(work.message_ids, work.batch.records, strict=True)
+        return [message_id for message_id, record in pairs if message_id and record not in self._rereads]
 
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""

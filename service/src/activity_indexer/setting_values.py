@@ -12,16 +12,15 @@ from pydantic import AfterValidator, Field, SecretStr
 
 from activity_indexer.database_url import parse_database_url
 
-_BETWEEN_URLS: Final = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
-"""A comma may also stand between the hosts of one URL, and in a password."""
-
 KAFKA_NAME_LIMIT: Final = 249
 """Characters that the name of a topic or of a group's instance may have."""
 
 _KAFKA_NAME: Final = r"(\.{0,2}[a-zA-Z0-9_-]|\.{3})[a-zA-Z0-9._-]*"
 """What Kafka takes: these characters, but neither `.` nor `..`; the charts' schemas know no lookahead."""
 
-_SECRET_PARAMETER: Final = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(r"pass|secret|token|key", re.IGNORECASE)
+_BETWEEN_URLS: Final = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
+"""A comma may also stand between the hosts of one URL, and in a password."""
 
 
 def _existing_file(path: Path) -> Path:
@@ -139,9 +138,14 @@ def shown(value: Any) -> str:
     return "********" if text else ""
 
 
+def _masked_parameter(parameter: str) -> str:
+    name, assigned, _ = parameter.partition("=")
+    return f"{name}=********" if assigned and _SECRET_NAME.search(name) else parameter
+
+
 def _masked(url: str) -> str:
     parts = urlsplit(url.strip())
-    parts = parts._replace(query=_SECRET_PARAMETER.sub(r"\1=********", parts.query))
+    parts = parts._replace(query="&".join(map(_masked_parameter, parts.query.split("&"))))
     if parts.password is not None:
         host = parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{parts.username}:********@{host}")

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
+from activity_indexer.memory import DEFAULT_BUDGET, LARGEST_RECORDS, SMALLEST_BUDGET, MemoryShares
+from activity_indexer.redis_url import PATTERN, check_redis_url
 from activity_indexer.setting_values import (
     Endpoint,
     ExistingFile,
@@ -98,7 +100,15 @@ class KafkaSettings(_Section):
     metadata_max_age: Seconds = Field(10.0, description="How soon new partitions are seen (seconds).")
     request_timeout: Seconds = Field(20.0, description="Limit of one request to a broker (seconds).")
     max_request_bytes: int = Field(
-        16 * Megabyte, ge=1024, description="Largest record that is sent to the dead-letter topic."
+        16 * Megabyte,
+        ge=1024,
+        description="Largest record that is sent to the dead-letter topic whole (bytes, uncompressed).",
+    )
+    max_record_bytes: int = Field(
+        16 * Megabyte,
+        ge=1024,
+        description="Largest record that is processed (bytes, decompressed); a larger one is dead-lettered with its "
+        "beginning. A batch of records may take four times as much.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the connection is secured."
@@ -216,12 +226,20 @@ class RedisSettings(_Section):
     model_config = SettingsConfigDict(env_prefix="REDIS_")
 
     url: Annotated[SecretStr, secret_url("redis", "rediss")] = Field(
-        SecretStr("redis://redis:6379/0"), description="Server and database; rediss:// for TLS."
+        SecretStr("redis://redis:6379/0"),
+        description="Server and database; rediss:// for TLS.",
+        json_schema_extra={"pattern": PATTERN},
     )
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
     timeout: Seconds = Field(0.25, description="Limit of one round trip (seconds); then memory alone answers.")
     retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
+
+    @field_validator("url")
+    @classmethod
+    def _understood(cls, value: SecretStr) -> SecretStr:
+        check_redis_url(value.get_secret_value())
+        return value
 
 
 class DatabaseSettings(_Section):
@@ -286,6 +304,11 @@ class ConsumerSettings(_Section):
     breaker_retry_interval: Seconds = Field(
         30.0, description="How often failed documents are tried again meanwhile (seconds)."
     )
+    memory_budget: int = Field(
+        DEFAULT_BUDGET,
+        ge=SMALLEST_BUDGET,
+        description="Memory for all that grows with the size of events (bytes); the process takes 256 MiB beside it.",
+    )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
     shutdown_timeout: Seconds = Field(
@@ -307,6 +330,11 @@ class ConsumerSettings(_Section):
         10.0, ge=0, description="How often an event is followed until a search finds it (seconds); 0: never."
     )
     enrichments: str = Field("", description="Names of enrichment strategies to use, separated by commas; empty: all.")
+
+    @property
+    def memory(self) -> MemoryShares:
+        """The parts of the memory budget."""
+        return MemoryShares(self.memory_budget)
 
 
 class OpenTelemetrySettings(_Section):
@@ -393,6 +421,11 @@ class Settings:
             raise SettingsError(
                 "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
                 f"({self.consumer.shutdown_timeout:g}), got {self.kafka.rebalance_timeout:g}"
+            )
+        if self.consumer.memory_budget < (least := LARGEST_RECORDS * self.kafka.max_record_bytes):
+            raise SettingsError(
+                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), got "
+                f"{self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
             )
 
     @property

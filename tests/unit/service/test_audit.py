@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from audit_support import audit_event, value
+from core_support import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -178,6 +179,15 @@ async def test_invalid_events_are_counted_and_passed(worker: Start) -> None:
     assert set(it.store.transactions) == {"a"}
     assert it.metrics.outcomes == {"written": 1, "invalid": 4}
     assert it.source.committed == 5
+
+
+async def test_a_record_that_cannot_be_decoded_is_counted_as_invalid_even_when_its_bytes_look_like_an_event(
+    worker: Start,
+) -> None:
+    it = worker([*records(value("a")), undecoded(value("b"), 1)])
+    await run_dry(it)
+    assert set(it.store.transactions) == {"a"}
+    assert it.metrics.outcomes == {"written": 1, "invalid": 1}
 
 
 async def test_an_event_of_the_far_future_is_invalid(worker: Start) -> None:

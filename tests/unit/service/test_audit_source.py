@@ -24,6 +24,10 @@ class Record:
     offset: int
     published: float
 
+    key: bytes | None = None
+    value: bytes | None = b"{}"
+    headers: Sequence[tuple[str, bytes]] = ()
+
     @property
     def timestamp(self) -> int:
         return int(self.published * 1000)
@@ -81,6 +85,9 @@ class Decided:
 
     def out_of_range(self, places: Iterable[Partition]) -> None:
         self.strayed += places
+
+    def check(self) -> None:
+        pass
 
     async def close(self) -> None:
         pass

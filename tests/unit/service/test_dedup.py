@@ -1,5 +1,6 @@
 """Message ids that were settled before."""
 
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,6 +28,8 @@ class Subject:
     clock: Clock = field(default_factory=Clock)
     store: MemorySeen = field(default_factory=MemorySeen)
     reports: list[tuple[bool, str]] = field(default_factory=list)
+    lifetime: float = math.inf
+    relied: int = 0
 
     def __post_init__(self) -> None:
         self.dedup = Deduplicator(
@@ -36,7 +39,12 @@ class Subject:
             self.clock,
             lambda up, why: self.reports.append((up, why)),
             lambda: self.index,
+            lambda: self.lifetime,
+            self.rely,
         )
+
+    def rely(self) -> None:
+        self.relied += 1
 
 
 async def test_what_was_marked_is_known_from_memory_without_asking_the_store() -> None:
@@ -59,11 +67,57 @@ async def test_what_another_indexer_marked_is_known_from_the_store_in_one_call()
     assert subject.store.calls == 2
 
 
-async def test_what_the_store_knew_is_remembered() -> None:
+async def test_what_the_store_knew_is_asked_again_as_only_the_store_knows_since_when() -> None:
     subject = Subject()
     await subject.store.mark(marks("a"))
     await subject.dedup.known(["a"])
-    assert (await subject.dedup.known(["a"])).memory.keys() == {"a"}
+    again = await subject.dedup.known(["a"])
+    assert (set(again.memory), set(again.store)) == (set(), {"a"})
+
+
+async def test_an_id_is_relied_on_for_its_lifetime_and_then_asked_of_elasticsearch() -> None:
+    subject = Subject(lifetime=60.0)
+    subject.store.lifetime, subject.store.clock = subject.dedup.lifetime, subject.clock
+    await subject.dedup.mark(marks("a"), subject.index)
+    subject.clock.now += 59
+    assert "a" in await subject.dedup.known(["a"])
+    subject.clock.now += 2
+    assert "a" not in await subject.dedup.known(["a"])
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.booleans()), max_size=60))
+def test_memory_never_knows_an_id_for_longer_than_its_lifetime(steps: list[tuple[float, bool]]) -> None:
+    recent, now, added = RecentIds(1000), 0.0, float("-inf")
+    for pause, add in steps:
+        now += pause
+        recent.expire(now, 60.0)
+        if "a" in recent:
+            assert now - added < 60.0
+        elif now - added < 30.0:
+            raise AssertionError("forgotten too early")
+        if add and "a" not in recent:
+            recent.add(marks("a"))
+            added = now
+
+
+async def test_ids_that_are_known_are_told_and_unknown_ones_are_not() -> None:
+    subject = Subject()
+    await subject.dedup.known(["a"])
+    assert subject.relied == 0
+    await subject.dedup.mark(marks("a"), subject.index)
+    await subject.dedup.known(["a"])
+    assert subject.relied == 1
+
+
+async def test_without_a_namespace_nothing_is_known_and_nothing_marked() -> None:
+    subject = Subject()
+    await subject.dedup.known([])
+    await subject.dedup.mark(marks("a"), subject.index)
+    subject.index = ""
+    calls = subject.store.calls
+    assert "a" not in await subject.dedup.known(["a"])
+    await subject.dedup.mark(marks("b"), "")
+    assert subject.store.calls == calls
 
 
 async def test_without_the_store_memory_still_answers() -> None:
@@ -89,7 +143,20 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     subject.clock.now += 0.2
     await subject.dedup.known(["b"])
     assert subject.store.calls == calls + 1
+    assert subject.reports == [(False, "Redis is away")], "it is up when it takes marks again"
+    await subject.dedup.mark(["b"], subject.index)
     assert subject.reports == [(False, "Redis is away"), (True, "")]
+
+
+async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_time() -> None:
+    subject = Subject()
+    for _ in range(3):
+        await subject.dedup.known(["a"])
+        subject.store.problem = "Redis is full"
+        await subject.dedup.mark(["b"], subject.index)
+        subject.store.problem = ""
+        subject.clock.now += 5.1
+    assert subject.reports == [(True, ""), *[(False, "Redis is full")] * 3]
 
 
 async def test_a_batch_waits_for_an_absent_store_once() -> None:
@@ -131,7 +198,7 @@ async def test_what_was_written_to_the_old_index_is_not_marked_in_the_new_one() 
 
 async def test_without_any_store_memory_alone_works() -> None:
     dedup = Deduplicator(RecentIds(10), None, 5.0, Clock(), lambda _up, _why: None)
-    await dedup.mark(marks("a"), "")
+    await dedup.mark(marks("a"), dedup.namespace())
     assert (await dedup.known(["a", "b"])).memory.keys() == {"a"}
 
 

@@ -1,6 +1,7 @@
 """The Kafka clients' arguments, their errors in our words, and what is told of them."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,22 @@ from aiokafka.errors import (
     CommitFailedError,
     GroupAuthorizationFailedError,
     IllegalStateError,
-    InvalidTimestampError,
     KafkaConnectionError,
     KafkaTimeoutError,
     NotEnoughReplicasError,
     OffsetOutOfRangeError,
-    RecordTooLargeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
 from core_support import Told
 
 from activity_indexer.adapters import kafka
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import client_arguments, mapped, within
+from activity_indexer.adapters.kafka_internals import CorruptPartition
 from activity_indexer.adapters.kafka_positions import Unreported
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import OutRecord, Partition
+from activity_indexer.ports import Partition
 from activity_indexer.positions import Ends
 from activity_indexer.settings import KafkaSettings
 
@@ -91,6 +91,8 @@ class Consumer:
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
         self.asked: list[Any] = []
+        self.damaged: dict[Partition, CorruptPartition] = {}
+        self.handed_out = False
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(*ONE)}
@@ -101,8 +103,13 @@ class Consumer:
             raise self.answer
         return self.answer
 
+    def corrupt(self) -> dict[Partition, CorruptPartition]:
+        return self.damaged
+
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
-        return await self._call((timeout_ms, max_records))
+        answer = await self._call((timeout_ms, max_records))
+        handed_out, self.handed_out = self.handed_out, True
+        return {} if handed_out else answer
 
     async def commit(self, offsets: Any) -> Any:
         return await self._call(offsets)
@@ -137,6 +144,9 @@ class Decided:
     def note(self, ends: Any) -> None:
         self.noted.append(ends)
 
+    def check(self) -> None:
+        pass
+
     async def close(self) -> None:
         self.closed = True
 
@@ -144,9 +154,13 @@ class Decided:
 class Reports(Unreported):
     def __init__(self) -> None:
         self.of_kafka: list[str | None] = []
+        self.damaged: list[Any] = []
 
     def kafka(self, problem: str | None) -> None:
         self.of_kafka.append(problem)
+
+    def corrupt(self, partitions: Any) -> None:
+        self.damaged.append(partitions)
 
 
 def source(answer: Any) -> tuple[GroupSource, Consumer, list[str | None]]:
@@ -160,7 +174,8 @@ async def test_polled_records_are_handed_over_as_they_are() -> None:
     record = Told(b"x")
     found, consumer, reports = source({TopicPartition(*ONE): [record]})
     assert await found.poll(0.25, 100) == {ONE: [record]}
-    assert consumer.asked == [(250, 100)]
+    assert consumer.asked[0][0] == 250
+    assert [wait for wait, _ in consumer.asked[1:]] == [0]
     assert reports == [None]
 
 
@@ -168,6 +183,20 @@ async def test_nothing_polled_says_nothing_of_the_broker() -> None:
     found, _, reports = source({})
     assert await found.poll(0.25, 100) == {}
     assert reports == []
+
+
+async def test_a_partition_that_cannot_go_on_is_reported_with_advice_and_then_not() -> None:
+    found, consumer, _ = source({})
+    damaged: list[Mapping[Partition, str]] = []
+    found._reports.damaged = damaged
+    consumer.damaged = {ONE: CorruptPartition(17, "the checksum of the batch is wrong", 0.0)}
+    await found.poll(0.25, 100)
+    consumer.damaged = {}
+    await found.poll(0.25, 100)
+    reason = damaged[0][ONE]
+    assert "partition 0 of the topic transactions cannot go on at the offset 17" in reason
+    assert "--group transaction_indexer --topic transactions:0 --to-offset 18" in reason
+    assert damaged[1] == {}
 
 
 async def test_a_poll_that_fails_is_told_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,101 +255,4 @@ async def test_leaving_the_group_never_raises() -> None:
         await found.stop()
         assert consumer.asked == ["stop"]
         assert found._positions.closed
-    await GroupSource(KafkaSettings(), Unreported()).stop()
-
-
-async def prepared(_settings: object) -> None:
-    """The topic is there."""
-
-
-class Producer:
-    """The client's producer: fails for the values that it was told of."""
-
-    made: list["Producer"]
-
-    def __init__(self, failures: dict[bytes, Exception], **_: Any) -> None:
-        self.failures = failures
-        self.sent: list[bytes] = []
-        self.stopped = False
-
-    async def start(self) -> None:
-        if error := self.failures.get(b"start"):
-            raise error
-
-    async def stop(self) -> None:
-        self.stopped = True
-
-    async def send(self, topic: str, value: bytes, **_: Any) -> "asyncio.Future[None]":
-        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if error := self.failures.get(value):
-            acknowledged.set_exception(error)
-        else:
-            acknowledged.set_result(None)
-            self.sent.append(value)
-        return acknowledged
-
-
-@pytest.fixture
-def producers(monkeypatch: pytest.MonkeyPatch) -> tuple[dict[bytes, Exception], list[Producer]]:
-    failures: dict[bytes, Exception] = {}
-    made: list[Producer] = []
-
-    def make(**arguments: Any) -> Producer:
-        assert arguments["acks"] == "all"
-        assert arguments["enable_idempotence"] is True
-        made.append(Producer(failures, **arguments))
-        return made[-1]
-
-    monkeypatch.setattr(kafka, "AIOKafkaProducer", make)
-    return failures, made
-
-
-RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
-
-
-async def test_a_producer_that_failed_is_made_anew(producers: tuple[dict[bytes, Exception], list[Producer]]) -> None:
-    failures, made = producers
-    topic = DeadLetterTopic(KafkaSettings(), prepared)
-    failures[b"b"] = NotEnoughReplicasError()
-    unsent, problem = await topic.send(RECORDS)
-    assert (unsent, made[0].sent, made[0].stopped) == ([RECORDS[1]], [b"a"], True)
-    assert "NotEnoughReplicas" in problem
-    failures.clear()
-    assert await topic.send(unsent) == ([], "")
-    assert [producer.sent for producer in made] == [[b"a"], [b"b"]]
-
-
-async def test_a_producer_is_used_again_while_it_works(
-    producers: tuple[dict[bytes, Exception], list[Producer]],
-) -> None:
-    topic = DeadLetterTopic(KafkaSettings(), prepared)
-    await asyncio.gather(*(topic.send(RECORDS) for _ in range(3)))
-    await topic.stop()
-    assert [len(producer.sent) for producer in producers[1]] == [6]
-    assert producers[1][0].stopped
-
-
-async def test_a_producer_that_does_not_start_is_ended(
-    producers: tuple[dict[bytes, Exception], list[Producer]],
-) -> None:
-    failures, made = producers
-    failures[b"start"] = KafkaConnectionError("away")
-    unsent, problem = await DeadLetterTopic(KafkaSettings(), prepared).send(RECORDS)
-    assert unsent == RECORDS
-    assert "away" in problem
-    assert made[0].stopped
-
-
-@pytest.mark.parametrize(
-    ("error", "advice"),
-    [
-        (RecordTooLargeError(), "raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"),
-        (InvalidTimestampError(), "set the clock right, or the topic's message.timestamp.type to LogAppendTime"),
-    ],
-)
-async def test_a_record_that_people_must_make_way_for_says_what_to_do(
-    producers: tuple[dict[bytes, Exception], list[Producer]], error: Exception, advice: str
-) -> None:
-    producers[0][b"a"] = error
-    _, problem = await DeadLetterTopic(KafkaSettings(), prepared).send(RECORDS)
-    assert advice in problem
+    await GroupSource(KafkaSettings(), Reports()).stop()

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from activity_indexer.adapters import kafka_positions
-from activity_indexer.adapters.kafka_member import TopicState
+from activity_indexer.adapters.kafka_group_member import TopicState
 from activity_indexer.adapters.kafka_positions import KnownTopic, Positions
 from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss
@@ -251,6 +251,7 @@ async def test_a_position_that_is_in_range_is_left_alone() -> None:
         member.positions.out_of_range([ZERO])
         member.client.go_on = None  # it may have been read on since
         await asyncio.sleep(0.02)
+        member.positions.check()
         assert member.told == ["assigned"]
 
 
@@ -305,9 +306,11 @@ async def test_a_revoked_assignment_is_decided_no_more() -> None:
     broker = Broker(identifier=None)
     member = Member(broker)
     await member.join(ZERO)
+    await until(lambda: hasattr(member, "problem"))
     await member.positions.on_partitions_revoked([TopicPartition(*ZERO)])
-    broker.identifier = "first"
+    del member.problem
     await asyncio.sleep(0.02)
+    assert not hasattr(member, "problem"), "nobody asks any more"
     assert member.client.held == {ZERO}
     assert member.told == ["assigned", "revoked"]
 
@@ -328,3 +331,17 @@ async def test_commits_may_be_kept_elsewhere() -> None:
     member.positions = Positions(member.client, KafkaSettings(), member, member, KnownTopic(), "earliest", answer)
     async with joined((member, [ZERO])):
         assert member.client.at == {ZERO: 7}
+
+
+async def test_a_defect_does_not_leave_partitions_held_in_silence() -> None:
+    member = Member(Broker())
+
+    async def broken(_: Collection[Partition]) -> Mapping[Partition, Commit]:
+        raise ZeroDivisionError
+
+    member.positions = Positions(member.client, KafkaSettings(), member, member, KnownTopic(), "earliest", broken)
+    await member.join(ZERO)
+    member.positions.check()
+    await asyncio.sleep(0.02)
+    with pytest.raises(ZeroDivisionError):
+        member.positions.check()

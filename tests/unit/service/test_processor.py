@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, value
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
@@ -26,7 +26,8 @@ from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
-from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.pipeline.rereads import Rereads
+from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
 
@@ -54,6 +55,7 @@ class Subject:
     dedup: bool = True
     tracker: PartitionOffsets = field(default_factory=PartitionOffsets)
     offset: int = 0
+    rereads: Rereads = field(default_factory=Rereads)
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -68,6 +70,7 @@ class Subject:
             self.seen,
             Limits(86_400.0, 0.001, FAST),
             self.clock,
+            rereads=self.rereads,
         )
 
     def batch(self, *values: bytes | None) -> Batch:
@@ -102,6 +105,25 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     (summary,) = subject.seen.batches
     assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
+
+
+async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_even_when_they_look_like_an_event() -> (
+    None
+):
+    subject = Subject()
+    records: list[Any] = [
+        Told(value("a"), 0),
+        undecoded(value("b"), 4, first=1, content=Content.RECORDS),
+        Told(value("c"), 5),
+    ]
+    (batch,) = Batcher(3, 10**9, 1.0, subject.clock).add({PARTITION: records}, {PARTITION: subject.tracker})
+    await subject.processor.process(batch)
+    assert subject.outcomes == {"indexed": 2, "dead_lettered": 1}
+    assert subject.tracker.mark() == 6
+    (found,) = subject.dead_letters.records
+    told = headers(found)
+    assert (found.value, told["stage"], told["error"]) == (value("b"), "decode", "undecodable_record")
+    assert (told["first-offset"], told["offset"]) == ("1", "4")
 
 
 @pytest.fixture
@@ -496,3 +518,35 @@ async def test_any_order_number_batching_and_interleaving_of_deliveries_gives_th
         assert found.deleted or body["status"] == found.transaction.status
     assert subject.dead_letters.records == []
     assert subject.tracker.mark() == subject.offset
+
+
+async def test_an_id_that_is_known_is_not_marked_again_and_so_not_known_for_longer() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    marked = dict(subject.store.until)
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 1}
+    assert subject.store.until == marked
+
+
+async def test_what_is_read_again_on_purpose_is_asked_of_elasticsearch() -> None:
+    subject = Subject()
+    await subject.process(value("a"), value("b", 1))
+    del subject.index.documents["a"]
+    subject.offset = 0
+    subject.rereads.expect(PARTITION, 2)
+    await subject.process(value("a"), value("b", 1))
+    assert subject.outcomes == {"indexed": 3, "duplicate": 1}
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 3, "duplicate": 2}
+    assert subject.seen.batches[1].looked_up == 0
+
+
+async def test_a_copy_of_a_known_event_is_a_duplicate_though_its_original_is_read_again_with_it() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    del subject.index.documents["a"]
+    subject.offset = 0
+    subject.rereads.expect(PARTITION, 1)
+    await subject.process(value("a"), value("a"))
+    assert "a" in subject.index.documents

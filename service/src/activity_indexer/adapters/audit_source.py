@@ -13,9 +13,12 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka_consumers import check_instance, join_group
-from activity_indexer.adapters.kafka_member import GroupMember
+from activity_indexer.adapters.kafka_group_member import GroupMember
+from activity_indexer.adapters.kafka_member import HttpAddress
+from activity_indexer.adapters.kafka_polling import BoundedPoll
 from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions, Unreported
 from activity_indexer.errors import ActivityIndexerError, Unavailable
+from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
 from activity_indexer.settings import Settings
@@ -36,9 +39,14 @@ class KafkaAuditSource:
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
-    def __init__(self, settings: Settings, reports: PositionReports | None = None) -> None:
+    def __init__(
+        self, settings: Settings, address: HttpAddress | None = None, reports: PositionReports | None = None
+    ) -> None:
         self._settings = settings
         self._reports = reports or Unreported()
+        self._address = address
+        self._shares = settings.consumer.memory
+        self._poll = BoundedPoll(self._shares.poll)
         self._log = structlog.get_logger()
         self._known = KnownTopic()
         self._consumer: Any = None
@@ -68,12 +76,13 @@ class KafkaAuditSource:
         return {place: Commit(offset, topic_id) for place, offset in self._handed.items()}
 
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
         if self._consumer is None:
             await self._join()
+        self._positions.check()
         records = await self._collect()
         if records:
             self._moved_at = time.monotonic()
@@ -138,24 +147,26 @@ class KafkaAuditSource:
 
     async def _join(self) -> None:
         kafka = self._settings.kafka
+        reader = _Reader(self._forget)
 
         def positions(client: GroupMember) -> Positions:
+            kept = partial(self._kept, client)
             self._positions = Positions(
-                client,
-                kafka,
-                _Reader(self._forget),
-                self._reports,
-                self._known,
-                "earliest",
-                partial(self._kept, client),
-                self._note_begin,
+                client, kafka, reader, self._reports, self._known, "earliest", kept, self._note_begin
             )
             return self._positions  # type: ignore[no-any-return]
 
         if self._tried:
             await check_instance(kafka, kafka.audit_group)
         self._tried = True
-        self._consumer = await join_group(kafka, kafka.audit_group, positions, client_id=f"{kafka.client_id}.audit")
+        self._consumer = await join_group(
+            kafka,
+            kafka.audit_group,
+            positions,
+            self._address,
+            client_id=f"{kafka.client_id}.audit",
+            shares=self._shares,
+        )
         self._moved_at = time.monotonic()
 
     async def _kept(self, client: GroupMember, places: Collection[Partition]) -> Mapping[Partition, Commit]:
@@ -181,9 +192,10 @@ class KafkaAuditSource:
         limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
         deadline = time.monotonic() + linger
         records: list[Record] = []
-        while len(records) < limit and (left := deadline - time.monotonic()) > 0:
+        room = self._shares.audit
+        while len(records) < limit and room > 0 and (left := deadline - time.monotonic()) > 0:
             try:
-                polled = await self._consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=limit - len(records))
+                polled = await self._poll(self._consumer, left + 0.001, limit - len(records), room)
             except OffsetOutOfRangeError as error:
                 self._positions.out_of_range(Partition(*place) for place in error.args[0])
                 break
@@ -194,6 +206,7 @@ class KafkaAuditSource:
             for place, some in polled.items():
                 self._hand_out(Partition(*place), some)
                 records += some
+                room -= sum([record_bytes(record) for record in some])
         return records
 
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:

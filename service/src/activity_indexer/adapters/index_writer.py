@@ -11,7 +11,7 @@ from elasticsearch import ApiError
 
 from activity_indexer.adapters.document_lookup import found_documents, lookup_body
 from activity_indexer.adapters.elasticsearch import AS_IT_CAME, BULK_HEADERS, connect
-from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.errors import Refused, Unavailable, reason_of
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -43,7 +43,7 @@ class NamedIndex:
         except ApiError as error:
             status, content = error.meta.status, error.body
         except TransportError as error:
-            raise Unavailable(f"Elasticsearch: {error}") from None
+            raise Unavailable(f"Elasticsearch: {reason_of(error)}") from None
         found = content if isinstance(content, bytes) else str(content or "").encode()
         return BulkReply(status, found)
 

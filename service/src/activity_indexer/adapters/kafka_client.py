@@ -31,7 +31,7 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
-from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, reason_of
 from activity_indexer.settings import KafkaSettings
 
 _REFUSED = (
@@ -86,7 +86,9 @@ def _ssl_context(settings: KafkaSettings) -> Any:
 
 def mapped(error: BaseException) -> ActivityIndexerError:
     """An error of the client in our words: Refused when people are needed, else Unavailable."""
-    text = f"Kafka: {type(error).__name__}: {error}" if str(error) else f"Kafka: {type(error).__name__}"
+    reason = reason_of(error)
+    name = type(error).__name__
+    text = f"Kafka: {reason}" if reason.startswith(name) else f"Kafka: {name}: {reason}"
     return Refused(text) if isinstance(error, _REFUSED) else Unavailable(text)
 
 
@@ -101,14 +103,14 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
         await client.start()
         yield client
     except KafkaConnectionError as error:
-        raise await _explained(settings, error) from error
+        raise await explained(settings, error) from error
     except CLIENT_ERRORS as error:
         raise mapped(error) from error
     finally:
         await client.close()
 
 
-async def _explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
+async def explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
     """The client says only that no server takes it: ask each of them why. That one needs people is told first."""
     arguments = client_arguments(settings)
     del arguments["metadata_max_age_ms"]

@@ -7,17 +7,20 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka.errors import InvalidSessionTimeoutError
+from aiokafka import ConsumerRebalanceListener
+from aiokafka.errors import InvalidSessionTimeoutError, KafkaConnectionError
 
 from activity_indexer.adapters.kafka_client import (
     CLIENT_ERRORS,
     admin_client,
     client_arguments,
+    explained,
     mapped,
     session_limits,
 )
-from activity_indexer.adapters.kafka_member import GroupMember, name_in_use
+from activity_indexer.adapters.kafka_group_member import GroupMember, name_in_use
+from activity_indexer.adapters.kafka_internals import RecordsConsumer
+from activity_indexer.adapters.kafka_member import AddressAssignor, HttpAddress
 from activity_indexer.adapters.kafka_questions import MembersRequest, holder_of
 from activity_indexer.errors import ActivityIndexerError, Refused
 from activity_indexer.settings import KafkaSettings
@@ -27,17 +30,24 @@ NEVER_IDLE_MS: Final = 2**31 - 1
 
 
 async def join_group(
-    settings: KafkaSettings, group: str, listener: Callable[[GroupMember], ConsumerRebalanceListener], **more: Any
+    settings: KafkaSettings,
+    group: str,
+    listener: Callable[[GroupMember], ConsumerRebalanceListener],
+    address: HttpAddress | None = None,
+    **more: Any,
 ) -> GroupMember:
     """A started consumer of the transactions topic that commits only when told to; `more` overrides its arguments.
 
-    The listener decides where partitions are read from. Raises Unavailable or Refused.
+    The listener decides where partitions are read from. The group keeps `address`, where the member serves its facts.
+    Raises Unavailable or Refused.
     """
     arguments = _arguments(settings, group) | {
         "group_instance_id": settings.group_instance_id or None,
         "auto_offset_reset": "none",
         "isolation_level": "read_committed",
     }
+    if address is not None:
+        arguments["partition_assignment_strategy"] = [AddressAssignor(address)]
     client = GroupMember(**arguments | more)
     client.subscribe([settings.transactions_topic], listener=listener(client))
     await _start(client, settings)
@@ -61,7 +71,7 @@ async def started_member(settings: KafkaSettings, group: str, topic: str, **more
 
     Raises Unavailable or Refused; the client's own error is its cause.
     """
-    consumer = AIOKafkaConsumer(**_arguments(settings, group) | more)
+    consumer = RecordsConsumer(**_arguments(settings, group) | more)
     consumer.subscribe([topic])
     await _start(consumer, settings)
     return consumer
@@ -69,6 +79,7 @@ async def started_member(settings: KafkaSettings, group: str, topic: str, **more
 
 def _arguments(settings: KafkaSettings, group: str) -> dict[str, Any]:
     return client_arguments(settings) | {
+        "max_record_bytes": settings.max_record_bytes,
         # the broker answers a member that joins when the slowest other member has joined as well
         "request_timeout_ms": int((settings.rebalance_timeout + settings.request_timeout) * 1000),
         "group_id": group,
@@ -85,6 +96,8 @@ async def _start(consumer: Any, settings: KafkaSettings) -> None:
         await consumer.start()
     except BaseException as error:
         await consumer.stop()
+        if isinstance(error, KafkaConnectionError):
+            raise await explained(settings, error) from error
         if isinstance(error, InvalidSessionTimeoutError):
             raise await _session_refused(settings) from error
         if isinstance(error, CLIENT_ERRORS):
@@ -101,9 +114,8 @@ async def _session_refused(settings: KafkaSettings) -> Refused:
     except ActivityIndexerError:
         limits = None
     if limits is not None:
-        allowed = (
-            f"it takes {limits[0]:g} to {limits[1]:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
-        )
+        low, high = limits
+        allowed = f"it takes {low:g} to {high:g} s (group.min.session.timeout.ms, group.max.session.timeout.ms)"
     return Refused(f"KAFKA_SESSION_TIMEOUT: the broker refuses {settings.session_timeout:g} s: {allowed}")
 
 
@@ -119,7 +131,7 @@ async def reading(settings: KafkaSettings, **more: Any) -> AsyncIterator[Any]:
         "auto_offset_reset": "earliest",
         "isolation_level": "read_committed",
     }
-    consumer = AIOKafkaConsumer(**arguments | more)
+    consumer = RecordsConsumer(**{"max_record_bytes": settings.max_record_bytes} | arguments | more)
     try:
         await consumer.start()
         await asyncio.sleep(0)  # its tasks begin: one that has not cannot be stopped without an error

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, Protocol
 from aiokafka import ConsumerRebalanceListener, TopicPartition
 
 from activity_indexer.adapters.kafka_client import within
-from activity_indexer.adapters.kafka_member import GroupMember, TopicState
+from activity_indexer.adapters.kafka_group_member import GroupMember, TopicState
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, TRUNCATION, Bounds, Commit, Ends, Loss, Start, Stored, begin
@@ -148,6 +148,11 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         """The broker does not have the offsets that the client asked for."""
         self._astray.update(partitions)
         self._wake.set()
+
+    def check(self) -> None:
+        """Raises a defect that ended the looking after: nothing would decide where to read any more."""
+        if self._task is not None and self._task.done():
+            self._task.result()
 
     async def close(self) -> None:
         """Decide nothing any more."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NoReturn
 
+from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.pipeline.outcome import Item, ItemError
-from activity_indexer.ports import BulkReply, OutRecord, Stored
+from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
 
 NO_REQUEST: Final = "Validation Failed: 1: no requests added;"
 MAX_ID_BYTES: Final = 512
@@ -201,21 +204,24 @@ def _told(error: ItemError) -> dict[str, str]:
 
 @dataclass(slots=True)
 class MemorySeen:
-    """A SeenStore in memory; `problem`, while there is one, is why it is away. Times in seconds."""
+    """A SeenStore and OffsetStore in memory; `problem`, while there is one, is why it is away. Times in seconds."""
 
     ttl: float = 86_400.0
     namespace: Callable[[], str] = str
+    lifetime: Callable[[], float] = lambda: math.inf
     clock: Callable[[], float] = time.monotonic
     problem: str = ""
     calls: int = 0
     until: dict[tuple[str, str], float] = field(default_factory=dict)
     entries: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    offsets: dict[tuple[str, Partition], int] = field(default_factory=dict)
 
     async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
         """What was marked for those of the ids that are known."""
         self._call()
         now, space = self.clock(), self.namespace()
-        known = [each for each in message_ids if self.until.get((space, each), float("-inf")) > now]
+        until = now + max(0.0, self.ttl - self.lifetime())
+        known = [each for each in message_ids if self.until.get((space, each), float("-inf")) > until]
         return {each: self.entries[space, each] for each in known}
 
     async def mark(self, entries: Mapping[str, bytes]) -> None:
@@ -225,6 +231,17 @@ class MemorySeen:
         self.until |= {(self.namespace(), each): until for each in entries}
         self.entries |= {(self.namespace(), each): entry for each, entry in entries.items()}
 
+    async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """What the group committed last, as far as it is known."""
+        self._call()
+        space = self.namespace()
+        return {each: self.offsets[space, each] for each in partitions if (space, each) in self.offsets}
+
+    async def remember(self, offsets: Mapping[Partition, int]) -> None:
+        """Keep what the group committed."""
+        self._call()
+        self.offsets |= {(self.namespace(), each): offset for each, offset in offsets.items()}
+
     def _call(self) -> None:
         self.calls += 1
         if self.problem:
@@ -233,9 +250,15 @@ class MemorySeen:
 
 @dataclass(slots=True)
 class MemoryDeadLetters:
-    """A dead-letter topic in memory; `refuse` says what is in the way of a record, nothing when it passes."""
+    """A dead-letter topic in memory; `refuse` says what is in the way of a record, nothing when it passes.
+
+    `max_bytes` is the size of the largest key and value together: of a larger record as much is written as fits.
+    `needs_key`: the topic is compacted.
+    """
 
     refuse: Callable[[OutRecord], str | None] = _passes
+    max_bytes: int = 2**31
+    needs_key: bool = False
     records: list[OutRecord] = field(default_factory=list)
     calls: int = 0
 
@@ -244,6 +267,14 @@ class MemoryDeadLetters:
         self.calls += 1
         await asyncio.sleep(0)
         problems = [self.refuse(record) for record in records]
-        self.records += [record for record, problem in zip(records, problems, strict=True) if not problem]
+        self.records += [
+            self._fitting(record) for record, problem in zip(records, problems, strict=True) if not problem
+        ]
         unsent = [record for record, problem in zip(records, problems, strict=True) if problem]
         return unsent, next(filter(None, problems), "")
+
+    def _fitting(self, record: OutRecord) -> OutRecord:
+        if self.needs_key and record.key is None:
+            record = with_key(record)
+        forms = chain([record], smaller_forms(record))
+        return next(form for form in forms if len(form.key or b"") + len(form.value or b"") <= self.max_bytes)

@@ -12,6 +12,18 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "the bytes and replay.",
         "invalid_json": "The payload is truncated or not JSON: look for the producer's limit of record size, NaN, or "
         "strings glued together. Correct and replay, or have the producer send it again.",
+        "undecodable_record": "The record is damaged, or its producer does not follow Kafka's protocol: the value is "
+        "the record as it is stored. Fix the producer and have the event sent again.",
+        "undecodable_records": "The batch is damaged, or its producer does not follow Kafka's protocol: the value is "
+        "the rest of the batch. Fix the producer and have its events sent again.",
+        "cannot_decompress": "The batch is damaged, or its codec is none of gzip, snappy, lz4 and zstd: the value is "
+        "the whole batch. Fix the producer and have its events sent again.",
+        "unknown_format": "The broker is newer than the indexer, or the batch is damaged: the value is the whole "
+        "batch. Upgrade the indexer, and have its events sent again.",
+        "batch_too_large": "A few bytes that decompress to very many: a faulty producer, or an attack. If it is a "
+        "normal batch, raise KAFKA_MAX_RECORD_BYTES and the memory limit, and have its events sent again.",
+        "record_too_large": "Only the beginning of the event is kept here. Have the producer send less, or raise "
+        "KAFKA_MAX_RECORD_BYTES and have the event sent again, or copied from its place in the original topic.",
         "nested_too_deep": "Nested beyond what any decoder takes: the producer puts objects into themselves.",
     },
     "validate": {

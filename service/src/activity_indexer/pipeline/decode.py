@@ -22,6 +22,8 @@ from activity_indexer.event import (
     Transaction,
     event_version,
 )
+from activity_indexer.origin import position_of
+from activity_indexer.ports import Record, UndecodedRecord
 from activity_indexer.timestamps import (
     format_nanoseconds,
     is_plain,
@@ -116,6 +118,13 @@ _deleted: Final = msgspec.json.Decoder(_Deleted).decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
+
+
+def decode_record(record: Record, latest: int) -> Event:
+    """The event in a record; raises also for a record that could not be decoded itself. See decode_event."""
+    if type(record) is UndecodedRecord:
+        raise DecodeError(record.error.code, record.error.message)  # one of its own: an error leads to its frames
+    return decode_event(record.value, latest, position_of(record))
 
 
 def decode_event(value: bytes | None, latest: int, position: Position = UNKNOWN_POSITION) -> Event:

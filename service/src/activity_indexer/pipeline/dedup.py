@@ -1,12 +1,16 @@
 """Events that were settled before, by message id: in memory first, then in the store that all indexers share.
 
-An entry says which position of an event was settled, and at which version. It is true for ever: the document is at
-least as late as the event was. So an event at that position or before it needs no request; one at a later position, be
-it a copy or a tie, is written at the version after the noted one, which Elasticsearch refuses if it is wrong.
+An entry says which position of an event was settled, and at which version: the document is at least as late as the
+event was. So an event at that position or before it needs no request; one at a later position, be it a copy or a tie,
+is written at the version after the noted one, which Elasticsearch refuses if it is wrong.
+
+An entry is relied on for a short time only, as long as Elasticsearch remembers the version of a deleted document: until
+then it would answer the same. After that it is asked, and its answer is cheap, too: a version conflict.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -46,6 +50,7 @@ class RecentIds:
         self._half = size // 2
         self._young: dict[str, bytes] = {}
         self._old: dict[str, bytes] = {}
+        self._young_since = self._old_since = self._latest = float("-inf")
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._young or message_id in self._old
@@ -67,8 +72,22 @@ class RecentIds:
             return
         for message_id, entry in entries.items():
             if len(self._young) >= self._half:
-                self._old, self._young = self._young, {}
+                self._turn(self._latest)
             self._young[message_id] = entry
+
+    def expire(self, now: float, lifetime: float) -> None:
+        """Forget all that was added `lifetime` (seconds) ago, and some that was added later. What follows is new."""
+        self._latest = now
+        if now - self._old_since >= lifetime:
+            self._old = {}
+        if now - self._young_since >= lifetime:
+            self._young = {}
+        if now - self._young_since >= lifetime / 2:
+            self._turn(now)
+
+    def _turn(self, now: float) -> None:
+        self._old, self._old_since = self._young, self._young_since
+        self._young, self._young_since = {}, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +111,11 @@ class Known:
 class Deduplicator:
     """Looks up and marks the ids of whole batches.
 
-    The store may be away: then memory alone answers, and the store is left alone for `retry_interval` seconds, so that
-    a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
-    `namespace` names the index that the ids were settled in: a new index knows none of them.
+    The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds,
+    so that a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
+    `namespace` names the index that the ids were settled in, with its history: a new index knows none of them, and when
+    it is empty no id is relied on. An id is relied on for `lifetime` seconds. `rely` is called when ids are known.
     """
 
     recent: RecentIds
@@ -102,15 +123,28 @@ class Deduplicator:
     retry_interval: float
     clock: Callable[[], float]
     report: Callable[[bool, str], None]
-    namespace: Callable[[], str] = str
+    namespace: Callable[[], str] = lambda: "index"
+    lifetime: Callable[[], float] = lambda: math.inf
+    rely: Callable[[], None] = lambda: None
     _away_until: float = field(default=float("-inf"), init=False)
-    _known_of: str = field(default="", init=False)
+    _known_of: str | None = field(default=None, init=False)
+    _failing: bool = field(default=False, init=False)
 
     async def known(self, message_ids: Sequence[str]) -> Known:
-        """Those of the ids that were settled before."""
-        if self._known_of != (current := self.namespace()):
-            self._known_of = current
+        """Those of the ids that were settled a short time before."""
+        found = await self._known(message_ids)
+        if found.memory or found.store:
+            self.rely()
+        return found
+
+    async def _known(self, message_ids: Sequence[str]) -> Known:
+        current = self.namespace()
+        if self._known_of not in (None, current):
             self.recent.clear()
+        self._known_of = current
+        if not current:
+            return Known()
+        self.recent.expire(self.clock(), self.lifetime())
         memory = {each: entry for each in message_ids if (entry := self.recent.get(each)) is not None}
         unknown = [message_id for message_id in message_ids if message_id not in memory]
         if not unknown or self.store is None or self.clock() < self._away_until:
@@ -120,14 +154,18 @@ class Deduplicator:
         except Unavailable as error:
             self._failed(error)
             return Known(memory, namespace=current)
-        self.report(True, "")
-        self.recent.add(stored)
+        if not self._failing:
+            self.report(True, "")
         return Known(memory, stored, current)
 
     async def mark(self, entries: Mapping[str, bytes], namespace: str) -> None:
-        """Remember what is settled; not when the index was replaced since, as it may lack the documents."""
-        if namespace != self.namespace():
+        """Remember what Elasticsearch settled just now.
+
+        Not when the index was replaced since, as it may lack the documents.
+        """
+        if not namespace or namespace != self.namespace():
             return
+        self.recent.expire(self.clock(), self.lifetime())
         self.recent.add(entries)
         if not entries or self.store is None or self.clock() < self._away_until:
             return
@@ -136,8 +174,10 @@ class Deduplicator:
         except Unavailable as error:
             self._failed(error)
         else:
+            self._failing = False
             self.report(True, "")
 
     def _failed(self, error: Unavailable) -> None:
+        self._failing = True
         self._away_until = self.clock() + self.retry_interval
         self.report(False, str(error))

@@ -90,7 +90,7 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
     kept: list[Any] = [
         header for header in letter.headers if not header[0].startswith(PREFIX) and header[0] not in _OURS
     ]
-    return Addressed(topic, partition, OutRecord(letter.key, value, [*kept, *told.items()]))
+    return Addressed(topic, partition, OutRecord(letter.original_key, value, [*kept, *told.items()]))
 
 
 def parked(letter: StoredDeadLetter, topic: str) -> Addressed:

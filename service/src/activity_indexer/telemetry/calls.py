@@ -37,7 +37,7 @@ class Calls:
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.metrics = metrics
-        self._tracing = tracing
+        self.tracing = tracing
 
     @contextmanager
     def call(self, dependency: str, operation: str, name: str, attributes: Attributes) -> Iterator[Call]:
@@ -45,7 +45,7 @@ class Calls:
         started = time.perf_counter()
         failed = True
         try:
-            with self._tracing.call(name, attributes) as span:
+            with self.tracing.call(name, attributes) as span:
                 yield span
             failed = False
         finally:
@@ -155,6 +155,7 @@ class MeasuredSource:
         self._calls = calls
         self.poll = inner.poll
         self.position = inner.position
+        self.seek = inner.seek
         self.ends = inner.ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:

@@ -184,6 +184,12 @@ DECLARATIONS: Final = (
     ),
     _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
     _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
+    _gauge("index_as_expected", "", "1 while the alias and the index behind it are as an indexer makes them."),
+    _counter(
+        "events_read_again_total",
+        "events",
+        "Events read again since the last commit, as another index or an earlier state of it took the index's place.",
+    ),
     _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
     _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
     _gauge("rebalance_in_progress", "", "1 while partitions are given back and not yet assigned anew."),

@@ -219,6 +219,14 @@ class Metrics:
         """The next offset of a partition was committed."""
         self._series.set("committed_offset", offset, str(partition))
 
+    def read_again(self, events: int) -> None:
+        """Events are read again, as the index changed."""
+        self._series.add("events_read_again_total", events)
+
+    def index_as_expected(self, *, as_expected: bool) -> None:
+        """Whether the alias and the index behind it are as an indexer makes them."""
+        self._series.set("index_as_expected", int(as_expected))
+
     def commit(self, *, done: bool) -> None:
         """A commit of offsets passed or failed."""
         self._series.add("offset_commits_total", 1, "done" if done else "failed")

@@ -7,6 +7,7 @@ import structlog
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Backlog, Partition
@@ -164,6 +165,15 @@ def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(re
     assert metrics.snapshot()["breaker_open"] == 0
 
 
+def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health):
+    reporter.corrupt({Partition("transactions", 1): "partition 1 cannot go on at the offset 17"})
+    assert health.ready().reasons[0] == "records: partition 1 cannot go on at the offset 17"
+    assert not health.ready().ok
+    assert health.live().ok
+    reporter.corrupt({})
+    assert health.ready().ok
+
+
 def test_a_dead_letter_topic_that_takes_nothing_makes_it_not_ready(reporter, health):
     reporter.dead_letter_topic("transactions.dlq: not authorized")
     assert health.ready().reasons == ["dead_letters: transactions.dlq: not authorized"]
@@ -251,7 +261,9 @@ def test_at_debug_each_event_and_each_dead_letter_is_told_in_full(reporter, logs
 LOST = Loss(Partition("transactions", 3), RETENTION, 20, 40)
 
 
-def test_events_that_were_lost_are_an_error_line_a_number_and_shown_for_an_hour(reporter, metrics, health, clock, logs):
+def test_events_that_were_lost_are_an_error_line_a_number_and_a_fact_for_an_hour(
+    reporter, metrics, health, clock, logs
+):
     reporter.lost(LOST)
     (line,) = logs
     assert (line["event"], line["log_level"]) == ("events.lost", "error")
@@ -260,7 +272,10 @@ def test_events_that_were_lost_are_an_error_line_a_number_and_shown_for_an_hour(
     assert metrics.snapshot()["events_lost_total"] == {"3": {"retention": {"indexer": 40}}}
     ok, reasons = health.ready()
     assert ok
-    assert reasons[0].startswith("events lost (retention, partition 3): 40 events of partition 3 from offset 20 on")
+    assert reasons[0].startswith("warning: events_lost (partition 3): 40 events from offset 20 on (retention); ")
+    reporter.lost(LOST)
+    reporter.assigned([LOST.partition])
+    assert health.partitions()[3].lost == 80
     clock.now += LOSS_SHOWN + 1
     health.ticked()
     health.polled()
@@ -273,7 +288,7 @@ def test_every_kind_of_loss_has_its_advice(reporter, logs, reason):
     assert logs[0]["advice"]
 
 
-def test_a_transaction_that_stays_open_is_shown_with_since_when_until_it_ends(reporter, metrics, health, logs):
+def test_a_transaction_that_stays_open_is_a_fact_with_since_when_until_it_ends(reporter, metrics, health, logs):
     place = Partition("transactions", 3)
     reporter.held(place, 50, 1.0)
     assert health.ready() == (True, [])
@@ -282,15 +297,18 @@ def test_a_transaction_that_stays_open_is_shown_with_since_when_until_it_ends(re
         reporter.held(place, 51, seconds)
     assert metrics.snapshot()["held_events"] == {"3": 51}
     assert metrics.snapshot()["held_seconds"] == {"3": 25.0}
-    assert [line["event"] for line in logs] == ["transaction.open"]
+    assert health.partitions()[3].behind_transaction == 51
+    assert [line["event"] for line in logs] == ["open_transaction.warned"]
     (reason,) = health.ready().reasons
     assert re.fullmatch(
-        r"open transaction \(partition 3\): 51 events wait behind a transaction that a producer left open since .+Z",
+        r"warning: open_transaction \(partition 3\): 51 events wait behind a transaction that a producer left open "
+        r"since .+Z; kafka-transactions .+",
         reason,
     )
     reporter.held(place, 0, 0.0)
     assert health.ready() == (True, [])
-    assert [line["event"] for line in logs] == ["transaction.open", "transaction.ended"]
+    assert health.partitions()[3].behind_transaction == 0
+    assert [line["event"] for line in logs] == ["open_transaction.warned", "open_transaction.recovered"]
 
 
 def test_what_holds_a_partition_is_forgotten_with_the_partition(reporter, health):
@@ -342,3 +360,51 @@ def test_the_audit_is_counted_apart(metrics):
     assert shown["audit_lag_events"] == {"1": 2}
     assert shown["audit_lag_seconds"] == {"1": 61.5}
     assert shown["dependency_up"] == {"postgres": 0}
+
+
+def test_a_problem_is_a_fact_and_a_line_until_it_is_solved(reporter, health, logs):
+    for _ in range(3):
+        reporter.problem("open_transaction", "1001 events wait", subject="partition 2", advice="end the producer")
+    assert [(fact.code, fact.subject, fact.severity) for fact in health.facts()] == [
+        ("open_transaction", "partition 2", Severity.WARNS)
+    ]
+    reporter.solved("open_transaction", "partition 1")
+    assert health.facts()
+    reporter.solved("open_transaction", "partition 2")
+    reporter.solved("open_transaction", "partition 2")
+    assert health.facts() == []
+    assert [line["event"] for line in logs] == ["open_transaction.warned", "open_transaction.recovered"]
+    assert (logs[0]["subject"], logs[0]["advice"]) == ("partition 2", "end the producer")
+
+
+def test_a_problem_that_blocks_is_an_error_and_not_ready(reporter, health, logs):
+    reporter.problem("topic_missing", "topic transactions does not exist", severity=Severity.BLOCKS)
+    assert health.ready() == (False, ["topic_missing: topic transactions does not exist"])
+    assert (logs[0]["event"], logs[0]["log_level"]) == ("topic_missing.blocked", "error")
+    reporter.solved("topic_missing")
+    assert health.ready().ok
+
+
+def test_a_problem_that_waits_is_believed_for_as_long_as_a_try_may_take(reporter, health, clock):
+    reporter.problem("kafka", "no broker", severity=Severity.WAITS)
+    clock.now += 160
+    health.ticked()
+    assert health.facts()[0].text == "waiting: kafka: no broker"
+    clock.now += 1
+    health.ticked()
+    health.polled()
+    assert health.facts() == []
+
+
+def test_redis_that_fails_is_a_warning_while_it_lasts(reporter, health):
+    reporter.seen_store(False, "no connection")
+    assert health.ready() == (True, ["warning: redis: no connection"])
+    reporter.seen_store(True, "")
+    assert health.facts() == []
+
+
+def test_lag_and_age_are_numbers_of_their_partition(reporter, health):
+    place = Partition("transactions", 3)
+    reporter.lag(place, 7)
+    reporter.lag_seconds(place, 1.5)
+    assert (health.partitions()[3].lag, health.partitions()[3].lag_seconds) == (7, 1.5)
