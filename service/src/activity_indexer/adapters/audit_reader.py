@@ -150,6 +150,10 @@ class AuditReader:
             for row in await self._fetch(_READ, topic)
         }
 
+    async def offsets(self) -> dict[int, int]:
+        """The next offset that the audit reads of each partition: all before it that it can have is here."""
+        return {row["partition"]: row["next_offset"] for row in await self._fetch(_READ, self._pipeline.topic)}
+
     async def estimate(self) -> int | None:
         """About how many transactions there are, for progress; None when PostgreSQL does not know."""
         rows = await self._fetch(_ESTIMATE, of_pipeline=False)
