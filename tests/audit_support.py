@@ -17,6 +17,9 @@ from activity_indexer.ports import AuditEvent, AuditStore
 from activity_indexer.settings import DatabaseSettings, Pipeline
 
 END_OF_TIME = 2**60
+PUBLISHED = 4_000_000_000_000
+"""Later than what a test publishes (milliseconds)."""
+
 PIPELINE = Pipeline("tests", "transactions")
 KINDS = ("created", "updated", "deleted")
 
@@ -44,7 +47,7 @@ def value(identifier: str, second: float = 0, kind: str = "created", **fields: A
 def audited(record: bytes, offset: int = 0, partition: int = 0, topic: str = "transactions") -> AuditEvent:
     """The event in a record's value, with a place."""
     return AuditEvent(
-        decode_event(record, END_OF_TIME, Position(1_700_000_000_000, partition, offset)), topic, partition, offset
+        decode_event(record, END_OF_TIME, Position(PUBLISHED, partition, offset)), topic, partition, offset
     )
 
 

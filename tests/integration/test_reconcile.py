@@ -162,7 +162,7 @@ async def test_without_an_audit_it_is_refused(place: Place) -> None:
     assert "CONSUMER_ENABLE_AUDIT_DB" in found.stderr
     absent = await called(place, "reconcile")
     assert absent.code == 4
-    assert f"the alias {place.name} is absent" in absent.stderr
+    assert f"the alias {place.name} does not exist" in absent.stderr
 
 
 async def test_a_created_event_is_no_difference_for_its_bytes(place: Place, filled: Filled) -> None:
@@ -174,12 +174,23 @@ async def test_a_created_event_is_no_difference_for_its_bytes(place: Place, fill
     assert (await called(place, "reconcile", "--json")).code == 0
 
 
-async def test_a_deletion_that_elasticsearch_remembers_is_said(place: Place, filled: Filled) -> None:
+async def test_a_deletion_that_elasticsearch_remembers_is_overcome(place: Place, filled: Filled) -> None:
     await filled([event("a")])
-    await place.es.delete(index=place.index, id="a")  # at a version above the event's
+    await place.es.delete(index=place.index, id="a")  # at the version after the event's
+    found = await called(place, "reconcile", "--repair", "--yes", "--json")
+    assert found.code == 0, found
+    assert (await place.documents())["a"]["_version"] % 256 == 2
+
+
+async def test_a_deletion_at_a_later_version_is_said_while_elasticsearch_remembers_it(
+    place: Place, filled: Filled
+) -> None:
+    await filled([event("a")])
+    version = (await place.documents())["a"]["_version"]
+    await place.es.delete(index=place.index, id="a", version=version + 1024, version_type="external")
     found = await called(place, "reconcile", "--repair", "--yes", "--json")
     assert found.code == 6
-    assert "gc_deletes" in found.lines[0]["reason"]
+    assert "gc_deletes" in found.lines[1]["reason"]
 
 
 # What a repair may do
@@ -221,7 +232,7 @@ async def test_after_a_restore_of_an_older_backup_nothing_is_extra(place: Place,
     await place.rows("UPDATE audit_offsets SET next_offset = next_offset - 8")
     arguments = ("--repair", "--delete-extra", "--yes", "--settle-timeout", "1s", "--json")
     found = await called(place, "reconcile", *arguments)
-    assert (found.kinds(), found.last["inFlight"]) == ({}, 9)
+    assert (found.kinds(), found.last["inFlight"]) == ({}, 12)
     assert len(await place.documents()) == 20
 
 

@@ -60,7 +60,7 @@ class Plan:
         if self.changes > limit:
             return (
                 f"nothing was changed: a repair would change {self.changes:,} documents, and the limit is {limit:,}. "
-                "Look at the differences, then raise --limit; to build a whole index again, use `activity-indexer reindex`"
+                "Look at the differences, then raise --limit, or build the index again (activity-indexer reindex)"
             )
         return None
 

@@ -15,7 +15,7 @@ from activity_indexer.document import order_of
 from activity_indexer.errors import EventError, Refused
 from activity_indexer.event import EVENT_TYPES, Event, message_id
 from activity_indexer.indexing import Document, Result
-from activity_indexer.reconcile.compare import Difference
+from activity_indexer.reconcile.compare import Difference, Kind
 from activity_indexer.reindex.fill import kept_traces
 from activity_indexer.reindex.writer import Rewriter, event_of
 
@@ -69,9 +69,12 @@ class Repairer:
                 outcomes[each.id] = found
             else:
                 events[each.id] = found
-        traces = await kept_traces(self._reader, list(events.values()))
-        documents = await self._rewriter.write(list(events.values()), traces, overwrite=True)
-        outcomes |= {key: _outcome(document) for key, document in zip(events, documents, strict=True)}
+        differing = {each.id for each in wanted if each.kind is Kind.DIFFERENT}
+        for overwrite in (True, False):  # a tie that came meanwhile may have the version, and must not be replaced
+            some = {key: event for key, event in events.items() if (key in differing) is overwrite}
+            traces = await kept_traces(self._reader, list(some.values()))
+            documents = await self._rewriter.write(list(some.values()), traces, overwrite=overwrite)
+            outcomes |= {key: _outcome(document) for key, document in zip(some, documents, strict=True)}
         outcomes |= await self._forgotten([key for key, found in outcomes.items() if found.outcome == SUPERSEDED])
         return [outcomes[each.id] for each in wanted]
 
