@@ -305,7 +305,7 @@ async def test_a_name_of_an_instance_that_is_used_twice_is_named_and_not_fought_
     third = indexer(KAFKA_GROUP_INSTANCE_ID="same")
     await third.ready()
     await eventually(second.reasons, lambda text: text.startswith("503 membership: "))
-    assert await asyncio.to_thread(second.terminate, 10) == 0, "one that stays out ends as any other"
+    assert await asyncio.to_thread(second.terminate) == 0, "one that stays out ends as any other"
     third.terminate()
     await first.ready()
     await place.publish(events("b", 30), key=None)

@@ -90,6 +90,12 @@ async def test_a_bad_event_with_such_a_header_is_dead_lettered_with_it_listed_ex
     code, line = await command(place, tmp_path, "dead-letters", "export")
     lines = [json.loads(each) for each in line.splitlines() if each.startswith("{")]
     assert [{"base64": "//5vZGQ="} in [name for name, _ in each["headers"]] for each in lines] == [True, True]
+    file = tmp_path / "letters.jsonl"
+    await asyncio.to_thread(file.write_text, "".join(json.dumps(each) + "\n" for each in lines))
+    code, said = await command(place, tmp_path, "dead-letters", "import", str(file), "--force")
+    assert code == 0, said
+    found = await eventually(place.dead_letters, lambda letters: len(letters) == 4)
+    assert all(b"\xff\xfeodd" in [name.encode() for name, _ in letter.headers] for letter in found)
 
 
 async def test_a_damaged_record_in_a_compressed_batch_is_isolated_as_well(place: Place, indexer: Start) -> None:

@@ -90,6 +90,12 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   severity: critical
   summary: {{ `{{ $labels.pod }} stopped intake.` | quote }}
   description: Too large a share of events fails for good. They are held, and not moved into the dead letters, until people have looked; its log and /readyz show an example.
+- alert: ActivityIndexerPartitionCorrupt
+  expr: max by (pod) (activity_indexer_corrupt_partitions{ {{- $pods -}} }) > 0
+  for: 1m
+  severity: critical
+  summary: {{ `{{ $labels.pod }} cannot read {{ $value | humanize }} of its partitions.` | quote }}
+  description: The next batch there is damaged on the broker's disk or on the way. It is fetched again every 5 seconds, and other partitions go on; /readyz names partition and offset.
 - alert: ActivityIndexerStandsStill
   expr: |
     time() - max by (pod) (activity_indexer_last_settled_timestamp_seconds{ {{- $pods -}} }) > 600

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -45,6 +45,9 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
+
+AUDIT: Final = "audit"
+"""Name of the task that finishes what it has when the end has begun."""
 
 
 class TopicMissing(Unavailable):
@@ -115,7 +118,9 @@ class App:
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
-                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address))
+                asyncio.create_task(
+                    run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address), name=AUDIT
+                )
             )
         if not await self._until("elasticsearch", watch.prepare):
             return
@@ -278,8 +283,10 @@ async def _conclude(indexer: Indexer, working: asyncio.Task[None], deadline: Dea
 
 
 async def _finish(tasks: list[asyncio.Task[None]], deadline: Deadline) -> None:
-    """The audit ends by itself when the end has begun; the loop's watch is cancelled."""
-    tasks[0].cancel()
+    """The audit ends by itself when the end has begun; what only watches is cancelled."""
+    for task in tasks:
+        if task.get_name() != AUDIT:
+            task.cancel()
     _, running = await asyncio.wait(tasks, timeout=deadline.left())
     for task in running:
         task.cancel()

@@ -44,6 +44,11 @@ class Client:
     stopped: bool = False
     commits: list[dict[TopicPartition, tuple[int, str]]] = field(default_factory=list)
     failure: Exception | None = None
+    corrupt: str = ""
+
+    def check(self) -> None:
+        if self.corrupt:
+            raise Unavailable(self.corrupt)
 
     def assignment(self) -> set[TopicPartition]:
         return {PLACE}
@@ -226,3 +231,14 @@ async def test_what_an_open_transaction_holds_back_is_lag_and_no_stall(
     with pytest.raises(Unavailable, match="none came"):
         await source.poll()
     assert client.stopped
+
+
+async def test_a_damaged_batch_is_the_reason_and_no_stall_that_a_new_client_would_end(
+    source: KafkaAuditSource, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await source.poll()
+    client.end, client.corrupt = 5, "partition 0 cannot go on at the offset 0"
+    monkeypatch.setattr(source, "_moved_at", float("-inf"))
+    with pytest.raises(Unavailable, match="cannot go on at the offset 0"):
+        await source.poll()
+    assert not client.stopped

@@ -144,7 +144,7 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     await subject.dedup.known(["b"])
     assert subject.store.calls == calls + 1
     assert subject.reports == [(False, "Redis is away")], "it is up when it takes marks again"
-    await subject.dedup.mark(["b"], subject.index)
+    await subject.dedup.mark(marks("b"), subject.index)
     assert subject.reports == [(False, "Redis is away"), (True, "")]
 
 
@@ -153,7 +153,7 @@ async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_t
     for _ in range(3):
         await subject.dedup.known(["a"])
         subject.store.problem = "Redis is full"
-        await subject.dedup.mark(["b"], subject.index)
+        await subject.dedup.mark(marks("b"), subject.index)
         subject.store.problem = ""
         subject.clock.now += 5.1
     assert subject.reports == [(True, ""), *[(False, "Redis is full")] * 3]

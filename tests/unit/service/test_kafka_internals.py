@@ -156,6 +156,17 @@ async def test_a_partition_that_was_taken_away_is_no_longer_told() -> None:
         assert consumer.corrupt() == {}
 
 
+async def test_a_partition_that_was_set_to_another_offset_is_no_longer_told() -> None:
+    broker = Broker({ZERO: {0: damaged(values(b"a"))}, ONE: {0: values(b"x")}})
+    async with consuming(broker) as consumer:
+        await taken(consumer, 1)
+        await asyncio.sleep(0.05)
+        await consumer._fetcher.fetched_records((), 0.02)
+        assert list(consumer.corrupt()) == [Partition(*ZERO)]
+        consumer.seek(ZERO, 5)
+        assert consumer.corrupt() == {}
+
+
 class Accumulator:
     _batch_size = 16_384
     _compression_type = 0

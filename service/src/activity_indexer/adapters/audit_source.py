@@ -238,6 +238,7 @@ class KafkaAuditSource:
         ends = await self._ends()
         marks = {place: mark for place in ends if (mark := self._mark(place)) is not None}
         if lag := sum(max(0, ends[place].stable - mark) for place, mark in marks.items()):
+            self._consumer.check()  # what is damaged on a broker's disk stays damaged with a new client
             seconds = self._settings.consumer.stall_timeout
             self._log.warning("audit.consumer_replaced", lag=lag, seconds_without_records=seconds)
             await self.close()

@@ -71,17 +71,27 @@ class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         await _with(AIOKafkaConsumer.start, Fetcher=partial(_Fetcher, self._max_record_bytes, self._shares))(self)
 
     def corrupt(self) -> Mapping[Partition, CorruptPartition]:
-        """The assigned partitions that cannot go on, and why."""
+        """The assigned partitions that cannot go on, and why; one that was set to another offset is none of them."""
         found: Mapping[TopicPartition, CorruptPartition] = self._fetcher.corrupt if self._fetcher else {}
         if not found:
             return {}
-        assigned = self.assignment()
-        return {Partition(*place): why for place, why in found.items() if place in assigned}
+        subscription = self._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        return {
+            Partition(*place): why
+            for place, why in found.items()
+            if assignment is not None and place in assignment.tps and _position(assignment, place) == why.offset
+        }
 
     def check(self) -> None:
         """Raise Unavailable when a partition cannot go on."""
         for partition, why in self.corrupt().items():
             raise Unavailable(f"Kafka: {why.explained(partition)}")
+
+
+def _position(assignment: Any, place: TopicPartition) -> int | None:
+    state = assignment.state_value(place)
+    return state.position if state.has_valid_position else None
 
 
 class _Fetcher(Fetcher):  # type: ignore[misc]

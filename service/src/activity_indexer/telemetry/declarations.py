@@ -139,6 +139,9 @@ DECLARATIONS: Final = (
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
     ),
+    _gauge(
+        "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
+    ),
     _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
     _counter(
         "ties_total",

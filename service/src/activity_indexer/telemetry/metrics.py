@@ -159,6 +159,10 @@ class Metrics:
         self._series.add("dedup_lookups_total", lookups, known)
         self._series.add("dedup_hits_total", hits, known)
 
+    def corrupt(self, partitions: int) -> None:
+        """So many partitions cannot go on."""
+        self._series.set("corrupt_partitions", partitions)
+
     def breaker(self, *, is_open: bool) -> None:
         """Whether intake is stopped because too many events fail."""
         self._series.set("breaker_open", int(is_open))

@@ -274,6 +274,7 @@ class Reporter:
 
     def corrupt(self, partitions: Mapping[Partition, str]) -> None:
         """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        self._metrics.corrupt(len(partitions))
         if partitions:
             self._block(RECORDS, "; ".join(partitions.values()))
         else:

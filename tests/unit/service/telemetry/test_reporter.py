@@ -165,12 +165,14 @@ def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(re
     assert metrics.snapshot()["breaker_open"] == 0
 
 
-def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health):
+def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health, metrics):
     reporter.corrupt({Partition("transactions", 1): "partition 1 cannot go on at the offset 17"})
     assert health.ready().reasons[0] == "records: partition 1 cannot go on at the offset 17"
     assert not health.ready().ok
     assert health.live().ok
+    assert metrics.snapshot()["corrupt_partitions"] == 1
     reporter.corrupt({})
+    assert metrics.snapshot()["corrupt_partitions"] == 0
     assert health.ready().ok
 
 
