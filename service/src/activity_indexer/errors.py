@@ -73,6 +73,10 @@ class AuditRejected(ActivityIndexerError):
     """PostgreSQL refuses a value of these events, and always will."""
 
 
+class AuditWentBack(ActivityIndexerError):
+    """PostgreSQL lacks what it had: it was restored from an older backup, and has to be read again from there."""
+
+
 class SettingsError(ActivityIndexerError):
     """The settings are wrong; the message names every variable, what it got and what it wants."""
 

@@ -218,6 +218,12 @@ DECLARATIONS: Final = (
         "or refused even there (dropped).",
         Label("outcome", AUDIT_OUTCOMES),
     ),
+    _counter(
+        "audit_ties_total",
+        "events",
+        "New events of the audit with the timestamp and rank of another event of their transaction: the later position "
+        "wins, and the history has both.",
+    ),
     _histogram("audit_batch_duration_seconds", "seconds", DURATIONS, "Time to write what one poll of the audit gave."),
     _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),
     _gauge(

@@ -248,6 +248,10 @@ class Metrics:
         """Events of the audit were written, invalid, rejected or dropped."""
         self._series.add("audit_events_total", events, _known(outcome, AUDIT_OUTCOMES))
 
+    def audit_ties(self, events: int) -> None:
+        """New events of the audit have the timestamp and rank of another one."""
+        self._series.add("audit_ties_total", events)
+
     def audit_batch(self, seconds: float) -> None:
         """The audit wrote what one poll gave."""
         self._series.observe("audit_batch_duration_seconds", seconds)

@@ -459,6 +459,10 @@ class AuditReporter:
         """Events have this outcome."""
         self._metrics.audited(outcome, count)
 
+    def ties(self, count: int) -> None:
+        """Events have the timestamp and rank of another one."""
+        self._metrics.audit_ties(count)
+
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome
         """What one poll gave is written."""
         self._metrics.audit_batch(seconds)
