@@ -289,8 +289,8 @@ class ConsumerSettings(_Section):
     dedup_ttl: Seconds = Field(
         86_400.0,
         description=(
-            "How long Redis keeps a message id (seconds). It is relied on for index.gc_deletes of the index (60 s) at most; "
-            "after that Elasticsearch is asked, and recognizes duplicates by their version."
+            "How long Redis keeps a message id (seconds). It is relied on for the index' index.gc_deletes (60 s) at "
+            "most; after that Elasticsearch is asked, and recognizes duplicates by their version."
         ),
     )
     enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
