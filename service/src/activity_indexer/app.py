@@ -25,7 +25,7 @@ from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.freshness import Freshness
-from activity_indexer.indexing import BulkWriter
+from activity_indexer.indexing import BulkWriter, Tries
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.processor import Limits, Processor
@@ -39,6 +39,7 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.tracing import Tracing
+from activity_indexer.trial import trial_document
 
 
 class TopicMissing(Unavailable):
@@ -139,10 +140,12 @@ class App:
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
         measured = MeasuredIndex(index, calls, self._settings.elasticsearch.index)
+        tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
+        writer = BulkWriter(measured, limit, self._backoff, self.observer, tries, trial=trial_document(registry))
         processor = Processor(
             self._deduplicator(index, calls),
             registry,
-            BulkWriter(measured, limit, self._backoff, self.observer, consumer.max_retries),
+            writer,
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
@@ -153,7 +156,7 @@ class App:
             MeasuredSource(source, calls),
             Batcher(consumer.batch_size, consumer.batch_bytes, consumer.batch_timeout, time.monotonic),
             processor.process,
-            lambda: limit.limit,
+            lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,
             self.observer,
             IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),

@@ -109,7 +109,7 @@ class Indexer:
             self._full.append(batch)
         self._start_batches()
         self._observer.buffered(self._batcher.buffered + sum(len(batch.records) for batch in self._full))
-        if self._full or self._breaker.is_open:
+        if self._full or not self._breaker.lets_in():
             await self._wait_for_a_place()
             return
         due = self._batcher.due_in
@@ -121,6 +121,7 @@ class Indexer:
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         records = [record for partition in polled.values() for record in partition]
         self._observer.polled(len(records), sum(len(record.value or b"") for record in records))
+        self._breaker.polled(len(records))
         for partition in polled:  # records may come before `assigned` is told of their partition
             self._offsets.setdefault(partition, PartitionOffsets())
         self._full += self._batcher.add(polled, self._offsets)
@@ -187,7 +188,7 @@ class Indexer:
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
         if self._breaker.is_open:  # whoever held it open was given up, and nobody is left to close it
-            self._breaker.half_open()
+            self._breaker.give_up()
             self._observer.breaker_closed()
 
     async def _commit_often(self) -> None:

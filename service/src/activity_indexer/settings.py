@@ -201,6 +201,14 @@ class ConsumerSettings(_Section):
     max_retries: int = Field(
         3, ge=0, le=100, description="Further tries for an event whose failure nobody can explain."
     )
+    push_back_tries: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Tries of a document that Elasticsearch pushes back alone while it takes others; then it is "
+        "dead-lettered.",
+    )
+    push_back_timeout: Seconds = Field(120.0, description="Least time over which these tries are made (seconds).")
     backoff_initial: Seconds = Field(0.2, description="First wait before a retry (seconds); doubles, with jitter.")
     backoff_max: Seconds = Field(10.0, description="Longest wait before a retry (seconds).")
     latency_target: Seconds = Field(5.0, description="Bulk latency above which fewer requests are under way (seconds).")
@@ -209,12 +217,18 @@ class ConsumerSettings(_Section):
     dedup_ttl: Seconds = Field(86_400.0, description="How long Redis keeps a message id (seconds).")
     enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
     breaker_threshold: float = Field(
-        0.5, gt=0, le=1, description="Share of failed events that stops intake instead of dead-lettering all; 1: never."
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of valid events refused by Elasticsearch that stops intake instead of dead-lettering all; "
+        "1: never.",
     )
-    breaker_window: int = Field(1000, ge=10, description="Events over which that share is taken.")
-    breaker_min_failures: int = Field(100, ge=1, description="Failed events in the window before intake can stop.")
+    breaker_window: int = Field(1000, ge=10, description="Valid events over which that share is taken.")
+    breaker_min_failures: int = Field(
+        100, ge=1, description="Failed events in the window, of valid ones, before intake can stop."
+    )
     breaker_retry_interval: Seconds = Field(
-        30.0, description="How often failed documents are tried again meanwhile (seconds)."
+        30.0, description="How often failed documents, and then one more batch, are tried meanwhile (seconds)."
     )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")

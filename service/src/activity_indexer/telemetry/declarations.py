@@ -134,7 +134,12 @@ DECLARATIONS: Final = (
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
     ),
-    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
+    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of valid events fails."),
+    _gauge(
+        "documents_sent_alone",
+        "",
+        "Documents that are refused without a verdict while others pass: each is sent by itself.",
+    ),
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
     _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),

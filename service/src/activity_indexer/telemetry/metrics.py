@@ -152,6 +152,10 @@ class Metrics:
         self._series.add("dedup_lookups_total", lookups, known)
         self._series.add("dedup_hits_total", hits, known)
 
+    def waits_alone(self, documents: int) -> None:
+        """So many documents are sent by themselves."""
+        self._series.set("documents_sent_alone", documents)
+
     def breaker(self, *, is_open: bool) -> None:
         """Whether intake is stopped because too many events fail."""
         self._series.set("breaker_open", int(is_open))
