@@ -91,7 +91,7 @@ class _Round:
     again: list[Document] = field(default_factory=list)
     reason: str = ""
     unheard: bool = False
-    error: ItemError = ItemError()
+    error: ItemError = field(default_factory=ItemError)
 
 
 Accused = list[tuple[Document, ItemError]]

@@ -35,6 +35,25 @@ def secret_url(*schemes: str) -> Any:
     return AfterValidator(check)
 
 
+def _nodes(value: SecretStr) -> SecretStr:
+    urls = [url.strip() for url in value.get_secret_value().split(",")]
+    if "" in urls:
+        raise ValueError("expected a URL on both sides of each comma, got an empty one")
+    parts = [urlsplit(url) for url in urls if _names_a_host(url, ("http", "https"))]
+    if len(parts) < len(urls) or any(each.port == 0 for each in parts):
+        raise ValueError(
+            "expected a URL that begins with http:// or https:// and names a host, with a port from 1 to 65535 if any "
+            "(in a password, special characters are percent-encoded)"
+        )
+    if any(each.query for each in parts):
+        raise ValueError("expected a URL without a query, got one with ?")
+    if len({each.scheme for each in parts}) > 1:
+        raise ValueError("expected https:// for each node or http:// for each, got both")
+    if len({(each.username, each.password) for each in parts}) > 1:
+        raise ValueError("expected the same user and password in each URL, got different ones")
+    return value
+
+
 def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
     try:
         parts = urlsplit(url)
@@ -67,6 +86,16 @@ Milliseconds = Annotated[int, Field(gt=0)]
 Megabyte = 1024 * 1024
 Servers = Annotated[str, AfterValidator(_servers)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Nodes = Annotated[
+    SecretStr,
+    AfterValidator(_nodes),
+    Field(
+        json_schema_extra={
+            "pattern": r"^ *(http://[^\s,?#]+( *, *http://[^\s,?#]+)*|https://[^\s,?#]+( *, *https://[^\s,?#]+)*) *$"
+        }
+    ),
+]
+"""HTTP servers, separated by commas; the pattern is for charts, which cannot ask more."""
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 

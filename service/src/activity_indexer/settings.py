@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -17,6 +18,7 @@ from activity_indexer.setting_values import (
     ExistingFile,
     Megabyte,
     Milliseconds,
+    Nodes,
     Seconds,
     Servers,
     secret_url,
@@ -120,8 +122,10 @@ class ElasticsearchSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="ELASTICSEARCH_")
 
-    url: Annotated[SecretStr, secret_url("http", "https")] = Field(
-        SecretStr("http://elasticsearch:9200"), description="One node or several, separated by commas."
+    url: Nodes = Field(
+        SecretStr("http://elasticsearch:9200"),
+        description="One node or several, separated by commas, each with a path if it has one; without a port 80, or "
+        "443 of https.",
     )
     index: str = Field(
         "transactions",
@@ -145,6 +149,10 @@ class ElasticsearchSettings(_Section):
     def _one_login(self) -> ElasticsearchSettings:
         if self.api_key.get_secret_value() and self.username:
             raise ValueError("set ELASTICSEARCH_API_KEY or ELASTICSEARCH_USERNAME, not both")
+        if (self.api_key.get_secret_value() or self.username) and urlsplit(self.hosts[0]).username is not None:
+            raise ValueError(
+                "set a user in ELASTICSEARCH_URL, or ELASTICSEARCH_USERNAME, or ELASTICSEARCH_API_KEY: one of them"
+            )
         return self
 
     @property

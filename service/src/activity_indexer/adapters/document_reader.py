@@ -7,7 +7,7 @@ from typing import Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.settings import ElasticsearchSettings
 

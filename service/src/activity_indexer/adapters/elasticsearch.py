@@ -11,6 +11,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from elasticsearch.serializer import JsonSerializer
 
+from activity_indexer.adapters.elasticsearch_client import NotElasticsearch, connect, mapped, require_supported
 from activity_indexer.document import NOT_DELETED, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused, Unavailable
@@ -18,8 +19,8 @@ from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings
 
 BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
+HANDED_ON = frozenset({401, 403, 413})
 BULK_QUERY = "require_alias=true&filter_path=errors,took,items.*.status,items.*.error.type,items.*.error.reason,error"
-RETRY_STATUS = frozenset({408, 429, 502, 503, 504})
 
 
 class _Bytes(JsonSerializer):
@@ -30,35 +31,6 @@ class _Bytes(JsonSerializer):
 
 
 AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
-"""The second is for proxies, which answer in forms of their own."""
-
-
-def connect(settings: ElasticsearchSettings, **more: Any) -> AsyncElasticsearch:
-    """A client without retries of its own: it repeats push-back without a pause."""
-    arguments: dict[str, Any] = {
-        "request_timeout": settings.request_timeout,
-        "max_retries": 0,
-        "retry_on_timeout": False,
-        "retry_on_status": (),
-        **more,
-    }
-    if settings.api_key.get_secret_value():
-        arguments["api_key"] = settings.api_key.get_secret_value()
-    elif settings.username:
-        arguments["basic_auth"] = (settings.username, settings.password.get_secret_value())
-    if any(host.startswith("https") for host in settings.hosts):
-        arguments["verify_certs"] = settings.verify_certs
-        arguments["ssl_show_warn"] = False
-        if settings.ca_file:
-            arguments["ca_certs"] = str(settings.ca_file)
-    return AsyncElasticsearch(settings.hosts, **arguments)
-
-
-def mapped(error: Exception) -> Unavailable | Refused:
-    """An error of the client in our words."""
-    if isinstance(error, ApiError) and error.meta.status not in RETRY_STATUS:
-        return Refused(f"Elasticsearch answers {error.meta.status}: {error}")
-    return Unavailable(f"Elasticsearch: {error}")
 
 
 class ElasticsearchIndex:
@@ -79,14 +51,7 @@ class ElasticsearchIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
-        try:
-            answer = await self._bulk_client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
-            status, content = answer.meta.status, answer.body
-        except ApiError as error:
-            status, content = error.meta.status, error.body
-        except TransportError as error:
-            raise _away(error) from None
-        return BulkReply(status, _as_bytes(content))
+        return await send_bulk(self._bulk_client, self._target, body)
 
     async def searchable(self, identifier: str) -> int | None:
         """Version of a document as a search of the alias finds it; None when it finds none."""
@@ -107,6 +72,7 @@ class ElasticsearchIndex:
             raise mapped(error) from error
 
     async def _prepare(self) -> None:
+        await require_supported(self._client)
         name = self._settings.index
         if not await self._client.indices.exists_alias(name=name):
             await self._create(name)
@@ -182,8 +148,26 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
     return missing
 
 
+async def send_bulk(client: AsyncElasticsearch, target: str, body: bytes) -> BulkReply:
+    """One bulk request by a client that hands bytes over. Raises Unavailable when Elasticsearch does not answer it.
+
+    Of what stands before Elasticsearch only a refused login and a body that is too large are handed on.
+    """
+    try:
+        answer = await client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
+    except ApiError as error:
+        return BulkReply(error.meta.status, _as_bytes(error.body))
+    except NotElasticsearch as error:
+        if error.status in HANDED_ON:
+            return BulkReply(error.status, error.message.encode())
+        raise _away(error) from None
+    except TransportError as error:
+        raise _away(error) from None
+    return BulkReply(answer.meta.status, _as_bytes(answer.body))
+
+
 def _away(error: TransportError) -> Unavailable:
-    text = f"Elasticsearch: {error}"
+    text = f"Elasticsearch: {error.message if isinstance(error, NotElasticsearch) else error}"
     _forget(error)
     return Unavailable(text)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
-from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.document import NOT_DELETED, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from elastic_transport import TransportError
-from elasticsearch import ApiError
 
-from activity_indexer.adapters.elasticsearch import AS_IT_CAME, BULK_HEADERS, connect
-from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.adapters.elasticsearch import AS_IT_CAME, send_bulk
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.errors import Refused
 from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -27,15 +26,7 @@ class NamedIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON. Raises Unavailable when there is no answer."""
-        try:
-            answer: Any = await self._client.perform_request("POST", self._target, headers=BULK_HEADERS, body=body)
-            status, content = answer.meta.status, answer.body
-        except ApiError as error:
-            status, content = error.meta.status, error.body
-        except TransportError as error:
-            raise Unavailable(f"Elasticsearch: {error}") from None
-        found = content if isinstance(content, bytes) else str(content or "").encode()
-        return BulkReply(status, found)
+        return await send_bulk(self._client, self._target, body)
 
     async def prepare(self) -> None:
         """Called when the name stands for nothing any more. Raises Refused."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.pipeline.decode import MAX_ID_BYTES
 from activity_indexer.settings import ElasticsearchSettings
 

@@ -10,7 +10,7 @@ from elasticsearch import ApiError, AsyncElasticsearch
 from redis.asyncio import Redis as RedisClient
 from redis.exceptions import RedisError
 
-from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.postgres import dsn
 from activity_indexer.adapters.postgres_errors import postgres_errors

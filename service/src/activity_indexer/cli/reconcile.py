@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.elasticsearch import connect
+from activity_indexer.adapters.elasticsearch_client import connect
 from activity_indexer.adapters.index_reader import IndexReader, write_index
 from activity_indexer.adapters.index_writer import NamedIndex
 from activity_indexer.adapters.topic_reader import TopicReader
