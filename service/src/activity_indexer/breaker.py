@@ -92,10 +92,10 @@ class Breaker:
         if not events:
             return self._open
         self._window.add(events, failures)
-        if failures and self._trips(self._window, self._threshold):
-            self._open = True
-        elif self._trying and self.bears(events, failures):
+        if self._trying and self.bears(events, failures):
             self.close()
+        elif failures and self._trips(self._window, self._threshold):
+            self._open = True
         return self._open
 
     def record_enriched(self, events: Counter[str], failures: Counter[str]) -> bool:

@@ -148,6 +148,7 @@ class BulkWriter:
     async def _write(self, pending: list[Document], unheard: int) -> None:
         """`unheard` is how often in a row these were sent without a verdict about any of them."""
         attempt = 0
+        takes_others = False
         while pending:
             left = await self._send(pending)
             unheard = unheard + 1 if left.unheard else 0
@@ -155,8 +156,12 @@ class BulkWriter:
             if not pending:
                 return
             self._observer.retried(left.reason, len(pending))
-            if unheard >= ISOLATE_AFTER and await self._isolated(pending, left.error):
-                return
+            if unheard >= ISOLATE_AFTER:
+                before, takes_others = takes_others, (await self._try())[0] is Outcome.DONE
+                if before and takes_others and await self._isolated(pending, left.error):
+                    return
+                if not takes_others:
+                    self._excuse(pending)
             await self._wait(attempt)
             attempt += 1
 
@@ -296,16 +301,17 @@ class BulkWriter:
         return _Round(documents, error.type, unheard=True, error=error)
 
     async def _isolated(self, pending: list[Document], error: ItemError) -> bool:
-        """Whether these are settled: where the index takes others, each half is written by itself."""
-        if (await self._try())[0] is not Outcome.DONE:
-            self._leave(pending)
-            for document in pending:
-                document.tries_alone = 0
-            return False
+        """Whether these are settled: as the index took others before and after, each half is written by itself."""
         if len(pending) > 1:
             await self._in_halves(pending, ISOLATE_AFTER - 1)
             return True
         return self._refused_alone(pending[0], error)
+
+    def _excuse(self, documents: list[Document]) -> None:
+        """Others are refused, too: nothing is held against these."""
+        self._leave(documents)
+        for document in documents:
+            document.tries_alone = 0
 
     def _refused_alone(self, document: Document, error: ItemError) -> bool:
         """Whether it is refused for good: pushed back often enough, for long enough, while the index took others.

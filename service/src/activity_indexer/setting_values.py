@@ -49,8 +49,8 @@ def _nodes(value: SecretStr) -> SecretStr:
         raise ValueError("expected a URL without a query, got one with ?")
     if len({each.scheme for each in parts}) > 1:
         raise ValueError("expected https:// for each node or http:// for each, got both")
-    if len({(each.username, each.password) for each in parts}) > 1:
-        raise ValueError("expected the same user and password in each URL, got different ones")
+    if len({(each.username, each.password) for each in parts if each.username is not None}) > 1:
+        raise ValueError("expected one user and password for all nodes, got different ones")
     return value
 
 

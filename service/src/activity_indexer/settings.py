@@ -149,7 +149,8 @@ class ElasticsearchSettings(_Section):
     def _one_login(self) -> ElasticsearchSettings:
         if self.api_key.get_secret_value() and self.username:
             raise ValueError("set ELASTICSEARCH_API_KEY or ELASTICSEARCH_USERNAME, not both")
-        if (self.api_key.get_secret_value() or self.username) and urlsplit(self.hosts[0]).username is not None:
+        in_url = any(urlsplit(host).username is not None for host in self.hosts)
+        if in_url and (self.api_key.get_secret_value() or self.username):
             raise ValueError(
                 "set a user in ELASTICSEARCH_URL, or ELASTICSEARCH_USERNAME, or ELASTICSEARCH_API_KEY: one of them"
             )

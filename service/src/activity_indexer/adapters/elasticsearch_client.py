@@ -164,9 +164,9 @@ def connect(settings: ElasticsearchSettings, **more: Any) -> AsyncElasticsearch:
 
 
 def _login(urls: Sequence[str]) -> tuple[str, str] | None:
-    """User and password as the URLs have them: all have the same."""
-    parts = urlsplit(urls[0])
-    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    """User and password as the URLs have them: one for all nodes."""
+    logins = [(parts.username, parts.password or "") for parts in map(urlsplit, urls) if parts.username]
+    return (unquote(logins[0][0]), unquote(logins[0][1])) if logins else None
 
 
 def mapped(error: Exception) -> Unavailable | Refused:
