@@ -36,13 +36,19 @@ class Subject:
 
     index: MemoryIndex = field(default_factory=MemoryIndex)
     backoff: Backoff = FAST
-    tries: Tries = Tries()
+    tries: Tries = field(default_factory=Tries)
     clock: Clock = field(default_factory=lambda: Clock(1000.0))
     seen: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
         self.limit = AdaptiveLimit(4, 60.0, asyncio.get_running_loop().time)
         self.writer = BulkWriter(self.index, self.limit, self.backoff, self.seen, self.tries, self.clock, self.clock)
+
+    async def until_alone(self) -> None:
+        """Wait until a document is sent by itself."""
+        async with asyncio.timeout(2):
+            while self.writer.alone == 0:  # noqa: ASYNC110 - the writer tells nobody else
+                await asyncio.sleep(0.0005)
 
     async def write(self, *wanted: Document) -> Sequence[Document]:
         async with asyncio.timeout(2):
@@ -456,8 +462,7 @@ async def test_a_document_that_is_pushed_back_alone_for_long_enough_is_refused_a
     passing_time(subject, 5)
     wanted = documents(8)
     writing = asyncio.create_task(subject.write(*wanted))
-    while subject.writer.alone == 0:
-        await asyncio.sleep(0.0005)
+    await subject.until_alone()
     limit = subject.limit.limit
     await asyncio.sleep(0.001)
     assert [each.settled for each in wanted] == [each is not wanted[5] for each in wanted]
@@ -509,8 +514,7 @@ async def test_a_document_that_only_a_gateway_refuses_waits_alone_and_is_never_r
 async def test_who_gives_up_waits_alone_no_more() -> None:
     subject = Subject(MemoryIndex(on_item=items({"a": [TOO_LARGE] * 10_000})), tries=Tries(3, 10**9, 0.0))
     writing = asyncio.create_task(subject.writer.write([document("a")]))
-    while subject.writer.alone == 0:
-        await asyncio.sleep(0.0005)
+    await subject.until_alone()
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
     assert subject.writer.alone == 0

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from audit_support import value as audit_value
-from core_support import NOW, TOPIC, Clock, Seen, Told, value, taken
+from core_support import NOW, TOPIC, Clock, Seen, Told, taken, value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
