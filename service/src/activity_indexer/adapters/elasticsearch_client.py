@@ -19,12 +19,13 @@ from elastic_transport import (
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.pipeline.outcome import quoted
+from activity_indexer.pipeline.outcome import ItemError, quoted
 from activity_indexer.settings import ElasticsearchSettings
 
 PRODUCT: Final = "Elasticsearch"
 SUPPORTED: Final = (8, 9)
 """Major versions of the server."""
+WANTED: Final = " or ".join(map(str, SUPPORTED))
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _RETRY_STATUS: Final = frozenset({408, 429, 502, 503, 504})
@@ -118,7 +119,9 @@ def _described(meta: ApiResponseMeta, body: bytes) -> str:
         root = _root(body)
     except (ValueError, RecursionError):
         root = _Root()
-    text = root.named if root.version.number else quoted(body)
+    if root.version.number:
+        return f"expected Elasticsearch {WANTED}, got {root.named}"
+    text = quoted(body)
     return f"{phrase}, not an answer of Elasticsearch{f': {text}' if text else ''}"
 
 
@@ -174,9 +177,19 @@ def mapped(error: Exception) -> Unavailable | Refused:
     if isinstance(error, NotElasticsearch):
         refuses = error.status in _NEEDS_OPERATOR or error.status < 300
         return (Refused if refuses else Unavailable)(f"Elasticsearch: {error.message}")
-    if isinstance(error, ApiError) and error.meta.status not in _RETRY_STATUS:
-        return Refused(f"Elasticsearch answers {error.meta.status}: {error}")
+    if isinstance(error, ApiError):
+        text = f"Elasticsearch answers {error.meta.status}: {_words(error)}"
+        return Unavailable(text) if error.meta.status in _RETRY_STATUS else Refused(text)
     return Unavailable(f"Elasticsearch: {error}")
+
+
+def _words(error: ApiError) -> str:
+    """Elasticsearch's own words for an error."""
+    body = error.body
+    found = body.get("error") if isinstance(body, dict) else body
+    if isinstance(found, dict):
+        return ItemError(str(found.get("type") or ""), str(found.get("reason") or "")).words
+    return quoted(found if isinstance(found, bytes) else str(found or error.message).encode())
 
 
 async def require_supported(client: AsyncElasticsearch) -> None:
@@ -192,9 +205,8 @@ async def require_supported(client: AsyncElasticsearch) -> None:
     except msgspec.ValidationError:
         root = _Root()
     major = root.version.number.partition(".")[0]
-    wanted = " or ".join(map(str, SUPPORTED))
     if not root.version.number:
         text = quoted(str(answer.body).encode())
-        raise Refused(f"expected Elasticsearch {wanted}, got a server that names no version: {text}")
+        raise Refused(f"expected Elasticsearch {WANTED}, got a server that names no version: {text}")
     if root.version.distribution or major not in map(str, SUPPORTED):
-        raise Refused(f"expected Elasticsearch {wanted}, got {root.named}: use a server of a supported version")
+        raise Refused(f"expected Elasticsearch {WANTED}, got {root.named}")
