@@ -84,15 +84,6 @@ GLANCE: Final = Row(
             limits=(1, 1.5),
             width=3,
         ),
-        Panel(
-            "Sent alone",
-            "none",
-            "Documents that are refused without a verdict of Elasticsearch while others pass.",
-            {"": "sum(activity_indexer_documents_sent_alone{PODS})"},
-            ("ActivityIndexerDocumentsSentAlone",),
-            limits=(1, 10),
-            width=3,
-        ),
     ),
 )
 
@@ -263,8 +254,12 @@ FAILURES: Final = Row(
         Panel(
             "Sent again, by reason",
             "suffix: events/s",
-            "Documents of requests that were pushed back or got no answer.",
-            {"{{reason}}": rate("retries_total{PODS}", "reason")},
+            "Documents of requests that were pushed back or got no answer; alone: how many are sent by themselves now.",
+            {
+                "{{reason}}": rate("retries_total{PODS}", "reason"),
+                "alone": "sum(activity_indexer_documents_sent_alone{PODS})",
+            },
+            ("ActivityIndexerDocumentsSentAlone",),
             stacked=True,
             width=6,
         ),
