@@ -30,6 +30,8 @@ from activity_indexer.pipeline.outcome import (
 from activity_indexer.ports import BulkIndex, BulkReply
 from activity_indexer.trial import trial_document
 
+UNAVAILABLE: Final = "unavailable"
+UNKNOWN_ANSWER: Final = "unknown_answer"
 ISOLATE_AFTER: Final = 3
 """Tries of a request without any verdict, after which it is found out whether the request itself is the reason."""
 
@@ -60,7 +62,8 @@ class Document:
     """One document on its way: `lines` are its two lines of the bulk request.
 
     `result` is set when Elasticsearch has it (or a newer one), `error` when it never will. `passed_before` is how many
-    others had passed when this one was first accused; `tries_alone` since `alone_since` were pushed back meanwhile.
+    others had passed when this one was first accused; `vouched` says that the index took another document when it
+    refused this one, or just before; `tries_alone` since `alone_since` were pushed back meanwhile.
     """
 
     version: int
@@ -72,6 +75,7 @@ class Document:
     first_failure: float = 0.0
     last_failure: float = 0.0
     passed_before: int = -1
+    vouched: bool = False
     tries_alone: int = 0
     alone_since: float = 0.0
 
@@ -190,7 +194,7 @@ class BulkWriter:
 
     async def _take(self, documents: list[Document], reply: BulkReply | Unavailable) -> tuple[str, _Round]:
         if isinstance(reply, Unavailable):
-            return "retry", self._unheard(documents, ItemError("unavailable", str(reply)))
+            return "retry", self._unheard(documents, ItemError(UNAVAILABLE, str(reply)))
         if reply.status != 200:
             return await self._failed(documents, reply)
         try:
@@ -199,7 +203,7 @@ class BulkWriter:
                 return "done", _Round()
             items = read_items(reply.body, len(documents))
         except (ValueError, RecursionError) as error:
-            return "retry", self._unheard(documents, ItemError("unknown_answer", _no_answer(reply.body, error)))
+            return "retry", self._unheard(documents, ItemError(UNKNOWN_ANSWER, _no_answer(reply.body, error)))
         return await self._settle(documents, items)
 
     async def _request(self, body: bytes, *, alone: bool = False) -> BulkReply | Unavailable:
@@ -243,6 +247,9 @@ class BulkWriter:
                 case _:
                     left.again.append(document)
                     left.reason = "suspect"
+        if self._passed > passed:
+            for document in documents:
+                document.vouched = True
         return await self._after(documents, left, halted, accused, passed)
 
     async def _after(
@@ -256,7 +263,11 @@ class BulkWriter:
         if halted:
             await self._halt(halted[0][1])
             self._hold(halted)
-        waiting = await self._judge(accused, passed) if accused else []
+        waiting: Accused = []
+        if accused:
+            waiting, unsure = await self._judge(accused, passed)
+            left.again += unsure
+            left.reason = left.reason or "suspect"
         if not left.again and not halted and not waiting:
             self._recover()
         left.again += [document for document, _ in halted] + [document for document, _ in waiting]
@@ -278,7 +289,9 @@ class BulkWriter:
         if not await self._takes_documents():
             return "halt", _Round(documents, error.type)
         if len(documents) == 1:
-            return "suspect", self._blame(documents[0], error, at_once=outcome is Outcome.BISECT)
+            return "suspect", self._blame(documents[0], error, outcome)
+        for document in documents:
+            document.vouched = True
         finals = [self._is_final(document) for document in documents]
         if outcome is Outcome.SUSPECT and not all(finals):
             return "suspect", _Round(documents, "suspect")
@@ -357,14 +370,14 @@ class BulkWriter:
         """How the index answers a document that is known to be good."""
         reply = await self._request(self._trial, alone=True)
         if isinstance(reply, Unavailable):
-            return Outcome.RETRY, ItemError("unavailable", str(reply))
+            return Outcome.RETRY, ItemError(UNAVAILABLE, str(reply))
         if reply.status != 200:
             error = read_failure(reply.status, reply.body)
             return classify_request(reply.status, error), error
         try:
             (item,) = read_items(reply.body, 1)
         except (ValueError, RecursionError) as error:
-            return Outcome.RETRY, ItemError("unknown_answer", _no_answer(reply.body, error))
+            return Outcome.RETRY, ItemError(UNKNOWN_ANSWER, _no_answer(reply.body, error))
         return classify_item(item), item.error
 
     async def _takes_documents(self) -> bool:
@@ -374,27 +387,34 @@ class BulkWriter:
             await self._report(outcome, error)
         return outcome is Outcome.DONE
 
-    async def _judge(self, accused: Accused, passed: int) -> Accused:
-        """Refuse what the index refuses while it takes others; the rest waits, as the index is to blame.
+    async def _judge(self, accused: Accused, passed: int) -> tuple[Accused, list[Document]]:
+        """Refuse what the index refuses while it takes others: before, at the same time or since, and now.
 
-        The index takes others when it takes the trial document, or when others passed since a document was accused
+        The index takes others now when it takes the trial document, or when others passed since a document was accused
         and it is not refused for what the trial document is refused for. `passed` is how many had passed before.
+        Returns those that wait, as the index is to blame, and those to be tried once more: the index may have been
+        corrected just now.
         """
         outcome, why = await self._try()
         waiting: Accused = []
+        unsure: list[Document] = []
         for document, error in accused:
             if document.passed_before < 0:
                 document.passed_before = passed
             others_pass = self._passed > document.passed_before and outcome is not Outcome.RETRY
-            if outcome is Outcome.DONE or (others_pass and not same_defect(error, why)):
+            if outcome is Outcome.DONE and not document.vouched:
+                document.vouched = True
+                unsure.append(document)
+            elif outcome is Outcome.DONE or (others_pass and not same_defect(error, why)):
                 self._held.discard(document)
                 self._refuse(document, error)
             else:
+                document.vouched = False
                 waiting.append((document, error))
         if waiting:
             self._hold(waiting)
             await self._report(outcome, why)
-        return waiting
+        return waiting, unsure
 
     async def _report(self, outcome: Outcome, error: ItemError) -> None:
         """Why the index does not take a document that is known to be good."""
@@ -405,11 +425,13 @@ class BulkWriter:
         else:
             self._halted(f"the index refuses a document that is known to be good: {error.words}")
 
-    def _blame(self, document: Document, error: ItemError, *, at_once: bool) -> _Round:
-        """A document that is refused alone, while the index takes others."""
-        if at_once or self._is_final(document):
+    def _blame(self, document: Document, error: ItemError, outcome: Outcome) -> _Round:
+        """A document that is refused alone, while the index takes others now: at least for the second time."""
+        final = outcome is Outcome.BISECT or self._is_final(document)
+        if final and document.vouched:
             self._refuse(document, error)
             return _Round()
+        document.vouched = True
         return _Round([document], "suspect")
 
     def _is_final(self, document: Document) -> bool:

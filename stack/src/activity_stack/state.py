@@ -64,6 +64,8 @@ def load_state(path: Path) -> State:
         known = {each.name for each in fields(Ports)}  # another version of the stack may have further servers
         saved = raw["ports"]
         ports = Ports(**{name: port for name, port in saved.items() if name in known}) if saved else None
+        if saved and not known & saved.keys():
+            return State()
         return State(
             ports, bool(raw.get("ports_chosen")), {name: _record(entry) for name, entry in raw["servers"].items()}
         )

@@ -218,7 +218,7 @@ async def test_400_is_bisected_to_the_guilty_document(count: int) -> None:
     written = await subject.write(*documents(count))
     assert [number for number, each in enumerate(written) if each.error] == [count * 2 // 3]
     assert len(subject.index.documents) == count - 1
-    assert len(subject.index.requests) <= 2 * math.ceil(math.log2(count)) + 1
+    assert len(subject.index.requests) <= 2 * math.ceil(math.log2(count)) + 1 + (count == 1)
 
 
 async def test_two_guilty_documents_are_both_found() -> None:
@@ -398,6 +398,14 @@ async def test_a_bad_document_that_is_alone_in_the_topic_is_refused() -> None:
     (written,) = await subject.write(document())
     assert written.error
     assert written.error.code == "document_parsing_exception"
+    assert (subject.index.trials, written.attempts) == (2, 2), "the index took another one before and after"
+
+
+async def test_an_index_that_is_corrected_between_a_document_and_the_trial_refuses_none_for_good() -> None:
+    answers = [BAD] * 3
+    subject = Subject(MemoryIndex(on_item=lambda _: answers.pop() if answers else None))
+    written = await subject.write(*documents(3))
+    assert {each.result for each in written} == {"written"}
     assert subject.index.trials == 1
 
 

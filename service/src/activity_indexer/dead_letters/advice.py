@@ -49,6 +49,8 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "strict_dynamic_mapping_exception": "The index refuses unknown fields, which the indexer's own mapping does "
         "not: set dynamic to false in the mapping and replay as it is.",
         "request_too_large": "The document alone is over http.max_content_length: raise that and replay, or correct.",
+        "push_back_never_ends": "The document is too large for the memory that the nodes have for indexing: give them "
+        "more heap, or raise indexing_pressure.memory.limit, and replay; or correct it.",
         "unknown_answer": "Something that is not Elasticsearch answered, such as a proxy: mend the way to it, and "
         "replay as it is.",
         "unknown_error": "Elasticsearch gave no reason: look at its log at the time of the failure, then replay.",

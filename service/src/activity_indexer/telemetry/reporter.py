@@ -166,7 +166,8 @@ class Reporter:
             BREAKER,
             f"{share:.0%} of the latest valid events cannot be indexed, such as: {without_values(example)}; "
             "intake is stopped, except for a batch in each CONSUMER_BREAKER_RETRY_INTERVAL. It goes on when what is "
-            "held, or that batch, passes: correct the mapping, the strategy or the producer",
+            "held, or that batch, passes: correct the mapping, the strategy or the producer. "
+            "CONSUMER_BREAKER_THRESHOLD=1 dead-letters what fails without a pause",
         )
 
     def breaker_closed(self) -> None:
