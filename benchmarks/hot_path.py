@@ -10,7 +10,7 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from activity_indexer.backoff import Backoff
@@ -24,11 +24,12 @@ from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
-from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
+from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate
 from activity_loadgen.options import LoadOptions
 
@@ -62,6 +63,10 @@ class Nowhere:
         """All is well."""
         return _all_written(body.count(b"\n") // 2)
 
+    async def read(self, _identifiers: Sequence[str]) -> dict[str, Stored]:
+        """Nothing is kept."""
+        return {}
+
     async def prepare(self) -> None:
         """Nothing to prepare."""
 
@@ -89,7 +94,13 @@ def processor() -> Processor:
     writer = BulkWriter(nowhere, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, 3)
     seen = Deduplicator(RecentIds(10_000), None, 5, time.monotonic, lambda _up, _why: None)
     return Processor(
-        seen, load_enrichments(), writer, nowhere, Breaker(0.5, 1000, 100), observer, Limits(86_400, 30, backoff)
+        seen,
+        load_enrichments(),
+        OrderedWriter(writer, nowhere, backoff, observer),
+        nowhere,
+        Breaker(0.5, 1000, 100),
+        observer,
+        Limits(86_400, 30, backoff),
     )
 
 

@@ -31,7 +31,7 @@ from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
-from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
@@ -39,6 +39,7 @@ from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate
 from activity_loadgen.options import LoadOptions
 
@@ -72,6 +73,10 @@ class Nowhere:
     async def bulk(self, body: bytes) -> BulkReply:
         """All is well."""
         return _all_written(body.count(b"\n") // 2)
+
+    async def read(self, _identifiers: Sequence[str]) -> dict[str, Stored]:
+        """Nothing is kept."""
+        return {}
 
     async def prepare(self) -> None:
         """Nothing to prepare."""
@@ -141,10 +146,11 @@ def _processor(metrics: Metrics, telemetry: OpenTelemetry) -> Processor:
     observer = Reporter(Health(time.monotonic, 60), metrics)
     backoff = Backoff(0.1, 1)
     index = MeasuredIndex(nowhere, Calls(metrics, tracing), "transactions")
+    writer = BulkWriter(index, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, 3)
     return Processor(
         Deduplicator(RecentIds(10_000), None, 5, time.monotonic, lambda _up, _why: None),
         load_enrichments(),
-        BulkWriter(index, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, 3),
+        OrderedWriter(writer, index, backoff, observer),
         nowhere,
         Breaker(0.5, 1000, 100),
         observer,

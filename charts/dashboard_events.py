@@ -78,9 +78,13 @@ GLANCE: Final = Row(
         Panel(
             "Intake stopped",
             "none",
-            "Indexers that stopped intake, because too large a share of valid events fails.",
-            {"": "sum(activity_indexer_breaker_open{PODS})"},
-            ("ActivityIndexerIntakeStopped",),
+            "Indexers that stopped intake, because too large a share of valid events fails, and partitions that cannot "
+            "go on, because their next batch is damaged.",
+            {
+                "indexers": "sum(activity_indexer_breaker_open{PODS})",
+                "partitions": "sum(activity_indexer_corrupt_partitions{PODS})",
+            },
+            ("ActivityIndexerIntakeStopped", "ActivityIndexerPartitionCorrupt"),
             limits=(1, 1.5),
             width=3,
         ),

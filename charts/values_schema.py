@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from activity_indexer.settings import declared, is_secret
 
 SCHEMA: Final = Path(__file__).parent / "activity-indexer" / "values.schema.json"
-KEPT: Final = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "minLength")
+KEPT: Final = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength")
 ADDRESSES: Final = ("ELASTICSEARCH_URL", "REDIS_URL", "DATABASE_URL")
 """Secret only because they may hold a password; without one they may stand in the ConfigMap."""
 

@@ -10,9 +10,12 @@ from typing import Any
 from support import CREATED, event
 
 from activity_indexer.dead_letter import Failure
+from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord
+from activity_indexer.positions import Loss
 
 TOPIC = "transactions"
 START = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -32,6 +35,21 @@ class Told:
     key: bytes | None = b"user_1"
     headers: Sequence[tuple[str, bytes]] = ()
     timestamp: int = int(NOW * 1000)
+
+
+def undecoded(
+    raw: bytes,
+    offset: int = 0,
+    *,
+    first: int | None = None,
+    content: Content = Content.RECORD,
+    truncation: Truncation | None = None,
+    code: str = "undecodable_record",
+) -> UndecodedRecord:
+    """What is handed out for a record that cannot be decoded."""
+    first = offset if first is None else first
+    error = DecodeError(code, "it cannot be decoded")
+    return UndecodedRecord(TOPIC, 0, offset, int(NOW * 1000), None, raw, (), error, first, content, truncation)
 
 
 def at(seconds: float) -> str:
@@ -71,6 +89,7 @@ class Seen:
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
     ages: dict[Partition, float] = field(default_factory=dict)
+    held_back: dict[Partition, tuple[int, float]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def names(self) -> list[str]:
@@ -114,6 +133,12 @@ class Seen:
     def outage(self, reason: str) -> None:
         self.calls.append(("outage", reason))
 
+    def index(self, problem: str | None) -> None:
+        self.calls.append(("index", problem))
+
+    def read_again(self, events: int) -> None:
+        self.calls.append(("read_again", events))
+
     def halted(self, reason: str) -> None:
         self.calls.append(("halted", reason))
 
@@ -147,11 +172,29 @@ class Seen:
     def committed(self, partition: Partition, offset: int) -> None:
         self.calls.append(("committed", (partition, offset)))
 
-    def commit_failed(self) -> None:
-        self.calls.append(("commit_failed", None))
+    def commit_failed(self, reason: str) -> None:
+        self.calls.append(("commit_failed", reason))
 
     def lag(self, partition: Partition, events: int) -> None:
         self.lags[partition] = events
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        self.held_back[partition] = events, seconds
+
+    def kafka(self, problem: str | None) -> None:
+        self.calls.append(("kafka", problem))
+
+    def topic(self, problem: str | None) -> None:
+        self.calls.append(("topic", problem))
+
+    def membership(self, problem: str | None) -> None:
+        self.calls.append(("membership", problem))
+
+    def recreated(self, topic: str) -> None:
+        self.calls.append(("recreated", topic))
+
+    def lost(self, loss: Loss) -> None:
+        self.calls.append(("lost", loss))
 
     def lag_seconds(self, partition: Partition, seconds: float) -> None:
         self.ages[partition] = seconds
@@ -161,6 +204,14 @@ class Seen:
 
     def ticked(self) -> None:
         pass
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        self.calls.append(("problem", (code, subject, severity, reason, advice)))
+
+    def solved(self, code: str, subject: str = "") -> None:
+        self.calls.append(("solved", (code, subject)))
 
 
 def headers(record: Any) -> Mapping[str, str]:

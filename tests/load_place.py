@@ -143,3 +143,15 @@ def enriched(value: bytes) -> bytes:
     """The transaction of an event, its own bytes, with a field more."""
     transaction = bytes(msgspec.json.decode(value, type=_Event).transaction)
     return transaction[:-1] + b',"_enriched":true}'
+
+
+class _Said(msgspec.Struct):
+    event_type: str
+    timestamp: str
+
+
+def positioned(document: bytes, value: bytes, position: str) -> bytes:
+    """The document with the fields that say which event it stands for."""
+    said = msgspec.json.decode(value, type=_Said)
+    fields = {"event_type": said.event_type, "_updated_at": said.timestamp, "_position": position}
+    return document[:-1] + b"," + msgspec.json.encode(fields)[1:]

@@ -191,6 +191,7 @@ class FakeKafka:
     def __init__(self, partitions: Number = 3, lag: int = 0, dead: int | None = None) -> None:
         self.partitions, self.lag, self.dead = partitions, lag, dead
         self.produced = 10_000
+        self.hidden = self.lost = 0
         self.questions: list[Question] = []
         self.forgotten = 0
 
@@ -198,10 +199,15 @@ class FakeKafka:
         self.questions.append(question)
         if isinstance(self.partitions, Unknown):
             return nothing(self.partitions)
-        return Observation(self.partitions, _offsets(self.produced, self.lag), self._dead(question))
+        return Observation(self.partitions, self._offsets(), self._dead(question))
 
     async def forget(self, namespace: str, kafka: Any) -> None:
         self.forgotten += 1
+
+    def _offsets(self) -> Offsets:
+        position = self.produced - self.lag
+        committed = {0: position - self.lost}
+        return Offsets({0: position}, {0: self.produced}, {0: position}, committed, {0: self.produced - self.hidden})
 
     def _dead(self, question: Question) -> Offsets | None:
         if self.dead is None:
@@ -212,10 +218,6 @@ class FakeKafka:
 def _labelled(body: Mapping[str, Any], selector: str) -> bool:
     wanted = dict(pair.split("=") for pair in selector.split(",") if pair)
     return wanted.items() <= body["metadata"].get("labels", {}).items()
-
-
-def _offsets(produced: int, lag: int) -> Offsets:
-    return Offsets({0: 0}, {0: produced}, {0: produced - lag})
 
 
 class Clock:

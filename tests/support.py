@@ -22,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from elasticsearch import AsyncElasticsearch
 from processes import started
 
+from activity_indexer.adapters.kafka_internals import RecordsConsumer
 from activity_stack import Stack
 
 CREATED, UPDATED, DELETED = "transaction.created", "transaction.updated", "transaction.deleted"
@@ -244,8 +245,11 @@ class Place:
 
         The broker answers a commit before its mark is in each partition: those that are under way are waited for.
         """
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.servers.kafka, auto_offset_reset="earliest", isolation_level="read_committed"
+        consumer = RecordsConsumer(
+            bootstrap_servers=self.servers.kafka,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_record_bytes=2**28,
         )
         await consumer.start()
         try:

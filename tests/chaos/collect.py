@@ -1,5 +1,6 @@
 """Reads what a run has left behind, all of it."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import aiohttp
@@ -63,8 +64,8 @@ async def _page(session: aiohttp.ClientSession, path: str, query: dict[str, obje
 async def audit(place: Place) -> Audit:
     """The audit's tables."""
     live = await place.rows("SELECT id, version, transaction::text AS body FROM transactions")
-    seen = await place.rows("SELECT transaction_id, version FROM transaction_events")
-    return Audit(
-        {row["id"]: AuditRow(row["version"], row["body"].encode()) for row in live},
-        frozenset((row["transaction_id"], row["version"]) for row in seen),
-    )
+    seen = await place.rows("SELECT transaction_id, version, transaction::text AS body FROM transaction_events")
+    events: dict[tuple[str, int], list[bytes | None]] = defaultdict(list)
+    for row in seen:
+        events[row["transaction_id"], row["version"]].append(None if row["body"] is None else row["body"].encode())
+    return Audit({row["id"]: AuditRow(row["version"], row["body"].encode()) for row in live}, events)

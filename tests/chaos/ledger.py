@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from checker.history import Event, PartitionKey, Position
-from checker.rules import version_of
+from checker.rules import order_of, version_of
 
 from activity_loadgen.generate import Event as Sent
 from activity_loadgen.ledger import Entry, digest
@@ -16,18 +16,18 @@ class Ledger:
     def __init__(self) -> None:
         self.acknowledged: list[Event] = []
         self._unseen: dict[PartitionKey, list[Event]] = defaultdict(list)
-        self._unacknowledged: dict[tuple[str, str | None], deque[Sent]] = defaultdict(deque)
+        self._unacknowledged: dict[tuple[str, str, str | None], deque[Sent]] = defaultdict(deque)
 
     def sending(self, events: Iterable[Sent]) -> Iterator[Sent]:
         """The same events, each remembered before it is sent."""
         for event in events:
-            self._unacknowledged[event.transaction_id, digest(event.value)].append(event)
+            self._unacknowledged[event.transaction_id, event.key.decode(), digest(event.value)].append(event)
             yield event
 
     def acknowledge(self, entry: Entry) -> None:
-        """Kafka has an event; copies with the same bytes are as good as each other."""
-        sent = self._unacknowledged[entry.transaction_id, entry.sha256].popleft()
-        event = recorded(sent, Position(entry.topic, entry.partition, entry.offset))
+        """Kafka has an event; copies with the same key and bytes are as good as each other."""
+        sent = self._unacknowledged[entry.transaction_id, entry.key, entry.sha256].popleft()
+        event = recorded(sent, Position(entry.topic, entry.partition, entry.offset), entry.published or 0)
         self.acknowledged.append(event)
         self._unseen[entry.topic, entry.partition].append(event)
 
@@ -54,8 +54,11 @@ class Ledger:
         return [*self.acknowledged, *maybe]
 
 
-def recorded(sent: Sent, position: Position | None) -> Event:
-    """An event in the checker's words."""
+def recorded(sent: Sent, position: Position | None, published: int = 0) -> Event:
+    """An event in the checker's words; `published` is its record's timestamp (milliseconds)."""
     valid = sent.reason is None
-    version = version_of(sent.value) if valid and sent.value else None
-    return Event(position, sent.key, sent.value, sent.headers, sent.transaction_id, valid, version, sent.kind)
+    version = order = None
+    if valid and sent.value:
+        version = version_of(sent.value)
+        order = order_of(sent.value, published, position.partition, position.offset) if position else None
+    return Event(position, sent.key, sent.value, sent.headers, sent.transaction_id, valid, version, sent.kind, order)

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from chaos.ledger import Ledger
 from checker.check import origin
 from checker.history import DeadLetter, Observation, PartitionKey, Position
+from checker.rules import stands_for
 from support import Place
 
 INTERVAL = 1.0
@@ -26,10 +27,13 @@ class _Found(msgspec.Struct):
     id: str = msgspec.field(name="_id")
     found: bool = False
     version: int | None = msgspec.field(name="_version", default=None)
-    error: msgspec.Raw | None = None
+    source: msgspec.Raw = msgspec.field(name="_source", default_factory=msgspec.Raw)
+    error: msgspec.Raw = msgspec.Raw()
 
 
-class _Answer(msgspec.Struct):
+class Answer(msgspec.Struct):
+    """What `_mget` answers."""
+
     docs: list[_Found]
 
 
@@ -64,9 +68,11 @@ class Watch:
         at = time.monotonic()
         settled = self._ledger.below(committed)
         await self._read_letters()
-        versions = await self._versions(sorted({event.transaction_id for event in settled if event.valid}))
+        found = await self._documents(sorted({event.transaction_id for event in settled if event.valid}))
         self._ledger.seen(settled)
-        self.observations.append(Observation(at, committed, versions, frozenset(self._dead)))
+        versions = {document.id: document.version if document.found else None for document in found}
+        orders = {each.id: order for each in found if bytes(each.source) and (order := stands_for(bytes(each.source)))}
+        self.observations.append(Observation(at, committed, versions, frozenset(self._dead), orders))
 
     async def _read_letters(self) -> None:
         """All dead letters that there are now."""
@@ -80,22 +86,22 @@ class Watch:
             if time.monotonic() > deadline:
                 raise TimeoutError("dead letters cannot be read")
 
-    async def _versions(self, ids: list[str]) -> dict[str, int | None]:
-        found: dict[str, int | None] = {}
+    async def _documents(self, ids: list[str]) -> list[_Found]:
+        found: list[_Found] = []
         for start in range(0, len(ids), IDS_PER_QUESTION):
-            found |= await self._ask(ids[start : start + IDS_PER_QUESTION])
+            found += await self._ask(ids[start : start + IDS_PER_QUESTION])
         return found
 
-    async def _ask(self, ids: list[str]) -> dict[str, int | None]:
-        path = f"/{self._place.index}/_mget?_source=false"
+    async def _ask(self, ids: list[str]) -> list[_Found]:
+        path = f"/{self._place.index}/_mget?_source_includes=event_type,_updated_at,_deleted_at,_position"
         async with self._session.post(path, json={"ids": ids}) as answer:
             body = await answer.read()
             if answer.status != 200:
                 raise LookupError(f"Elasticsearch answers {answer.status}")
-        documents = msgspec.json.decode(body, type=_Answer).docs
-        if any(document.error for document in documents):
+        documents = msgspec.json.decode(body, type=Answer).docs
+        if any(bytes(document.error) for document in documents):
             raise LookupError("Elasticsearch cannot say")
-        return {document.id: document.version if document.found else None for document in documents}
+        return documents
 
     @classmethod
     @asynccontextmanager

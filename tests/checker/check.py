@@ -4,9 +4,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
-from checker.history import AuditRow, DeadLetter, Document, Event, History, Observation, Position
+from checker.history import Audit, AuditRow, DeadLetter, Document, Event, History, Observation, Position
 from checker.report import Anomaly, Report
-from checker.rules import differing, envelope, is_tombstone, unlike
+from checker.rules import (
+    Order,
+    base,
+    differing,
+    envelope,
+    is_tombstone,
+    same,
+    same_content,
+    stands_for,
+    unlike,
+)
+from msgspec import Raw
 
 PREFIX = "dead-letter-"
 STAGES = ("decode", "validate", "enrich", "index")
@@ -64,23 +75,30 @@ def _transactions(history: History) -> Iterator[Anomaly]:
     for key, events in history.of_transaction.items():
         kept = [event for event in events if event.position and event.position not in dead]
         if kept:
-            yield from _transaction(kept[-1], history.documents.get(key))
+            yield from _transaction(kept, history.documents.get(key))
 
 
-def _transaction(newest: Event, document: Document | None) -> Iterator[Anomaly]:
+def _transaction(events: list[Event], document: Document | None) -> Iterator[Anomaly]:
+    newest = events[-1]
     wanted = newest.version or 0
     key = newest.transaction_id
     if document is None:
         yield Anomaly(
             "lost event", key, f"version {wanted} at {newest.position} is acknowledged, the index has nothing"
         )
-    elif document.version < wanted:
+    elif base(document.version) < wanted:
         if newest.deletes and not is_tombstone(document.source):
             yield Anomaly(
                 "resurrected document", key, f"deleted at {newest.position}, yet version {document.version} lives"
             )
         else:
             yield Anomaly("stale document", key, f"version {document.version}, acknowledged is {wanted}")
+    elif base(document.version) == wanted and (found := stands_for(document.source)):
+        later = [event for event in events if event.order and event.order > found]
+        others = [event for event in later if unlike(event.value or b"", document.source)]
+        if others:
+            text = f"stands for the event at {found}, a later one with the same version is at {others[-1].order}"
+            yield Anomaly("stale document", key, text)
 
 
 def _invalid_events(history: History) -> Iterator[Anomaly]:
@@ -97,13 +115,29 @@ def _documents(history: History) -> Iterator[Anomaly]:
     """Every document is what one of its transaction's events says."""
     for key, document in history.documents.items():
         events = history.of_transaction.get(key, ())
-        same_version = [event for event in events if event.version == document.version]
+        same_version = [event for event in events if event.version == base(document.version)]
         if not same_version:
             yield Anomaly("unexplained document", key, f"no event of this transaction has version {document.version}")
-            continue
-        reasons = [unlike(event.value or b"", document.source) for event in same_version]
-        if all(reasons):
-            yield Anomaly("unexplained document", key, reasons[0])
+        elif problem := _unexplained(history, document, same_version):
+            yield Anomaly("unexplained document", key, problem)
+
+
+def _unexplained(history: History, document: Document, events: list[Event]) -> str:
+    """Why none of these events, which have the document's base version, explains it; empty when one does."""
+    ties = document.version - base(document.version)
+    if ties >= len(events):
+        return f"version {document.version} counts {ties} ties, {len(events)} events share it"
+    reasons = [unlike(event.value or b"", document.source) for event in events]
+    if all(reasons):
+        return reasons[0]
+    alike = [event for event, reason in zip(events, reasons, strict=True) if not reason]
+    found = stands_for(document.source)
+    if found is None:
+        return "it does not say for which event it stands"
+    if all(event.order != found for event in alike) and not any(event.order is None for event in alike):
+        there = next((e for e in history.acknowledged if e.order == found), "nothing")
+        return f"it stands for the event at {found}, where {there} was published"
+    return ""
 
 
 def _dead_letters(history: History) -> Iterator[Anomaly]:
@@ -158,7 +192,7 @@ def _commits(history: History) -> Iterator[Anomaly]:
         for event in waiting:
             if not _is_judged(event, look):
                 left.append(event)
-            elif problem := _unsettled_in(event, look):
+            elif problem := _unsettled_in(history, event, look):
                 yield Anomaly("offset past an unsettled event", event.transaction_id, problem)
         waiting = left
 
@@ -171,13 +205,23 @@ def _is_judged(event: Event, look: Observation) -> bool:
     return not event.valid or event.transaction_id in look.versions
 
 
-def _unsettled_in(event: Event, look: Observation) -> str:
+def _unsettled_in(history: History, event: Event, look: Observation) -> str:
     if event.position in look.dead:
         return ""
     found = look.versions.get(event.transaction_id) if event.valid else None
-    if found is not None and found >= (event.version or 0):
+    if found is not None and _is_settled(history, event, found, look.orders.get(event.transaction_id)):
         return ""
     return f"{event.position} (version {event.version}) was committed at {look.at:.3f}, seen after that: {found}"
+
+
+def _is_settled(history: History, event: Event, version: int, stood_for: Order | None) -> bool:
+    """Whether a document with this version, which stood for that event, shows that the event was settled."""
+    if base(version) != event.version or stood_for is None or event.order is None:
+        return base(version) >= (event.version or 0)
+    if stood_for >= event.order:
+        return True
+    there = [each for each in history.of_transaction[event.transaction_id] if each.order == stood_for]
+    return any(same_content(each.value or b"", event.value or b"") for each in there)
 
 
 def _unsettled(history: History) -> Iterator[Anomaly]:
@@ -194,11 +238,17 @@ def _audit(history: History) -> Iterator[Anomaly]:
     if audit is None:
         return
     for event in history.acknowledged:
-        if event.valid and (event.transaction_id, event.version) not in audit.seen:
+        if event.valid and not _is_in_audit(audit, event):
             yield Anomaly("audit differs", event.transaction_id, f"the event at {event.position} is not in its history")
     for key in sorted(history.documents.keys() | audit.live.keys()):
         if problem := _audit_problem(history, key, audit.live.get(key)):
             yield Anomaly("audit differs", key, problem)
+
+
+def _is_in_audit(audit: Audit, event: Event) -> bool:
+    bodies = audit.seen.get((event.transaction_id, event.version or 0), ())
+    sent = bytes(envelope(event.value or b"").transaction)
+    return any(body is None if event.deletes else body is not None and same(sent, Raw(body)) for body in bodies)
 
 
 def _audit_problem(history: History, key: str, row: AuditRow | None) -> str:
@@ -208,7 +258,8 @@ def _audit_problem(history: History, key: str, row: AuditRow | None) -> str:
         return f"version {row.version} lives in the audit alone" if row else ""
     if row is None:
         return f"version {document.version} is in the index and not in the audit"
-    if row.version != document.version:
+    if row.version != base(document.version):
         return f"version {row.version}, the index has {document.version}"
-    sent = next((e.value for e in history.of_transaction.get(key, ()) if e.version == row.version), None)
+    events = [event for event in history.of_transaction.get(key, ()) if event.version == row.version]
+    sent = next((e.value for e in events if not unlike(e.value or b"", document.source)), None)
     return differing(bytes(envelope(sent).transaction), row.body) if sent else ""

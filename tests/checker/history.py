@@ -6,6 +6,8 @@ from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
+from checker.rules import Order
+
 Headers = tuple[tuple[str, bytes], ...]
 PartitionKey = tuple[str, int]
 """Topic and number of a partition."""
@@ -27,7 +29,7 @@ class Event:
     """A record that was sent.
 
     `position` is None when Kafka never acknowledged it: it may be in the topic or not. `valid` is what its maker says;
-    `version` orders the valid events of a transaction, by the checker's own rule, and is None for an invalid one.
+    `version` is the base version of a valid event, by the checker's own rule, and None for an invalid one.
     """
 
     position: Position | None
@@ -39,6 +41,8 @@ class Event:
     version: int | None
     kind: str
     """`created`, `updated` or `deleted`; `invalid` for an event that no consumer can accept."""
+    order: Order | None = None
+    """The place of a valid event among its transaction's; None when it was never acknowledged."""
 
     @property
     def deletes(self) -> bool:
@@ -75,10 +79,13 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class Audit:
-    """The audit's tables: live rows by transaction id, and (id, version) of every event that it has seen."""
+    """The audit's tables: live rows by transaction id, and every event that it has seen.
+
+    `seen` has the bodies of the events (None of a deletion) by transaction id and base version.
+    """
 
     live: Mapping[str, AuditRow]
-    seen: frozenset[tuple[str, int]]
+    seen: Mapping[tuple[str, int], Sequence[bytes | None]]
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,8 @@ class Observation:
     committed: Mapping[PartitionKey, int]
     versions: Mapping[str, int | None]
     dead: frozenset[Position]
+    orders: Mapping[str, Order] = field(default_factory=dict)
+    """What the documents stood for, as they say themselves."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,6 @@ class History:
 
     @cached_property
     def of_transaction(self) -> dict[str, list[Event]]:
-        """Every transaction's valid events, unacknowledged ones too, the newest last."""
-        valid = sorted((e for e in self.events if e.valid), key=lambda e: (e.transaction_id, e.version or 0))
+        """Every transaction's valid events in their order, those that were never acknowledged before all others."""
+        valid = sorted((e for e in self.events if e.valid), key=lambda e: (e.transaction_id, e.order or ()))
         return {key: list(group) for key, group in groupby(valid, key=lambda e: e.transaction_id)}

@@ -75,7 +75,8 @@ class Report:
 
 def _event_line(event: Event) -> str:
     where = event.position or "never acknowledged"
-    return f"event {where}: {event.kind}, version {event.version}, {_short(event.value)}"
+    published = f", published {event.order.published}" if event.order else ""
+    return f"event {where}: {event.kind}, version {event.version}{published}, {_short(event.value)}"
 
 
 def _short(value: bytes | None) -> str:

@@ -10,8 +10,8 @@ from support import Place, Servers
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.memory import MemoryIndex
 from activity_indexer.document import index_line
-from activity_indexer.pipeline.outcome import Item, all_done, classify_item, is_duplicate, read_failure, read_items
-from activity_indexer.ports import BulkIndex, BulkReply
+from activity_indexer.pipeline.outcome import Item, all_done, classify_item, current_version, read_failure, read_items
+from activity_indexer.ports import BulkIndex, BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 Look = Callable[[str], Awaitable[tuple[int, bytes] | None]]
@@ -91,10 +91,8 @@ async def test_a_newer_version_takes_the_documents_place(subject: Subject) -> No
     assert await subject.look("a") == (6, b'{"id":"b"}')
 
 
-@pytest.mark.parametrize(("version", "duplicate"), [(5, True), (4, False)])
-async def test_no_newer_version_is_a_conflict_that_tells_the_current_one(
-    subject: Subject, version: int, duplicate: bool
-) -> None:
+@pytest.mark.parametrize("version", [5, 4])
+async def test_no_newer_version_is_a_conflict_that_tells_the_current_one(subject: Subject, version: int) -> None:
     await subject.index.prepare()
     await subject.index.bulk(lines("a", 5))
     (item,) = items(await subject.index.bulk(lines("a", version, b'{"id":"late"}')))
@@ -103,8 +101,29 @@ async def test_no_newer_version_is_a_conflict_that_tells_the_current_one(
     assert item.error.reason == (
         f"[a]: version conflict, current version [5] is higher or equal to the one provided [{version}]"
     )
-    assert is_duplicate(item, version) is duplicate
+    assert current_version(item) == 5
     assert await subject.look("a") == (5, b'{"id":"a"}')
+
+
+async def test_documents_are_read_as_they_are_byte_for_byte_before_a_search_finds_them(subject: Subject) -> None:
+    await subject.index.prepare()
+    body = b'{ "id":"\xc3\xa9" , "amount":1.50, "big":1e5,"more":[ 1, {"a" : null} ] }'
+    names = ["a", 'é "/\n\u2028', "gone", "b"]
+    for name, version in zip(names, (7 << 8, 2**62, 3, 9), strict=True):
+        if name != "gone":
+            await subject.index.bulk(lines(name, version, body))
+    assert await subject.index.read(names) == {
+        "a": Stored(7 << 8, body),
+        'é "/\n\u2028': Stored(2**62, body),
+        "b": Stored(9, body),
+    }
+    assert await subject.look("gone") is None
+    assert await subject.look("a") == (7 << 8, body)
+
+
+async def test_nothing_is_read_of_an_index_that_holds_nothing(subject: Subject) -> None:
+    await subject.index.prepare()
+    assert await subject.index.read(["a", "a"]) == {}
 
 
 async def test_items_are_answered_in_the_order_of_the_request(subject: Subject) -> None:

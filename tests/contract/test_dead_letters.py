@@ -1,18 +1,33 @@
 """What every DeadLetters promises: the fake in memory and Kafka alike."""
 
+import hashlib
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from support import Place, Servers, eventually
 
-from activity_indexer.adapters.kafka import DeadLetterTopic
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.memory import MemoryDeadLetters
-from activity_indexer.ports import DeadLetters, OutRecord
+from activity_indexer.ports import DeadLetters, HeaderName, OutRecord
 from activity_indexer.settings import KafkaSettings
 
 Told = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+
+
+NOISE = random.Random(1).randbytes(100_000)  # noqa: S311 - no secret
+LIMIT = 10_000
+"""Bytes of a record in the dead-letter topic."""
+
+PLACE = [("dead-letter-topic", b"transactions"), ("dead-letter-partition", b"3"), ("dead-letter-offset", b"17")]
+
+
+async def unchanged() -> None:
+    """The topic stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +36,7 @@ class Subject:
 
     topic: DeadLetters
     read: Callable[[], Awaitable[list[Told]]]
+    compact: Callable[[], Awaitable[object]] = unchanged
 
 
 @pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.integration)])
@@ -35,14 +51,17 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         return
     servers: Servers = request.getfixturevalue("stack")
     async with Place.on(servers, partitions=1) as place:
-        settings = KafkaSettings(bootstrap_servers=servers.kafka, transactions_topic=place.name)
+        settings = KafkaSettings(
+            bootstrap_servers=servers.kafka, transactions_topic=place.name, max_request_bytes=LIMIT
+        )
         await prepare_topics(settings)
         topic = DeadLetterTopic(settings)
 
         async def read() -> list[Told]:
             return [told(record) for record in await place.dead_letters()]
 
-        yield Subject(topic, read)
+        resource = ConfigResource(ConfigResourceType.TOPIC, place.dead_letter_topic, {"cleanup.policy": "compact"})
+        yield Subject(topic, read, partial(place.admin.alter_configs, [resource]))
         await topic.stop()
 
 
@@ -56,6 +75,7 @@ RECORDS: Sequence[OutRecord] = (
     OutRecord(None, None, [("neither", b"key nor value")]),
     OutRecord(b"user_2", None, [("same", b"1"), ("same", "é".encode())]),
     OutRecord(b"", b"", [("empty", b"")]),
+    OutRecord(b"user_3", b"odd", [("plain", b"1"), (HeaderName.of(b"\xff\xfe"), b"2")]),
 )
 
 
@@ -76,8 +96,8 @@ async def test_records_of_several_calls_are_kept(subject: Subject) -> None:
 
 
 async def test_what_is_refused_is_given_back_with_the_reason_and_the_rest_is_written(subject: Subject) -> None:
-    large = OutRecord(b"k", b"x" * (17 * 1024 * 1024), [])
-    small = OutRecord(b"k", b"small", [])
+    needed = [(f"dead-letter-{number}", NOISE[:256]) for number in range(80)]  # too large without its value, too
+    large, small = OutRecord(b"k", b"large", needed), OutRecord(b"k", b"small", [])
     if isinstance(subject.topic, MemoryDeadLetters):
         subject.topic.refuse = lambda record: "refuses a record" if record is large else None
     unsent, problem = await subject.topic.send([large, small])
@@ -85,6 +105,34 @@ async def test_what_is_refused_is_given_back_with_the_reason_and_the_rest_is_wri
     assert "refuses a record" in problem
     assert await subject.topic.send([small]) == ([], "")
     await eventually(subject.read, lambda read: [value for _, value, _ in read] == [b"small", b"small"])
+
+
+async def test_of_a_record_that_is_too_large_as_much_is_written_as_the_topic_takes(subject: Subject) -> None:
+    if isinstance(subject.topic, MemoryDeadLetters):
+        subject.topic.max_bytes = LIMIT
+    large, small = OutRecord(b"k", NOISE, [("h", b"1"), *PLACE]), OutRecord(b"k", b"small", [("h", b"2")])
+    assert await subject.topic.send([large, small]) == ([], "")
+    found = await eventually(subject.read, lambda read: len(read) == 2)
+    told = {value: dict(headers) for _, value, headers in found}
+    assert told[b"small"] == {"h": b"2"}
+    (cut,) = told.keys() - {b"small"}
+    assert cut == NOISE[:4096]
+    assert told[cut]["dead-letter-sha256"] == hashlib.sha256(NOISE).hexdigest().encode()
+    assert (told[cut]["dead-letter-size"], told[cut]["dead-letter-truncated"]) == (b"100000", b"true")
+    assert (told[cut]["dead-letter-offset"], told[cut]["dead-letter-headers-dropped"]) == (b"17", b"1")
+
+
+async def test_a_compacted_topic_takes_records_without_a_key(subject: Subject) -> None:
+    if isinstance(subject.topic, MemoryDeadLetters):
+        subject.topic.needs_key = True
+    else:
+        await subject.compact()
+    assert await subject.topic.send([OutRecord(None, b"1", PLACE), OutRecord(b"k", b"2", PLACE)]) == ([], "")
+    found = await eventually(subject.read, lambda read: len(read) == 2)
+    assert {(key, dict(headers).get("dead-letter-no-key")) for key, _, headers in found} == {
+        (b"transactions:3:17", b"true"),
+        (b"k", None),
+    }
 
 
 async def test_a_broker_that_is_not_there_gives_every_record_back() -> None:

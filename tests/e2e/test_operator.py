@@ -107,6 +107,8 @@ def test_a_dry_run_says_what_it_would_do(operated: Cluster) -> None:
         ({"source": {"kafka": {"consumerGroup": "other"}}}, "consumerGroup is immutable"),
         ({"source": {"kafka": {"security": {"protocol": "SASL_SSL"}}}}, "needs saslMechanism and credentialsSecretRef"),
         ({"deadLetter": {"topic": "transactions"}}, "must not be the source topic"),
+        ({"deadLetter": {"topic": ".."}}, "should match"),
+        ({"deadLetter": {"parkingTopic": "transactions.dlq"}}, "must be a topic of its own"),
     ],
 )
 def test_specs_that_cannot_work_are_refused_with_a_message_that_says_what_to_do(

@@ -2,12 +2,14 @@
 
 import asyncio
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -16,6 +18,7 @@ from audit_support import KINDS, InPostgres, audit_event, audited, schema_of_its
 from support import Servers
 
 from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.adapters.postgres_connection import connect, transaction
 from activity_indexer.adapters.postgres_schema import Migration, migrate, migrations
 from activity_indexer.errors import AuditRejected, Refused, Unavailable
 from activity_indexer.settings import DatabaseSettings
@@ -237,8 +240,8 @@ async def test_a_schema_that_is_up_to_date_is_only_read(audit: InPostgres) -> No
         (lambda url: url.replace("astropay@", "wrong@"), "correct the user or password"),
         (lambda url: url.replace("/activity_feed", "/nowhere"), "create the database"),
         (lambda url: url.replace("search_path=", "search_path=no_"), "create the schema"),
-        (lambda url: f"{url}&sslmode=perhaps", "DATABASE_URL cannot be used"),
-        (lambda url: f"{url}&nonsense=1", "nonsense"),
+        (lambda url: f"{url}&options=-c%20nonsense%3D1", "remove it from DATABASE_URL"),
+        (lambda url: f"{url}&default_transaction_read_only=perhaps", "correct the parameters of DATABASE_URL"),
     ],
 )
 async def test_what_people_must_correct_is_refused_with_advice(
@@ -254,7 +257,7 @@ async def test_a_missing_right_and_a_missing_table_are_refused(audit: InPostgres
     with pytest.raises(Refused, match="grant the user"):
         await audit.store.write([audit_event("a")])
     await audit.connection.execute("DROP TABLE transactions")
-    with pytest.raises(Refused, match="missing or was altered"):
+    with pytest.raises(Refused, match="a table is missing"):
         await audit.store.write([audit_event("a")])
 
 
@@ -309,6 +312,64 @@ async def test_a_server_that_answers_no_more_is_given_up_in_time(stack: Servers,
         stack.resume("postgres")
     await audit.store.write([audit_event("b")])
     assert set((await audit.tables()).live) == {"a", "b"}
+
+
+# Parameters of libpq
+
+
+LIBPQ = (
+    "channel_binding=prefer&connect_timeout=5&keepalives=1&keepalives_idle=31&keepalives_interval=7&keepalives_count=4"
+    "&tcp_user_timeout=9000&target_session_attrs=read-write&gssencmode=prefer&client_encoding=utf8&sslmode=prefer"
+    "&application_name=mine&options=-c%20timezone%3DEurope/Vienna"
+)
+
+
+async def test_what_libpq_takes_is_taken(audit: InPostgres) -> None:
+    settings = DatabaseSettings(url=f"{audit.url}&{LIBPQ}")
+    connection = await connect(settings, "activity-indexer")
+    try:
+        found = connection._transport.get_extra_info("socket")
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        assert [found.getsockopt(socket.IPPROTO_TCP, each) for each in options] == [31, 7, 4, 9000]
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        async with transaction(connection, settings):
+            names = ("application_name", "timezone", "search_path")
+            assert [await connection.fetchval("SELECT current_setting($1)", name) for name in names] == [
+                "mine",
+                "Europe/Vienna",
+                settings.address.server_settings["search_path"],
+            ]
+    finally:
+        connection.terminate()
+
+
+async def test_of_several_hosts_the_first_that_answers_is_taken(audit: InPostgres) -> None:
+    host = audit.url.partition("@")[2].partition("/")[0]
+    store = PostgresAudit(DatabaseSettings(url=audit.url.replace(host, f"127.0.0.1:1,{host}") + "&connect_timeout=3"))
+    await store.write([audit_event("a")])
+    await store.close()
+    assert set((await audit.tables()).live) == {"a"}
+
+
+async def test_a_server_that_is_not_the_kind_that_is_asked_for_is_waited_for(audit: InPostgres) -> None:
+    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&target_session_attrs=standby"))
+    await unavailability(store.prepare())
+    await store.close()
+
+
+async def test_a_search_path_is_a_value_and_no_statement(empty: InPostgres) -> None:
+    schema = """it's "; DROP \\"""
+    await empty.connection.execute(f'CREATE SCHEMA "{schema.replace(chr(34), chr(34) * 2)}"')
+    quoted = '"' + schema.replace('"', '""') + '"'
+    store = PostgresAudit(DatabaseSettings(url=f"{empty.url.partition('?')[0]}?search_path={quote(quoted)}"))
+    try:
+        await store.prepare()
+        await store.write([audit_event("a")])
+        count = f"SELECT count(*) FROM {quoted}.transactions"  # noqa: S608 - the name is the test's own
+        assert await empty.connection.fetchval(count) == 1
+    finally:
+        await store.close()
+        await empty.connection.execute(f"DROP SCHEMA {quoted} CASCADE")
 
 
 # TLS

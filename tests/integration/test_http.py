@@ -1,9 +1,12 @@
 """Health and metrics on one port, over the life of an indexer."""
 
+import asyncio
 import json
+import resource
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -101,3 +104,42 @@ async def test_a_port_that_is_taken_stops_the_start_and_names_the_setting(place:
         process = indexer(CONSUMER_HTTP_PORT=str(taken.getsockname()[1]))
         assert process.process.wait(60) == 1
     assert "CONSUMER_HTTP_PORT" in process.log.read_text()
+
+
+async def test_strangers_who_send_half_a_request_take_no_descriptors_from_the_indexer(
+    place: Place, indexer: Start
+) -> None:
+    """Three times as many connections as the process may have files; probes, Elasticsearch and Redis go on."""
+    process = await indexer(CONSUMER_BATCH_TIMEOUT="0.1").ready()
+    resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (192, 192))
+    port = await process.port()
+    strangers = []
+    try:
+        for _ in range(600):
+            stranger = socket.create_connection(("127.0.0.1", port), 10)
+            stranger.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            strangers.append(stranger)
+        await place.publish([event(f"t{number}") for number in range(50)])
+        assert await process.settled(50) == {"indexed": 50}
+        for node in ("kafka", "elasticsearch", "redis"):
+            assert await process.metric("dependency_up", dependency=node) == 1, node
+        assert await statuses(process) == [200, 200, 200]
+        assert len(list(Path(f"/proc/{process.process.pid}/fd").iterdir())) < 150
+        assert process.logged("redis.failed") == process.logged("elasticsearch.failed") == []
+        assert process.logged("http.too_many_connections")
+    finally:
+        for stranger in strangers:
+            stranger.close()
+    assert process.terminate() == 0
+
+
+async def test_without_descriptors_the_reason_names_what_the_system_says(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (8, 192))
+    await place.publish([event("a")])
+    found = await eventually(
+        lambda: asyncio.to_thread(process.logged, "elasticsearch.failed"), lambda lines: lines, timeout=90
+    )
+    assert "Too many open files" in found[0]["reason"]
+    resource.prlimit(process.process.pid, resource.RLIMIT_NOFILE, (192, 192))
+    assert await process.settled(1) == {"indexed": 1}

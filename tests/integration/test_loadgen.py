@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
-from load_place import Place, enriched, tombstone
+from load_place import Place, enriched, positioned, tombstone
 
 from activity_loadgen.expected import ExpectedState, FinalEvent
 from activity_loadgen.generate import Event, generate
@@ -93,6 +93,7 @@ async def test_the_topic_holds_at_each_offset_what_the_ledger_says(place: Place,
     for record in records:
         entry = entries[record.partition, record.offset]
         assert (record.key.decode(), digest(record.value)) == (entry.user_id, entry.sha256)
+        assert record.timestamp == entry.published
 
 
 async def test_the_topic_holds_the_generated_events_in_order_for_each_user(place: Place, tmp_path: Path) -> None:
@@ -128,6 +129,31 @@ async def test_everything_in_its_place_is_fine(place: Place, tmp_path: Path) -> 
     assert report.tombstones == 12
     assert report.dead_letters == 12
     assert report.latency is None
+
+
+async def test_of_a_tie_the_later_event_must_be_there(place: Place, tmp_path: Path) -> None:
+    """Both updates have the same version: only content and position tell which of them the document stands for."""
+    ledger = tmp_path / "run.jsonl"
+    load = LoadOptions(count=20, users=5, update_ratio=1.0, tie_ratio=1.0, timestamps="seconds", scatter_ratio=0.5)
+    expected, records = await published(place, ledger, load)
+    await place.index(expected, records)
+    assert (await verified(place, ledger, PATIENT)).ok
+    values = {(record.partition, record.offset): record for record in records}
+    key, final = next(iter(expected.live().items()))
+    first = min(
+        (entry for entry in read(ledger) if entry.transaction_id == key and entry.kind == "updated"),
+        key=lambda e: e.order,
+    )
+    assert (first.version, first.sha256 != final.sha256) == (final.version, True)
+    record = values[first.partition, first.offset]
+    position = f"{record.timestamp}:{record.partition}:{record.offset}"
+    await place.put(key, final.version, positioned(enriched(record.value), record.value, position))
+    (finding,) = (await verified(place, ledger)).findings
+    assert (finding.problem, finding.what, finding.id) == ("stale", "document", key)
+    assert "a later one with the same version" in finding.detail
+    await place.put(key, final.version, enriched(record.value))
+    (finding,) = (await verified(place, ledger)).findings
+    assert (finding.problem, finding.what, finding.id) == ("different", "document", key)
 
 
 async def test_a_missing_document_is_found(place: Place, tmp_path: Path) -> None:
@@ -174,7 +200,7 @@ async def test_documents_of_other_runs_are_nobodys_business(place: Place, tmp_pa
 async def test_a_document_newer_than_anything_acknowledged_is_extra(place: Place, tmp_path: Path) -> None:
     ledger = tmp_path / "run.jsonl"
     ahead, event, document = await settled_but_one(place, ledger)
-    await place.put(ahead, event.version + 4, document)
+    await place.put(ahead, event.version + (4 << 8), document)
     assert found(await verified(place, ledger)) == [("extra", "document", ahead)]
 
 
@@ -185,10 +211,10 @@ async def test_an_amount_is_compared_digit_for_digit(place: Place, tmp_path: Pat
     ledger = tmp_path / "run.jsonl"
     transaction = {"id": "tx-1", "user_id": "u", "amount": msgspec.Raw(sent.encode()), "metadata": {"load_run": "r"}}
     value = msgspec.json.encode({"event_type": "transaction.created", "transaction": transaction})
-    event = Event(b"u", value, (), "created", "normal", "tx-1", "u", 800, None)
+    event = Event(b"u", value, (), "created", "normal", "tx-1", "u", 800 << 8, None, 200_000)
     with LedgerWriter(ledger) as writer:
         await publish([event], "r", place.kafka, place.publish, on_ack=writer.write)
-    await place.put("tx-1", 800, msgspec.json.encode({**transaction, "amount": msgspec.Raw(stored.encode())}))
+    await place.put("tx-1", 800 << 8, msgspec.json.encode({**transaction, "amount": msgspec.Raw(stored.encode())}))
     report = await verified(place, ledger)
     assert found(report) == [("different", "document", "tx-1")]
     assert report.findings[0].detail == f"amount: sent {sent}, found {stored}"

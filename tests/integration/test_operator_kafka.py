@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import pytest
 import trustme
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from operator_support import NAMESPACE, FakeCluster
 from support import Place, Servers, event, eventually
 
@@ -86,6 +86,33 @@ async def test_partitions_and_lag_are_what_the_broker_has(place: Place, reader: 
     await commit(place, place.group, place.name, {partition: 5})
     seen = await reader.observe(question(place))
     assert (offsets(seen.offsets).lag, offsets(seen.offsets).settled) == (2, 5)
+
+
+async def test_events_that_were_removed_before_they_were_read_are_seen(place: Place, reader: KafkaReader) -> None:
+    for _ in range(9):
+        await place.producer.send_and_wait(place.name, b"{}", partition=2)
+    await commit(place, place.group, place.name, {2: 1})
+    assert offsets((await reader.observe(question(place))).offsets).lost == {}
+    await place.admin.delete_records({TopicPartition(place.name, 2): RecordsToDelete(6)})
+    seen = offsets((await reader.observe(question(place))).offsets)
+    assert (seen.lost, seen.lag) == ({2: 5}, 3)
+
+
+async def test_what_an_open_transaction_hides_is_seen(place: Place, reader: KafkaReader) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=place.servers.kafka, transactional_id=f"{place.name}.open")
+    await producer.start()
+    async with producer.transaction():
+        for _ in range(3):
+            await producer.send_and_wait(place.name, b"{}", partition=1)
+        await place.producer.send_and_wait(place.name, b"{}", partition=1)
+        seen = offsets((await reader.observe(question(place))).offsets)
+        assert (seen.hidden, seen.lag) == ({1: 4}, 4)
+    await producer.stop()
+
+    async def hidden() -> dict[int, int]:
+        return offsets((await reader.observe(question(place))).offsets).hidden
+
+    await eventually(hidden, {})
 
 
 async def test_a_new_group_that_begins_at_the_end_has_no_lag(place: Place, reader: KafkaReader) -> None:

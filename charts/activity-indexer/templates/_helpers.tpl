@@ -141,6 +141,20 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if le $rebalance $shutdown }}
 {{- fail (printf "config.KAFKA_REBALANCE_TIMEOUT (%g s) must be above config.CONSUMER_SHUTDOWN_TIMEOUT (%g s): raise it" $rebalance $shutdown) }}
 {{- end }}
+{{- $session := dig "KAFKA_SESSION_TIMEOUT" 9 .Values.config | default 9 | float64 }}
+{{- $heartbeat := dig "KAFKA_HEARTBEAT_INTERVAL" 1 .Values.config | default 1 | float64 }}
+{{- if gt (mulf $heartbeat 3) $session }}
+{{- fail (printf "config.KAFKA_HEARTBEAT_INTERVAL (%g s) must be at most a third of config.KAFKA_SESSION_TIMEOUT (%g s): lower it" $heartbeat $session) }}
+{{- end }}
+{{- if gt $session $rebalance }}
+{{- fail (printf "config.KAFKA_SESSION_TIMEOUT (%g s) must be at most config.KAFKA_REBALANCE_TIMEOUT (%g s): lower it" $session $rebalance) }}
+{{- end }}
+{{- $topic := dig "KAFKA_TRANSACTIONS_TOPIC" "" .Values.config | default "transactions" }}
+{{- $deadLetters := dig "KAFKA_DEAD_LETTER_TOPIC" "" .Values.config | default (printf "%s.dlq" $topic) }}
+{{- $parked := dig "KAFKA_PARKED_TOPIC" "" .Values.config | default (printf "%s.parked" $deadLetters) }}
+{{- if or (eq $topic $deadLetters) (eq $topic $parked) (eq $deadLetters $parked) }}
+{{- fail (printf "config.KAFKA_TRANSACTIONS_TOPIC, config.KAFKA_DEAD_LETTER_TOPIC and config.KAFKA_PARKED_TOPIC must be three different topics, or dead letters are read again as events: got %s, %s, %s" $topic $deadLetters $parked) }}
+{{- end }}
 {{- if le (include "activity-indexer.gracePeriod" . | float64) $shutdown }}
 {{- fail (printf "terminationGracePeriodSeconds (%v) must be above config.CONSUMER_SHUTDOWN_TIMEOUT (%g s): raise it, or leave it empty" .Values.terminationGracePeriodSeconds $shutdown) }}
 {{- end }}

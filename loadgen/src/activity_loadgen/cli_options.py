@@ -8,8 +8,9 @@ from typing import Any, Final
 import click
 
 from activity_loadgen.cli_help import MixParam, SectionOption, TimeParam
-from activity_loadgen.invalid import INVALID_KINDS
+from activity_loadgen.invalid import HOSTILE_KINDS, INVALID_KINDS
 from activity_loadgen.kafka import DEFAULT_SERVERS
+from activity_loadgen.options import TIMESTAMPS
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
@@ -57,12 +58,19 @@ def event_options(function: Command) -> Command:
                 show_default=True, help="Shares of the transaction types."),
         _option(section, "--delete-ratio", default=0.0, help="End with a deletion.", **RATIO),
         _option(section, "--duplicate-ratio", default=0.0, help="Have an event sent twice, byte for byte.", **RATIO),
+        _option(section, "--tie-ratio", default=0.0,
+                help="Share of the updates that are followed by another one with the same timestamp and other content.",
+                **RATIO),
+        _option(section, "--scatter-ratio", default=0.0,
+                help="Share of the events with a key of their own, so that a transaction's are in several partitions.",
+                **RATIO),
         _option(section, "--late-ratio", default=0.0,
                 help="Have an older event sent after a newer one; adds an update where there is only one event.",
                 **RATIO),
         _option(section, "--invalid-ratio", default=0.0, help="Come with an event no consumer can accept.", **RATIO),
         _option(section, "--invalid-kind", "invalid_kinds", multiple=True, metavar="KIND",
-                help=f"Only this kind of invalid event; may be repeated. Kinds: {', '.join(INVALID_KINDS)}."),
+                help=f"Only this kind of invalid event; may be repeated. Kinds: {', '.join(INVALID_KINDS)}; only when "
+                f"named: {', '.join(HOSTILE_KINDS)}."),
         _option(section, "--payload-bytes", type=int, metavar="BYTES", default=0, show_default=True,
                 help="Pad valid events to about this size."),
         _option(section, "--traceparent-ratio", default=0.0,
@@ -74,6 +82,8 @@ def event_options(function: Command) -> Command:
                 help="At most so many transactions start between two events of one."),
         _option(section, "--seed", type=int, metavar="SEED", show_default="random",
                 help="With the same seed, --start-time and other options the events are the same, byte for byte."),
+        _option(section, "--timestamps", type=click.Choice(TIMESTAMPS), default="microseconds", show_default=True,
+                help="Unit that event timestamps are cut to."),
         _option(section, "--start-time", "start_us", type=TimeParam(), metavar="TIME", show_default="now",
                 help="Timestamp of the first event (RFC 3339)."),
     )  # fmt: skip

@@ -8,6 +8,7 @@ import msgspec
 from activity_loadgen.bodies import differences
 from activity_loadgen.expected import ExpectedState, FinalEvent, Position
 from activity_loadgen.search import Hit, SearchIndex
+from activity_loadgen.state import state_of
 
 Problem = Literal["missing", "stale", "different", "extra"]
 What = Literal["document", "tombstone", "dead letter"]
@@ -62,10 +63,8 @@ def _judge(hit: Hit, final: FinalEvent | None, sent: bytes | None) -> list[Findi
     """What is wrong with a document that a search of the alias shows."""
     if final is None:
         return [Finding("extra", "document", hit.id, f"version {hit.version}: no event in the ledger explains it")]
-    if hit.version > final.version:
-        return [_ahead("document", hit, final)]
-    if hit.version < final.version:
-        return [_behind("document", hit, final)]
+    if different := _of_another_event("document", hit, final):
+        return [different]
     if final.deleted:
         return [Finding("stale", "tombstone", hit.id, "deleted, but a search of the alias shows its document")]
     unlike = [] if sent is None else differences(sent, bytes(hit.source))
@@ -105,10 +104,8 @@ async def _tombstones(
 def _judge_tombstone(key: str, final: FinalEvent, hit: Hit | None, visible: Collection[str]) -> list[Finding]:
     if hit is None:
         return [Finding("missing", "tombstone", key, f"version {final.version} expected, nothing is stored")]
-    if hit.version > final.version:
-        return [_ahead("tombstone", hit, final)]
-    if hit.version < final.version:
-        return [_behind("tombstone", hit, final)]
+    if different := _of_another_event("tombstone", hit, final):
+        return [different]
     if not msgspec.json.decode(hit.source, type=_Tombstone).deleted_at:
         return [Finding("different", "tombstone", key, "the document at the deletion's version has no _deleted_at")]
     if key in visible:
@@ -116,13 +113,18 @@ def _judge_tombstone(key: str, final: FinalEvent, hit: Hit | None, visible: Coll
     return []
 
 
-def _ahead(what: What, hit: Hit, final: FinalEvent) -> Finding:
-    detail = f"version {hit.version}, but the newest event acknowledged has {final.version}"
-    return Finding("extra", what, hit.id, detail)
-
-
-def _behind(what: What, hit: Hit, final: FinalEvent) -> Finding:
-    return Finding("stale", what, hit.id, f"version {hit.version}, expected {final.version} ({final.kind})")
+def _of_another_event(what: What, hit: Hit, final: FinalEvent) -> Finding | None:
+    """That a document or tombstone stands for an earlier event than the final one, or for one that is not known."""
+    state = state_of(hit.version, bytes(hit.source))
+    if state.version > final.version:
+        detail = f"version {hit.version}, but the latest event acknowledged has {final.version}"
+        return Finding("extra", what, hit.id, detail)
+    if not state.is_before(final.version, final.order):
+        return None
+    if state.version < final.version:
+        return Finding("stale", what, hit.id, f"version {hit.version}, expected {final.version} ({final.kind})")
+    detail = f"stands for the event at {state.order}, a later one with the same version is at {final.order}"
+    return Finding("stale", what, hit.id, detail)
 
 
 def _place(position: Position) -> str:

@@ -6,28 +6,38 @@ from itertools import groupby
 import msgspec
 
 from activity_loadgen.generate import Kind
-from activity_loadgen.ledger import Entry
+from activity_loadgen.ledger import Entry, Order
 
 Position = tuple[int, int]
 """(partition, offset) of a record in the ledger's topic."""
 
 
 class FinalEvent(msgspec.Struct, frozen=True, gc=False):
-    """The acknowledged valid event with a transaction's greatest version, at its first position.
+    """The acknowledged valid event that is the state of its transaction: the greatest by its order.
 
-    `acked_us` is when Kafka acknowledged it, in epoch microseconds.
+    Of copies that follow each other in that order it is the first. `version` is the base version; `acked_us` is when
+    Kafka acknowledged it, in epoch microseconds.
     """
 
     version: int
     kind: Kind
-    position: Position
+    order: Order
     sha256: str | None
     acked_us: int
+
+    @property
+    def position(self) -> Position:
+        """Where the record lies."""
+        return self.order[3], self.order[4]
 
     @property
     def deleted(self) -> bool:
         """Whether the transaction must have a tombstone rather than a document."""
         return self.kind == "deleted"
+
+
+Ties = tuple[FinalEvent, ...]
+"""Events of one transaction with the same timestamp and rank, in their order."""
 
 
 class ExpectedState:
@@ -40,6 +50,7 @@ class ExpectedState:
         self.topics: set[str] = set()
         self.first_ack_us: int | None = None
         self._valid: dict[int, set[int]] = {}
+        self._last: dict[str, Ties] = {}
         for entry in entries:
             self.add(entry)
 
@@ -53,10 +64,8 @@ class ExpectedState:
             self.invalid[position] = entry.reason or "unknown"
             return
         self._valid.setdefault(entry.partition, set()).add(entry.offset)
-        event = FinalEvent(entry.version, entry.kind, position, entry.sha256, entry.acked_us)
-        known = self.final.get(entry.transaction_id)
-        if known is None or (-known.version, known.position) > (-event.version, event.position):
-            self.final[entry.transaction_id] = event
+        last = self._last[entry.transaction_id] = with_entry(self._last.get(entry.transaction_id, ()), entry)
+        self.final[entry.transaction_id] = final_of(last)
 
     def is_valid_event(self, position: Position) -> bool:
         """Whether a valid event was acknowledged at that position."""
@@ -75,6 +84,26 @@ class ExpectedState:
         return isinstance(other, type(self)) and vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def with_entry(known: Ties, entry: Entry) -> Ties:
+    """A transaction's latest events, in their order: all that have the greatest timestamp and rank."""
+    event = FinalEvent(entry.version or 0, entry.kind, entry.order, entry.sha256, entry.acked_us)
+    if known and event.order[:2] != known[0].order[:2]:
+        return max(known, (event,), key=lambda events: events[0].order[:2])
+    if any(event.order == other.order for other in known):
+        return known
+    return tuple(sorted((*known, event), key=lambda each: each.order))
+
+
+def final_of(latest: Ties) -> FinalEvent:
+    """The event that decides: the last one, or the first of the copies of it that end the list."""
+    final = latest[-1]
+    for event in reversed(latest):
+        if event.sha256 != final.sha256:
+            break
+        final = event
+    return final
 
 
 def spans(positions: Iterable[Position]) -> dict[int, tuple[int, int]]:

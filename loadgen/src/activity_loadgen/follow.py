@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from activity_loadgen.expected import FinalEvent, Ties, final_of, with_entry
 from activity_loadgen.ledger import Entry
 from activity_loadgen.search import IDS_PER_SEARCH, SearchError, SearchIndex
+from activity_loadgen.state import State
 
 POLL_SECONDS: Final = 0.1
 MICROSECONDS: Final = 1_000_000
@@ -31,30 +33,43 @@ class Follower:
 
     def __init__(self, *, timed: bool = True) -> None:
         self._timed = timed
-        self._pending: dict[str, tuple[int, int]] = {}
-        self._final: dict[str, int] = {}
+        self._pending: dict[str, FinalEvent] = {}
+        self._latest: dict[str, Ties] = {}
         self._seconds: dict[str, float] = {}
         self.error: str | None = None
 
     def add(self, entry: Entry) -> None:
-        """Take in an acknowledged event; only a transaction's greatest version is waited for."""
-        if entry.version is not None and entry.version > self._final.get(entry.transaction_id, -1):
-            self.expect(entry.transaction_id, entry.version, entry.acked_us)
+        """Take in an acknowledged event; only the one that is the transaction's state is waited for."""
+        if entry.version is None:
+            return
+        known = self._latest.get(entry.transaction_id, ())
+        latest = with_entry(known, entry)
+        if latest == known:
+            return
+        self._latest[entry.transaction_id] = latest
+        final = final_of(latest)
+        if not known or final.order > final_of(known).order:
+            self._wait_for(entry.transaction_id, final)
+        elif entry.transaction_id in self._pending:  # an earlier copy of what is waited for
+            self._pending[entry.transaction_id] = final
 
-    def expect(self, transaction_id: str, version: int, acked_us: int) -> None:
-        """Wait for this version of the transaction, or a greater one."""
-        self._final[transaction_id] = version
+    def expect(self, transaction_id: str, event: FinalEvent) -> None:
+        """Wait for this event of the transaction, or a later one."""
+        self._latest[transaction_id] = (event,)
+        self._wait_for(transaction_id, event)
+
+    def _wait_for(self, transaction_id: str, event: FinalEvent) -> None:
         self._seconds.pop(transaction_id, None)
         self._pending.pop(transaction_id, None)
-        self._pending[transaction_id] = (version, acked_us)
+        self._pending[transaction_id] = event
 
-    def saw(self, versions: dict[str, int], now_us: int) -> None:
+    def saw(self, states: dict[str, State], now_us: int) -> None:
         """Note what a search found at that time."""
-        for transaction_id, version in versions.items():
+        for transaction_id, state in states.items():
             wanted = self._pending.get(transaction_id)
-            if wanted is not None and version >= wanted[0]:
+            if wanted is not None and not state.is_before(wanted.version, wanted.order):
                 del self._pending[transaction_id]
-                self._seconds[transaction_id] = max(0, now_us - wanted[1]) / MICROSECONDS
+                self._seconds[transaction_id] = max(0, now_us - wanted.acked_us) / MICROSECONDS
 
     @property
     def waiting(self) -> int:
@@ -64,7 +79,7 @@ class Follower:
     @property
     def total(self) -> int:
         """Transactions followed."""
-        return len(self._final)
+        return len(self._latest)
 
     def latency(self) -> Latency | None:
         """The times measured; None when there are none, or the acknowledgements were not watched as they came."""
@@ -79,7 +94,7 @@ class Follower:
         if not asked:
             return
         try:
-            self.saw(await index.versions(await index.behind_alias(), asked), time.time_ns() // 1000)
+            self.saw(await index.states(await index.behind_alias(), asked), time.time_ns() // 1000)
             self.error = None
         except SearchError as error:
             self.error = str(error)

@@ -10,6 +10,7 @@ Breaker = Callable[[Document], bytes | None]
 
 NESTING_DEPTH: Final = 20_000
 OVERLONG_ID_BYTES: Final = 513
+OVERLONG_DIGITS: Final = 300
 
 _encode: Final = msgspec.json.encode
 
@@ -84,10 +85,24 @@ INVALID_KINDS: Final[dict[str, Breaker]] = {
 """Reason → what makes such a value out of a valid event (`None` is a record without a value)."""
 
 
+HOSTILE_KINDS: Final[dict[str, Breaker]] = {
+    "repeated_event_type": lambda event: b'{"event_type":"transaction.deleted",' + _encode(event)[1:],
+    "repeated_timestamp": lambda event: _encode(event)[:-1] + b',"timestamp":"2020-01-01T00:00:00Z"}',
+    "repeated_id": lambda event: _encode(event).replace(b'"transaction":{', b'"transaction":{"id":"another",', 1),
+    "lone_surrogate": lambda event: _in_transaction(event, id=_raw('"\\ud800"')),
+    "overlong_amount": lambda event: _in_transaction(event, amount=_raw("1" * OVERLONG_DIGITS)),
+    "list_metadata": lambda event: _in_transaction(event, metadata=["x"]),
+    "impossible_day": lambda event: _with(event, timestamp="2024-02-30T12:00:00Z"),
+}
+"""Further kinds, which come only when they are named: the default choice and so a seed's bytes stay the same."""
+
+ALL_KINDS: Final = {**INVALID_KINDS, **HOSTILE_KINDS}
+
+
 def break_event(kind: str, event: Document) -> bytes | None:
     """The value of an invalid event of that kind, made out of a valid event.
 
     Raises:
         KeyError: when there is no such kind.
     """
-    return INVALID_KINDS[kind](event)
+    return ALL_KINDS[kind](event)

@@ -10,9 +10,13 @@ from typing import Final, Self
 
 import msgspec
 
-from activity_loadgen.generate import Delivery, Event, Kind
+from activity_loadgen.generate import RANKS, Delivery, Event, Kind
 
 READ_CHUNK_BYTES: Final = 1 << 20
+
+
+Order = tuple[int, int, int, int, int]
+"""Timestamp (nanoseconds), rank, record timestamp (milliseconds), partition, offset."""
 
 
 class LedgerError(Exception):
@@ -22,8 +26,9 @@ class LedgerError(Exception):
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """What was acknowledged: where it lies, what it was, and when Kafka said so.
 
-    `key` is the record's key as text; `sha256` is of the value, None for a record without one; `version` is
-    None for an invalid event, whose `reason` names what is wrong with it; `acked_us` is epoch microseconds.
+    `key` is the record's key as text; `sha256` is of the value, None for a record without one; `version` is the base
+    version and `timestamp` the event's (nanoseconds), both None for an invalid event, whose `reason` names what is
+    wrong with it; `acked_us` is epoch microseconds, and `published` the record's timestamp (milliseconds).
     """
 
     run: str
@@ -40,16 +45,26 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     reason: str | None
     sha256: str | None
     acked_us: int
+    timestamp: int | None = None
+    published: int | None = None
+
+    @property
+    def order(self) -> Order:
+        """The place of a valid event among its transaction's: the greatest is the transaction's state."""
+        published = self.acked_us // 1000 if self.published is None else self.published
+        return self.timestamp or 0, RANKS.get(self.kind, 0), published, self.partition, self.offset
 
 
-def entry_for(run: str, topic: str, event: Event, position: tuple[int, int], acked_us: int) -> Entry:
+def entry_for(
+    run: str, topic: str, event: Event, position: tuple[int, int], acked_us: int, published: int | None = None
+) -> Entry:
     """The ledger's entry for an event acknowledged at (partition, offset)."""
     return Entry(
         run=run,
         topic=topic,
         partition=position[0],
         offset=position[1],
-        key=event.user_id,
+        key=event.key.decode(),
         kind=event.kind,
         delivery=event.delivery,
         transaction_id=event.transaction_id,
@@ -59,6 +74,8 @@ def entry_for(run: str, topic: str, event: Event, position: tuple[int, int], ack
         reason=event.reason,
         sha256=digest(event.value),
         acked_us=acked_us,
+        timestamp=event.timestamp,
+        published=published,
     )
 
 
@@ -127,9 +144,16 @@ def read(path: Path) -> Iterator[Entry]:
     decode = msgspec.json.Decoder(Entry).decode
     for number, line in enumerate(_whole_lines(path), 1):
         try:
-            yield decode(line)
+            yield _of_today(decode(line))
         except msgspec.MsgspecError as error:
             raise LedgerError(f"{path}, line {number}: expected a ledger entry, got {line[:80]!r}: {error}") from error
+
+
+def _of_today(entry: Entry) -> Entry:
+    """An entry in today's terms: earlier ledgers have no timestamp, and versions without room for ties."""
+    if entry.timestamp is not None or entry.version is None:
+        return entry
+    return msgspec.structs.replace(entry, version=entry.version << 8, timestamp=entry.version // 4 * 1000)
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

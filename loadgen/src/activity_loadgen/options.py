@@ -4,18 +4,27 @@ import hashlib
 import secrets
 import time
 from dataclasses import asdict, dataclass, field, fields
-from typing import Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from activity_loadgen.invalid import INVALID_KINDS
+from activity_loadgen.invalid import ALL_KINDS
 
 TRANSACTION_TYPES: Final = ("card", "p2p", "crypto")
+Timestamps = Literal["seconds", "microseconds", "nanoseconds"]
+TIMESTAMPS: Final = get_args(Timestamps)
 MAX_USERS: Final = 1_000_000
 MAX_PAYLOAD_BYTES: Final = 900_000
 MAX_UPDATES_PER_TRANSACTION: Final = 100.0
 SEED_BITS: Final = 53
 UNPACED_TICK_US: Final = 100
+_LATER_OPTIONS: Final[dict[str, Any]] = {
+    "trace_ratio": None,
+    "tie_ratio": 0.0,
+    "scatter_ratio": 0.0,
+    "timestamps": "microseconds",
+}
+"""Options that came after the first release, with their defaults."""
 
 
 class OptionError(ValueError):
@@ -35,8 +44,9 @@ def default_mix() -> dict[str, float]:
 class LoadOptions:
     """Options of one run. The same values (seed and start included) give the same bytes in the same order.
 
-    Ratios are shares of the transactions; with a `trace_ratio` every event is part of a trace, and that share of them
-    is sampled; `start_us` is the first event's timestamp in epoch microseconds;
+    Ratios are shares of the transactions, `tie_ratio` of the updates and `scatter_ratio` of the events; `timestamps` is
+    the unit that event timestamps are cut to. With a `trace_ratio` every event is part of a trace, and that share of
+    them is sampled; `start_us` is the first event's timestamp in epoch microseconds;
     `rate` is in events per second and, besides pacing, sets how far apart the timestamps are; `spread` is
     how many transactions may lie between two events of one transaction.
     """
@@ -46,6 +56,8 @@ class LoadOptions:
     update_ratio: float = 0.1
     delete_ratio: float = 0.0
     duplicate_ratio: float = 0.0
+    tie_ratio: float = 0.0
+    scatter_ratio: float = 0.0
     late_ratio: float = 0.0
     invalid_ratio: float = 0.0
     traceparent_ratio: float = 0.0
@@ -57,6 +69,7 @@ class LoadOptions:
     payload_bytes: int = 0
     rate: float | None = None
     spread: int = 50
+    timestamps: Timestamps = "microseconds"
     seed: int = field(default_factory=lambda: secrets.randbits(SEED_BITS))
     start_us: int = field(default_factory=lambda: time.time_ns() // 1000)
 
@@ -69,16 +82,19 @@ class LoadOptions:
         _check_numbers(self)
         _check_mix(self.type_mix)
         _check_user_id(self.user_id)
-        unknown = sorted(set(self.invalid_kinds) - set(INVALID_KINDS))
+        unknown = sorted(set(self.invalid_kinds) - set(ALL_KINDS))
         if unknown:
-            raise OptionError("--invalid-kind", "one of " + ", ".join(INVALID_KINDS), unknown[0])
+            raise OptionError("--invalid-kind", "one of " + ", ".join(ALL_KINDS), unknown[0])
+        if self.timestamps not in TIMESTAMPS:
+            raise OptionError("--timestamps", "one of " + ", ".join(TIMESTAMPS), self.timestamps)
 
     @property
     def run(self) -> str:
         """The run's id, which every event carries in `metadata.load_run`: a digest of all options."""
         options = asdict(self)
-        if self.trace_ratio is None:  # it came later, and the bytes of a seed stay the same
-            del options["trace_ratio"]
+        for name, default in _LATER_OPTIONS.items():  # the bytes of a seed stay the same
+            if options[name] == default:
+                del options[name]
         text = msgspec.json.encode(options, order="sorted")
         return "run-" + hashlib.blake2b(text, digest_size=8).hexdigest()
 
@@ -92,7 +108,7 @@ class LoadOptions:
     @property
     def events_per_transaction(self) -> float:
         """How many events a transaction has on average, close enough for timestamps and progress."""
-        extra = self.update_ratio + self.delete_ratio + self.duplicate_ratio + self.invalid_ratio
+        extra = self.update_ratio * (1 + self.tie_ratio) + self.delete_ratio + self.duplicate_ratio + self.invalid_ratio
         return 1 + extra + self.late_ratio * max(0.0, 1 - self.update_ratio - self.delete_ratio)
 
 
@@ -137,6 +153,8 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {
     "update_ratio": (0, MAX_UPDATES_PER_TRANSACTION),
     "delete_ratio": (0, 1),
     "duplicate_ratio": (0, 1),
+    "tie_ratio": (0, 1),
+    "scatter_ratio": (0, 1),
     "late_ratio": (0, 1),
     "invalid_ratio": (0, 1),
     "traceparent_ratio": (0, 1),

@@ -22,6 +22,8 @@ from activity_loadgen.stopping import unless_stopped
 MAX_REQUEST_BYTES: Final = 1_048_576
 BATCH_BYTES: Final = 262_144
 LINGER_MS: Final = 5
+BROKERS_TIME: Final = 1
+"""The client's word for a topic whose records have the time at which the broker appended them."""
 MAX_UNACKNOWLEDGED: Final = 20_000
 # Sending seldom suspends by itself: give the loop a turn this often.
 EVENTS_PER_TURN: Final = 64
@@ -139,7 +141,9 @@ class _Sending:
             if stop.is_set() or self._failure is not None or not await self._turn(stop):
                 break
             started = time.time_ns()
-            future = await self._producer.send(topic, event.value, event.key, headers=[*event.headers])
+            future = await self._producer.send(
+                topic, event.value, event.key, timestamp_ms=started // 1_000_000, headers=[*event.headers]
+            )
             self.counts.sent += 1
             future.add_done_callback(partial(self._settle, event, started))
         while self._unacknowledged and self._failure is None:
@@ -202,7 +206,9 @@ class _Sending:
         position = (record.partition, record.offset)
         ended = time.time_ns()
         self._spans.sent(event, record, started, ended)
-        entry = entry_for(self._run, record.topic, event, position, ended // 1000)
+        # The client gives the whole batch the first record's timestamp: of a broker's own one only that is right.
+        published = record.timestamp if record.timestamp_type == BROKERS_TIME else started // 1_000_000
+        entry = entry_for(self._run, record.topic, event, position, ended // 1000, published)
         self.counts.add(entry, len(event.value or b""), now - self._started)
         self._on_ack(entry)
 

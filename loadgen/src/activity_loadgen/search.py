@@ -10,6 +10,8 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from activity_loadgen.state import FIELDS, State, state_of
+
 PAGE_SIZE: Final = 1_000
 IDS_PER_SEARCH: Final = 5_000
 REQUEST_SECONDS: Final = 30.0
@@ -105,9 +107,10 @@ class SearchIndex:
         """Documents with these ids in the concrete indices, tombstones too, with their source."""
         return await self._by_ids(index, ids, source=True)
 
-    async def versions(self, index: str, ids: Collection[str]) -> dict[str, int]:
-        """Version of each of these ids in the concrete indices, tombstones too."""
-        return {key: hit.version for key, hit in (await self._by_ids(index, ids, source=False)).items()}
+    async def states(self, index: str, ids: Collection[str]) -> dict[str, State]:
+        """Which event each of these ids stands for in the concrete indices, tombstones too."""
+        found = await self._by_ids(index, ids, source=FIELDS)
+        return {key: state_of(hit.version, bytes(hit.source)) for key, hit in found.items()}
 
     async def of_runs(self, runs: Collection[str]) -> AsyncIterator[list[Hit]]:
         """Pages of the documents that these runs made and the alias shows."""
@@ -123,7 +126,7 @@ class SearchIndex:
                 return
             after = hits[-1].sort
 
-    async def _by_ids(self, index: str, ids: Collection[str], *, source: bool) -> dict[str, Hit]:
+    async def _by_ids(self, index: str, ids: Collection[str], *, source: bool | Sequence[str]) -> dict[str, Hit]:
         found: dict[str, Hit] = {}
         for part in chunks(list(ids), IDS_PER_SEARCH):
             body = {"query": {"ids": {"values": part}}, "size": len(part), "version": True, "_source": source}

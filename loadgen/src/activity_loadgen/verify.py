@@ -100,7 +100,7 @@ def follower_for(expected: ExpectedState) -> Follower:
     """A follower for a ledger that was written earlier: it measures no times."""
     follower = Follower(timed=False)
     for transaction_id, event in expected.final.items():
-        follower.expect(transaction_id, event.version, event.acked_us)
+        follower.expect(transaction_id, event)
     return follower
 
 

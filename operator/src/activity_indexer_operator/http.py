@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from activity_indexer_operator.connections import Connections
 from activity_indexer_operator.metrics import Metrics
 
 Verdict = Callable[[], str]
@@ -19,22 +21,40 @@ class HttpServer:
         self._port = port
         self._metrics = metrics
         self._refresh = refresh
-        app = web.Application()
+        app = web.Application(middlewares=[self._progress])
         for path, verdict in (("/livez", live), ("/healthz", live), ("/readyz", ready)):
             app.router.add_get(path, self._probe(verdict))
         app.router.add_get("/metrics", self._exposition)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._server: asyncio.Server | None = None
+        self._connections: Connections | None = None
 
     async def start(self) -> int:
         """Listen on all addresses; returns the port, a free one when 0 was asked for."""
         await self._runner.setup()
-        await web.TCPSite(self._runner, None, self._port).start()
-        port: int = self._runner.addresses[0][1]
+        self._connections = Connections(self._runner.server)
+        self._server = await asyncio.get_running_loop().create_server(self._connections, None, self._port)
+        port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def stop(self) -> None:
         """Close the port."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _progress(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Give the connection time for its answer, and for its next request."""
+        if self._connections is not None:
+            self._connections.progressed(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            if self._connections is not None:
+                self._connections.progressed(request.protocol)
 
     def _probe(self, verdict: Verdict) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def answer(_request: web.Request) -> web.Response:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import Final, Literal
 
 from activity_indexer_operator.api import Condition
 from activity_indexer_operator.decide import Decision, Limit
-from activity_indexer_operator.observed import Observation, SourceReason, Unknown
+from activity_indexer_operator.observed import Observation, Offsets, SourceReason, Unknown
 from activity_indexer_operator.spec import Mode, Spec
 from activity_indexer_operator.workload import Workload
 
@@ -45,6 +46,27 @@ class Dead(StrEnum):
     UNKNOWN = "NotObserved"
 
 
+class Moving(StrEnum):
+    """Reasons of Moving: what waits in the topic is worked off."""
+
+    MOVES = "EventsSettled"
+    STANDS = "PartitionsStand"
+    TRANSACTION = "OpenTransaction"
+    UNKNOWN = "NotObserved"
+
+
+class Lost(StrEnum):
+    """Reasons of EventsLost."""
+
+    NONE = "NothingLost"
+    REMOVED = "RemovedBeforeRead"
+    UNKNOWN = "NotObserved"
+
+
+STANDS: Final = 120.0
+"""Seconds without a commit after which a partition with a lag stands still."""
+LOST_FOR: Final = timedelta(days=1)
+"""For so long EventsLost stays, as the gap is gone with the next commit."""
 _MODES = {Mode.PAUSED: Ready.PAUSED, Mode.DRY_RUN: Ready.DRY_RUN}
 
 
@@ -57,11 +79,20 @@ class Findings:
     workload: Workload | Unknown
     decision: Decision
     problem: str = ""
+    standing: Mapping[int, float] = field(default_factory=dict)
 
 
-def conditions_for(found: Findings) -> tuple[Condition, ...]:
-    """All conditions of an object that has a spec to work with."""
-    return _ready(found), _source(found), _limited(found), _progressing(found), _dead(found)
+def conditions_for(found: Findings, previous: Iterable[Condition] = (), now: str = "") -> tuple[Condition, ...]:
+    """All conditions of an object that has a spec to work with; `previous` are those of the last pass."""
+    return (
+        _ready(found),
+        _source(found),
+        _limited(found),
+        _progressing(found),
+        _moving(found),
+        _lost(found, previous, now),
+        _dead(found),
+    )
 
 
 def invalid(message: str) -> tuple[Condition, ...]:
@@ -135,6 +166,57 @@ def _progressing(found: Findings) -> Condition:
     if workload.stuck:
         return Condition("Progressing", "False", Progress.STUCK, f"{name} makes no progress; look at its pods")
     return Condition("Progressing", "True", Progress.ROLLING, f"{name} starts or stops replicas")
+
+
+def _moving(found: Findings) -> Condition:
+    offsets, workload = found.observation.offsets, found.workload
+    if isinstance(offsets, Unknown):
+        return Condition("Moving", "Unknown", Moving.UNKNOWN, offsets.message)
+    if isinstance(workload, Unknown) or not workload.replicas:
+        return Condition("Moving", "Unknown", Moving.UNKNOWN, "no replica runs that could settle events")
+    topic = found.spec.kafka.topic
+    stands = [number for number, seconds in sorted(found.standing.items()) if seconds >= STANDS]
+    behind = [number for number in stands if _hides_all(offsets, number)]
+    if others := [number for number in stands if number not in behind]:
+        text = f"events wait in {_partitions(others)} of topic {topic} and none is settled; run activity-indexer status"
+        return Condition("Moving", "False", Moving.STANDS, text)
+    if behind:
+        text = (
+            f"a producer's open transaction hides the events in {_partitions(behind)} of topic {topic}; end or abort it"
+        )
+        return Condition("Moving", "False", Moving.TRANSACTION, text)
+    return Condition("Moving", "True", Moving.MOVES, f"what waits in topic {topic} is being settled")
+
+
+def _hides_all(offsets: Offsets, number: int) -> bool:
+    """Whether all that the group can read of a partition is settled, and an open transaction hides the rest."""
+    stable = offsets.stable.get(number)
+    return stable is not None and stable <= offsets.position.get(number, 0) and number in offsets.hidden
+
+
+def _lost(found: Findings, previous: Iterable[Condition], now: str) -> Condition:
+    offsets, topic = found.observation.offsets, found.spec.kafka.topic
+    known = next((each for each in previous if each.type == "EventsLost" and each.status == "True"), None)
+    if not isinstance(offsets, Unknown) and offsets.lost:
+        text = (
+            f"events of topic {topic} were removed before group {found.spec.kafka.consumer_group} had read them "
+            f"({_partitions(sorted(offsets.lost))}); publish them again, and raise the topic's retention"
+        )
+        return Condition("EventsLost", "True", Lost.REMOVED, text)
+    if known and now and _age(known, now) < LOST_FOR:
+        return Condition("EventsLost", "True", Lost.REMOVED, known.message)
+    if isinstance(offsets, Unknown):
+        return Condition("EventsLost", "Unknown", Lost.UNKNOWN, offsets.message)
+    return Condition("EventsLost", "False", Lost.NONE, f"topic {topic} still holds all that the group has not read")
+
+
+def _age(condition: Condition, now: str) -> timedelta:
+    since = condition.last_transition_time
+    return datetime.fromisoformat(now) - datetime.fromisoformat(since) if since else timedelta()
+
+
+def _partitions(numbers: Iterable[int]) -> str:
+    return "partition " + ", ".join(map(str, numbers))
 
 
 def _dead(found: Findings) -> Condition:

@@ -58,6 +58,7 @@ class KafkaLink:
         }
         self._admin: Any = None
         self._consumer: Any = None
+        self._stable: Any = None
         self._coordinators: dict[str, int] = {}
         self._topics: Topics = {}
         self._topics_at = float("-inf")
@@ -72,6 +73,8 @@ class KafkaLink:
         try:
             self._admin = AIOKafkaAdminClient(**self._arguments)
             await self._admin.start()
+            self._stable = AIOKafkaConsumer(**self._arguments, isolation_level="read_committed")
+            await self._stable.start()
             self._consumer = AIOKafkaConsumer(**self._arguments)
             await self._consumer.start()
         except KafkaConnectionError as error:
@@ -93,11 +96,12 @@ class KafkaLink:
         self._retired = True
         if self._users:
             return
-        admin, consumer = self._admin, self._consumer
-        self._admin = self._consumer = None
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
-            if consumer is not None:
-                await consumer.stop()
+        admin, consumers = self._admin, (self._consumer, self._stable)
+        self._admin = self._consumer = self._stable = None
+        for consumer in consumers:
+            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                if consumer is not None:
+                    await consumer.stop()
         with contextlib.suppress(KafkaError, OSError, TimeoutError):
             if admin is not None:
                 await admin.close()
@@ -139,6 +143,11 @@ class KafkaLink:
         first = await self._consumer.beginning_offsets(places)
         end = await self._consumer.end_offsets(places)
         return {topic: (_of(topic, first), _of(topic, end)) for topic in wanted}
+
+    async def stable(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Up to where a consumer of committed transactions can read now; the topic must exist."""
+        places = [TopicPartition(topic, number) for number in partitions]
+        return _of(topic, await self._stable.end_offsets(places)) if places else {}
 
     async def _explained(self, error: Exception) -> Exception:
         """The client says only that no server takes it: one that refuses us says why."""

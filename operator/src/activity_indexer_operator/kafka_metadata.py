@@ -160,7 +160,8 @@ async def _offsets(link: KafkaLink, kafka: Kafka, bounds: tuple[dict[int, int], 
     # Where a group that has committed nothing will begin.
     begin = first if kafka.start_from == "Earliest" else end
     position = {n: max(first[n], committed[n].offset) if n in committed else begin[n] for n in end}
-    return Offsets(first, end, position)
+    stable = await link.stable(kafka.topic, end)
+    return Offsets(first, end, position, {n: commit.offset for n, commit in committed.items()}, stable)
 
 
 async def _dead(link: KafkaLink, question: Question, bounds: tuple[dict[int, int], dict[int, int]]) -> Offsets:

@@ -13,7 +13,8 @@ class Memory:
     """Of one object.
 
     `good` is the last spec that was accepted, with its generation; `applied` the fingerprints, by kind, of what was
-    asked for and of what the API server made of it; `misses` the looks at Kafka in a row that showed nothing.
+    asked for and of what the API server made of it; `misses` the looks at Kafka in a row that showed nothing. `still`
+    has, by partition with a lag, the group's position and since when it is that (seconds of the reconciler's clock).
     """
 
     good: tuple[int, Spec] | None = None
@@ -21,4 +22,5 @@ class Memory:
     misses: int = 0
     shrunk_to: int | None = None
     lag: LagState = field(default_factory=LagState)
+    still: dict[int, tuple[int, float]] = field(default_factory=dict)
     written_at: float = float("-inf")

@@ -19,6 +19,8 @@ GAUGES: Final = {
     "ready_replicas": "Replicas that are ready.",
     "scaling_limited": "1 while the maximum or the partitions keep replicas below what the policy asks for.",
     "lag_events": "Events that the group has not committed.",
+    "hidden_events": "Events that an open transaction hides; the lag counts them, too.",
+    "lost_events": "Events that were removed before the group had read them, as offsets show now.",
     "dead_letters": "Events that wait in the dead-letter topic.",
     "produced_events_per_second": "Events that are published, as last measured.",
     "capacity_events_per_second": "Events that one replica settles when it has enough to do, as last measured.",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from activity_indexer_operator.api import Meta
@@ -29,13 +29,17 @@ MISSES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen; `doubtful`: it is to be looked at once more before anything is said or done about the source."""
+    """What was seen; `doubtful`: it is to be looked at once more before anything is said or done about the source.
+
+    `standing` has, by partition with a lag, for how long the group has committed nothing of it (seconds).
+    """
 
     observation: Observation
     workload: Workload | Unknown
     rates: Rates | None
     need: Need | None
     doubtful: bool
+    standing: Mapping[int, float] = field(default_factory=dict)
 
 
 class Eyes:
@@ -57,7 +61,7 @@ class Eyes:
         if doubtful:
             await self._kafka.forget(meta.key.namespace, spec.kafka)
         rates, need = self._measured(spec, observation, workload, memory)
-        return Look(observation, workload, rates, need, doubtful)
+        return Look(observation, workload, rates, need, doubtful, self._standing(observation, memory))
 
     async def again(self, meta: Meta, spec: Spec, look: Look) -> Look:
         """The same look, with the workload as it is now. Raises ClusterError."""
@@ -95,6 +99,18 @@ class Eyes:
             return nothing(Unknown(SourceReason.SHRUNK, text)), True
         memory.shrunk_to = None
         return seen, False
+
+    def _standing(self, seen: Observation, memory: Memory) -> dict[int, float]:
+        """For how long partitions with a lag have not moved."""
+        if isinstance(seen.offsets, Unknown):
+            return {number: self._clock() - since for number, (_, since) in memory.still.items()}
+        now, before = self._clock(), memory.still
+        memory.still = {
+            number: before[number] if number in before and before[number][0] == position else (position, now)
+            for number, position in seen.offsets.position.items()
+            if seen.offsets.lags.get(number)
+        }
+        return {number: now - since for number, (_, since) in memory.still.items()}
 
     def _measured(
         self, spec: Spec, seen: Observation, workload: Workload | Unknown, memory: Memory

@@ -120,7 +120,8 @@ class IndexerReconciler:
         await self._tools.recorder.event(meta, "Normal", "Scaled", message)
 
     async def _say(self, done: Pass, memory: Memory) -> None:
-        found = Findings(done.spec, done.look.observation, done.look.workload, done.decision, done.accepted.problem)
+        look, problem = done.look, done.accepted.problem
+        found = Findings(done.spec, look.observation, look.workload, done.decision, problem, look.standing)
         meta = done.indexer.meta
         status = status_of(found, done.look.rates, done.indexer.status, meta.generation, self._now())
         self._measure(meta.key, status, done.look)
@@ -165,6 +166,8 @@ class IndexerReconciler:
                 "ready_replicas": status.ready_replicas,
                 "scaling_limited": kept_below(status.conditions),
                 "lag_events": offsets.lag if isinstance(offsets, Offsets) else None,
+                "hidden_events": sum(offsets.hidden.values()) if isinstance(offsets, Offsets) else None,
+                "lost_events": sum(offsets.lost.values()) if isinstance(offsets, Offsets) else None,
                 "dead_letters": dead.lag if isinstance(dead, Offsets) else None,
                 "produced_events_per_second": look.rates.produced if look.rates else None,
                 "capacity_events_per_second": look.rates.capacity if look.rates else None,

@@ -23,8 +23,16 @@ from activity_indexer_operator.status import (
 from activity_indexer_operator.status import Rates as RateStatus
 from activity_indexer_operator.workload import Workload
 
-GOOD_NEWS = frozenset({("Ready", "True"), ("SourceReachable", "True"), ("DeadLetterEmpty", "True")})
-BAD_NEWS = frozenset({("Ready", "False"), ("SourceReachable", "False"), ("DeadLetterEmpty", "False")})
+GOOD_NEWS = frozenset({("Ready", "True"), ("SourceReachable", "True"), ("DeadLetterEmpty", "True"), ("Moving", "True")})
+BAD_NEWS = frozenset(
+    {
+        ("Ready", "False"),
+        ("SourceReachable", "False"),
+        ("DeadLetterEmpty", "False"),
+        ("Moving", "False"),
+        ("EventsLost", "True"),
+    }
+)
 EXPECTED_REASONS = frozenset({"Suspended", "Paused", "DryRun", "WaitingForReplicas"})
 
 
@@ -44,7 +52,7 @@ def status_of(found: Findings, rates: Rates | None, previous: Status, generation
         decision=DecisionStatus(found.spec.scaling.policy, found.decision.reason, found.decision.message),
         dead_letter=_dead(found.observation.dead),
         last_scale=_last_scale(found, previous, now),
-        conditions=merge(previous.conditions, conditions_for(found), now, generation),
+        conditions=merge(previous.conditions, conditions_for(found, previous.conditions, now), now, generation),
     )
 
 
@@ -93,7 +101,9 @@ def _partitions(found: Findings, previous: Status, now: str) -> Partitions | Non
 
 
 def _lag(offsets: Offsets | Unknown) -> Lag | None:
-    return None if isinstance(offsets, Unknown) else Lag(offsets.lag, offsets.max_lag)
+    if isinstance(offsets, Unknown):
+        return None
+    return Lag(offsets.lag, offsets.max_lag, sum(offsets.hidden.values()))
 
 
 def _dead(offsets: Offsets | Unknown | None) -> DeadLetterStatus | None:

@@ -222,6 +222,15 @@ class Spec(View, frozen=True):
     scaling: Scaling = Scaling()
     dead_letter: DeadLetter = DeadLetter()
 
+    def __post_init__(self) -> None:
+        """Refuse a topic that has two uses: its dead letters would be read as events, again and again."""
+        names = (self.kafka.topic, self.dead_letter_topic, self.parking_topic)
+        if len(set(names)) < len(names):
+            raise ValueError(
+                "source.kafka.topic, deadLetter.topic and deadLetter.parkingTopic must be three different topics, got "
+                + ", ".join(names)
+            )
+
     @property
     def kafka(self) -> Kafka:
         """The one source there is."""

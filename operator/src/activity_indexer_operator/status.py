@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from activity_indexer_operator.api import Body, Condition, View
 
-CONDITIONS: Final = frozenset({"Ready", "SourceReachable", "ScalingLimited", "Progressing", "DeadLetterEmpty"})
+CONDITIONS: Final = frozenset(
+    {"Ready", "SourceReachable", "ScalingLimited", "Progressing", "Moving", "EventsLost", "DeadLetterEmpty"}
+)
 """Types of conditions that are ours."""
 
 
@@ -21,10 +23,14 @@ class Partitions(View, frozen=True):
 
 
 class Lag(View, frozen=True):
-    """Events that the group has not committed: of all partitions, and of the one with the most."""
+    """Events that the group has not committed: of all partitions, and of the one with the most.
+
+    `behind_transaction` are those among them that an open transaction hides.
+    """
 
     total: int | None = None
     max_partition: int | None = None
+    behind_transaction: int | None = None
 
 
 class Rates(View, frozen=True):

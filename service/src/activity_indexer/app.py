@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
+import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.kafka import DeadLetterTopic, GroupSource
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
+from activity_indexer.adapters.kafka_member import http_address
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
@@ -25,9 +29,11 @@ from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.freshness import Freshness
+from activity_indexer.index_watch import IndexWatch
 from activity_indexer.indexing import BulkWriter, Tries
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import Settings
 from activity_indexer.status_page.page import StatusPage
@@ -38,8 +44,11 @@ from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
-from activity_indexer.tracing import Tracing
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import trial_document
+
+AUDIT: Final = "audit"
+"""Name of the task that finishes what it has when the end has begun."""
 
 
 class TopicMissing(Unavailable):
@@ -86,7 +95,8 @@ class App:
     async def _serve(self) -> None:
         consumer = self._settings.consumer
         page = StatusPage(self._settings, self.health, self.metrics) if consumer.status_page else None
-        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page)
+        identity = {"instance": _instance(), "group": self._settings.kafka.consumer_group}
+        server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page, identity)
         self.http_port = await server.start()
         self._goodbyes["http"] = server.stop
         self._log.info("http.listening", port=self.http_port)
@@ -94,21 +104,28 @@ class App:
     async def _index(self, background: list[asyncio.Task[None]]) -> None:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
-        source = GroupSource(self._settings.kafka, self._tell_kafka)
+        address = http_address(self._settings.consumer.http_host, self.http_port)
+        source = GroupSource(self._settings.kafka, self.observer, address, self._settings.consumer.memory)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
         self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
         self._goodbyes |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
-        indexer = self._indexer(index, source, registry, telemetry.indexer())
+        calls = Calls(self.metrics, telemetry.indexer())
+        alias = self._settings.elasticsearch.index
+        watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
+        indexer = self._indexer(index, watch, source, registry, calls)
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
-                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit()))
+                asyncio.create_task(
+                    run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address), name=AUDIT
+                )
             )
-        if not await self._until("elasticsearch", index.prepare):
+        if not await self._until("elasticsearch", watch.prepare):
             return
+        background.append(asyncio.create_task(watch.run()))
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
         self.health.started()
@@ -132,25 +149,28 @@ class App:
         await say_goodbye(self._goodbyes, self._ending.deadline)
         await _finish(background, self._ending.deadline)
 
-    def _indexer(self, index: ElasticsearchIndex, source: GroupSource, registry: Registry, tracing: Tracing) -> Indexer:
+    def _indexer(
+        self, index: ElasticsearchIndex, watch: IndexWatch, source: GroupSource, registry: Registry, calls: Calls
+    ) -> Indexer:
         consumer = self._settings.consumer
-        calls = Calls(self.metrics, tracing)
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
-        measured = MeasuredIndex(index, calls, self._settings.elasticsearch.index)
+        store = self._seen_store(index, watch) if consumer.enable_dedup else None
+        rereads = Rereads(store)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
-        writer = BulkWriter(measured, limit, self._backoff, self.observer, tries, trial=trial_document(registry))
+        writer = BulkWriter(watch, limit, self._backoff, self.observer, tries, trial=trial_document(registry))
         processor = Processor(
-            self._deduplicator(index, calls),
+            self._deduplicator(store, watch, calls) if store else None,
             registry,
-            writer,
+            OrderedWriter(writer, watch, self._backoff, self.observer),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
             self.observer,
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
-            tracing=tracing,
+            tracing=calls.tracing,
+            rereads=rereads,
         )
         return Indexer(
             MeasuredSource(source, calls),
@@ -159,29 +179,46 @@ class App:
             lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,
             self.observer,
-            IntakeLimits(consumer.fetch_max_records, consumer.commit_interval, consumer.shutdown_timeout),
+            IntakeLimits(
+                consumer.fetch_max_records,
+                consumer.commit_interval,
+                consumer.shutdown_timeout,
+                memory=consumer.memory.intake,
+            ),
+            sink=watch,
+            rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, calls: Calls) -> Deduplicator | None:
-        consumer = self._settings.consumer
-        if not consumer.enable_dedup:
-            return None
-        store = RedisSeenStore(self._settings.redis, consumer.dedup_ttl, lambda: index.identity)
+    def _seen_store(self, index: ElasticsearchIndex, watch: IndexWatch) -> RedisSeenStore:
+        ttl = self._settings.consumer.dedup_ttl
+        group = self._settings.kafka.consumer_group
+
+        def namespace() -> str:
+            """A new group reads everything again on purpose: it knows no ids of others."""
+            return watch.namespace and f"{group}:{watch.namespace}"
+
+        store = RedisSeenStore(self._settings.redis, ttl, namespace, lambda: min(ttl, index.remembers))
         self._goodbyes["redis"] = store.stop
+        return store
+
+    def _deduplicator(self, store: RedisSeenStore, watch: IndexWatch, calls: Calls) -> Deduplicator:
+        consumer = self._settings.consumer
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             MeasuredSeen(store, calls),
             self._settings.redis.retry_interval,
             time.monotonic,
             self.observer.seen_store,
-            lambda: index.identity,
+            store.namespace,
+            store.lifetime,
+            watch.rely,
         )
 
     async def _prepare_topics(self) -> None:
         kafka = self._settings.kafka
         if await prepare_topics(kafka) is None:
             raise TopicMissing(
-                f"topic {kafka.transactions_topic} is absent: create it, or have it created by KAFKA_TOPIC_PARTITIONS"
+                f"topic {kafka.transactions_topic} does not exist: create it, or let KAFKA_TOPIC_PARTITIONS create it"
             )
 
     async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
@@ -216,12 +253,14 @@ class App:
         trying.result()
         return True
 
-    def _tell_kafka(self, problem: str | None) -> None:
-        self.observer.dependency("kafka", up=problem is None, reason=problem or "")
-
     def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))
         self.observer.dependency(server, up=False, reason=str(error))
+
+
+def _instance() -> str:
+    """The pod or container; on a machine with several indexers, the process, too."""
+    return socket.gethostname() if os.getpid() == 1 else f"{socket.gethostname()}/{os.getpid()}"
 
 
 def _names(text: str) -> list[str]:
@@ -245,8 +284,10 @@ async def _conclude(indexer: Indexer, working: asyncio.Task[None], deadline: Dea
 
 
 async def _finish(tasks: list[asyncio.Task[None]], deadline: Deadline) -> None:
-    """The audit ends by itself when the end has begun; the loop's watch is cancelled."""
-    tasks[0].cancel()
+    """The audit ends by itself when the end has begun; what only watches is cancelled."""
+    for task in tasks:
+        if task.get_name() != AUDIT:
+            task.cancel()
     _, running = await asyncio.wait(tasks, timeout=deadline.left())
     for task in running:
         task.cancel()

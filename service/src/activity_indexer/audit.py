@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,8 +16,8 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, EventError, Refused, Unavailable
 from activity_indexer.patience import Patience, Stopped
-from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.ports import AuditEvent, AuditStore, Backlog, Partition, Record
+from activity_indexer.pipeline.decode import decode_record
+from activity_indexer.ports import AuditEvent, AuditOutcome, AuditStore, Backlog, Partition, Record
 from activity_indexer.settings import Settings
 from activity_indexer.trace_context import trace_contexts
 from activity_indexer.tracing import Tracing, Untraced
@@ -44,11 +45,8 @@ class RecordSource(Protocol):
 class AuditMetrics(Protocol):
     """What the audit counts."""
 
-    def events(self, outcome: str, count: int) -> None:
-        """So many events have this outcome.
-
-        It is `written`, `invalid` (the indexer dead-letters them) or `rejected` (the database refuses them).
-        """
+    def events(self, outcome: AuditOutcome, count: int) -> None:
+        """This many events have this outcome."""
 
     def batch(self, events: int, seconds: float) -> None:
         """A batch was written."""
@@ -78,7 +76,7 @@ class Audit:
         self._metrics = metrics
         self._clock = clock
         self._tracing = tracing or Untraced()
-        self._aside: set[tuple[int, int]] = set()
+        self._aside: dict[tuple[int, int], AuditOutcome] = {}
         self._log = structlog.get_logger()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
@@ -136,42 +134,46 @@ class Audit:
     async def _take(self, records: Sequence[Record]) -> None:
         self._aside.clear()
         with self._tracing.batch(records, trace_contexts(records)) as trace:
-            outcomes: dict[int, str] = {}
+            outcomes: list[AuditOutcome] = []
             try:
-                events = await self._write_all(records)
-                outcomes = self._outcomes(records, events)
+                outcomes = await self._settle(records)
             finally:
-                trace.settled(outcomes, {})
+                trace.settled(dict(enumerate(outcomes)), {})
 
-    async def _write_all(self, records: Sequence[Record]) -> Sequence[AuditEvent]:
+    async def _settle(self, records: Sequence[Record]) -> list[AuditOutcome]:
+        """What became of the records, one by one: the same facts in metrics, log and trace."""
         started = time.monotonic()
         events = self._decode(records)
-        for batch in batches(events, self._settings.database.batch_size, self._settings.consumer.batch_bytes):
+        consumer = self._settings.consumer
+        most = min(consumer.batch_bytes, consumer.memory.audit_statement)
+        for batch in batches(events, self._settings.database.batch_size, most):
             await self._write(batch)
         seconds = time.monotonic() - started
+        outcomes = self._outcomes(records, events)
+        totals = Counter(outcomes)
+        for outcome, count in totals.items():
+            self._metrics.events(outcome, count)
         self._metrics.batch(len(events), seconds)
-        self._log.info("audit.written", records=len(records), events=len(events), seconds=round(seconds, 4))
-        return events
+        told = {outcome.value: totals[outcome] for outcome in AuditOutcome if totals[outcome]}
+        self._log.info("audit.batch_settled", records=len(records), seconds=round(seconds, 4), **told)
+        return outcomes
 
-    def _outcomes(self, records: Sequence[Record], events: Sequence[AuditEvent]) -> dict[int, str]:
-        """What became of the records, by their places."""
+    def _outcomes(self, records: Sequence[Record], events: Sequence[AuditEvent]) -> list[AuditOutcome]:
         valid = {(event.partition, event.offset) for event in events}
         places = ((record.partition, record.offset) for record in records)
-        return {
-            at: "rejected" if place in self._aside else "written" if place in valid else "invalid"
-            for at, place in enumerate(places)
-        }
+        return [
+            self._aside.get(place, AuditOutcome.WRITTEN if place in valid else AuditOutcome.INVALID) for place in places
+        ]
 
     def _decode(self, records: Sequence[Record]) -> list[AuditEvent]:
         latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
         events: list[AuditEvent] = []
         for record in records:
             try:
-                event = decode_event(record.value, latest)
+                event = decode_record(record, latest)
             except EventError:
                 continue  # the indexer dead-letters it, and says why
             events.append(AuditEvent(event, record.topic, record.partition, record.offset))
-        self._count("invalid", len(records) - len(events))
         return events
 
     async def _write(self, events: Sequence[AuditEvent]) -> None:
@@ -185,8 +187,6 @@ class Audit:
             middle = len(events) // 2
             await self._write(events[:middle])
             await self._write(events[middle:])
-        else:
-            self._count("written", len(events))
 
     async def _save(self, events: Sequence[AuditEvent]) -> None:
         """One try. After an outage the schema is looked at again: the database may be another, or a restored one."""
@@ -211,14 +211,11 @@ class Audit:
             await self.database.call(partial(self._store.reject, event, reason))
         except AuditRejected:
             self._log.error("audit.event_dropped", reason=reason, **place)
+            outcome = AuditOutcome.DROPPED
         else:
             self._log.warning("audit.event_rejected", reason=reason, **place)
-        self._aside.add((event.partition, event.offset))
-        self._count("rejected", 1)
-
-    def _count(self, outcome: str, count: int) -> None:
-        if count:
-            self._metrics.events(outcome, count)
+            outcome = AuditOutcome.REJECTED
+        self._aside[event.partition, event.offset] = outcome
 
 
 def batches(events: Sequence[AuditEvent], limit: int, limit_bytes: int) -> Iterator[Sequence[AuditEvent]]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from activity_indexer.adapters.audit_source import KafkaAuditSource
+from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
 from activity_indexer.ending import Ending, say_goodbye
@@ -18,12 +19,14 @@ from activity_indexer.telemetry.reporter import AuditReporter
 from activity_indexer.tracing import Tracing
 
 
-async def run_audit(settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing) -> None:
+async def run_audit(
+    settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing, address: HttpAddress | None = None
+) -> None:
     """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
     while not ending.begun:
         try:
-            await _run_once(settings, metrics, ending, tracing)
+            await _run_once(settings, metrics, ending, tracing, address)
         except Exception:
             log.exception("audit.crashed")
             with suppress(TimeoutError):
@@ -31,11 +34,14 @@ async def run_audit(settings: Settings, metrics: Metrics, ending: Ending, tracin
                     await ending.wait()
 
 
-async def _run_once(settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing) -> None:
-    source = KafkaAuditSource(settings)
+async def _run_once(
+    settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing, address: HttpAddress | None
+) -> None:
+    reporter = AuditReporter(metrics)
+    source = KafkaAuditSource(settings, address, reporter)
     store = PostgresAudit(settings.database)
     measured = MeasuredAudit(store, Calls(metrics, tracing))
-    audit = Audit(source, measured, settings, AuditReporter(metrics), tracing=tracing)
+    audit = Audit(source, measured, settings, reporter, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

@@ -12,10 +12,14 @@ from typing import Protocol
 from activity_indexer.breaker import Breaker
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.index_watch import CHECK_TIMEOUT, Standing
+from activity_indexer.memory import MemoryShares
 from activity_indexer.observer import Observer
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Ends
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
@@ -33,13 +37,37 @@ class RecordSource(Protocol):
     async def position(self, partition: Partition) -> int | None:
         """The next offset that poll hands out; None when it is not known. Raises Unavailable."""
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    async def seek(self, offsets: Mapping[Partition, int]) -> None:
+        """Hand out these partitions from these offsets on; those that are not assigned any more are left out."""
+
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
         """Where the partitions end now. Raises Unavailable."""
+
+
+class Sink(Protocol):
+    """Where events go, as far as the intake has to know."""
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether it takes events."""
+
+    async def confirm(self, within: float) -> Standing:
+        """What holds for all that was settled before the call; an answer is waited for at most so long (seconds)."""
+
+
+class _Trusted:
+    """A sink that is always as expected."""
+
+    as_expected = True
+
+    async def confirm(self, within: float) -> Standing:  # noqa: ARG002 - it knows
+        return Standing.SAFE
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way.
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way, and nothing is taken in
+    while what was taken has a footprint of `memory` bytes.
 
     `drain_timeout` is for a rebalance; the end of the process has a deadline of its own.
     """
@@ -50,6 +78,7 @@ class IntakeLimits:
     spare_batches: int = 1
     poll_timeout: float = POLL_TIMEOUT
     watch_interval: float = 5.0
+    memory: int = MemoryShares().intake
 
 
 class Indexer:
@@ -70,6 +99,8 @@ class Indexer:
         limits: IntakeLimits,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        sink: Sink | None = None,
+        rereads: Rereads | None = None,
     ) -> None:
         self._source = source
         self._batcher = batcher
@@ -80,9 +111,14 @@ class Indexer:
         self._limits = limits
         self._clock = clock
         self._now = now
+        self._sink = sink or _Trusted()
+        self._rereads = rereads if rereads is not None else Rereads()
+        self._in_doubt = False
         self._offsets: dict[Partition, PartitionOffsets] = {}
+        self._held: dict[Partition, tuple[int, float]] = {}
         self._full: deque[Batch] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
+        self._footprint_under_way = 0
         self._stopping = False
         self._crash: BaseException | None = None
         self._committing = asyncio.Lock()
@@ -105,11 +141,14 @@ class Indexer:
 
     async def _turn(self) -> None:
         self._observer.ticked()
-        if batch := self._batcher.take_due():
-            self._full.append(batch)
+        if self._in_doubt:
+            await self._read_again()
+        waiting = self._batcher.take() if self._is_memory_used_up() else self._batcher.take_due()
+        if waiting:
+            self._full.append(waiting)
         self._start_batches()
         self._observer.buffered(self._batcher.buffered + sum(len(batch.records) for batch in self._full))
-        if self._full or not self._breaker.lets_in():
+        if self._full or not self._breaker.lets_in() or not self._sink.as_expected or self._is_memory_used_up():
             await self._wait_for_a_place()
             return
         due = self._batcher.due_in
@@ -117,6 +156,11 @@ class Indexer:
         polled = await self._source.poll(wait, self._limits.fetch_max_records)
         if polled:
             self._take(polled)
+
+    def _is_memory_used_up(self) -> bool:
+        """Whether nothing more may be taken in; a batch that is not full is not waited for then."""
+        waiting = self._batcher.footprint + sum([batch.footprint for batch in self._full])
+        return waiting + self._footprint_under_way >= self._limits.memory
 
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         records = [record for partition in polled.values() for record in partition]
@@ -128,6 +172,10 @@ class Indexer:
 
     def _start_batches(self) -> None:
         while self._full and len(self._under_way) < self._places() + self._limits.spare_batches:
+            footprint = self._full[0].footprint
+            if self._under_way and self._footprint_under_way + footprint > self._limits.memory:
+                break  # each copies its records, and alone it may take more than there is
+            self._footprint_under_way += footprint
             task = asyncio.create_task(self._run_batch(self._full.popleft()))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -139,6 +187,8 @@ class Indexer:
             raise
         except BaseException as error:  # noqa: BLE001 - a defect: run() raises it, the process ends and says so
             self._crash = error
+        finally:
+            self._footprint_under_way -= batch.footprint
 
     async def _wait_for_a_place(self) -> None:
         if self._under_way:
@@ -165,9 +215,9 @@ class Indexer:
     async def _commit_by(self, deadline: Deadline) -> None:
         try:
             async with asyncio.timeout(deadline.to_commit):
-                await self._commit()
+                await self._commit(deadline.to_commit / 2)
         except TimeoutError:
-            self._observer.commit_failed()
+            self._observer.commit_failed("Kafka did not answer in the time that is left for it")
 
     async def _give_up(self, deadline: Deadline) -> None:
         self._full.clear()
@@ -176,18 +226,45 @@ class Indexer:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=deadline.to_commit)
 
+    async def _read_again(self) -> None:
+        """Read on from the last commit: what was settled since may be missing from the index."""
+        async with self._committing:
+            self._batcher.take()
+            self._full.clear()
+            under_way = set(self._under_way)
+            for task in under_way:
+                task.cancel()
+            if under_way:
+                await asyncio.wait(under_way)
+            ranges = {partition: found for partition, each in self._offsets.items() if (found := each.reread)}
+            self._offsets = {partition: PartitionOffsets() for partition in self._offsets}
+            for partition, (_, end) in ranges.items():
+                self._rereads.expect(partition, end)
+            self._give_breaker_up()
+            self._in_doubt = False
+            await self._source.seek({partition: start for partition, (start, _) in ranges.items()})
+        self._observer.read_again(sum(end - start for start, end in ranges.values()))
+
     async def assigned(self, partitions: Collection[Partition]) -> None:
         """The group gave this member these partitions."""
         for partition in partitions:
             self._offsets.setdefault(partition, PartitionOffsets())
         self._observer.assigned(partitions)
+        await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
         self._observer.revoked()
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
-        if self._breaker.is_open:  # whoever held it open was given up, and nobody is left to close it
+        self._held = {}
+        self._in_doubt = False
+        self._rereads.revoked()
+        self._give_breaker_up()
+
+    def _give_breaker_up(self) -> None:
+        """For when the batch that held it open was given up, and none is left to close it."""
+        if self._breaker.is_open:
             self._breaker.give_up()
             self._observer.breaker_closed()
 
@@ -196,27 +273,32 @@ class Indexer:
             await asyncio.sleep(self._limits.commit_interval)
             await self._commit()
 
-    async def _commit(self) -> None:
+    async def _commit(self, within: float = CHECK_TIMEOUT) -> None:
         async with self._committing:  # an older mark must not overtake a newer one
-            await self._commit_marks()
+            await self._commit_marks(within)
 
-    async def _commit_marks(self) -> None:
+    async def _commit_marks(self, within: float) -> None:
+        trackers = dict(self._offsets)
         marks = {
-            partition: mark
-            for partition, tracker in self._offsets.items()
-            if (mark := tracker.uncommitted()) is not None
+            partition: mark for partition, tracker in trackers.items() if (mark := tracker.uncommitted()) is not None
         }
-        if not marks:
+        if not marks or self._in_doubt:
             return
-        trackers = {partition: self._offsets[partition] for partition in marks}
+        match await self._sink.confirm(within):
+            case Standing.REREAD:
+                self._in_doubt = True
+                return
+            case Standing.UNKNOWN:
+                return
         try:
             await self._source.commit(marks)
-        except ActivityIndexerError:
-            self._observer.commit_failed()
+        except ActivityIndexerError as error:
+            self._observer.commit_failed(str(error))
             return
         for partition, mark in marks.items():
             trackers[partition].committed(mark)
             self._observer.committed(partition, mark)
+        await self._rereads.committed(marks)
 
     async def _watch(self) -> None:
         while True:
@@ -224,17 +306,17 @@ class Indexer:
             await self._measure_lag()
 
     async def _measure_lag(self) -> None:
-        """Tell each partition's lag, pass over what holds no records, and what is left to do."""
+        """Report each partition's lag and what is left to do; pass over what holds no records."""
         partitions = list(self._offsets)
         try:
-            ends = await self._source.end_offsets(partitions) if partitions else {}
+            ends = await self._source.ends(partitions) if partitions else {}
             left = [await self._left(partition, end) for partition, end in ends.items()]
         except ActivityIndexerError:
             return
         self._observer.pending(sum(left))
 
-    async def _left(self, partition: Partition, end: int) -> int:
-        """Events of a partition that are not settled."""
+    async def _left(self, partition: Partition, ends: Ends) -> int:
+        """Events of a partition that can be settled and are not yet."""
         if (tracker := self._offsets.get(partition)) is None:
             return 0
         position = await self._source.position(partition)
@@ -243,8 +325,23 @@ class Indexer:
         mark = tracker.mark()
         if mark is None:
             return 0
-        lag = max(0, end - mark)
+        held_for = self._held_for(partition, ends)
+        left, lag = max(0, ends.stable - mark), max(0, ends.end - mark)
         self._observer.lag(partition, lag)
-        if published := tracker.published:
+        self._observer.held(partition, ends.held, held_for)
+        if not left and lag:
+            self._observer.lag_seconds(partition, held_for)
+        elif published := tracker.published:
             self._observer.lag_seconds(partition, max(0.0, self._now() - published / 1000) if lag else 0.0)
-        return lag
+        return left
+
+    def _held_for(self, partition: Partition, ends: Ends) -> float:
+        """For how long the same open transaction has held back what is behind it (seconds)."""
+        if not ends.held:
+            self._held.pop(partition, None)
+            return 0.0
+        stable, since = self._held.get(partition, (-1, 0.0))
+        if stable != ends.stable:
+            since = self._clock()
+            self._held[partition] = ends.stable, since
+        return self._clock() - since

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from activity_indexer.errors import EventError
-from activity_indexer.ports import OutRecord, Record
+from activity_indexer.ports import OutRecord, Record, Truncation, UndecodedRecord
 from activity_indexer.timestamps import format_timestamp, parse_timestamp
 
 PREFIX: Final = "dead-letter-"
@@ -18,9 +20,10 @@ REPLAY_COUNT: Final = "replay-count"
 REPLAY_FROM: Final = "replay-from"
 """The dead letter that it was: topic, partition, offset and timestamp (milliseconds), with colons."""
 REPLAY_TOPIC: Final = "replay-topic"
-"""With the next two: where it came from when it failed for the first time."""
+"""With the next three: where it came from, and when it was published, when it failed for the first time."""
 REPLAY_PARTITION: Final = "replay-partition"
 REPLAY_OFFSET: Final = "replay-offset"
+REPLAY_TIMESTAMP: Final = "replay-timestamp"
 REPLAY_FIRST_FAILURE: Final = "replay-first-failure"
 REPLAY_HISTORY: Final = "replay-history"
 """Its earlier stays in the dead-letter topic: a JSON array, the oldest first."""
@@ -37,6 +40,21 @@ REPLAY_PARKED_FROM: Final = "replay-parked-from"
 
 MAX_MESSAGE: Final = 2000
 """Characters of an error message that are kept."""
+
+NO_KEY: Final = PREFIX + "no-key"
+"""The event came without a key, or with one that is too large: the record's key is the event's place."""
+
+KEPT_VALUE_BYTES: Final = 64 * 1024
+"""Bytes of a value that are kept when the dead-letter topic refuses the size of all of it."""
+
+SMALL_SIZES: Final = (4096, 256, 0)
+"""Bytes of a value that are kept when it refuses even that."""
+
+MAX_KEY_BYTES: Final = 512
+"""Bytes of a key that such a dead letter has at most."""
+
+MAX_SMALL_HEADER: Final = 256
+"""Bytes of a header that such a dead letter has at most."""
 
 LATEST: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: producers may stamp their records with any number."""
@@ -73,6 +91,8 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
         "first-failure": _first_failure(record) or format_timestamp(int(failure.first_failure * 1e6)),
         "last-failure": format_timestamp(int(failure.last_failure * 1e6)),
     }
+    if isinstance(record, UndecodedRecord):
+        told |= _undecoded(record)
     if failure.message_id:
         told["message-id"] = failure.message_id
     if traceparent:
@@ -83,6 +103,54 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
         record.value,
         [*kept, *((PREFIX + name, text.encode(errors="replace")) for name, text in told.items())],
     )
+
+
+def _undecoded(record: UndecodedRecord) -> dict[str, str]:
+    """What the value holds instead of an event, and of how many offsets."""
+    told = {"content": record.content.value, **({} if record.truncation is None else truncated(record.truncation))}
+    if record.first_offset != record.offset:
+        told["first-offset"] = str(record.first_offset)
+    return told
+
+
+def with_key(record: OutRecord) -> OutRecord:
+    """A dead letter of an event without a key, with its place as the key: a compacted topic takes none without."""
+    told = dict(record.headers)
+    place = b":".join(told.get(PREFIX + name) or b"" for name in ("topic", "partition", "offset"))
+    return OutRecord(place, record.value, [*record.headers, (NO_KEY, b"true")])
+
+
+def smaller_forms(record: OutRecord) -> Iterator[OutRecord]:
+    """A dead letter for a topic that refuses its size: with less and less of its value, at last without its headers.
+
+    The first has the beginning of the value. Size and SHA-256 of the value are told, so that the original can be found.
+    """
+    own = [(name, value) for name, value in record.headers if name.startswith(PREFIX)]
+    told = dict(own)
+    if record.value is not None and PREFIX + "truncated" not in told:
+        found = Truncation(len(record.value), hashlib.sha256(record.value).hexdigest())
+        own += [(PREFIX + name, text.encode()) for name, text in truncated(found).items()]
+    others = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
+    yield OutRecord(record.key, _beginning(record.value, KEPT_VALUE_BYTES), [*others, *own])
+    if others:
+        own.append((PREFIX + "headers-dropped", str(len(others)).encode()))
+        yield OutRecord(record.key, _beginning(record.value, KEPT_VALUE_BYTES), own)
+    key = record.key
+    if key is not None and len(key) > MAX_KEY_BYTES:
+        key = None
+        own.append((PREFIX + "key-size", str(len(record.key or b"")).encode()))
+    own = [(name, value[:MAX_SMALL_HEADER]) for name, value in own]
+    for size in SMALL_SIZES:
+        yield OutRecord(key, _beginning(record.value, size), own)
+
+
+def _beginning(value: bytes | None, size: int) -> bytes | None:
+    return None if value is None else value[:size]
+
+
+def truncated(found: Truncation) -> dict[str, str]:
+    """Headers (without the prefix) of a dead letter that holds only the beginning of its value."""
+    return {"truncated": "true", "size": str(found.size), "sha256": found.sha256}
 
 
 def _first_failure(record: Record) -> str | None:

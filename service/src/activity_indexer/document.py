@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from activity_indexer.event import Event
+from activity_indexer.event import DELETED, RANKS, Event, Order, Position
+from activity_indexer.timestamps import parse_nanoseconds
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -36,18 +37,21 @@ def live_document(
 
     `now` is the time of enrichment, RFC 3339; `trace_id` the trace that the event belongs to, if any.
     """
+    source = event.source
     return (
-        b'%b\n%b,"event_type":"%b","_updated_at":"%b","_enriched":%b,"_enriched_at":"%b",%b"enrichment":%b,%b%b}\n'
+        b'%b\n%b,"event_type":"%b",%b"_updated_at":"%b","_position":"%d:%d:%d","_enriched":%b,"_enriched_at":"%b",%b'
+        b'"enrichment":%b,"search_content":%b}\n'
         % (
             index_line(event.transaction.id, event.version),
             event.body[:-1],
             event.event_type.encode(),
+            b"" if source is None else b'"source":%b,' % encode(source),
             event.updated_at.encode(),
+            *event.position,
             b"true" if enriched else b"false",
             now,
             b'"_trace_id":"%b",' % trace_id if trace_id else b"",
             encode(fields),
-            b'"search_content":',
             encode(search_content),
         )
     )
@@ -56,12 +60,54 @@ def live_document(
 def tombstone(event: Event) -> bytes:
     """The two lines of a bulk request that put a tombstone in the document's place."""
     transaction = event.transaction
-    return b'%b\n{"id":%b,"user_id":%b,"_deleted_at":"%b"}\n' % (
+    return b'%b\n{"id":%b,"user_id":%b,"_deleted_at":"%b","_position":"%d:%d:%d"}\n' % (
         index_line(transaction.id, event.version),
         encode(transaction.id),
         encode(transaction.user_id),
         event.updated_at.encode(),
+        *event.position,
     )
+
+
+class _Stored(msgspec.Struct, gc=False):
+    event_type: str = ""
+    updated_at: str = msgspec.field(name="_updated_at", default="")
+    deleted_at: str = msgspec.field(name="_deleted_at", default="")
+    position: str = msgspec.field(name="_position", default="")
+    user_id: str = ""
+
+
+_stored: Final = msgspec.json.Decoder(_Stored).decode
+
+
+def order_of(source: bytes) -> Order | None:
+    """The order of the event that wrote a document or tombstone; None of one that no event wrote."""
+    try:
+        found = _stored(source)
+        event_type = DELETED if found.deleted_at else found.event_type
+        timestamp = parse_nanoseconds(found.deleted_at or found.updated_at)
+        return Order(timestamp, RANKS[event_type], Position.read(found.position))
+    except (ValueError, KeyError, RecursionError):
+        return None
+
+
+def holds(source: bytes, event: Event) -> bool:
+    """Whether a document or tombstone says what the event says, whatever the timestamps and positions are."""
+    if not event.deleted:
+        told = b"" if event.source is None else b'"source":%b,' % encode(event.source)
+        return source.startswith(
+            b'%b,"event_type":"%b",%b"_updated_at":' % (event.body[:-1], event.event_type.encode(), told)
+        )
+    try:
+        found = _stored(source)
+    except (ValueError, RecursionError):
+        return False
+    return bool(found.deleted_at) and found.user_id == event.transaction.user_id
+
+
+def with_version(lines: bytes, transaction_id: str, version: int) -> bytes:
+    """The two lines of a bulk request, with another version."""
+    return index_line(transaction_id, version) + lines[lines.index(b"\n") :]
 
 
 def _keyword() -> dict[str, Any]:
@@ -84,6 +130,7 @@ def mappings(enrichment: Mapping[str, Any]) -> dict[str, Any]:
             "created_at": date,
             "metadata": {"type": "flattened", "ignore_above": MAX_KEYWORD // 8},
             "event_type": _keyword(),
+            "source": _keyword(),
             "_updated_at": date,
             "_enriched": {"type": "boolean"},
             "_enriched_at": date,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Self
 
 
@@ -64,9 +65,39 @@ class Refused(ActivityIndexerError):
     """A server answers, but needs people: credentials, rights, a missing index, a wrong setting."""
 
 
+class UnexpectedIndex(Refused):
+    """The alias or the index behind it is not as an indexer makes it; the message says how to correct it."""
+
+
 class AuditRejected(ActivityIndexerError):
     """PostgreSQL refuses a value of these events, and always will."""
 
 
 class SettingsError(ActivityIndexerError):
     """The settings are wrong; the message names every variable, what it got and what it wants."""
+
+
+def reason_of(error: BaseException) -> str:
+    """The error's text with the causes that it does not name, such as the operating system's: client libraries keep
+    these apart, and "Connection error" alone helps nobody.
+    """
+    text = str(error) or type(error).__name__
+    for cause in _causes(error):
+        detail = str(cause)
+        known = getattr(cause, "strerror", None) or detail
+        if detail and known not in text:
+            text = f"{text} ({type(cause).__name__}: {detail})"
+    return text
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen = {id(error)}
+    waiting = [error]
+    while waiting:
+        each = waiting.pop(0)
+        more = [*getattr(each, "errors", ()), each.__cause__ or each.__context__]
+        for cause in more:
+            if isinstance(cause, Exception) and id(cause) not in seen:
+                seen.add(id(cause))
+                waiting.append(cause)
+                yield cause

@@ -11,6 +11,7 @@ from typing import Final
 from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import DocumentError, EventError, Refused, Unavailable
+from activity_indexer.event import Event, base_version
 from activity_indexer.observer import Observer
 from activity_indexer.pipeline.outcome import (
     Item,
@@ -19,7 +20,7 @@ from activity_indexer.pipeline.outcome import (
     all_done,
     classify_item,
     classify_request,
-    is_duplicate,
+    current_version,
     is_push_back,
     pushes_back,
     quoted,
@@ -42,6 +43,8 @@ class Result:
     WRITTEN = "written"
     DUPLICATE = "duplicate"
     LATE = "late"
+    SHARED = "shared"
+    """Its version is taken by another event or a copy: the stored document says which is later, see ties.py."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,23 @@ class Tries:
 
 @dataclass(slots=True, eq=False)
 class Document:
-    """One document on its way: `lines` are its two lines of the bulk request.
+    """One document on its way: `lines` are its two lines of the bulk request, `version` is the one in them.
 
-    `result` is set when Elasticsearch has it (or a newer one), `error` when it never will. `passed_before` is how many
-    others had passed when this one was first accused; `vouched` says that the index took another document when it
-    refused this one, or just before; `tries_alone` since `alone_since` were pushed back meanwhile.
+    `result` is set when Elasticsearch has it (or a newer one), `error` when it never will. `overwrite` also replaces
+    what the same event wrote. `taken` is the version of the stored document, when another event has this one's;
+    `is_copy` says that the stored document says the same, `tied` that it says something else at the same timestamp.
+    `passed_before` is how many others had passed when this one was first accused; `vouched` says that the index took
+    another document when it refused this one, or just before; `tries_alone` since `alone_since` were pushed back
+    meanwhile.
     """
 
     version: int
     lines: bytes
+    event: Event
+    overwrite: bool = False
+    taken: int = 0
+    is_copy: bool = False
+    tied: bool = False
     result: str | None = None
     error: EventError | None = None
     suspicions: int = 0
@@ -233,7 +244,10 @@ class BulkWriter:
         for document, item in zip(documents, items, strict=True):
             match classify_item(item):
                 case Outcome.DONE:
-                    document.result = _result(item, document.version)
+                    if item.status == 409:
+                        _settle_conflict(document, item)
+                    else:
+                        _written(document)
                     self._passed += 1
                 case Outcome.RETRY:
                     left.again.append(document)
@@ -491,7 +505,7 @@ class BulkWriter:
     def _all_written(self, documents: Sequence[Document]) -> None:
         self._passed += len(documents)
         for document in documents:
-            document.result = Result.WRITTEN
+            _written(document)
         self._release(documents)
         self._recover()
 
@@ -507,7 +521,13 @@ def _no_answer(body: bytes, error: Exception) -> str:
     return f"200, but no bulk answer ({error}): {quoted(body)}"
 
 
-def _result(item: Item, version: int) -> str:
-    if item.status != 409:
-        return Result.WRITTEN
-    return Result.DUPLICATE if is_duplicate(item, version) else Result.LATE
+def _written(document: Document) -> None:
+    document.result = Result.DUPLICATE if document.is_copy else Result.WRITTEN
+
+
+def _settle_conflict(document: Document, item: Item) -> None:
+    current = current_version(item)
+    if current is None or base_version(current) != document.event.version:
+        document.result = Result.LATE
+    else:
+        document.result, document.taken = Result.SHARED, current

@@ -9,7 +9,9 @@ from typing import Protocol
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,9 @@ class BatchSummary:
     """What became of a batch's events.
 
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
-    `dead_lettered`. `ages` are the times from publishing to now of the events that were written (seconds), and
-    `example` is one document of theirs that a search can find.
+    `dead_lettered`. `ties` counts events that differ from another one of the same transaction, type and timestamp:
+    `later` ones took that one's place, `earlier` ones did not. `ages` are the times from publishing to now of the
+    events that were written (seconds), and `example` is one document of theirs that a search can find.
     """
 
     events: int
@@ -39,6 +42,7 @@ class BatchSummary:
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
     example: Written | None = None
+    ties: Counter[str] = field(default_factory=Counter)
 
     def total(self, outcome: str) -> int:
         """Events with this outcome."""
@@ -123,14 +127,38 @@ class Observer(Protocol):
     def revoked(self) -> None:
         """A rebalance began."""
 
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not and why."""
+
+    def topic(self, problem: str | None) -> None:
+        """The transactions topic exists, or does not and what to do."""
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member of its group, or may not and what to do."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again; it is read from its first record on."""
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before they were read."""
+
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed; the next commit carries them."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why; the next commit carries them."""
+
+    def index(self, problem: str | None) -> None:
+        """The alias and the index behind it are as expected, or are not, and what to do."""
+
+    def read_again(self, events: int) -> None:
+        """So many events are read again, as they may be missing from the index."""
 
     def lag(self, partition: Partition, events: int) -> None:
-        """Events of a partition that are not settled."""
+        """Events of a partition that are not settled, with those behind an open transaction."""
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        """So many events wait behind an open transaction of a producer, the same one for so long; 0: none."""
 
     def lag_seconds(self, partition: Partition, seconds: float) -> None:
         """The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
@@ -140,3 +168,15 @@ class Observer(Protocol):
 
     def ticked(self) -> None:
         """The intake loop went round."""
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        """Something does not move or needs attention: a log line, and a fact in probes, status page and `status`.
+
+        `code` is a stable word such as `open_transaction`, `subject` what it is about ("partition 3"). It holds until
+        it is solved; report it again as often as it is seen. A wait (WAITS) is over without news, too.
+        """
+
+    def solved(self, code: str, subject: str = "") -> None:
+        """A problem is gone; it may not have been one."""

@@ -52,6 +52,7 @@ class PartitionOffsets:
         self._mark: int | None = None
         self._committed: int | None = None
         self._received: int | None = None
+        self._first: int | None = None
         self._published = 0
 
     def receive(self, offset: int) -> None:
@@ -60,6 +61,8 @@ class PartitionOffsets:
 
     def take(self, offsets: Sequence[int], published: int = 0) -> Span:
         """Offsets go into a batch; they must be above all that were taken before."""
+        if self._first is None:
+            self._first = offsets[0]
         span = Span(offsets, published)
         self._spans.append(span)
         return span
@@ -80,6 +83,17 @@ class PartitionOffsets:
         """When the oldest unsettled records were published, else the last settled ones (milliseconds; 0: not known)."""
         self._advance()
         return self._spans[0].published if self._spans else self._published
+
+    @property
+    def reread(self) -> tuple[int, int] | None:
+        """Where reading begins again when what was settled since the last commit is in doubt, and what was received.
+
+        None when nothing was received since.
+        """
+        start = self._first if self._committed is None else self._committed
+        if start is None or self._received is None or self._received < start:
+            return None
+        return start, self._received + 1
 
     def uncommitted(self) -> int | None:
         """The low-water mark, if it is not committed yet."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
+from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
 
 
@@ -49,6 +51,73 @@ class Record(Protocol):
         ...
 
 
+class HeaderName(str):
+    """A header's name that is not UTF-8, which Kafka allows: its bytes are escaped in the text, `encode` gives them."""
+
+    __slots__ = ("raw",)
+    raw: bytes
+
+    @classmethod
+    def of(cls, raw: bytes) -> HeaderName:
+        """The name with these bytes."""
+        name = cls(raw.decode(errors="backslashreplace"))
+        name.raw = raw
+        return name
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        """The bytes in the record."""
+        return self.raw if encoding == "utf-8" else super().encode(encoding, errors)
+
+
+def header_name(raw: bytes) -> str:
+    """The name of a header with these bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return HeaderName.of(raw)
+
+
+class Content(StrEnum):
+    """What the value of an undecoded record holds."""
+
+    VALUE = "value"
+    """The record's own value."""
+    RECORD = "record"
+    """A record as it is stored in its batch, without the length before it."""
+    RECORDS = "records"
+    """The end of a batch of records, decompressed, which cannot be split into records."""
+    BATCH = "batch"
+    """A whole batch as the broker sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Of a value only the beginning is kept: the size (bytes) and the SHA-256 (hexadecimal) of all of it."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class UndecodedRecord:
+    """What a partition holds from `first_offset` to `offset`, where it cannot be decoded: a Record with raw bytes.
+
+    `content` says what `value` holds; key and headers are there when only the value is too large.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    error: DecodeError
+    first_offset: int
+    content: Content
+    truncation: Truncation | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class BulkReply:
     """What came back for one bulk request.
@@ -60,11 +129,25 @@ class BulkReply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as the index keeps it: its version, and its body (JSON, bytes as they came)."""
+
+    version: int
+    source: bytes
+
+
 class BulkIndex(Protocol):
     """Elasticsearch, as the pipeline uses it."""
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON. Raises Unavailable when there is no answer."""
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist, by id, as they are now: searches need not find them yet.
+
+        Raises Unavailable, or Refused when an operator has to act.
+        """
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent. Raises Unavailable, or Refused when people are needed."""
@@ -73,11 +156,21 @@ class BulkIndex(Protocol):
 class SeenStore(Protocol):
     """Message ids that were settled before, shared by all indexers."""
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known, in one round trip. Raises Unavailable."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known, in one round trip. Raises Unavailable."""
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids, in one round trip. Raises Unavailable."""
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember an entry (digits and colons) for each id, in one round trip. Raises Unavailable."""
+
+
+class OffsetStore(Protocol):
+    """What the consumer group committed, kept beside the seen ids."""
+
+    async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offsets of those that are known. Raises Unavailable."""
+
+    async def remember(self, offsets: Mapping[Partition, int]) -> None:
+        """Keep these offsets in place of earlier ones. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +187,18 @@ class DeadLetters(Protocol):
 
     async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
         """Write records; returns those that not all in-sync replicas have, and what was in the way."""
+
+
+class AuditOutcome(StrEnum):
+    """What becomes of a record in the audit: exactly one of these."""
+
+    WRITTEN = "written"
+    INVALID = "invalid"
+    """No event: the indexer dead-letters it."""
+    REJECTED = "rejected"
+    """The database refuses a value of it; it is in audit_rejects."""
+    DROPPED = "dropped"
+    """The database refuses it even there; the log line audit.event_dropped names its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.dead_letter import Failure, dead_letter
-from activity_indexer.document import live_document, tombstone
+from activity_indexer.document import live_document, tombstone, with_version
 from activity_indexer.errors import EventError
-from activity_indexer.event import CREATED, DELETED, UPDATED, Event
-from activity_indexer.indexing import BulkWriter, Document, Result
+from activity_indexer.event import CREATED, DELETED, MAX_TIES, UPDATED, Event, base_version
+from activity_indexer.indexing import Document, Result
 from activity_indexer.observer import BatchSummary, Observer, Written
 from activity_indexer.pipeline.batch import Batch
-from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.pipeline.dedup import Deduplicator
+from activity_indexer.pipeline.decode import decode_record
+from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
@@ -43,7 +45,10 @@ class Limits:
 
 @dataclass(slots=True)
 class _Work:
-    """A batch and what is known of its events so far, by their place in it."""
+    """A batch and what is known of its events so far, by their place in it.
+
+    `earlier` has those that were settled before at an earlier position, `entries` is what the deduplicator is to keep.
+    """
 
     batch: Batch
     contexts: Mapping[int, TraceContext]
@@ -52,8 +57,10 @@ class _Work:
     message_ids: list[str] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
-    namespace: str = ""
-    stored: frozenset[str] = frozenset()
+    known: Known = field(default_factory=Known)
+    earlier: dict[int, Settled] = field(default_factory=dict)
+    entries: dict[str, bytes] = field(default_factory=dict)
+    skipped: int = 0
     summary: BatchSummary = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,7 +70,7 @@ class _Work:
     def sent(self) -> int:
         """Valid events that were not known already."""
         invalid = sum(event is None for event in self.events) if self.failures else 0
-        return len(self.batch.records) - invalid - self.summary.known_in_memory - self.summary.known_in_store
+        return len(self.batch.records) - invalid - self.skipped
 
     def event(self, at: int) -> Event:
         event = self.events[at]
@@ -79,7 +86,7 @@ class Processor:
         self,
         deduplicator: Deduplicator | None,
         enricher: Enricher,
-        writer: BulkWriter,
+        writer: OrderedWriter,
         dead_letters: DeadLetters,
         breaker: Breaker,
         observer: Observer,
@@ -87,6 +94,7 @@ class Processor:
         now: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
+        rereads: Rereads | None = None,
     ) -> None:
         self._deduplicator = deduplicator
         self._enricher = enricher
@@ -99,6 +107,7 @@ class Processor:
         self._tracing = tracing or Untraced()
         self._clock = clock
         self._let_go_at = float("-inf")
+        self._rereads = rereads if rereads is not None else Rereads()
 
     async def process(self, batch: Batch) -> None:
         """Returns when every event of the batch is settled; cancelled, it settles those that are."""
@@ -135,11 +144,12 @@ class Processor:
         append = work.events.append
         for at, record in enumerate(work.batch.records):
             try:
-                append(decode_event(record.value, latest))
+                append(decode_record(record, latest))
             except EventError as error:
                 append(None)
                 self._fail(work, at, error.kept())
-        work.message_ids = [event.message_id if event else "" for event in work.events]
+        if self._deduplicator is not None:
+            work.message_ids = [event.message_id if event else "" for event in work.events]
         if self._observer.debug:
             for event in filter(None, work.events):
                 self._observer.event_decoded(event)
@@ -148,16 +158,37 @@ class Processor:
         if self._deduplicator is None:
             return
         with self._stage(work, "dedup"):
-            asked = [message_id for message_id in work.message_ids if message_id]
+            asked = self._asked(work)
             known = await self._deduplicator.known(asked)
         work.summary.looked_up = len(asked)
-        work.namespace, work.stored = known.namespace, known.store
+        work.known = known
         work.summary.known_in_memory = len(known.memory)
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
+            again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
             for at, message_id in enumerate(work.message_ids):
-                if message_id in known:
-                    work.outcomes[at] = "duplicate"
+                if message_id in known and not (again and at in again) and (settled := known.get(message_id)):
+                    self._compare(work, at, settled)
+            work.skipped = len(work.outcomes)
+
+    @staticmethod
+    def _compare(work: _Work, at: int, settled: Settled) -> None:
+        """Skip an event that was settled at its position or a later one."""
+        event = work.event(at)
+        if event.position > settled.position:
+            work.earlier[at] = settled
+            return
+        is_copy = event.checksum == settled.checksum
+        work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
+        if not is_copy:
+            work.summary.ties["earlier"] += 1
+
+    def _asked(self, work: _Work) -> list[str]:
+        """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
+        if not self._rereads:
+            return [message_id for message_id in work.message_ids if message_id]
+        pairs = zip(work.message_ids, work.batch.records, strict=True)
+        return [message_id for message_id, record in pairs if message_id and record not in self._rereads]
 
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
@@ -177,16 +208,16 @@ class Processor:
     def _document(self, work: _Work, at: int, now: bytes) -> Document:
         event = work.event(at)
         if event.deleted:
-            return Document(event.version, tombstone(event))
+            return _versioned(event, tombstone(event), work.earlier.get(at))
         try:
             fields, search_content, enriched = self._enricher(event)
         except EventError as error:
-            return Document(event.version, b"", error=error.kept())
+            return Document(event.version, b"", event, error=error.kept())
         context = work.contexts.get(at)
         lines = live_document(
             event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None
         )
-        return Document(event.version, lines)
+        return _versioned(event, lines, work.earlier.get(at))
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
         left: list[Chain] = []
@@ -196,21 +227,33 @@ class Processor:
                 if len(chain) > 1:
                     left.append(chain[1:])
             elif document.result:
-                self._written(work, chain, document.result)
+                self._written(work, chain, document)
         return left
 
-    def _written(self, work: _Work, chain: Chain, result: str) -> None:
-        newest = work.event(chain[0])
+    def _written(self, work: _Work, chain: Chain, document: Document) -> None:
+        newest = document.event
         work.failures.pop(chain[0], None)
-        if result == Result.WRITTEN:
+        if document.tied and document.result != Result.DUPLICATE:
+            work.summary.ties["later" if document.result == Result.WRITTEN else "earlier"] += 1
+        late = document.result == Result.LATE
+        if work.message_ids and not (late and document.tied):  # of a tie, what is known of the later event is kept
+            work.entries[work.message_ids[chain[0]]] = entry_of(newest, 0 if late else document.version)
+        if document.result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
             published = work.batch.records[chain[0]].timestamp / 1000
-            written = Written(newest.transaction.id, newest.version, published)
+            written = Written(newest.transaction.id, document.version, published)
             work.summary.wrote(written, self._now(), findable=not newest.deleted)
         else:
-            work.outcomes[chain[0]] = result
+            work.outcomes[chain[0]] = document.result or Result.LATE
         for at in chain[1:]:
-            work.outcomes[at] = "duplicate" if work.event(at).version == newest.version else "late"
+            event = work.event(at)
+            ties = event.order.ties(newest.order)
+            is_copy = ties and event.content == newest.content
+            work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
+            if ties and not is_copy:
+                work.summary.ties["earlier"] += 1
+            elif not ties and work.message_ids:
+                work.entries[work.message_ids[at]] = entry_of(event, 0)
 
     def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
         now = self._now()
@@ -306,13 +349,8 @@ class Processor:
         """Mark what is safe and not marked yet, but never a dead letter: its replay would be taken for a duplicate."""
         if self._deduplicator is None:
             return
-        new = [
-            message_id
-            for at, message_id in enumerate(work.message_ids)
-            if message_id and message_id not in work.stored and work.outcomes.get(at) != "dead_lettered"
-        ]
         with self._stage(work, "settle"):
-            await self._deduplicator.mark(new, work.namespace)
+            await self._deduplicator.mark(work.entries, work.known.namespace)
 
     def _settle(self, work: _Work) -> None:
         if len(work.outcomes) == len(work.batch.records):
@@ -322,6 +360,16 @@ class Processor:
             work.summary.events = len(work.outcomes)
         for at, outcome in work.outcomes.items():
             work.summary.outcomes[outcome, _event_type(work, at)] += 1
+
+
+def _versioned(event: Event, lines: bytes, settled: Settled | None) -> Document:
+    """The document, at the version after that of an earlier tie or copy, where that is known."""
+    known = settled.version if settled else 0
+    if settled is None or base_version(known) != event.version or known & MAX_TIES == MAX_TIES:
+        return Document(event.version, lines, event)
+    is_copy = event.checksum == settled.checksum
+    lines = with_version(lines, event.transaction.id, known + 1)
+    return Document(known + 1, lines, event, is_copy=is_copy, tied=not is_copy)
 
 
 def _event_type(work: _Work, at: int) -> str:
@@ -341,5 +389,5 @@ def _chains(work: _Work) -> list[Chain]:
     found = list(chains.values())
     for chain in found:
         if len(chain) > 1:
-            chain.sort(key=lambda at: work.event(at).version, reverse=True)
+            chain.sort(key=lambda at: work.event(at).order, reverse=True)
     return found

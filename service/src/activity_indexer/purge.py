@@ -10,6 +10,7 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
 from activity_indexer.adapters.elasticsearch_client import mapped
+from activity_indexer.adapters.write_index import find_write_index
 from activity_indexer.timestamps import format_timestamp
 
 PAGE = 1000
@@ -30,7 +31,8 @@ async def purge_tombstones(client: AsyncElasticsearch, alias: str, before: int) 
     A tombstone that changes meanwhile stays. Raises Unavailable or Refused.
     """
     try:
-        for index in sorted(await client.indices.get_alias(name=alias)):
+        found = await find_write_index(client, alias)
+        for index in sorted({found.name, found.searched}):
             async for progress in _purge(client, index, before):
                 yield progress
     except (ApiError, TransportError) as error:

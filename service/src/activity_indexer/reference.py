@@ -104,7 +104,7 @@ def _kind(info: FieldInfo, schema: Mapping[str, Any]) -> str:
     if schema["type"] == "boolean":
         return "`true`, `false`"
     if "pattern" in schema:
-        return f"text matching {_code(schema['pattern'])}"
+        return str(schema.get("x-value", f"text matching {_code(schema['pattern'])}"))
     name = {"string": "text", "integer": "whole number"}.get(schema["type"], schema["type"])
     return " ".join([name, *_range(schema)])
 

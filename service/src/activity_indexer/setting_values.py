@@ -10,7 +10,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-_SECRET_PARAMETER: Final = re.compile(r"([^&=]*(?:pass|secret|token|key)[^&=]*)=[^&]*", re.IGNORECASE)
+from activity_indexer.database_url import parse_database_url
+
+KAFKA_NAME_LIMIT: Final = 249
+"""Characters that the name of a topic or of a group's instance may have."""
+
+_KAFKA_NAME: Final = r"(\.{0,2}[a-zA-Z0-9_-]|\.{3})[a-zA-Z0-9._-]*"
+"""What Kafka takes: these characters, but neither `.` nor `..`; the charts' schemas know no lookahead."""
+
+_SECRET_NAME: Final = re.compile(r"pass|secret|token|key", re.IGNORECASE)
+_BETWEEN_URLS: Final = re.compile(r",(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)")
+"""A comma may also stand between the hosts of one URL, and in a password."""
 
 
 def _existing_file(path: Path) -> Path:
@@ -54,6 +64,11 @@ def _nodes(value: SecretStr) -> SecretStr:
     return value
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    parse_database_url(value.get_secret_value())
+    return value
+
+
 def _names_a_host(url: str, schemes: Sequence[str]) -> bool:
     try:
         parts = urlsplit(url)
@@ -81,10 +96,52 @@ def _servers(value: str) -> str:
     return value
 
 
+def kafka_name_problem(value: str) -> str:
+    """Why Kafka refuses this as the name of a topic or of a group's instance; empty: it does not."""
+    if len(value) > KAFKA_NAME_LIMIT:
+        return f"expected a name of at most {KAFKA_NAME_LIMIT} characters, this one has {len(value)}"
+    if not re.fullmatch(_KAFKA_NAME, value):
+        return "expected a name of letters, digits, '.', '_' and '-', other than '.' and '..'"
+    return ""
+
+
+def _kafka_name(value: str) -> str:
+    if problem := kafka_name_problem(value):
+        raise ValueError(problem)
+    return value
+
+
+def _kafka_name_or_none(value: str) -> str:
+    return value and _kafka_name(value)
+
+
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(gt=0)]
 Megabyte = 1024 * 1024
 Servers = Annotated[str, AfterValidator(_servers)]
+KafkaName = Annotated[
+    str,
+    AfterValidator(_kafka_name),
+    Field(
+        json_schema_extra={
+            "x-value": f"letters, digits, `.`, `_` and `-`, at most {KAFKA_NAME_LIMIT}",
+            "pattern": f"^{_KAFKA_NAME}$",
+            "minLength": 1,
+            "maxLength": KAFKA_NAME_LIMIT,
+        }
+    ),
+]
+OptionalKafkaName = Annotated[
+    str,
+    AfterValidator(_kafka_name_or_none),
+    Field(
+        json_schema_extra={
+            "x-value": f"letters, digits, `.`, `_` and `-`, at most {KAFKA_NAME_LIMIT}",
+            "pattern": f"^({_KAFKA_NAME})?$",
+            "maxLength": KAFKA_NAME_LIMIT,
+        }
+    ),
+]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Nodes = Annotated[
     SecretStr,
@@ -96,6 +153,7 @@ Nodes = Annotated[
     ),
 ]
 """HTTP servers, separated by commas; the pattern is for charts, which cannot ask more."""
+database_url = AfterValidator(_database_url)
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
@@ -105,13 +163,18 @@ def shown(value: Any) -> str:
         return "" if value is None else str(value)
     text = value.get_secret_value()
     if "://" in text:
-        return ",".join(_masked(url) for url in text.split(","))
+        return ",".join(_masked(url) for url in _BETWEEN_URLS.split(text))
     return "********" if text else ""
+
+
+def _masked_parameter(parameter: str) -> str:
+    name, assigned, _ = parameter.partition("=")
+    return f"{name}=********" if assigned and _SECRET_NAME.search(name) else parameter
 
 
 def _masked(url: str) -> str:
     parts = urlsplit(url.strip())
-    parts = parts._replace(query=_SECRET_PARAMETER.sub(r"\1=********", parts.query))
+    parts = parts._replace(query="&".join(map(_masked_parameter, parts.query.split("&"))))
     if parts.password is not None:
         host = parts.netloc.rpartition("@")[2]
         parts = parts._replace(netloc=f"{parts.username}:********@{host}")

@@ -5,25 +5,39 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from itertools import combinations
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
+from activity_indexer.memory import DEFAULT_BUDGET, LARGEST_RECORDS, SMALLEST_BUDGET, MemoryShares
+from activity_indexer.redis_url import PATTERN, check_redis_url
 from activity_indexer.setting_values import (
     Endpoint,
     ExistingFile,
+    KafkaName,
     Megabyte,
     Milliseconds,
     Nodes,
+    OptionalKafkaName,
     Seconds,
     Servers,
+    database_url,
+    kafka_name_problem,
     secret_url,
     shown,
 )
+
+FETCH_WAIT: Final = 0.5
+"""How long a broker may hold back the answer to a fetch when it has nothing to send (seconds)."""
+
+HEARTBEATS: Final = 3
+"""Heartbeats that must fit into a session: one that is late or lost does not end it."""
 
 
 class _Section(BaseSettings):
@@ -40,15 +54,15 @@ class KafkaSettings(_Section):
     bootstrap_servers: Servers = Field(
         "kafka:9093", description="Brokers to ask first: host:port, separated by commas."
     )
-    transactions_topic: str = Field("transactions", min_length=1, description="Topic of the transaction events.")
+    transactions_topic: KafkaName = Field("transactions", description="Topic of the transaction events.")
     consumer_group: str = Field("transaction_indexer", min_length=1, description="Consumer group of the indexer.")
-    dead_letter_topic: str = Field(
+    dead_letter_topic: OptionalKafkaName = Field(
         "", description="Dead-letter topic; empty: the transactions topic's name with `.dlq`."
     )
     dead_letter_retention: Seconds = Field(
         14 * 86_400.0, description="How long a dead-letter topic that is created keeps its records (seconds)."
     )
-    parked_topic: str = Field(
+    parked_topic: OptionalKafkaName = Field(
         "",
         description="Topic of dead letters that came back too often; empty: the dead-letter topic, with `.parked`.",
     )
@@ -64,18 +78,39 @@ class KafkaSettings(_Section):
     client_id: str = Field(
         "activity-indexer", min_length=1, description="Name that the broker sees in its logs and quotas."
     )
-    group_instance_id: str = Field(
-        "", description="Static membership: a name of this instance that outlives a restart."
+    group_instance_id: OptionalKafkaName = Field(
+        "",
+        description="Static membership: a name of this instance alone that stays the same after a restart; "
+        "empty: dynamic membership.",
     )
-    auto_offset_reset: Literal["earliest", "latest"] = Field("earliest", description="Where a new group begins.")
-    session_timeout: Seconds = Field(30.0, description="Silence after which the broker gives a member up (seconds).")
+    auto_offset_reset: Literal["earliest", "latest"] = Field(
+        "earliest",
+        description="Where a group begins that has no committed offsets for the topic. Partitions that are added later "
+        "and offsets out of range begin at the earliest record, whatever this says.",
+    )
+    session_timeout: Seconds = Field(
+        9.0,
+        description="Time without a heartbeat after which the broker removes a member and gives its partitions to "
+        "others (seconds). Longer pauses of a process cost a rebalance.",
+    )
+    heartbeat_interval: Seconds = Field(
+        1.0, description="How often a member sends a heartbeat (seconds); at most a third of KAFKA_SESSION_TIMEOUT."
+    )
     rebalance_timeout: Seconds = Field(
         60.0, description="Time for a member to finish and rejoin in a rebalance (seconds)."
     )
     metadata_max_age: Seconds = Field(10.0, description="How soon new partitions are seen (seconds).")
     request_timeout: Seconds = Field(20.0, description="Limit of one request to a broker (seconds).")
     max_request_bytes: int = Field(
-        16 * Megabyte, ge=1024, description="Largest record that is sent to the dead-letter topic."
+        16 * Megabyte,
+        ge=1024,
+        description="Largest record that is sent to the dead-letter topic whole (bytes, uncompressed).",
+    )
+    max_record_bytes: int = Field(
+        16 * Megabyte,
+        ge=1024,
+        description="Largest record that is processed (bytes, decompressed); a larger one is dead-lettered with its "
+        "beginning. A batch of records may take four times as much.",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the connection is secured."
@@ -92,14 +127,46 @@ class KafkaSettings(_Section):
     ssl_check_hostname: bool = Field(True, description="Whether the broker's certificate must name its host.")
 
     @model_validator(mode="after")
-    def _complete(self) -> KafkaSettings:
-        if self.security_protocol.startswith("SASL") and not (
-            self.sasl_username and self.sasl_password.get_secret_value()
-        ):
-            raise ValueError(
-                "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…"
-            )
+    def _consistent(self) -> KafkaSettings:
+        problems = [*self._login_problems(), *self._topic_problems(), *self._time_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
+
+    def _login_problems(self) -> Iterator[str]:
+        login = self.sasl_username and self.sasl_password.get_secret_value()
+        if self.security_protocol.startswith("SASL") and not login:
+            yield "KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD are needed with KAFKA_SECURITY_PROTOCOL=SASL_…"
+
+    def _topic_problems(self) -> Iterator[str]:
+        names = {
+            "KAFKA_TRANSACTIONS_TOPIC": self.transactions_topic,
+            "KAFKA_DEAD_LETTER_TOPIC": self.dead_letters,
+            "KAFKA_PARKED_TOPIC": self.parked,
+        }
+        for (one, name), (other, same) in combinations(names.items(), 2):
+            if name == same:
+                yield f"{other}: must be another topic than {one}, both are {name!r}: dead letters would be read again"
+        for variable_name, name in names.items():
+            if problem := kafka_name_problem(name):
+                yield f"{variable_name}: {problem}, got {name!r}, which is derived from another name: set it"
+
+    def _time_problems(self) -> Iterator[str]:
+        if self.heartbeat_interval * HEARTBEATS > self.session_timeout:
+            yield (
+                f"KAFKA_HEARTBEAT_INTERVAL: must be at most a third of KAFKA_SESSION_TIMEOUT "
+                f"({self.session_timeout:g}), got {self.heartbeat_interval:g}"
+            )
+        if self.session_timeout > self.rebalance_timeout:
+            yield (
+                f"KAFKA_SESSION_TIMEOUT: must be at most KAFKA_REBALANCE_TIMEOUT ({self.rebalance_timeout:g}), "
+                f"got {self.session_timeout:g}"
+            )
+        if self.request_timeout <= FETCH_WAIT:
+            yield (
+                f"KAFKA_REQUEST_TIMEOUT: must be above {FETCH_WAIT:g}, for which a broker may wait with the answer to "
+                f"a fetch, got {self.request_timeout:g}"
+            )
 
     @property
     def dead_letters(self) -> str:
@@ -168,12 +235,20 @@ class RedisSettings(_Section):
     model_config = SettingsConfigDict(env_prefix="REDIS_")
 
     url: Annotated[SecretStr, secret_url("redis", "rediss")] = Field(
-        SecretStr("redis://redis:6379/0"), description="Server and database; rediss:// for TLS."
+        SecretStr("redis://redis:6379/0"),
+        description="Server and database; rediss:// for TLS.",
+        json_schema_extra={"pattern": PATTERN},
     )
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
     timeout: Seconds = Field(0.25, description="Limit of one round trip (seconds); then memory alone answers.")
     retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
+
+    @field_validator("url")
+    @classmethod
+    def _understood(cls, value: SecretStr) -> SecretStr:
+        check_redis_url(value.get_secret_value())
+        return value
 
 
 class DatabaseSettings(_Section):
@@ -181,9 +256,9 @@ class DatabaseSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
 
-    url: Annotated[SecretStr, secret_url("postgresql", "postgres")] = Field(
+    url: Annotated[SecretStr, database_url] = Field(
         SecretStr("postgresql://astropay:astropay@postgres:5432/activity_feed"),
-        description="PostgreSQL server, user and database; ?sslmode=… as libpq has it.",
+        description="PostgreSQL servers, user and database, with the parameters of libpq.",
     )
     ca_file: ExistingFile | None = Field(
         None, description="CA certificates (PEM); given, the server must show one of them."
@@ -191,6 +266,11 @@ class DatabaseSettings(_Section):
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
     batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+
+    @property
+    def address(self) -> DatabaseAddress:
+        """The URL, taken apart for the driver. Raises WrongDatabaseUrl when a file is no longer there."""
+        return parse_database_url(self.url.get_secret_value(), self.ca_file)
 
 
 class ConsumerSettings(_Section):
@@ -239,6 +319,11 @@ class ConsumerSettings(_Section):
     breaker_retry_interval: Seconds = Field(
         30.0, description="How often failed documents, and then one more batch, are tried meanwhile (seconds)."
     )
+    memory_budget: int = Field(
+        DEFAULT_BUDGET,
+        ge=SMALLEST_BUDGET,
+        description="Memory for all that grows with the size of events (bytes); the process takes 256 MiB beside it.",
+    )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
     shutdown_timeout: Seconds = Field(
@@ -260,6 +345,11 @@ class ConsumerSettings(_Section):
         10.0, ge=0, description="How often an event is followed until a search finds it (seconds); 0: never."
     )
     enrichments: str = Field("", description="Names of enrichment strategies to use, separated by commas; empty: all.")
+
+    @property
+    def memory(self) -> MemoryShares:
+        """The parts of the memory budget."""
+        return MemoryShares(self.memory_budget)
 
 
 class OpenTelemetrySettings(_Section):
@@ -336,6 +426,11 @@ class Settings:
                 "KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT "
                 f"({self.consumer.shutdown_timeout:g}), got {self.kafka.rebalance_timeout:g}"
             )
+        if self.consumer.memory_budget < (least := LARGEST_RECORDS * self.kafka.max_record_bytes):
+            raise SettingsError(
+                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), got "
+                f"{self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
+            )
 
     def in_force(self) -> Iterator[tuple[str, str, str]]:
         """Variable, value as people may see it, and meaning of every setting."""
@@ -364,7 +459,7 @@ def _problems(section: type[_Section], error: ValidationError) -> Iterator[str]:
     for detail in error.errors():
         message = detail["msg"].removeprefix("Value error, ")
         if not detail["loc"]:
-            yield message
+            yield from message.splitlines()
             continue
         field = str(detail["loc"][0])
         name = variable(section, field)

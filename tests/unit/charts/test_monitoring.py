@@ -19,6 +19,8 @@ from activity_indexer_operator.replay_metrics import ReplayMetrics
 DASHBOARDS = sorted((ROOT / "charts").glob("*/dashboards/*.json"))
 EXAMPLE = str(ROOT / "charts/activity-indexer/examples/production.yaml")
 METRIC = re.compile(r"\b(?:activity_indexer|process)_[a-z_]+\b")
+SELECTOR = re.compile(r"\b(activity_indexer_[a-z_]+)\{([^}]*)")
+MATCHER = re.compile(r'([a-z_]+)=~?"([^"]*)"')
 SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 
 
@@ -73,6 +75,24 @@ def test_no_panel_lies_upon_another(path: Any) -> None:
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         assert not cells & taken, panel["title"]
         taken |= cells
+
+
+def test_alerts_wait_for_label_values_that_can_be_counted() -> None:
+    closed = {
+        (f"activity_indexer_{declaration.name}", label.name): set(label.values)
+        for declaration in DECLARATIONS
+        for label in declaration.labels
+        if not isinstance(label.values, str)
+    }
+    asked = [
+        (name, label, value)
+        for name, selector in SELECTOR.findall((ROOT / "charts/activity-indexer/templates/_alerts.tpl").read_text())
+        for label, values in MATCHER.findall(selector)
+        for value in values.split("|")
+        if (name, label) in closed
+    ]
+    assert ("activity_indexer_audit_events_total", "outcome", "dropped") in asked
+    assert [each for each in asked if each[2] not in closed[each[:2]]] == []
 
 
 @needs("helm")

@@ -7,24 +7,37 @@ from datetime import UTC, datetime, timedelta
 
 from checker.check import PREFIX
 from checker.history import Audit, AuditRow, DeadLetter, Document, Event, History, Observation, Position
-from checker.rules import envelope, version_of
+from checker.rules import Order, envelope, order_of, version_of
 
 TOPIC = "transactions"
 START = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
 
-def value(key: str, second: int, kind: str = "created", **fields: object) -> bytes:
+def value(key: str, second: int, kind: str = "created", nanosecond: int = 0, **fields: object) -> bytes:
     transaction = {"id": key, "user_id": "u", "amount": 1.5, "status": f"after {second}", **fields}
-    timestamp = (START + timedelta(seconds=second)).isoformat().replace("+00:00", "Z")
+    fraction = f".{nanosecond:09}" if nanosecond else ""
+    timestamp = f"{START + timedelta(seconds=second):%Y-%m-%dT%H:%M:%S}{fraction}Z"
     return json.dumps(
         {"event_type": f"transaction.{kind}", "transaction": transaction, "timestamp": timestamp}
     ).encode()
 
 
-def valid(offset: int | None, key: str, second: int, kind: str = "created", **fields: object) -> Event:
-    text = value(key, second, kind, **fields)
-    place = None if offset is None else Position(TOPIC, 0, offset)
-    return Event(place, b"u", text, (("traceparent", b"00-1"),), key, valid=True, version=version_of(text), kind=kind)
+def valid(
+    offset: int | None,
+    key: str,
+    second: int,
+    kind: str = "created",
+    partition: int = 0,
+    published: int | None = None,
+    **fields: object,
+) -> Event:
+    """A valid event, published at this offset (and, if nothing else is said, at that millisecond)."""
+    text = value(key, second, kind, **fields)  # type: ignore[arg-type]
+    place = None if offset is None else Position(TOPIC, partition, offset)
+    at = published if published is not None else offset
+    order = None if offset is None else order_of(text, at or 0, partition, offset)
+    headers = (("traceparent", b"00-1"),)
+    return Event(place, b"u", text, headers, key, valid=True, version=version_of(text), kind=kind, order=order)
 
 
 def invalid(offset: int | None, key: str = "broken", text: bytes | None = b"no JSON") -> Event:
@@ -40,6 +53,9 @@ def document(event: Event, **changes: object) -> Document:
         body = {"id": transaction["id"], "user_id": transaction["user_id"], "_deleted_at": told.timestamp}
     else:
         body = {**transaction, "event_type": told.event_type, "_updated_at": told.timestamp, "_enriched": True}
+        body |= {"source": told.source} if told.source else {}
+    place = event.order
+    body["_position"] = f"{place.published}:{place.partition}:{place.offset}" if place else "77:0:77"
     return Document(event.transaction_id, event.version or 0, json.dumps({**body, **changes}).encode())
 
 
@@ -65,9 +81,9 @@ def letter(event: Event, number: int = 0, **headers: str) -> DeadLetter:
 
 
 def newest(events: Iterable[Event]) -> dict[str, Event]:
-    """The acknowledged event with the greatest version of each transaction."""
+    """The greatest acknowledged event of each transaction."""
     kept = [event for event in events if event.valid and event.position]
-    return {event.transaction_id: event for event in sorted(kept, key=lambda event: event.version or 0)}
+    return {event.transaction_id: event for event in sorted(kept, key=lambda event: event.order or ())}
 
 
 def good(*events: Event, observations: Sequence[Observation] = ()) -> History:
@@ -79,10 +95,15 @@ def good(*events: Event, observations: Sequence[Observation] = ()) -> History:
         for key, event in final.items()
         if not event.deletes
     }
-    seen = frozenset((event.transaction_id, event.version or 0) for event in events if event.valid and event.position)
-    last = max((event.position.offset for event in events if event.position), default=-1)
+    seen: dict[tuple[str, int], list[bytes | None]] = {}
+    for event in (event for event in events if event.valid and event.position):
+        body = None if event.deletes else bytes(envelope(event.value or b"").transaction)
+        seen.setdefault((event.transaction_id, event.version or 0), []).append(body)
+    ends: dict[tuple[str, int], int] = {(TOPIC, 0): 0}
+    for place in (event.position for event in events if event.position):
+        ends[place.topic, place.partition] = max(ends.get((place.topic, place.partition), 0), place.offset + 1)
     letters = [letter(event, at) for at, event in enumerate(e for e in events if not e.valid and e.position)]
-    return History(events, kept, letters, {(TOPIC, 0): last + 1}, observations, Audit(live, seen))
+    return History(events, kept, letters, ends, observations, Audit(live, seen))
 
 
 def but(history: History, **changes: object) -> History:
@@ -90,5 +111,10 @@ def but(history: History, **changes: object) -> History:
     return dataclasses.replace(history, **changes)  # type: ignore[arg-type]
 
 
-def look(committed: int, versions: Mapping[str, int | None], dead: Iterable[Position] = ()) -> Observation:
-    return Observation(1.0, {(TOPIC, 0): committed}, versions, frozenset(dead))
+def look(
+    committed: int,
+    versions: Mapping[str, int | None],
+    dead: Iterable[Position] = (),
+    orders: Mapping[str, Order] | None = None,
+) -> Observation:
+    return Observation(1.0, {(TOPIC, 0): committed}, versions, frozenset(dead), orders or {})

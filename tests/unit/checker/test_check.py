@@ -1,10 +1,12 @@
 """A good history has no anomaly, and each anomaly is found in a history that has it."""
 
 import dataclasses
+import json
 
 import pytest
 from checker.check import check
 from checker.history import Audit, AuditRow, DeadLetter, Document, Event, History, Position
+from checker.rules import envelope
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unit.checker.histories import but, document, good, invalid, letter, look, valid, value
@@ -64,7 +66,7 @@ def test_a_document_of_no_transaction_is_unexplained() -> None:
 
 def test_a_document_of_a_version_that_no_event_has_is_unexplained() -> None:
     history = good(OTHER)
-    newer = dataclasses.replace(document(OTHER), version=(OTHER.version or 0) + 1)
+    newer = dataclasses.replace(document(OTHER), version=(OTHER.version or 0) + 256)
     assert kinds(but(history, documents={"b": newer}, audit=None)) == {"unexplained document"}
 
 
@@ -189,6 +191,14 @@ def test_an_event_that_is_not_committed_at_the_end_is_told() -> None:
     assert kinds(but(good(CREATED, UPDATED), committed={("transactions", 0): 1})) == {"not committed at the end"}
 
 
+def audit_without(history: History, event: Event) -> Audit:
+    """The audit with one row fewer in its history."""
+    place = event.transaction_id, event.version or 0
+    body = None if event.deletes else bytes(envelope(event.value or b"").transaction)
+    left = [each for each in audit_of(history).seen[place] if each != body]
+    return dataclasses.replace(audit_of(history), seen={**audit_of(history).seen, place: left})
+
+
 def audit_of(history: History) -> Audit:
     assert history.audit
     return history.audit
@@ -217,8 +227,103 @@ def test_a_row_that_the_audit_lacks_or_has_alone_differs() -> None:
 
 def test_an_event_that_the_audit_never_saw_is_told() -> None:
     history = good(*ALL)
-    audit = dataclasses.replace(audit_of(history), seen=audit_of(history).seen - {("a", UPDATED.version)})
+    audit = audit_without(history, UPDATED)
     assert kinds(but(history, audit=audit)) == {"audit differs"}
+
+
+FIRST = valid(0, "t", 1, "updated", status="first", published=10)
+TIE = valid(1, "t", 1, "updated", status="tie", published=10)
+"""Two updates with the same timestamp: the second one is later by its offset alone."""
+
+
+def standing(event: Event, ties: int = 0, **changes: object) -> dict[str, Document]:
+    found = document(event, **changes)
+    return {"t": dataclasses.replace(found, version=found.version + ties)}
+
+
+@pytest.mark.parametrize("events", [(FIRST, TIE), (TIE, FIRST)])
+def test_of_a_tie_the_later_event_must_be_there_whatever_its_count(events: tuple[Event, Event]) -> None:
+    assert check(good(*events)).anomalies == ()
+    assert check(but(good(*events), documents=standing(TIE, 1))).anomalies == ()
+    assert kinds(but(good(*events), documents=standing(FIRST), audit=None)) == {"stale document"}
+    assert kinds(but(good(*events), documents=standing(FIRST, 1), audit=None)) == {"stale document"}
+
+
+@pytest.mark.parametrize(
+    "earlier",
+    [
+        valid(5, "t", 1, "updated", status="earlier", published=9),
+        valid(5, "t", 1, "updated", partition=-1, status="earlier", published=10),
+        valid(5, "t", 1, "created", status="earlier", published=99),
+        valid(5, "t", 1, "updated", nanosecond=0, status="earlier", published=9),
+    ],
+    ids=["record timestamp", "partition", "rank", "as published"],
+)
+def test_the_order_is_timestamp_rank_record_timestamp_partition_offset(earlier: Event) -> None:
+    history = good(TIE, earlier)
+    assert history.documents["t"].source == document(TIE).source
+    assert check(but(history, audit=None)).anomalies == ()
+
+
+def test_nanoseconds_decide_between_events_of_one_version() -> None:
+    low, high = (valid(at, "t", 1, "updated", nanosecond=number, status=f"{number}") for at, number in ((9, 5), (1, 7)))
+    assert low.version == high.version
+    assert check(good(low, high)).anomalies == ()
+    assert kinds(but(good(low, high), documents=standing(low), audit=None)) == {"stale document"}
+
+
+def test_a_copy_is_as_good_as_its_original_unless_a_tie_lies_between() -> None:
+    copy = valid(2, "t", 1, "updated", status="first", published=10)
+    assert check(but(good(FIRST, copy), documents=standing(FIRST))).anomalies == ()
+    assert kinds(but(good(FIRST, TIE, copy), documents=standing(FIRST), audit=None)) == {"stale document"}
+    assert kinds(but(good(FIRST, TIE, copy), documents=standing(TIE), audit=None)) == {"stale document"}
+
+
+def test_a_document_must_stand_for_an_event_with_its_content() -> None:
+    assert kinds(but(good(FIRST, TIE), documents=standing(TIE, _position="10:0:0"), audit=None)) >= {
+        "unexplained document"
+    }
+    assert "unexplained document" in kinds(but(good(FIRST), documents=standing(FIRST, _position=""), audit=None))
+    assert "unexplained document" in kinds(but(good(FIRST), documents=standing(FIRST, _position="10:0:9"), audit=None))
+
+
+def test_more_ties_than_events_are_unexplained() -> None:
+    assert kinds(but(good(FIRST, TIE), documents=standing(TIE, 2), audit=None)) == {"unexplained document"}
+
+
+def test_a_tie_that_was_never_acknowledged_may_be_there_or_not() -> None:
+    maybe = valid(None, "t", 1, "updated", status="maybe")
+    assert check(good(FIRST, maybe)).anomalies == ()
+    assert check(but(good(FIRST, maybe), documents=standing(maybe, 1), audit=None)).anomalies == ()
+
+
+@pytest.mark.parametrize("gone", [FIRST, TIE])
+def test_the_audits_history_holds_both_events_of_a_tie(gone: Event) -> None:
+    history = good(FIRST, TIE)
+    assert kinds(but(history, audit=audit_without(history, gone))) == {"audit differs"}
+
+
+def test_the_audits_row_is_the_same_event_of_a_tie_as_the_document() -> None:
+    history = good(FIRST, TIE)
+    row = AuditRow(FIRST.version or 0, bytes(envelope(FIRST.value or b"").transaction))
+    audit = dataclasses.replace(audit_of(history), live={"t": row})
+    assert kinds(but(history, audit=audit)) == {"audit differs"}
+
+
+def test_an_offset_past_a_tie_that_is_not_there_is_told() -> None:
+    version, copy = FIRST.version, valid(1, "t", 1, "updated", status="first", published=10)
+    for later, wanted in ((TIE, {"offset past an unsettled event"}), (copy, set())):
+        looks = [look(1, {"t": version}), look(2, {"t": version}, orders={"t": FIRST.order or TIE.order})]  # type: ignore[dict-item]
+        assert kinds(good(FIRST, later, observations=looks)) == wanted
+    settled = [look(2, {"t": version}, orders={"t": TIE.order})]  # type: ignore[dict-item]
+    assert check(good(FIRST, TIE, observations=settled)).anomalies == ()
+
+
+def test_the_source_of_the_event_is_in_the_document() -> None:
+    text = json.loads(value("t", 1)) | {"source": "payments"}
+    event = dataclasses.replace(valid(0, "t", 1), value=json.dumps(text).encode())
+    assert check(good(event)).anomalies == ()
+    assert kinds(but(good(event), documents=standing(event, source="other"), audit=None)) == {"unexplained document"}
 
 
 def test_the_first_witness_of_each_kind_is_printed_with_its_history() -> None:

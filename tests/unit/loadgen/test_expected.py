@@ -1,15 +1,16 @@
 """What a ledger says must be true."""
 
 import random
-from itertools import islice
+from itertools import islice, permutations
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity_loadgen.expected import ExpectedState, spans
-from activity_loadgen.generate import generate
-from activity_loadgen.ledger import Entry, entry_for
+from activity_loadgen.expected import ExpectedState, FinalEvent, spans
+from activity_loadgen.generate import Event, generate
+from activity_loadgen.ledger import Entry, digest, entry_for
 from activity_loadgen.options import LoadOptions
 
 MIXED = LoadOptions(
@@ -74,8 +75,9 @@ def test_invalid_events_change_no_transaction() -> None:
 def test_a_deletion_is_undone_only_by_something_newer() -> None:
     deletion = next(entry for entry in ENTRIES if entry.kind == "deleted")
     assert deletion.version is not None
-    older = msgspec.structs.replace(deletion, kind="updated", version=deletion.version - 1)
-    newer = msgspec.structs.replace(deletion, kind="updated", version=deletion.version + 3)
+    assert deletion.timestamp is not None
+    older = msgspec.structs.replace(deletion, kind="updated", version=deletion.version - (1 << 8))
+    newer = msgspec.structs.replace(deletion, kind="updated", timestamp=deletion.timestamp + 1000)
     assert ExpectedState([deletion, older]).live() == {}
     assert ExpectedState([deletion, newer]).deleted() == {}
 
@@ -84,6 +86,53 @@ def test_time_counts_from_the_first_acknowledgement_of_the_final_event() -> None
     first = ENTRIES[0]
     again = msgspec.structs.replace(first, offset=first.offset + 90, acked_us=first.acked_us + 5)
     assert ExpectedState([again, first]).final[first.transaction_id].acked_us == first.acked_us
+
+
+TIED = generate(LoadOptions(count=1, seed=3, update_ratio=1.0, tie_ratio=1.0))
+FIRST, TIE = [event for event in TIED if event.kind == "updated"]
+
+
+def placed(event: Event, published: int, partition: int, offset: int) -> Entry:
+    return entry_for("run", "transactions", event, (partition, offset), published * 1000, published)
+
+
+def final(*entries: Entry) -> FinalEvent:
+    (found,) = ExpectedState(entries).final.values()
+    assert all(ExpectedState(order) == ExpectedState(entries) for order in permutations(entries))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "tie", "wanted"),
+    [
+        ((5, 0, 9), (6, 0, 1), TIE),
+        ((6, 0, 1), (5, 0, 9), FIRST),
+        ((5, 0, 9), (5, 1, 1), TIE),
+        ((5, 0, 9), (5, 0, 8), FIRST),
+    ],
+    ids=["record timestamp", "record timestamp of the first", "partition", "offset"],
+)
+def test_of_a_tie_the_later_position_decides(
+    first: tuple[int, int, int], tie: tuple[int, int, int], wanted: Event
+) -> None:
+    assert FIRST.version == TIE.version
+    assert final(placed(FIRST, *first), placed(TIE, *tie)).sha256 == digest(wanted.value)
+
+
+def test_a_copy_after_a_tie_brings_its_state_back() -> None:
+    found = final(placed(FIRST, 1, 0, 0), placed(TIE, 2, 0, 1), placed(FIRST, 3, 1, 0))
+    assert (found.sha256, found.position) == (digest(FIRST.value), (1, 0))
+
+
+def test_of_copies_that_follow_each_other_the_first_is_waited_for() -> None:
+    found = final(placed(FIRST, 1, 0, 0), placed(TIE, 2, 0, 1), placed(TIE, 3, 1, 0), placed(TIE, 4, 0, 2))
+    assert (found.sha256, found.position, found.acked_us) == (digest(TIE.value), (0, 1), 2000)
+
+
+def test_nanoseconds_decide_before_positions() -> None:
+    entry = placed(FIRST, 5, 0, 0)
+    finer = msgspec.structs.replace(placed(TIE, 1, 0, 1), timestamp=(entry.timestamp or 0) + 1)
+    assert final(entry, finer).sha256 == digest(TIE.value)
 
 
 def test_spans_are_the_first_and_last_offset_of_each_partition() -> None:

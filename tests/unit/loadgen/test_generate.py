@@ -5,15 +5,16 @@ import json
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity_loadgen.generate import Event, generate
+from activity_loadgen.generate import Event, base_version, generate
 from activity_loadgen.options import LoadOptions
+from activity_loadgen.state import nanoseconds
 
 PINNED = "728d3b057fa9033de82f9882b614b94eeedf68513bd91e7b00d5b53aa9c5e86f"
 START_US = 1_704_110_400_000_000
@@ -99,10 +100,10 @@ def test_events_say_what_is_known_about_them() -> None:
         assert told["transaction"]["metadata"]["load_run"] == MIXED.run
 
 
-def test_the_event_version_is_the_timestamp_in_microseconds_times_four_plus_a_rank() -> None:
+def test_the_event_version_holds_the_timestamp_in_microseconds_and_the_rank() -> None:
     for event in valid(MIXED):
         told = body(event)
-        assert event.version == micros(told["timestamp"]) * 4 + RANKS[told["event_type"]]
+        assert event.version == (micros(told["timestamp"]) * 4 + RANKS[told["event_type"]]) * 256
 
 
 def test_timestamps_come_with_a_z_with_an_offset_and_without_either() -> None:
@@ -240,3 +241,68 @@ def test_whatever_the_options_each_transaction_is_created_once(
     )
     created = [event for event in generate(options) if event.kind == "created" and event.delivery != "duplicate"]
     assert len(created) == len({event.transaction_id for event in created}) == count
+
+
+TIES = replace(PLAIN, update_ratio=1.0, tie_ratio=0.5, users=20)
+
+
+def ties(options: LoadOptions) -> list[tuple[Event, Event]]:
+    """Pairs of updates of a transaction, neighbours in the order in which they are published."""
+    by_transaction: dict[str, list[Event]] = {}
+    for event in generate(options):
+        if event.kind == "updated" and event.delivery != "duplicate":
+            by_transaction.setdefault(event.transaction_id, []).append(event)
+    return [pair for updates in by_transaction.values() for pair in pairwise(updates)]
+
+
+def test_a_tie_has_the_timestamp_and_rank_of_the_update_before_and_other_content() -> None:
+    pairs = ties(TIES)
+    assert 150 < len(pairs) < 250, "one of two updates has a tie"
+    for first, second in pairs:
+        assert first.version == second.version
+        assert first.timestamp == second.timestamp
+        assert body(first)["transaction"] != body(second)["transaction"]
+
+
+def test_ties_with_nanoseconds_have_the_same_microsecond_at_least() -> None:
+    pairs = ties(replace(TIES, timestamps="nanoseconds"))
+    assert all((first.timestamp or 0) // 1000 == (second.timestamp or 0) // 1000 for first, second in pairs)
+    same = sum(first.timestamp == second.timestamp for first, second in pairs)
+    assert 0.3 * len(pairs) < same < 0.7 * len(pairs)
+    assert any((first.timestamp or 0) > (second.timestamp or 0) for first, second in pairs)
+
+
+@pytest.mark.parametrize(("unit", "digits"), [("seconds", 0), ("microseconds", 6), ("nanoseconds", 9)])
+def test_timestamps_have_the_digits_of_their_unit(unit: str, digits: int) -> None:
+    for event in generate(replace(MIXED, invalid_ratio=0, timestamps=unit)):  # type: ignore[arg-type]
+        text = body(event)["timestamp"]
+        assert len(text[19:].partition("Z")[0].partition("+")[0].lstrip(".")) == digits
+        seconds = event.timestamp or 0
+        assert micros(text) == seconds // 1000
+        assert digits == 9 or seconds % 10 ** (9 - digits) == 0
+
+
+def test_a_version_with_nanoseconds_leaves_the_rank_to_the_timestamp() -> None:
+    assert [base_version(kind, 5_000) >> 8 for kind in ("created", "updated", "deleted")] == [20, 21, 22]
+    assert [base_version(kind, 5_001) >> 8 for kind in ("created", "updated", "deleted")] == [23, 23, 23]
+
+
+def test_scattered_events_have_a_key_of_their_own() -> None:
+    made = events(replace(MIXED, scatter_ratio=0.5))
+    scattered = [event for event in made if event.key != event.user_id.encode()]
+    assert 0.4 * len(made) < len(scattered) < 0.6 * len(made)
+    assert all(event.key.startswith(event.user_id.encode() + b"#") for event in scattered)
+    copies: dict[bytes | None, set[bytes]] = {}
+    for event in made:
+        if event.kind != "invalid":
+            copies.setdefault(event.value, set()).add(event.key)
+    assert any(len(keys) == 2 for keys in copies.values()), "a copy may be in another partition"
+
+
+@given(ratio=st.floats(0, 1), unit=st.sampled_from(["seconds", "microseconds", "nanoseconds"]))
+@settings(max_examples=20, deadline=None)
+def test_the_version_is_that_of_the_text(ratio: float, unit: str) -> None:
+    for event in generate(replace(TIES, count=20, tie_ratio=ratio, timestamps=unit)):  # type: ignore[arg-type]
+        assert event.timestamp is not None
+        assert event.version == base_version(event.kind, event.timestamp)
+        assert nanoseconds(body(event)["timestamp"]) == event.timestamp

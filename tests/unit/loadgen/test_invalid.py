@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from activity_loadgen.generate import generate
-from activity_loadgen.invalid import INVALID_KINDS, break_event
+from activity_loadgen.invalid import ALL_KINDS, HOSTILE_KINDS, INVALID_KINDS, break_event
 from activity_loadgen.options import LoadOptions, OptionError
 
 NOW = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -48,10 +48,17 @@ def finite(text: str) -> float:
     return refuse(text) if number in {float("inf"), float("-inf")} else number
 
 
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else refuse("a repeated key")  # type: ignore[return-value]
+
+
 def acceptable(value: bytes | None) -> bool:
     """The rules, written down a second time and plainly."""
     try:
-        event = json.loads((value or b"").decode("utf-8"), parse_constant=refuse, parse_float=finite)
+        text = (value or b"").decode("utf-8")
+        event = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=without_repeats)
+        json.dumps(event, ensure_ascii=False).encode()  # no lone surrogate
         transaction = event["transaction"]
         moment = in_utc(event["timestamp"])
         texts = [transaction.get(name) for name in TEXTS]
@@ -62,6 +69,7 @@ def acceptable(value: bytes | None) -> bool:
         and all(isinstance(text, str) and text for text in texts)
         and len(transaction["id"].encode()) <= 512
         and isinstance(transaction.get("amount"), (int, float))
+        and len(str(transaction["amount"])) <= 256
         and isinstance(transaction.get("metadata", {}), dict)
         and not {"_id", "_version", "_source"} & set(transaction)
         and moment < NOW + timedelta(days=1)
@@ -72,7 +80,7 @@ def test_the_event_they_are_made_from_is_acceptable() -> None:
     assert acceptable(json.dumps(GOOD).encode())
 
 
-@pytest.mark.parametrize("kind", INVALID_KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_each_kind_is_unacceptable(kind: str) -> None:
     assert not acceptable(break_event(kind, GOOD))
 
@@ -94,6 +102,12 @@ def test_kinds_can_be_chosen() -> None:
     reasons = Counter(event.reason for event in generate(options) if event.reason)
     assert set(reasons) == {"nan_amount", "utf16"}
     assert reasons.total() == 50
+
+
+def test_further_kinds_come_only_when_they_are_named() -> None:
+    options = LoadOptions(count=100, seed=1, invalid_ratio=1, invalid_kinds=tuple(HOSTILE_KINDS))
+    assert {event.reason for event in generate(options)} - {None} == set(HOSTILE_KINDS)
+    assert not INVALID_KINDS.keys() & HOSTILE_KINDS.keys()
 
 
 def test_a_kind_that_does_not_exist_is_refused_by_name() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from activity_loadgen.generate import generate
@@ -86,6 +87,15 @@ def test_a_ledger_is_not_overwritten(path: Path) -> None:
     with pytest.raises(LedgerError, match="exists already: name another file, remove it, or pass --ledger-append"):
         LedgerWriter(path)
     assert list(read(path)) == ENTRIES
+
+
+def test_a_ledger_of_an_earlier_release_is_read_in_todays_terms(path: Path) -> None:
+    line = msgspec.to_builtins(ENTRIES[0])
+    del line["timestamp"], line["published"]
+    path.write_bytes(msgspec.json.encode({**line, "version": (ENTRIES[0].version or 0) >> 8}) + b"\n")
+    (entry,) = read(path)
+    assert (entry.version, entry.timestamp) == (ENTRIES[0].version, ENTRIES[0].timestamp)
+    assert entry.order[2] == ENTRIES[0].acked_us // 1000
 
 
 def test_a_broken_line_is_named(path: Path) -> None:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from activity_indexer.redis_url import PATTERN
 from activity_indexer_operator.api import View
 from activity_indexer_operator.spec import Spec
 from activity_indexer_operator.status import CONDITIONS, Status
@@ -99,3 +100,9 @@ def test_conditions_are_a_map_so_that_several_may_write_them(schema: dict[str, A
     conditions = schema["status"]["properties"]["conditions"]
     assert conditions["x-kubernetes-list-map-keys"] == ["type"]
     assert all(kind in conditions["description"] for kind in CONDITIONS)
+
+
+def test_an_address_of_redis_is_what_the_indexer_takes(schema: dict[str, Any]) -> None:
+    found = dict(properties(schema["spec"]))
+    (path,) = [name for name in found if name.endswith(".redis.url")]
+    assert found[path]["pattern"] == PATTERN

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from audit_support import audit_event, value
+from core_support import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -151,6 +152,15 @@ async def test_invalid_events_are_counted_and_passed(worker: Start) -> None:
     assert it.source.committed == 5
 
 
+async def test_a_record_that_cannot_be_decoded_is_counted_as_invalid_even_when_its_bytes_look_like_an_event(
+    worker: Start,
+) -> None:
+    it = worker([*records(value("a")), undecoded(value("b"), 1)])
+    await run_dry(it)
+    assert set(it.store.transactions) == {"a"}
+    assert it.metrics.outcomes == {"written": 1, "invalid": 1}
+
+
 async def test_an_event_of_the_far_future_is_invalid(worker: Start) -> None:
     it = worker(records(value("a").replace(b"2024-01-01T00:00:00Z", b"2999-01-01T00:00:00Z")))
     await run_dry(it)
@@ -258,7 +268,21 @@ async def test_an_event_that_cannot_even_be_put_aside_is_named_and_passed(worker
         await run_dry(it)
     [dropped] = [line for line in logs if line["event"] == "audit.event_dropped"]
     assert (dropped["topic"], dropped["partition"], dropped["offset"]) == ("transactions", 0, 1)
+    assert it.metrics.outcomes == {"written": 1, "dropped": 1}
+    [settled] = [line for line in logs if line["event"] == "audit.batch_settled"]
+    assert (settled["records"], settled["written"], settled["dropped"]) == (2, 1, 1)
+    assert "rejected" not in settled
     assert it.source.committed == 2
+
+
+async def test_nothing_is_said_to_be_written_when_nothing_was(worker: Start) -> None:
+    it = worker(records(value("a"), b"no event"))
+    it.store.refuses = lambda _: True
+    with capture_logs() as logs:
+        await run_dry(it)
+    [settled] = [line for line in logs if line["event"] == "audit.batch_settled"]
+    assert (settled["rejected"], settled["invalid"], settled.get("written")) == (1, 1, None)
+    assert it.metrics.outcomes == {"rejected": 1, "invalid": 1}
 
 
 async def test_an_outage_of_kafka_is_waited_for(worker: Start) -> None:

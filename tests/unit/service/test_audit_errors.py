@@ -27,6 +27,15 @@ MEANINGS: dict[str, type[ActivityIndexerError]] = {
 }
 
 
+EXACT: dict[str, type[ActivityIndexerError]] = {
+    "XX001": Refused,
+    "XX002": Refused,
+    "55P02": Refused,
+    "42P05": Unavailable,
+}
+"""Codes that mean something else than their class."""
+
+
 def from_server(state: str, message: str = "no") -> Exception:
     error = asyncpg.PostgresError.new({"S": "ERROR", "V": "ERROR", "C": state, "M": message})
     assert isinstance(error, Exception)
@@ -37,8 +46,7 @@ def from_server(state: str, message: str = "no") -> Exception:
 def test_every_error_that_asyncpg_knows_means_one_thing(error: type[asyncpg.PostgresError]) -> None:
     """Whatever is not known to need people or to blame a value may pass by itself: nothing is lost by waiting."""
     state = error.sqlstate
-    damaged = state in {"XX001", "XX002"}
-    wanted = Refused if damaged else MEANINGS.get(state[:2], Unavailable)
+    wanted = EXACT.get(state) or MEANINGS.get(state[:2], Unavailable)
     assert type(meaning(from_server(state))) is wanted
 
 
@@ -62,6 +70,34 @@ def test_every_error_that_asyncpg_knows_means_one_thing(error: type[asyncpg.Post
 )
 def test_a_server_that_is_away_or_busy_is_waited_for(state: str) -> None:
     assert isinstance(meaning(from_server(state)), Unavailable)
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "advice"),
+    [
+        ("42P01", 'relation "transactions" does not exist', "a table is missing"),
+        ("42883", "function audit_write does not exist", "a function is missing"),
+        ("42703", "column x does not exist", "a column is missing"),
+        ("42704", 'unrecognized configuration parameter "channel_bindin"', "remove it from DATABASE_URL"),
+        ("42501", "permission denied for table transactions", "grant the user"),
+        ("42804", "column x is of type json", "do not fit together"),
+        ("28P01", "password authentication failed", "correct the user or password"),
+        ("08P01", "unsupported startup parameter: search_path", "PgBouncer does not take this parameter"),
+        ("08P01", "no such database: nowhere", "name of the database"),
+    ],
+)
+def test_advice_goes_by_the_exact_code(state: str, message: str, advice: str) -> None:
+    error = meaning(from_server(state, message))
+    assert isinstance(error, Refused)
+    assert advice in str(error)
+    assert ("a table is missing" in str(error)) is (state == "42P01")
+
+
+@pytest.mark.parametrize(
+    "message", ["pgbouncer cannot connect to server", "query_wait_timeout", "server conn crashed?"]
+)
+def test_a_pooler_that_has_no_server_is_waited_for(message: str) -> None:
+    assert isinstance(meaning(from_server("08P01", message)), Unavailable)
 
 
 @pytest.mark.parametrize("state", ["ZZ999", "", "F0001"])

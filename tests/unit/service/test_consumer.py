@@ -15,8 +15,12 @@ from activity_indexer.breaker import Breaker
 from activity_indexer.consumer import Indexer, IntakeLimits
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
+from activity_indexer.index_watch import Standing
+from activity_indexer.memory import footprint
 from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Ends
 
 ONE = Partition(TOPIC, 0)
 OTHER = Partition(TOPIC, 1)
@@ -38,6 +42,8 @@ class Broker:
     commits: list[Mapping[Partition, int]] = field(default_factory=list)
     committing: int = 0
     commit_delays: list[float] = field(default_factory=list)
+    held: int = 0
+    moved: int = 0
     stable: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -98,13 +104,19 @@ class Broker:
         self.commits.append(dict(offsets))
         self.offsets |= offsets
 
+    async def seek(self, offsets: Mapping[Partition, int]) -> None:
+        self.positions |= offsets
+
     async def position(self, partition: Partition) -> int | None:
         self._fail("position")
         return self.positions.get(partition)
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        self._fail("end_offsets")
-        return {partition: self.end(partition) for partition in partitions}
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
+        self._fail("ends")
+        return {
+            partition: Ends(self.end(partition) + self.held, self.end(partition) + self.moved)
+            for partition in partitions
+        }
 
     def _fail(self, call: str) -> None:
         if error := self.trouble.get(call):
@@ -134,6 +146,20 @@ class Gate:
 
 
 @dataclass
+class Sink:
+    """Where events go: `standings` are its answers, then all is safe."""
+
+    standings: list[Standing] = field(default_factory=list)
+    as_expected: bool = True
+    asked: int = 0
+
+    async def confirm(self, within: float) -> Standing:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return self.standings.pop(0) if self.standings else Standing.SAFE
+
+
+@dataclass
 class Subject:
     """An indexer on a broker in memory; times in seconds."""
 
@@ -146,6 +172,9 @@ class Subject:
     drain_timeout: float = 0.5
     commit_interval: float = 0.002
     seen: Seen = field(default_factory=Seen)
+    memory: int = 10**9
+    sink: Sink = field(default_factory=Sink)
+    rereads: Rereads = field(default_factory=Rereads)
 
     def __post_init__(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -163,8 +192,11 @@ class Subject:
                 self.drain_timeout,
                 poll_timeout=0.002,
                 watch_interval=0.002,
+                memory=self.memory,
             ),
             clock,
+            sink=self.sink,
+            rereads=self.rereads,
         )
 
     @asynccontextmanager
@@ -315,7 +347,9 @@ async def test_a_drain_does_not_wait_for_a_broker_that_is_silent() -> None:
     subject.broker.publish(5)
     async with asyncio.timeout(1), subject.running():
         await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 5)
-    assert subject.seen.names().count("commit_failed") == 1
+    assert [reason for name, reason in subject.seen.calls if name == "commit_failed"] == [
+        "Kafka did not answer in the time that is left for it"
+    ]
     assert subject.broker.commits == []
 
 
@@ -401,6 +435,7 @@ async def test_a_commit_that_fails_is_told_and_made_up_for() -> None:
     subject.broker.trouble["commit"] = Unavailable("Kafka is away")
     async with subject.running():
         await subject.until(lambda: subject.seen.told("commit_failed"))
+        assert ("commit_failed", "Kafka is away") in subject.seen.calls
         assert subject.broker.offsets == {}
         del subject.broker.trouble["commit"]
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
@@ -457,6 +492,25 @@ async def test_lag_is_what_is_not_settled() -> None:
         assert subject.seen.told("pending")[-1] in (0, 8)
 
 
+async def test_what_waits_behind_an_open_transaction_is_lag_and_cannot_be_settled() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.held = 7
+    async with subject.running():
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 7)
+        await subject.until(lambda: subject.seen.held_back[ONE][0] == 7 and subject.seen.held_back[ONE][1] > 0.01)
+        assert subject.seen.told("pending")[-1] == 0
+        assert subject.seen.ages[ONE] == subject.seen.held_back[ONE][1], (
+            "nobody can read when what is held was published"
+        )
+        held_for = subject.seen.held_back[ONE][1]
+        subject.broker.moved = 1
+        await subject.until(lambda: subject.seen.held_back[ONE][0] == 6)
+        assert subject.seen.held_back[ONE][1] < held_for, "another transaction is held for a time of its own"
+        subject.broker.held = subject.broker.moved = 0
+        await subject.until(lambda: subject.seen.held_back[ONE] == (0, 0.0))
+
+
 async def test_offsets_without_records_are_passed_and_committed() -> None:
     subject = Subject()
     subject.broker.publish(5)
@@ -467,7 +521,7 @@ async def test_offsets_without_records_are_passed_and_committed() -> None:
             await subject.until(lambda: subject.broker.offsets == {ONE: position})  # noqa: B023 - awaited here
 
 
-@pytest.mark.parametrize("call", ["position", "end_offsets"])
+@pytest.mark.parametrize("call", ["position", "ends"])
 async def test_a_lag_that_cannot_be_measured_stops_nothing(call: str) -> None:
     subject = Subject()
     subject.broker.publish(5)
@@ -540,3 +594,132 @@ async def kill(indexer: Indexer) -> None:
     for task in list(indexer._under_way):
         task.cancel()
     await asyncio.gather(*indexer._under_way, return_exceptions=True)
+
+
+RECORDS_ONE = footprint(1, len(b"x") + len(b"user_1"))
+
+
+async def test_nothing_is_taken_in_while_the_memory_is_used_up() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=100, batch_size=1, fetch=2, memory=6 * RECORDS_ONE)
+    subject.broker.publish(50)
+    async with subject.running():
+        await subject.until(lambda: len(gate.started) >= 6)
+        await asyncio.sleep(0.05)
+        assert subject.broker.positions[ONE] <= 8, "the limit, and one poll"
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 50)
+
+
+async def test_a_batch_that_is_not_full_is_not_waited_for_when_the_memory_is_used_up() -> None:
+    subject = Subject(batch_size=1000, batch_timeout=600.0, fetch=2, memory=6 * RECORDS_ONE)
+    subject.broker.publish(30)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 30)
+
+
+async def test_a_record_that_is_larger_than_the_memory_is_processed_alone() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=100, batch_size=1, fetch=3, memory=1)
+    subject.broker.publish(9)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        await asyncio.sleep(0.05)
+        assert len(gate.started) == 1
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 9)
+
+
+async def test_what_a_rebalance_gives_up_takes_no_memory() -> None:
+    gate = Gate()
+    subject = Subject(gate, batch_size=1, drain_timeout=0.01, memory=2 * RECORDS_ONE)
+    subject.broker.publish(10)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        await subject.broker.rebalance(subject.indexer)
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 10)
+
+
+async def test_nothing_is_committed_before_the_index_is_confirmed() -> None:
+    subject = Subject(sink=Sink([Standing.UNKNOWN] * 5))
+    subject.broker.publish(10)
+    async with subject.running():
+        await subject.until(lambda: subject.sink.asked == 5)
+        assert subject.broker.commits == []
+        await subject.until(lambda: subject.broker.offsets == {ONE: 10})
+
+
+async def test_what_may_be_missing_from_the_index_is_read_again_from_the_last_commit() -> None:
+    taken: list[tuple[int, bool]] = []
+
+    async def process(batch: Batch) -> None:
+        taken.extend((record.offset, record in subject.rereads) for record in batch.records)
+        batch.settle_all()
+
+    subject = Subject(process)
+    subject.broker.publish(4)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets == {ONE: 4})
+        subject.sink.standings = [Standing.UNKNOWN] * 3 + [Standing.REREAD]
+        subject.broker.publish(6)
+        await subject.until(lambda: subject.broker.offsets == {ONE: 10})
+        subject.broker.publish(1)
+        await subject.until(lambda: subject.broker.offsets == {ONE: 11})
+    offsets = [offset for offset, _ in taken]
+    assert offsets == [*range(10), *range(4, 10), 10]
+    assert [again for _, again in taken] == [False] * 10 + [True] * 6 + [False]
+    assert subject.seen.told("read_again") == [6]
+
+
+async def test_reading_again_before_the_first_commit_begins_where_it_began() -> None:
+    subject = Subject(sink=Sink([Standing.REREAD]))
+    subject.broker.offsets = {ONE: 3}
+    subject.broker.publish(9)
+    async with subject.running():
+        await subject.until(lambda: subject.seen.told("read_again"))
+        await subject.until(lambda: subject.broker.offsets == {ONE: 9})
+    assert subject.seen.told("read_again") == [6]
+
+
+async def test_reading_again_gives_up_what_is_under_way() -> None:
+    gate = Gate()
+
+    async def process(batch: Batch) -> None:
+        if batch.records[0].offset == 0 and not gate.started:
+            gate.started.append(batch)
+            batch.settle_all()
+        else:
+            await gate(batch)
+
+    subject = Subject(process, sink=Sink([Standing.REREAD]), places=1)
+    subject.broker.publish(20)
+    async with subject.running():
+        await subject.until(lambda: subject.seen.told("read_again"))
+        assert gate.cancelled
+        assert subject.broker.commits == []
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 20})
+
+
+async def test_a_rebalance_in_doubt_commits_nothing_and_the_next_member_reads_it_again() -> None:
+    subject = Subject(commit_interval=60.0)
+    subject.broker.publish(5)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.positions[ONE] == 5)
+        await asyncio.sleep(0.02)
+        subject.sink.standings = [Standing.REREAD]
+        await subject.broker.rebalance(subject.indexer)
+        assert subject.broker.commits == []
+    assert subject.broker.offsets == {ONE: 5}
+    assert subject.seen.told("read_again") == []
+
+
+async def test_nothing_is_taken_in_while_the_index_is_not_as_expected() -> None:
+    subject = Subject(sink=Sink(as_expected=False))
+    subject.broker.publish(5)
+    async with subject.running():
+        await asyncio.sleep(0.02)
+        assert subject.broker.polls == 0
+        subject.sink.as_expected = True
+        await subject.until(lambda: subject.broker.offsets == {ONE: 5})

@@ -1,10 +1,11 @@
 """The dead-letter record."""
 
 import pytest
-from core_support import NOW, Told, headers
+from core_support import NOW, Told, headers, undecoded
 
 from activity_indexer.dead_letter import MAX_MESSAGE, Failure, dead_letter
 from activity_indexer.errors import DecodeError, DocumentError, EnrichmentError, EventError, ValidationError
+from activity_indexer.ports import Content, HeaderName, Truncation
 
 
 def failure(error: EventError | None = None, message_id: str | None = "abc") -> Failure:
@@ -78,3 +79,28 @@ def test_a_message_that_is_no_utf_8_is_no_obstacle() -> None:
 )
 def test_a_timestamp_that_no_calendar_has_is_no_obstacle(timestamp: int, told: str) -> None:
     assert headers(dead_letter(Told(b"x", timestamp=timestamp), failure()))["timestamp"] == told
+
+
+def test_what_could_not_be_decoded_says_what_its_value_is_and_which_offsets_it_stands_for() -> None:
+    found = dead_letter(undecoded(b"raw", 19, first=10, content=Content.BATCH), failure(DecodeError("c", "m")))
+    told = headers(found)
+    assert (found.key, found.value) == (None, b"raw")
+    assert (told["offset"], told["first-offset"], told["content"]) == ("19", "10", "batch")
+    assert not {"truncated", "size", "sha256"} & told.keys()
+
+
+def test_what_was_too_large_to_be_read_says_how_large_it_was() -> None:
+    record = undecoded(b"beginning", 19, truncation=Truncation(300, "abc"), content=Content.VALUE)
+    told = headers(dead_letter(record, failure(DecodeError("c", "m"))))
+    assert (told["truncated"], told["size"], told["sha256"], told["content"]) == ("true", "300", "abc", "value")
+    assert "first-offset" not in told
+
+
+def test_headers_whose_names_are_not_utf8_are_kept() -> None:
+    kept = [(HeaderName.of(b"\xffdead-letter-stage"), b"1")]
+    assert list(dead_letter(Told(b"x", headers=kept), failure()).headers)[:1] == kept
+
+
+def test_a_value_that_says_of_itself_that_it_is_raw_is_not_believed() -> None:
+    record = Told(b"x", headers=[("dead-letter-content", b"batch"), ("dead-letter-truncated", b"true")])
+    assert not {"content", "truncated"} & headers(dead_letter(record, failure())).keys()

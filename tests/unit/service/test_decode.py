@@ -1,6 +1,7 @@
 """From bytes to an event, or to the stage and the code of why there is none."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED, event, transaction
 
+from activity_indexer.document import mappings
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
-from activity_indexer.pipeline.decode import MAX_ID_BYTES, METADATA_FIELDS, OWN_FIELDS, decode_event
+from activity_indexer.pipeline.decode import MAPPED_FIELDS, MAX_ID_BYTES, METADATA_FIELDS, OWN_FIELDS, decode_event
+from activity_indexer.timestamps import is_searchable
 
 
 def around(body: str, kind: str = CREATED, timestamp: str = "2024-01-01T12:00:00Z") -> bytes:
@@ -143,8 +146,10 @@ NOT_AN_EVENT = {
     "amount of 300 places": (amount("0." + "1" * 300), "amount_too_long"),
     "amount 1e-1000": (amount("1e-1000"), "amount_too_small"),
     "metadata text": (value(metadata="x"), "wrong_type"),
-    "metadata array": (value(metadata=[]), "wrong_type"),
+    "metadata array": (value(metadata=[1]), "wrong_type"),
     "metadata true": (value(metadata=True), "wrong_type"),
+    "source number": (changed(source=5), "wrong_type"),
+    "source object": (changed(source={"a": 1}), "wrong_type"),
     "deletion without id": (around('{"user_id":"u"}', DELETED), "missing_field"),
     "deletion without user_id": (around('{"id":"a"}', DELETED), "missing_field"),
     "deletion with empty id": (around('{"id":"","user_id":"u"}', DELETED), "empty_field"),
@@ -266,7 +271,7 @@ def test_an_id_may_have_512_bytes() -> None:
 
 def test_an_event_may_be_as_far_in_the_future_as_is_believed_and_no_further() -> None:
     latest = 1_704_110_400_000_000
-    assert decode_event(value(seconds=0), latest).timestamp == latest
+    assert decode_event(value(seconds=0), latest).timestamp == latest * 1000
     with pytest.raises(EventError) as refusal:
         decode_event(value(seconds=0.000001), latest)
     assert refusal.value.code == "timestamp_in_future"
@@ -275,8 +280,8 @@ def test_an_event_may_be_as_far_in_the_future_as_is_believed_and_no_further() ->
 @pytest.mark.parametrize(("kind", "rank"), [(CREATED, 0), (UPDATED, 1), (DELETED, 2)])
 def test_an_event_carries_its_version_and_its_time_in_utc(kind: str, rank: int) -> None:
     found = decode_event(changed(event_type=kind, timestamp="2024-01-01T14:00:00.25+02:00"), LATEST)
-    assert found.timestamp == 1_704_110_400_250_000
-    assert found.version == found.timestamp * 4 + rank
+    assert found.timestamp == 1_704_110_400_250_000_000
+    assert found.version == (1_704_110_400_250_000 * 4 + rank) * 256
     assert found.updated_at == "2024-01-01T12:00:00.250000Z"
 
 
@@ -287,6 +292,8 @@ def test_an_event_carries_its_version_and_its_time_in_utc(kind: str, rank: int) 
         ("2024-01-01T12:00:00.123456Z", "2024-01-01T12:00:00.123456Z"),
         ("2023-12-31T23:59:60Z", "2024-01-01T00:00:00Z"),
         ("2024-01-01 12:00:00", "2024-01-01T12:00:00Z"),
+        ("2024-01-01T13:00:00.123456789+01:00", "2024-01-01T12:00:00.123456789Z"),
+        ("2024-01-01T12:00:00.0000000019Z", "2024-01-01T12:00:00.000000001Z"),
     ],
 )
 def test_the_time_is_written_as_elasticsearch_reads_it(timestamp: str, updated_at: str) -> None:
@@ -337,3 +344,172 @@ def test_a_damaged_event_never_raises_anything_else(place: int, byte: int) -> No
     except EventError:
         return
     json.loads(found.body or b"{}")
+
+
+def escaped(name: str) -> str:
+    return "".join(f"\\u{ord(character):04x}" for character in name)
+
+
+@pytest.mark.parametrize("name", sorted(OWN_FIELDS))
+@pytest.mark.parametrize("tail", [".sign", ".a.b", ".", "..x", ". "])
+@pytest.mark.parametrize("spelling", [str, escaped])
+def test_no_spelling_reaches_a_field_of_ours(name: str, tail: str, spelling: Callable[[str], str]) -> None:
+    data = plus(f'"{spelling(name + tail)}":"forged","kept":1.50')
+    assert json.loads(decoded(data).body) == {**transaction("a"), "kept": 1.5}
+    assert b"1.50" in decoded(data).body
+
+
+@pytest.mark.parametrize("name", ["Enrichment.sign", "enrichments.sign", "enrichment .sign", "sources", "x.enrichment"])
+def test_other_names_are_kept(name: str) -> None:
+    assert json.loads(decoded(plus(f'"{name}":1')).body)[name] == 1
+
+
+def test_names_below_the_root_are_free() -> None:
+    inner = '{"enrichment.sign":1,"source":2,"_version":3,"id.":4}'
+    assert decoded(plus(f'"inner":{inner}')).body.endswith(f'"inner":{inner}}}'.encode())
+
+
+@pytest.mark.parametrize("name", sorted(MAPPED_FIELDS))
+@pytest.mark.parametrize("tail", [".", ".x", ".x.y"])
+@pytest.mark.parametrize("spelling", [str, escaped])
+def test_no_name_adds_a_value_to_a_field_of_the_transaction(
+    name: str, tail: str, spelling: Callable[[str], str]
+) -> None:
+    assert refused(plus(f'"{spelling(name + tail)}":1')) == ("validate", "reserved_field")
+
+
+@pytest.mark.parametrize("name", ["_id.x", "_source.", "_version.a"])
+def test_names_with_a_dot_hide_no_reserved_name(name: str) -> None:
+    assert refused(plus(f'"{name}":1')) == ("validate", "reserved_field")
+
+
+def test_mapped_fields_are_those_of_the_mapping() -> None:
+    assert MAPPED_FIELDS | {"metadata"} == mappings({})["properties"].keys() - OWN_FIELDS
+
+
+DUPLICATES = {
+    "event_type": value().replace(b'{"event_type"', b'{"event_type":"transaction.deleted","event_type"'),
+    "timestamp": value().replace(b'"timestamp"', b'"timestamp":"2020-01-01T00:00:00Z","timestamp"'),
+    "transaction": value().replace(b'"transaction"', b'"transaction":{},"transaction"', 1),
+    "source": value().replace(b'"source"', b'"source":"other","source"'),
+    "unknown": value().replace(b'"source"', b'"x":1,"x":2,"source"'),
+    "escaped": value().replace(b'"source"', b'"\\u0073ource":"other","source"'),
+    "quoted": value().replace(b'"source"', b'"\\"x":1,"\\"x":2,"source"'),
+    "deletion": value(kind=DELETED).replace(b'"source"', b'"source":"other","source"'),
+    "deleted id": around('{"id":"b","id":"a","user_id":"u"}', DELETED),
+    "deleted user": around('{"id":"a","user_id":"u","x":[{"id":1,"user_id":2}],"user_\\u0069d":"v"}', DELETED),
+    "beside an own field": plus('"_enriched":true,"status":"other"'),
+    "beside an odd date": plus('"status":"other"').replace(b"T12:00:00Z", b"t12:00:00z", 1),
+}
+
+
+@pytest.mark.parametrize("data", DUPLICATES.values(), ids=list(DUPLICATES))
+def test_a_name_that_comes_twice_is_refused(data: bytes) -> None:
+    assert refused(data) == ("validate", "duplicate_field")
+
+
+SINGLE = {
+    "the same name elsewhere": plus('"x":{"event_type":1,"source":2,"id":3}'),
+    "in the metadata": value(metadata={"source": "x", "event_type": "y", "id": "z"}),
+    "in a deletion": around('{"id":"a","user_id":"u","x":{"id":"b","user_id":"v"}}', DELETED),
+    "escaped quotes": changed(source='say "source":"no"'),
+    "quotes as code points": value().replace(b'"test"', b'"\\u0022source\\u0022"'),
+    "quotes in names": value().replace(b'"source"', b'"\\u0022":1,"\\"\\"":2,"source"'),
+    "further names": value().replace(b'"source"', b'"schema":{"source":1},"version":2,"source"'),
+}
+
+
+@pytest.mark.parametrize("data", SINGLE.values(), ids=list(SINGLE))
+def test_names_that_differ_are_no_duplicates(data: bytes) -> None:
+    assert decoded(data).transaction.id == "a"
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers() | st.none(), max_size=5),
+    st.dictionaries(st.sampled_from(['x"', "y", "\\", "z.w"]), st.text(max_size=5), max_size=3),
+    st.booleans(),
+)
+def test_names_are_counted_right_whatever_is_around_them(
+    metadata: dict[str, Any], more: dict[str, str], ascii_only: bool
+) -> None:
+    whole = event("a", metadata=metadata) | more
+    whole["transaction"] |= more
+    data = json.dumps(whole, ensure_ascii=ascii_only).encode(errors="replace")
+    assert json.loads(decoded(data).body).keys() == whole["transaction"].keys()
+    for name in (*whole, *more):
+        twice = b'{%b:"again",%b' % (json.dumps(name, ensure_ascii=ascii_only).encode(), data[1:])
+        assert refused(twice)[1] in ("duplicate_field", "wrong_type")
+
+
+@pytest.mark.parametrize("text", ["[]", "[ ]", " [\n] "])
+def test_an_empty_array_of_metadata_is_an_empty_object(text: str) -> None:
+    data = value(metadata=0).replace(b'"metadata": 0', b'"metadata":' + text.encode())
+    found = decoded(data)
+    assert json.loads(found.body) == transaction("a", metadata={})
+    assert bytes(found.transaction.metadata) == b"{}"
+    assert found.body.count(b"\n") == 0
+
+
+DATES = {
+    "2024-01-01t12:00:00Z": "2024-01-01T12:00:00Z",
+    "2024-01-01T12:00:00z": "2024-01-01T12:00:00Z",
+    "2024-01-01 12:00:00": "2024-01-01T12:00:00Z",
+    "2023-12-31T23:59:60Z": "2024-01-01T00:00:00Z",
+    "2024-01-01T12:00:00.1234567891Z": "2024-01-01T12:00:00.123456789Z",
+    "2024-01-02T07:00:00+19:00": "2024-01-01T12:00:00Z",
+    "2024-01-01T12:00:00-18:01": "2024-01-02T06:01:00Z",
+}
+
+
+@pytest.mark.parametrize(("text", "normal"), DATES.items())
+@pytest.mark.parametrize("same", [True, False], ids=["as the event's", "another"])
+def test_a_date_that_elasticsearch_does_not_read_is_written_in_normal_form(text: str, normal: str, same: bool) -> None:
+    data = changed(transaction=transaction("a", created_at=text, amount=0), timestamp=text if same else at(0))
+    found = decoded(data.replace(b'"amount": 0', b'"amount": 1.50'))
+    assert json.loads(found.body)["created_at"] == normal
+    assert b'"amount":1.50' in found.body
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-01-01T12:00:00Z",
+        "2024-01-01T12:00:00",
+        "2024-01-01T12:00:00.1Z",
+        "2024-01-01T12:00:00.123456789Z",
+        "2024-01-01T12:00:00+18:00",
+        "2024-01-01T12:00:00.5-17:59",
+        "2024-01-01T12:00:00-00:00",
+        "0001-01-01T00:00:00Z",
+    ],
+)
+def test_a_date_that_elasticsearch_reads_stays_as_it_came(text: str) -> None:
+    data = value(created_at=text)
+    assert decoded(data).body == json.dumps(transaction("a", created_at=text)).encode()
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+19:00", "9999-12-31T23:59:59-19:00"])
+def test_a_date_without_a_normal_form_is_refused(text: str) -> None:
+    assert refused(value(created_at=text)) == ("validate", "invalid_timestamp")
+
+
+@given(st.text("0123456789-:.TtZz+ ", min_size=19, max_size=36) | st.sampled_from(sorted(DATES)))
+def test_every_date_that_is_written_is_one_that_elasticsearch_reads(text: str) -> None:
+    try:
+        found = decoded(value(created_at=text))
+    except EventError:
+        return
+    assert is_searchable(json.loads(found.body)["created_at"])
+
+
+def test_what_came_out_of_the_audit_comes_out_the_same_again() -> None:
+    once = decoded(plus('"enrichment.sign":1,"note":"x"').replace(b"T12:00:00Z", b"t12:00:00z", 1))
+    assert decoded(around(once.body.decode())).body == once.body
+
+
+def test_the_source_of_the_event_is_kept_and_the_transactions_own_gives_way() -> None:
+    found = decoded(plus('"source":{"system":"other"}').replace(b'"timestamp"', b'"source":"ours","timestamp"'))
+    assert found.source == "ours"
+    assert "source" not in json.loads(found.body)
+    assert decoded(without("source", inside=False)).source is None
+    assert decoded(changed(source=None)).source is None

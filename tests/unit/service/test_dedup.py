@@ -1,13 +1,22 @@
 """Message ids that were settled before."""
 
+import math
 from dataclasses import dataclass, field
 
-from core_support import Clock
+import msgspec
+import pytest
+from core_support import LATEST, Clock, value
 from hypothesis import given
 from hypothesis import strategies as st
 
 from activity_indexer.adapters.memory import MemorySeen
-from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.event import Position
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, Settled, entry_of
+
+
+def marks(*ids: str) -> dict[str, bytes]:
+    return {each: f"1:2:3:4:{len(each)}".encode() for each in ids}
 
 
 @dataclass
@@ -19,6 +28,8 @@ class Subject:
     clock: Clock = field(default_factory=Clock)
     store: MemorySeen = field(default_factory=MemorySeen)
     reports: list[tuple[bool, str]] = field(default_factory=list)
+    lifetime: float = math.inf
+    relied: int = 0
 
     def __post_init__(self) -> None:
         self.dedup = Deduplicator(
@@ -28,43 +39,94 @@ class Subject:
             self.clock,
             lambda up, why: self.reports.append((up, why)),
             lambda: self.index,
+            lambda: self.lifetime,
+            self.rely,
         )
+
+    def rely(self) -> None:
+        self.relied += 1
 
 
 async def test_what_was_marked_is_known_from_memory_without_asking_the_store() -> None:
     subject = Subject()
     await subject.dedup.known([])
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     calls = subject.store.calls
     known = await subject.dedup.known(["a"])
-    assert (known.memory, known.store) == (frozenset({"a"}), frozenset())
+    assert (set(known.memory), set(known.store)) == ({"a"}, set())
     assert subject.store.calls == calls
 
 
 async def test_what_another_indexer_marked_is_known_from_the_store_in_one_call() -> None:
     subject = Subject()
-    await subject.store.mark(["a", "b"])
+    await subject.store.mark(marks("a", "b"))
     known = await subject.dedup.known(["a", "b", "c"])
-    assert known.store == {"a", "b"}
+    assert set(known.store) == {"a", "b"}
     assert "a" in known
     assert "c" not in known
     assert subject.store.calls == 2
 
 
-async def test_what_the_store_knew_is_remembered() -> None:
+async def test_what_the_store_knew_is_asked_again_as_only_the_store_knows_since_when() -> None:
     subject = Subject()
-    await subject.store.mark(["a"])
+    await subject.store.mark(marks("a"))
     await subject.dedup.known(["a"])
-    assert (await subject.dedup.known(["a"])).memory == {"a"}
+    again = await subject.dedup.known(["a"])
+    assert (set(again.memory), set(again.store)) == (set(), {"a"})
+
+
+async def test_an_id_is_relied_on_for_its_lifetime_and_then_asked_of_elasticsearch() -> None:
+    subject = Subject(lifetime=60.0)
+    subject.store.lifetime, subject.store.clock = subject.dedup.lifetime, subject.clock
+    await subject.dedup.mark(marks("a"), subject.index)
+    subject.clock.now += 59
+    assert "a" in await subject.dedup.known(["a"])
+    subject.clock.now += 2
+    assert "a" not in await subject.dedup.known(["a"])
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 100), st.booleans()), max_size=60))
+def test_memory_never_knows_an_id_for_longer_than_its_lifetime(steps: list[tuple[float, bool]]) -> None:
+    recent, now, added = RecentIds(1000), 0.0, float("-inf")
+    for pause, add in steps:
+        now += pause
+        recent.expire(now, 60.0)
+        if "a" in recent:
+            assert now - added < 60.0
+        elif now - added < 30.0:
+            raise AssertionError("forgotten too early")
+        if add and "a" not in recent:
+            recent.add(marks("a"))
+            added = now
+
+
+async def test_ids_that_are_known_are_told_and_unknown_ones_are_not() -> None:
+    subject = Subject()
+    await subject.dedup.known(["a"])
+    assert subject.relied == 0
+    await subject.dedup.mark(marks("a"), subject.index)
+    await subject.dedup.known(["a"])
+    assert subject.relied == 1
+
+
+async def test_without_a_namespace_nothing_is_known_and_nothing_marked() -> None:
+    subject = Subject()
+    await subject.dedup.known([])
+    await subject.dedup.mark(marks("a"), subject.index)
+    subject.index = ""
+    calls = subject.store.calls
+    assert "a" not in await subject.dedup.known(["a"])
+    await subject.dedup.mark(marks("b"), "")
+    assert subject.store.calls == calls
 
 
 async def test_without_the_store_memory_still_answers() -> None:
     subject = Subject()
     await subject.dedup.known(["x"])
     subject.store.problem = "Redis is away"
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     known = await subject.dedup.known(["a", "b"])
-    assert (known.memory, known.store) == ({"a"}, frozenset())
+    assert (set(known.memory), set(known.store)) == ({"a"}, set())
     assert subject.reports[-1] == (False, "Redis is away")
 
 
@@ -76,19 +138,32 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     calls = subject.store.calls
     subject.clock.now += 4.9
     await subject.dedup.known(["a"])
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     assert subject.store.calls == calls
     subject.clock.now += 0.2
     await subject.dedup.known(["b"])
     assert subject.store.calls == calls + 1
+    assert subject.reports == [(False, "Redis is away")], "it is up when it takes marks again"
+    await subject.dedup.mark(marks("b"), subject.index)
     assert subject.reports == [(False, "Redis is away"), (True, "")]
+
+
+async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_time() -> None:
+    subject = Subject()
+    for _ in range(3):
+        await subject.dedup.known(["a"])
+        subject.store.problem = "Redis is full"
+        await subject.dedup.mark(marks("b"), subject.index)
+        subject.store.problem = ""
+        subject.clock.now += 5.1
+    assert subject.reports == [(True, ""), *[(False, "Redis is full")] * 3]
 
 
 async def test_a_batch_waits_for_an_absent_store_once() -> None:
     subject = Subject()
     subject.store.problem = "Redis is away"
     await subject.dedup.known(["a"])
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     assert subject.store.calls == 1
 
 
@@ -96,17 +171,17 @@ async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_ques
     subject = Subject()
     await subject.dedup.known([])
     subject.store.problem = "Redis is away"
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     subject.store.problem = ""
     subject.clock.now += 5.1
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     assert subject.reports == [(False, "Redis is away"), (True, "")]
 
 
 async def test_a_new_index_knows_nothing_of_the_old_ones_ids() -> None:
     subject = Subject()
     await subject.dedup.known([])
-    await subject.dedup.mark(["a"], subject.index)
+    await subject.dedup.mark(marks("a"), subject.index)
     subject.index = "two"
     subject.store.until.clear()
     assert "a" not in await subject.dedup.known(["a"])
@@ -116,20 +191,20 @@ async def test_what_was_written_to_the_old_index_is_not_marked_in_the_new_one() 
     subject = Subject()
     asked = await subject.dedup.known(["a"])
     subject.index = "two"
-    await subject.dedup.mark(["a"], asked.namespace)
+    await subject.dedup.mark(marks("a"), asked.namespace)
     assert "a" not in await subject.dedup.known(["a"])
     assert not subject.store.until
 
 
 async def test_without_any_store_memory_alone_works() -> None:
     dedup = Deduplicator(RecentIds(10), None, 5.0, Clock(), lambda _up, _why: None)
-    await dedup.mark(["a"], "")
-    assert (await dedup.known(["a", "b"])).memory == {"a"}
+    await dedup.mark(marks("a"), dedup.namespace())
+    assert (await dedup.known(["a", "b"])).memory.keys() == {"a"}
 
 
 async def test_nothing_to_mark_is_no_call() -> None:
     subject = Subject()
-    await subject.dedup.mark([], subject.index)
+    await subject.dedup.mark(marks(), subject.index)
     assert subject.store.calls == 0
 
 
@@ -137,7 +212,7 @@ async def test_nothing_to_mark_is_no_call() -> None:
 def test_memory_is_bounded_and_holds_the_latest_ids(size: int, ids: list[str]) -> None:
     recent = RecentIds(size)
     for each in ids:
-        recent.add([each])
+        recent.add(marks(each))
         assert len(recent) <= size
     for each in ids[-(size // 2) :] if size >= 2 else []:
         assert each in recent
@@ -145,12 +220,33 @@ def test_memory_is_bounded_and_holds_the_latest_ids(size: int, ids: list[str]) -
 
 def test_memory_of_no_size_remembers_nothing() -> None:
     recent = RecentIds(0)
-    recent.add(["a"])
+    recent.add(marks("a"))
     assert "a" not in recent
 
 
 def test_memory_can_be_emptied() -> None:
     recent = RecentIds(10)
-    recent.add(["a"])
+    recent.add(marks("a"))
     recent.clear()
     assert len(recent) == 0
+
+
+def test_the_latest_entry_of_an_id_counts() -> None:
+    recent = RecentIds(4)
+    for number in range(5):
+        recent.add({"a": b"%d" % number, str(number): b"other"})
+    assert recent.get("a") == b"4"
+
+
+@given(st.lists(st.integers(0, 2**63), min_size=4, max_size=4))
+def test_an_entry_is_read_as_it_was_written(numbers: list[int]) -> None:
+    *place, version = numbers
+    event = msgspec.structs.replace(decode_event(value(), LATEST), position=Position(*place))
+    assert Settled.read(entry_of(event, version)) == (event.position, version, event.checksum)
+
+
+@pytest.mark.parametrize("entry", [b"", b"1", b"1:2:3:4", b"1:2:3:4:5:6", b"a:b:c:d:e", b"\xff"])
+async def test_what_is_no_entry_tells_nothing(entry: bytes) -> None:
+    subject = Subject()
+    await subject.store.mark({"a": entry})
+    assert (await subject.dedup.known(["a"])).get("a") is None

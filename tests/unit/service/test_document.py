@@ -10,9 +10,21 @@ from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from msgspec import Raw
-from support import DELETED
+from support import CREATED, DELETED, UPDATED, encoded
+from support import event as made
 
-from activity_indexer.document import MAX_KEYWORD, index_line, live_document, mappings, settings, tombstone
+from activity_indexer.document import (
+    MAX_KEYWORD,
+    holds,
+    index_line,
+    live_document,
+    mappings,
+    order_of,
+    settings,
+    tombstone,
+    with_version,
+)
+from activity_indexer.event import Event, Position
 from activity_indexer.pipeline.decode import decode_event
 
 NOW = b"2024-01-01T13:00:00Z"
@@ -53,7 +65,9 @@ def test_a_live_document_is_the_transactions_own_bytes_with_what_is_added() -> N
     added = {name: source[name] for name in source if name not in json.loads(event.body)}
     assert added == {
         "event_type": "transaction.created",
+        "source": "test",
         "_updated_at": "2024-01-01T12:00:00Z",
+        "_position": "0:-1:-1",
         "_enriched": True,
         "_enriched_at": "2024-01-01T13:00:00Z",
         "enrichment": {"day": "2024-01-01"},
@@ -111,11 +125,73 @@ def test_numbers_are_never_rounded(amount: str) -> None:
     assert f'"amount": {amount},'.encode() in document
 
 
-def test_a_tombstone_is_ids_and_time_and_nothing_else() -> None:
-    event = decode_event(value('a"\n', 5, DELETED, user_id="ü", amount=3), LATEST)
+def test_a_tombstone_is_ids_time_and_position_and_nothing_else() -> None:
+    event = decode_event(value('a"\n', 5, DELETED, user_id="ü", amount=3), LATEST, Position(7, 1, 5))
     action, source = two_lines(tombstone(event))
     assert action["index"] == {"_id": 'a"\n', "version": event.version, "version_type": "external"}
-    assert source == {"id": 'a"\n', "user_id": "ü", "_deleted_at": "2024-01-01T12:00:05Z"}
+    assert source == {"id": 'a"\n', "user_id": "ü", "_deleted_at": "2024-01-01T12:00:05Z", "_position": "7:1:5"}
+
+
+POSITION = Position(1_700_000_000_000, 3, 9)
+
+
+def stored(event: Event) -> bytes:
+    lines = tombstone(event) if event.deleted else live_document(event, {"x": 1}, "text", enriched=True, now=NOW)
+    return lines.split(b"\n")[1]
+
+
+@pytest.mark.parametrize("kind", [CREATED, UPDATED, DELETED])
+@pytest.mark.parametrize("timestamp", ["2024-01-01T12:00:00Z", "2024-01-01T12:00:00.000000001Z"])
+def test_a_document_tells_the_order_of_its_event(kind: str, timestamp: str) -> None:
+    event = decode_event(encoded(made("a", kind, timestamp)), LATEST, POSITION)
+    assert order_of(stored(event)) == event.order
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"event_type":"transaction.created","_updated_at":"2024-01-01T12:00:00Z"}',
+        b'{"event_type":"transaction.created","_updated_at":"2024-01-01T12:00:00Z","_position":"1:2"}',
+        b'{"event_type":"transaction.created","_updated_at":"2024-01-01T12:00:00Z","_position":"a:b:c"}',
+        b'{"event_type":"other","_updated_at":"2024-01-01T12:00:00Z","_position":"1:2:3"}',
+        b'{"event_type":"transaction.created","_updated_at":"noon","_position":"1:2:3"}',
+        b'{"event_type":"transaction.created","_updated_at":5,"_position":"1:2:3"}',
+    ],
+)
+def test_what_no_event_wrote_has_no_order(source: bytes) -> None:
+    assert order_of(source) is None
+
+
+@pytest.mark.parametrize("kind", [CREATED, DELETED])
+def test_a_document_holds_its_event_and_its_copies_and_no_other(kind: str) -> None:
+    event = decode_event(value("a", 0, kind), LATEST, POSITION)
+    copy = decode_event(value("a", 0, kind), LATEST)
+    assert holds(stored(event), copy)
+    assert not holds(stored(event), decode_event(value("a", 0, kind, user_id="other"), LATEST))
+    assert not holds(stored(event), decode_event(value("a", 0, CREATED if kind == DELETED else UPDATED), LATEST))
+    assert not holds(b"{", event)
+
+
+def test_another_source_is_another_content() -> None:
+    one, other, none = (
+        decode_event(encoded({**made("a"), "source": source}), LATEST) for source in ("one", 'o"ther', None)
+    )
+    for event in (one, other, none):
+        assert [holds(stored(event), each) for each in (one, other, none)] == [
+            each is event for each in (one, other, none)
+        ]
+    assert json.loads(stored(other))["source"] == 'o"ther'
+    assert "source" not in json.loads(stored(none))
+
+
+def test_another_version_changes_nothing_else() -> None:
+    lines = live_document(decode_event(value('a"'), LATEST), {}, "", enriched=True, now=NOW)
+    changed = with_version(lines, 'a"', 7)
+    assert changed.split(b"\n")[0] == index_line('a"', 7)
+    assert changed.split(b"\n")[1:] == lines.split(b"\n")[1:]
 
 
 def objects(mapping: dict[str, Any]) -> list[dict[str, Any]]:

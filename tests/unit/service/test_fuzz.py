@@ -22,6 +22,7 @@ from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import METADATA_FIELDS, OWN_FIELDS
 from activity_indexer.ports import BulkReply
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.ties import OrderedWriter
 
 INPUTS_PER_SEED = 25
 MANY = settings(max_examples=settings().max_examples // 3)
@@ -57,7 +58,9 @@ async def indexed(values: list[bytes]) -> tuple[list[bytes], int]:
     index, letters, seen, clock = Taking(), MemoryDeadLetters(), Seen(), Clock(NOW)
     writer = BulkWriter(index, AdaptiveLimit(4, 60.0, clock), FAST, seen, 1, clock)
     limits = Limits(86_400.0, 0.001, FAST)
-    processor = Processor(None, REGISTRY, writer, letters, Breaker(1.0, 100, 10), seen, limits, clock)
+    processor = Processor(
+        None, REGISTRY, OrderedWriter(writer, index, FAST, seen), letters, Breaker(1.0, 100, 10), seen, limits, clock
+    )
     batch = Batch(0.0, [Told(each, at) for at, each in enumerate(values)])
     await processor.process(batch)
     assert sum(seen.outcomes.values()) == len(values)

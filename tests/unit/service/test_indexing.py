@@ -14,6 +14,7 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import index_line
 from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.event import UPDATED, Event, Transaction
 from activity_indexer.indexing import BulkWriter, Document, Tries
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply
@@ -23,7 +24,8 @@ FAST = Backoff(0.0001, 0.0002)
 
 
 def document(identifier: str = "a", version: int = 5, body: bytes = b'{"id":"a"}') -> Document:
-    return Document(version, index_line(identifier, version) + b"\n" + body + b"\n")
+    event = Event(UPDATED, Transaction(id=identifier, user_id="u"), body, version >> 2, "", version << 8)
+    return Document(event.version, index_line(identifier, event.version) + b"\n" + body + b"\n", event)
 
 
 def documents(count: int) -> list[Document]:
@@ -104,11 +106,11 @@ async def test_nothing_to_write_is_no_request() -> None:
     assert subject.index.requests == []
 
 
-async def test_a_conflict_is_a_duplicate_or_late() -> None:
+async def test_a_conflict_with_a_shared_version_is_left_open_and_any_other_is_late() -> None:
     subject = Subject()
     await subject.write(document("a", 5), document("b", 5))
     again, late = await subject.write(document("a", 5), document("b", 4))
-    assert (again.result, late.result) == ("duplicate", "late")
+    assert (again.result, again.taken, late.result) == ("shared", 5 << 8, "late")
 
 
 async def test_only_items_that_failed_are_sent_again() -> None:
@@ -577,7 +579,7 @@ async def test_every_outcome_in_one_answer_is_handled_apart() -> None:
     denied = Item(403, ItemError("security_exception", "unauthorized"))
     subject = Subject(MemoryIndex(on_item=items({"d0": [BAD], "d1": [BUSY], "d2": [ODD], "d3": [denied]})))
     written = await subject.write(*documents(5), document("d4", 5))
-    assert [each.result for each in written] == [None, "written", "written", "written", "written", "duplicate"]
+    assert [each.result for each in written] == [None, "written", "written", "written", "written", "shared"]
     assert Counter(identifier for ids in subject.index.requests for identifier in ids) == {
         "d0": 1,
         "d1": 2,

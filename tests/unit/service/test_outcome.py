@@ -13,7 +13,7 @@ from activity_indexer.pipeline.outcome import (
     all_done,
     classify_item,
     classify_request,
-    is_duplicate,
+    current_version,
     pushes_back,
     read_failure,
     read_items,
@@ -222,14 +222,9 @@ def test_nested_garbage_is_quoted_in_part() -> None:
     assert len(found.reason) == 200
 
 
-@pytest.mark.parametrize(("version", "expected"), [(7, True), (5, False), (70, False)])
-def test_a_conflict_with_this_very_version_is_a_duplicate(version: int, expected: bool) -> None:
-    item = Item(409, ItemError("version_conflict_engine_exception", CONFLICT))
-    assert is_duplicate(item, version) is expected
-
-
-def test_a_conflict_that_does_not_tell_the_version_is_late() -> None:
-    assert not is_duplicate(Item(409, ItemError("version_conflict_engine_exception", "odd")), 7)
+@pytest.mark.parametrize(("reason", "version"), [(CONFLICT, 7), ("odd", None)])
+def test_a_conflict_tells_the_documents_version(reason: str, version: int | None) -> None:
+    assert current_version(Item(409, ItemError("version_conflict_engine_exception", reason))) == version
 
 
 def parsing(field: str) -> ItemError:

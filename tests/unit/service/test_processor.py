@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, value
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
@@ -19,15 +19,17 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import EnrichmentError, Unavailable
-from activity_indexer.event import Event
+from activity_indexer.event import Event, Position, base_version
 from activity_indexer.indexing import BulkWriter, Document
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
-from activity_indexer.ports import BulkReply, OutRecord, Partition
+from activity_indexer.pipeline.rereads import Rereads
+from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
 
 PARTITION = Partition(TOPIC, 0)
@@ -60,6 +62,7 @@ class Subject:
     retry_interval: float = 0.001
     tracker: PartitionOffsets = field(default_factory=PartitionOffsets)
     offset: int = 0
+    rereads: Rereads = field(default_factory=Rereads)
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -68,12 +71,13 @@ class Subject:
         self.processor = Processor(
             self.deduplicator if self.dedup else None,
             enrich,
-            self.writer,
+            OrderedWriter(self.writer, self.index, FAST, self.seen),
             self.dead_letters,
             self.breaker,
             self.seen,
             Limits(86_400.0, self.retry_interval, FAST),
             self.clock,
+            rereads=self.rereads,
         )
 
     def batch(self, *values: bytes | None) -> Batch:
@@ -102,10 +106,31 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     assert subject.outcomes == {"indexed": 1, "updated": 1, "deleted": 1}
     assert subject.tracker.mark() == 3
     assert (subject.body("a")["search_content"], subject.body("a")["enrichment"]) == ("a", {"day": "2024-01-01"})
-    assert subject.body("c") == {"id": "c", "user_id": "user_1", "_deleted_at": at(2)}
+    assert subject.body("a")["_position"] == f"{int(NOW * 1000)}:0:0"
+    tombstone = {"id": "c", "user_id": "user_1", "_deleted_at": at(2), "_position": f"{int(NOW * 1000)}:0:2"}
+    assert subject.body("c") == tombstone
     (summary,) = subject.seen.batches
     assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
+
+
+async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_even_when_they_look_like_an_event() -> (
+    None
+):
+    subject = Subject()
+    records: list[Any] = [
+        Told(value("a"), 0),
+        undecoded(value("b"), 4, first=1, content=Content.RECORDS),
+        Told(value("c"), 5),
+    ]
+    (batch,) = Batcher(3, 10**9, 1.0, subject.clock).add({PARTITION: records}, {PARTITION: subject.tracker})
+    await subject.processor.process(batch)
+    assert subject.outcomes == {"indexed": 2, "dead_lettered": 1}
+    assert subject.tracker.mark() == 6
+    (found,) = subject.dead_letters.records
+    told = headers(found)
+    assert (found.value, told["stage"], told["error"]) == (value("b"), "decode", "undecodable_record")
+    assert (told["first-offset"], told["offset"]) == ("1", "4")
 
 
 @pytest.fixture
@@ -193,18 +218,30 @@ async def test_copies_in_one_batch_are_duplicates() -> None:
     assert subject.tracker.mark() == 3
 
 
-async def test_copies_in_a_later_batch_are_duplicates_that_cost_no_request() -> None:
+async def test_what_is_delivered_again_is_a_duplicate_that_costs_no_request() -> None:
     subject = Subject()
     await subject.process(value("a"))
+    subject.offset = 0
     await subject.process(value("a"))
     assert subject.outcomes == {"indexed": 1, "duplicate": 1}
     assert len(subject.index.requests) == 1
-    assert subject.tracker.mark() == 2
 
 
-async def test_copies_that_another_indexer_took_are_known_from_the_store() -> None:
+async def test_copies_in_a_later_batch_are_duplicates_that_raise_the_position_and_cost_no_read() -> None:
     subject = Subject()
-    await subject.store.mark([decode_event(value("a"), LATEST).message_id])
+    for _ in range(3):
+        await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 2}
+    assert (len(subject.index.requests), subject.index.reads) == (3, [])
+    assert subject.body("a")["_position"] == f"{int(NOW * 1000)}:0:2"
+    assert subject.seen.batches[1].known_in_memory == 1
+    assert subject.tracker.mark() == 3
+
+
+async def test_what_another_indexer_took_is_known_from_the_store() -> None:
+    subject = Subject()
+    event = decode_event(value("a"), LATEST, Position(int(NOW * 1000), 0, 0))
+    await subject.store.mark({event.message_id: entry_of(event, event.version)})
     await subject.process(value("a"))
     assert subject.outcomes == {"duplicate": 1}
     assert subject.seen.batches[0].known_in_store == 1
@@ -535,7 +572,7 @@ async def test_any_order_number_batching_and_interleaving_of_deliveries_gives_th
     newest: dict[str, Event] = {}
     for found in sorted((decode_event(each, LATEST) for each in values), key=lambda each: each.version):
         newest[found.transaction.id] = found
-    assert {name: stored.version for name, stored in subject.index.documents.items()} == {
+    assert {name: base_version(stored.version) for name, stored in subject.index.documents.items()} == {
         name: found.version for name, found in newest.items()
     }
     for name, found in newest.items():
@@ -544,3 +581,36 @@ async def test_any_order_number_batching_and_interleaving_of_deliveries_gives_th
         assert found.deleted or body["status"] == found.transaction.status
     assert subject.dead_letters.records == []
     assert subject.tracker.mark() == subject.offset
+
+
+async def test_an_id_that_is_known_is_not_marked_again_and_so_not_known_for_longer() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    marked = dict(subject.store.until)
+    subject.offset = 0
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1, "duplicate": 1}
+    assert subject.store.until == marked
+
+
+async def test_what_is_read_again_on_purpose_is_asked_of_elasticsearch() -> None:
+    subject = Subject()
+    await subject.process(value("a"), value("b", 1))
+    del subject.index.documents["a"]
+    subject.offset = 0
+    subject.rereads.expect(PARTITION, 2)
+    await subject.process(value("a"), value("b", 1))
+    assert subject.outcomes == {"indexed": 3, "duplicate": 1}
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 3, "duplicate": 2}
+    assert subject.seen.batches[1].looked_up == 0
+
+
+async def test_a_copy_of_a_known_event_is_a_duplicate_though_its_original_is_read_again_with_it() -> None:
+    subject = Subject()
+    await subject.process(value("a"))
+    del subject.index.documents["a"]
+    subject.offset = 0
+    subject.rereads.expect(PARTITION, 1)
+    await subject.process(value("a"), value("a"))
+    assert "a" in subject.index.documents

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from activity_indexer.adapters.redis_client import connect as connect_redis
 from activity_indexer.errors import SettingsError
+from activity_indexer.redis_url import PATTERN
 from activity_indexer.setting_values import shown
 from activity_indexer.settings import SECTIONS, ElasticsearchSettings, declared, load_settings, unknown_variables
 
@@ -247,8 +250,8 @@ def test_no_password_is_ever_shown_well_formed_or_not(environment: pytest.Monkey
         ("https://u:hunter2@a:9200,https://b:9200", "https://u:********@a:9200,https://b:9200"),
         ("postgresql://u:hunt:er2@h/db?sslmode=require", "postgresql://u:********@h/db?sslmode=require"),
         ("postgresql://h/db?user=u&password=hunter2", "postgresql://h/db?user=u&password=********"),
-        ("postgresql://h/db?sslpassword=hunter2&x=1", "postgresql://h/db?sslpassword=********&x=1"),
-        ("redis://h?PASSWORD=hunter2", "redis://h?PASSWORD=********"),
+        ("postgresql://h/db?sslpassword=hunter2&port=1", "postgresql://h/db?sslpassword=********&port=1"),
+        ("postgresql://u:hun,ter2@a:1,b:2/db", "postgresql://u:********@a:1,b:2/db"),
         ("http://elasticsearch:9200", "http://elasticsearch:9200"),
     ],
 )
@@ -260,8 +263,54 @@ def test_urls_are_shown_without_their_passwords(environment: pytest.MonkeyPatch,
     assert shown(getattr(section_of(name), "url")) == expected  # noqa: B009 - a section is any object here
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://redis",
+        "redis://redis:6379/",
+        "redis://:p%2Fw@redis:6379/15",
+        "redis://[::1]:6379/1?client_name=a&health_check_interval=30&protocol=3&socket_keepalive=true",
+        "redis://redis?db=3",
+        "redis://redis/3?db=3",
+        "rediss://u:pw@redis:6380/0?ssl_cert_reqs=none&ssl_check_hostname=false&ssl_ca_certs=/ca.pem",
+    ],
+)
+def test_what_a_redis_url_may_say_is_what_the_client_takes(environment: pytest.MonkeyPatch, url: str) -> None:
+    given_values(environment, REDIS_URL=url)
+    client = connect_redis(load_settings().redis)
+    client.connection_pool.make_connection()
+    assert re.fullmatch(PATTERN, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://redis/cache", "path is '/cache'"),
+        ("redis://redis/1/2", "path is '/1/2'"),
+        ("redis://redis/-1", "path is '/-1'"),
+        ("redis://redis?ssl=true", "option ssl is not known; known ones are client_name, db,"),
+        ("redis://redis?ssl_cert_reqs=none", "option ssl_cert_reqs needs rediss://"),
+        ("redis://redis?socket_timeout=5", "option socket_timeout is set by REDIS_TIMEOUT"),
+        ("redis://redis?protocol=4", "option protocol expects one of 2, 3"),
+        ("redis://redis?db=a", "option db expects a number"),
+        ("redis://redis?db", "option db expects a number"),
+        ("redis://redis/1?db=2", "named twice"),
+        ("redis://a:6379,redis://b:6379", "several servers"),
+        ("rediss://redis?ssl_cert_reqs=maybe", "option ssl_cert_reqs expects one of required, optional, none"),
+    ],
+)
+def test_what_a_redis_url_may_not_say_is_refused_by_name(environment: pytest.MonkeyPatch, url: str, told: str) -> None:
+    given_values(environment, REDIS_URL=url)
+    (line,) = refusal()
+    assert line.startswith("REDIS_URL: ")
+    assert told in line
+    if "path" in told or "not known" in told or "set by" in told or "several" in told:
+        assert not re.fullmatch(PATTERN, url)
+
+
 def test_other_secrets_are_shown_as_given_or_not(environment: pytest.MonkeyPatch) -> None:
     assert shown(load_settings().elasticsearch.password) == ""
+    assert shown(SecretStr("redis://h?PASSWORD=hunter2&db=1")) == "redis://h?PASSWORD=********&db=1"
     given_values(environment, ELASTICSEARCH_PASSWORD="hunter2")
     assert shown(load_settings().elasticsearch.password) == "********"
     assert "hunter2" not in repr(load_settings().elasticsearch)
@@ -287,6 +336,14 @@ def test_the_end_must_fit_into_a_rebalance(environment: pytest.MonkeyPatch) -> N
     assert refusal() == ["KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT (60), got 60"]
 
 
+def test_the_memory_budget_holds_the_largest_records(environment: pytest.MonkeyPatch) -> None:
+    given_values(environment, CONSUMER_MEMORY_BUDGET="134217728")
+    (line,) = refusal()
+    assert "CONSUMER_MEMORY_BUDGET: must be at least 16 times KAFKA_MAX_RECORD_BYTES (268435456)" in line
+    given_values(environment, KAFKA_MAX_RECORD_BYTES="8388608")
+    assert load_settings().consumer.memory.budget == 128 * 1024 * 1024
+
+
 def test_files_must_exist(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given_values(environment, ELASTICSEARCH_CA_FILE=str(tmp_path))
     assert "there is no such file" in refusal()[0]
@@ -310,3 +367,57 @@ def test_settings_do_not_change() -> None:
 def test_a_variable_that_resembles_a_setting_is_told() -> None:
     environ = {"CONSUMER_BATCHSIZE": "1", "KAFKA_PORT": "tcp://10.0.0.1:9092", "CONSUMER_BATCH_SIZE": "1", "PATH": "x"}
     assert list(unknown_variables(environ)) == [("CONSUMER_BATCHSIZE", "CONSUMER_BATCH_SIZE")]
+
+
+@pytest.mark.parametrize("value", ["my topic", "a,b", "x" * 250, "tx*", ".", "..", "ünïcode", "a/b", "a:b"])
+@pytest.mark.parametrize(
+    "name", ["KAFKA_TRANSACTIONS_TOPIC", "KAFKA_DEAD_LETTER_TOPIC", "KAFKA_PARKED_TOPIC", "KAFKA_GROUP_INSTANCE_ID"]
+)
+def test_a_name_that_kafka_refuses_is_refused_at_the_start(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    given_values(environment, **{name: value})
+    (line,) = refusal()
+    assert line.startswith(f"{name}: expected a name of")
+
+
+@pytest.mark.parametrize("value", ["transactions", "a.b_c-D1", "...", "..a", ".a", "x" * 238])
+def test_a_name_that_kafka_takes_is_taken(environment: pytest.MonkeyPatch, value: str) -> None:
+    given_values(environment, KAFKA_TRANSACTIONS_TOPIC=value)
+    assert load_settings().kafka.transactions_topic == value
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"KAFKA_DEAD_LETTER_TOPIC": "transactions"}, {"KAFKA_DEAD_LETTER_TOPIC", "KAFKA_TRANSACTIONS_TOPIC"}),
+        ({"KAFKA_PARKED_TOPIC": "transactions"}, {"KAFKA_PARKED_TOPIC", "KAFKA_TRANSACTIONS_TOPIC"}),
+        ({"KAFKA_PARKED_TOPIC": "transactions.dlq"}, {"KAFKA_PARKED_TOPIC", "KAFKA_DEAD_LETTER_TOPIC"}),
+        (
+            {"KAFKA_TRANSACTIONS_TOPIC": "x.parked", "KAFKA_DEAD_LETTER_TOPIC": "x"},
+            {"KAFKA_PARKED_TOPIC", "KAFKA_TRANSACTIONS_TOPIC"},
+        ),
+    ],
+)
+def test_a_topic_has_one_use(environment: pytest.MonkeyPatch, variables: dict[str, str], named: set[str]) -> None:
+    given_values(environment, **variables)
+    (line,) = refusal()
+    assert all(name in line for name in named)
+    assert "dead letters would be read again" in line
+
+
+def test_a_derived_name_that_is_too_long_is_refused(environment: pytest.MonkeyPatch) -> None:
+    given_values(environment, KAFKA_TRANSACTIONS_TOPIC="x" * 240)
+    (line,) = refusal()
+    assert line.startswith("KAFKA_PARKED_TOPIC: expected a name of at most 249 characters, this one has 251")
+    given_values(environment, KAFKA_PARKED_TOPIC="parked")
+    assert load_settings().kafka.parked == "parked"
+
+
+def test_timeouts_of_the_group_fit_together(environment: pytest.MonkeyPatch) -> None:
+    given_values(environment, KAFKA_SESSION_TIMEOUT="90", KAFKA_HEARTBEAT_INTERVAL="31", KAFKA_REQUEST_TIMEOUT="0.5")
+    assert refusal() == [
+        "KAFKA_HEARTBEAT_INTERVAL: must be at most a third of KAFKA_SESSION_TIMEOUT (90), got 31",
+        "KAFKA_SESSION_TIMEOUT: must be at most KAFKA_REBALANCE_TIMEOUT (60), got 90",
+        "KAFKA_REQUEST_TIMEOUT: must be above 0.5, for which a broker may wait with the answer to a fetch, got 0.5",
+    ]

@@ -1,4 +1,4 @@
-"""RFC 3339 to microseconds and back."""
+"""RFC 3339 to nanoseconds or microseconds, and back."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.timestamps import format_timestamp, is_plain, parse_timestamp, shorten
+from activity_indexer.timestamps import (
+    format_nanoseconds,
+    format_timestamp,
+    is_plain,
+    parse_nanoseconds,
+    parse_timestamp,
+    shorten,
+)
 
 NOON = 1_704_110_400_000_000
 
@@ -93,6 +100,41 @@ def test_every_time_in_every_zone_is_the_same_instant(local: datetime, offset: i
 @given(st.integers(0, 253_402_300_799_999_999))
 def test_what_is_written_is_read_back(microseconds: int) -> None:
     assert parse_timestamp(format_timestamp(microseconds)) == microseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("2024-01-01T12:00:00Z", NOON * 1000),
+        ("2024-01-01T12:00:00.000001Z", NOON * 1000 + 1000),
+        ("2024-01-01T12:00:00.1Z", NOON * 1000 + 100_000_000),
+        ("2024-01-01T12:00:00.123456789Z", NOON * 1000 + 123_456_789),
+        ("2024-01-01T12:00:00.1234567899Z", NOON * 1000 + 123_456_789),
+        ("2024-01-01T14:00:00.0000001+02:00", NOON * 1000 + 100),
+        ("2023-12-31T23:59:60.5Z", NOON * 1000 - 43_200_000_000_000 + 500_000_000),
+        ("1969-12-31T23:59:59.999999999Z", -1),
+    ],
+)
+def test_nine_digits_of_a_second_are_read(text: str, nanoseconds: int) -> None:
+    assert parse_nanoseconds(text) == nanoseconds
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (NOON * 1000, "2024-01-01T12:00:00Z"),
+        (NOON * 1000 + 1000, "2024-01-01T12:00:00.000001Z"),
+        (NOON * 1000 + 1, "2024-01-01T12:00:00.000000001Z"),
+        (-1, "1969-12-31T23:59:59.999999999Z"),
+    ],
+)
+def test_nanoseconds_are_written_when_there_are_any(nanoseconds: int, text: str) -> None:
+    assert format_nanoseconds(nanoseconds) == text
+
+
+@given(st.integers(-62_135_596_800_000_000_000, 253_402_300_799_999_999_999))
+def test_nanoseconds_that_are_written_are_read_back(nanoseconds: int) -> None:
+    assert parse_nanoseconds(format_nanoseconds(nanoseconds)) == nanoseconds
 
 
 @given(st.text("0123456789-:.,TZWtz+ ", min_size=19, max_size=28))

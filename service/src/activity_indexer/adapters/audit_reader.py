@@ -6,17 +6,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import asyncpg
-
 from activity_indexer.adapters.paging import PageSize
-from activity_indexer.adapters.postgres import dsn
+from activity_indexer.adapters.postgres_connection import connect, transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
+from activity_indexer.event import DELETED, UNKNOWN_POSITION, Position, version_microseconds
 from activity_indexer.settings import DatabaseSettings
 
 _IDS: Final = "SELECT id FROM transaction_versions WHERE id > $1 ORDER BY id LIMIT $2"
 _THESE: Final = """
     SELECT v.id, v.version, v.deleted, coalesce(t.transaction, e.transaction) AS body,
-           coalesce(t.user_id, e.user_id, '') AS user_id
+           coalesce(t.user_id, e.user_id, '') AS user_id, coalesce(t.event_type, e.event_type) AS event_type
     FROM transaction_versions v
     LEFT JOIN transactions t ON t.id = v.id AND t.version = v.version AND t.id BETWEEN $2 AND $3
     LEFT JOIN transaction_events e
@@ -30,7 +29,7 @@ _REJECTS: Final = """
     SELECT transaction_id, version, event_type, body FROM audit_rejects WHERE transaction_id = ANY($1)
 """
 _ALL_REJECTS: Final = """
-    SELECT topic, partition, "offset", transaction_id, version, body FROM audit_rejects
+    SELECT topic, partition, "offset", transaction_id, version, event_type, body FROM audit_rejects
     WHERE (topic, partition, "offset") > ($1, $2, $3) ORDER BY topic, partition, "offset" LIMIT 100
 """
 _ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass('transaction_versions')"
@@ -40,8 +39,9 @@ _ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regcla
 class Kept:
     """What the audit keeps of a transaction.
 
-    `version` is the event version, `body` the transaction's JSON (bytes; None of a deleted one, and when it was
-    removed by hand).
+    `version` is the base version of its newest event and `event_type` the event's (None when it was removed by hand),
+    `timestamp` is in nanoseconds, `body` the transaction's JSON (bytes; None of a deleted one, and when it was removed
+    by hand).
     """
 
     id: str
@@ -49,6 +49,9 @@ class Kept:
     deleted: bool
     body: bytes | None
     user_id: str
+    event_type: str | None
+    timestamp: int
+    position: Position = UNKNOWN_POSITION
 
 
 class AuditReader:
@@ -107,21 +110,23 @@ class AuditReader:
     async def _fetch(self, query: str, *arguments: Any) -> list[Any]:
         with postgres_errors():
             if self._connection is None or self._connection.is_closed():
-                timeout = self._settings.timeout
-                self._connection = await asyncpg.connect(
-                    dsn(self._settings),
-                    timeout=timeout,
-                    command_timeout=timeout,
-                    server_settings={"application_name": "activity-indexer reader"},
-                )
-            return list(await self._connection.fetch(query, *arguments))
+                self._connection = await connect(self._settings, "activity-indexer reader")
+            async with transaction(self._connection, self._settings):
+                return list(await self._connection.fetch(query, *arguments))
 
 
 def _kept(row: Any) -> Kept:
     body = None if row["deleted"] or row["body"] is None else row["body"].encode()
-    return Kept(row["id"], row["version"], row["deleted"], body, row["user_id"])
+    event_type = DELETED if row["deleted"] else row["event_type"]
+    return Kept(row["id"], row["version"], row["deleted"], body, row["user_id"], event_type, _timestamp(row["version"]))
+
+
+def _timestamp(version: int) -> int:
+    return version_microseconds(version) * 1000
 
 
 def _rejected(row: Any) -> Kept:
-    deleted = row["version"] % 4 == 2
-    return Kept(row["transaction_id"], row["version"], deleted, None if deleted else bytes(row["body"]), "")
+    version, event_type = row["version"], row["event_type"]
+    deleted = event_type == DELETED
+    body = None if deleted else bytes(row["body"])
+    return Kept(row["transaction_id"], version, deleted, body, "", event_type, _timestamp(version))

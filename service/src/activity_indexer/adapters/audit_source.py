@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
-from activity_indexer.adapters.kafka_consumers import join_group
+from activity_indexer.adapters.kafka_consumers import check_instance, join_group
+from activity_indexer.adapters.kafka_group_member import GroupMember
+from activity_indexer.adapters.kafka_member import HttpAddress
+from activity_indexer.adapters.kafka_polling import BoundedPoll
+from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions, Unreported
 from activity_indexer.errors import ActivityIndexerError, Unavailable
+from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
+from activity_indexer.positions import Commit, Ends
 from activity_indexer.settings import Settings
 
 LEAVE_TIMEOUT: Final = 5.0
 """Time to leave the group at the end (seconds)."""
-
-POSITION_TIMEOUT: Final = 1.0
-"""Time to learn the position of a partition that was just assigned (seconds)."""
 
 
 class KafkaAuditSource:
@@ -32,10 +36,19 @@ class KafkaAuditSource:
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, address: HttpAddress | None = None, reports: PositionReports | None = None
+    ) -> None:
         self._settings = settings
+        self._reports = reports or Unreported()
+        self._address = address
+        self._shares = settings.consumer.memory
+        self._poll = BoundedPoll(self._shares.poll)
         self._log = structlog.get_logger()
+        self._known = KnownTopic()
         self._consumer: Any = None
+        self._positions: Any = None
+        self._tried = False
         self._handed: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._oldest: dict[Partition, float] = {}
@@ -44,12 +57,13 @@ class KafkaAuditSource:
         self._moved_at = time.monotonic()
 
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
         if self._consumer is None:
             await self._join()
+        self._positions.check()
         records = await self._collect()
         if records:
             self._moved_at = time.monotonic()
@@ -64,7 +78,10 @@ class KafkaAuditSource:
         marks = {place: offset for place, offset in self._handed.items() if self._settled.get(place) != offset}
         if not marks or self._consumer is None:
             return
-        offsets = {TopicPartition(*place): offset for place, offset in marks.items()}
+        topic_id = self._positions.topic_id
+        offsets = {
+            TopicPartition(*place): (offset, Commit(offset, topic_id).metadata) for place, offset in marks.items()
+        }
         await within(self._settings.kafka.request_timeout, self._consumer.commit(offsets))
         for place, offset in marks.items():
             if self._handed.get(place, -1) >= offset:  # else a rebalance came between
@@ -75,16 +92,17 @@ class KafkaAuditSource:
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
         if self._consumer is None:
             return {}
-        places = list(self._consumer.assignment())
-        if not places:
-            return {}
-        ends = await within(self._settings.kafka.request_timeout, self._consumer.end_offsets(places))
-        marks = {place: await self._mark(place) for place in places}
         return {
-            Partition(*place): self._backlog(Partition(*place), ends[place] - mark)
-            for place, mark in marks.items()
-            if mark is not None
+            place: self._backlog(place, ends.end - mark)
+            for place, ends in (await self._ends()).items()
+            if (mark := self._mark(place)) is not None
         }
+
+    async def _ends(self) -> Mapping[Partition, Ends]:
+        places = [Partition(*place) for place in self._consumer.assignment()]
+        ends: Mapping[Partition, Ends] = await within(self._settings.kafka.request_timeout, self._consumer.ends(places))
+        self._positions.note(ends)
+        return ends
 
     def _backlog(self, place: Partition, events: int) -> Backlog:
         now = time.time()
@@ -99,6 +117,7 @@ class KafkaAuditSource:
         consumer, self._consumer = self._consumer, None
         self._forget()
         if consumer is not None:
+            await self._positions.close()
             try:
                 await within(LEAVE_TIMEOUT, consumer.stop())
             except ActivityIndexerError as error:
@@ -106,12 +125,22 @@ class KafkaAuditSource:
 
     async def _join(self) -> None:
         kafka = self._settings.kafka
+        reader = _Reader(self._forget)
+
+        def positions(client: GroupMember) -> Positions:
+            self._positions = Positions(client, kafka, reader, self._reports, self._known, "earliest")
+            return self._positions  # type: ignore[no-any-return]
+
+        if self._tried:
+            await check_instance(kafka, kafka.audit_group)
+        self._tried = True
         self._consumer = await join_group(
             kafka,
             kafka.audit_group,
-            _Listener(self._forget),
+            positions,
+            self._address,
             client_id=f"{kafka.client_id}.audit",
-            auto_offset_reset="earliest",
+            shares=self._shares,
         )
         self._moved_at = time.monotonic()
 
@@ -119,9 +148,13 @@ class KafkaAuditSource:
         limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
         deadline = time.monotonic() + linger
         records: list[Record] = []
-        while len(records) < limit and (left := deadline - time.monotonic()) > 0:
+        room = self._shares.audit
+        while len(records) < limit and room > 0 and (left := deadline - time.monotonic()) > 0:
             try:
-                polled = await self._consumer.getmany(timeout_ms=int(left * 1000) + 1, max_records=limit - len(records))
+                polled = await self._poll(self._consumer, left + 0.001, limit - len(records), room)
+            except OffsetOutOfRangeError as error:
+                self._positions.out_of_range(Partition(*place) for place in error.args[0])
+                break
             except CLIENT_ERRORS as error:
                 if records:
                     break  # they are taken from the client already; the next poll tells of the error
@@ -129,6 +162,7 @@ class KafkaAuditSource:
             for place, some in polled.items():
                 self._hand_out(Partition(*place), some)
                 records += some
+                room -= sum([record_bytes(record) for record in some])
         return records
 
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
@@ -143,25 +177,24 @@ class KafkaAuditSource:
         """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""
         for place in self._consumer.assignment():
             known = Partition(*place)
-            if known in self._handed and (position := await self._position(place)) is not None:
+            if known in self._handed and (position := self._position(known)) is not None:
                 self._handed[known] = max(position, self._handed.get(known, position))
 
-    async def _mark(self, place: TopicPartition) -> int | None:
-        settled = self._settled.get(Partition(*place))
-        return await self._position(place) if settled is None else settled
+    def _mark(self, place: Partition) -> int | None:
+        settled = self._settled.get(place)
+        return self._position(place) if settled is None else settled
 
-    async def _position(self, place: TopicPartition) -> int | None:
-        try:
-            position: int = await within(POSITION_TIMEOUT, self._consumer.position(place))
-        except ActivityIndexerError:
-            return None
+    def _position(self, place: Partition) -> int | None:
+        position: int | None = self._consumer.position_now(place) if self._positions.decided(place) else None
         return position
 
     async def _check_for_stall(self) -> None:
         """A client can lose its way and hand nothing out for ever: then a new one takes its place."""
         self._moved_at = time.monotonic()
-        lag = sum(backlog.events for backlog in (await self.lag()).values())
-        if lag:
+        ends = await self._ends()
+        marks = {place: mark for place in ends if (mark := self._mark(place)) is not None}
+        if lag := sum(max(0, ends[place].stable - mark) for place, mark in marks.items()):
+            self._consumer.check()  # what is damaged on a broker's disk stays damaged with a new client
             seconds = self._settings.consumer.stall_timeout
             self._log.warning("audit.consumer_replaced", lag=lag, seconds_without_records=seconds)
             await self.close()
@@ -178,15 +211,15 @@ class KafkaAuditSource:
         self._moved_at = time.monotonic()
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+class _Reader:
     """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
 
     def __init__(self, forget: Callable[[], None]) -> None:
         self._forget = forget
 
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def revoked(self) -> None:
         """The group takes all partitions back."""
 
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - the client's interface
+    async def assigned(self, partitions: Collection[Partition]) -> None:  # noqa: ARG002 - the listener's interface
         """A new assignment starts from what is committed."""
         self._forget()

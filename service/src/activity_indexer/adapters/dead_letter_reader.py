@@ -27,6 +27,9 @@ FETCH_BYTES: Final = 8 * 1024 * 1024
 CLOCK_MARGIN: Final = 3_600_000
 """Milliseconds by which an indexer's clock may be ahead of the broker's: so much earlier a search by time begins."""
 
+HEADERS_BYTES: Final = 1024 * 1024
+"""Bytes that a dead letter may have beyond the largest record: its headers say what failed."""
+
 POLL_MS: Final = 500
 
 
@@ -35,7 +38,11 @@ async def dead_letter_reader(settings: KafkaSettings) -> AsyncIterator[DeadLette
     """A connected reader. Raises Unavailable or Refused, also for what is done with it."""
     async with admin_client(settings) as admin:
         known = {name: shape.partitions for name, shape in (await topics(admin)).items()}
-    sizes = {"fetch_max_bytes": FETCH_BYTES, "max_partition_fetch_bytes": FETCH_BYTES // 4}
+    sizes = {
+        "fetch_max_bytes": FETCH_BYTES,
+        "max_partition_fetch_bytes": FETCH_BYTES // 4,
+        "max_record_bytes": max(settings.max_record_bytes, settings.max_request_bytes) + HEADERS_BYTES,
+    }
     async with reading(settings, **sizes) as consumer:
         yield DeadLetterReader(settings, consumer, known)
 
@@ -131,6 +138,8 @@ class DeadLetterReader:
     async def _poll(self) -> list[StoredDeadLetter]:
         try:
             polled = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH_RECORDS)
+            if not polled:
+                self._consumer.check()
         except CLIENT_ERRORS as error:
             raise mapped(error) from error
         return [StoredDeadLetter.of(record) for records in polled.values() for record in records]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
+from activity_indexer.adapters.dead_letter_topic import COMPRESSION, write
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
 from activity_indexer.ports import OutRecord
 from activity_indexer.settings import KafkaSettings
@@ -31,6 +32,7 @@ async def restore(settings: KafkaSettings, records: Iterable[OutRecord], tell: C
         transactional_id=f"{settings.consumer_group}.import.{settings.dead_letters}",
         transaction_timeout_ms=TRANSACTION_TIMEOUT,
         max_request_size=settings.max_request_bytes,
+        compression_type=COMPRESSION,
         linger_ms=5,
     )
     try:
@@ -47,7 +49,7 @@ async def _send(producer: Any, topic: str, records: Iterable[OutRecord], tell: C
     sent = 0
     pending: list[Awaitable[Any]] = []
     for record in records:
-        pending.append(await producer.send(topic, record.value, key=record.key, headers=list(record.headers)))
+        pending.append(await write(producer, topic, record))
         sent += 1
         if len(pending) >= IN_FLIGHT:
             await asyncio.gather(*pending)

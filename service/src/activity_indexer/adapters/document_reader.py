@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elasticsearch import ApiError, NotFoundError
 
 from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.write_index import AliasMissing, find_write_index
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -20,18 +21,10 @@ async def stored_document(settings: ElasticsearchSettings, transaction_id: str) 
     timeout = min(LOOKUP_TIMEOUT, settings.request_timeout)
     try:
         async with connect(settings, request_timeout=timeout) as client:
-            found = await client.get(
-                index=await _index(client, settings.index), id=transaction_id, source_includes=["_deleted_at"]
-            )
-    except NotFoundError:
+            index = (await find_write_index(client, settings.index)).name
+            found = await client.get(index=index, id=transaction_id, source_includes=["_deleted_at"])
+    except (AliasMissing, NotFoundError):
         return None
     except (ApiError, TransportError) as error:
         raise mapped(error) from error
     return StoredDocument(int(found["_version"]), "_deleted_at" in found.get("_source", {}))
-
-
-async def _index(client: AsyncElasticsearch, alias: str) -> str:
-    """The index that is written: a GET by id takes no alias of several."""
-    behind = (await client.indices.get_alias(name=alias)).body
-    writing = [name for name, state in behind.items() if state["aliases"][alias].get("is_write_index")]
-    return str(next(iter(writing or sorted(behind)), alias))

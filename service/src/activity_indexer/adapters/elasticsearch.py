@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
 from traceback import clear_frames
 from typing import Any
 
@@ -11,16 +13,29 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from elasticsearch.serializer import JsonSerializer
 
+from activity_indexer.adapters.document_lookup import found_documents, lookup_body
 from activity_indexer.adapters.elasticsearch_client import NotElasticsearch, connect, mapped, require_supported
+from activity_indexer.adapters.write_index import (
+    BUILDING,
+    AliasMissing,
+    IndexTime,
+    find_write_index,
+    read_history,
+    unlike,
+)
 from activity_indexer.document import NOT_DELETED, mappings
 from activity_indexer.document import settings as index_settings
-from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import BulkReply
+from activity_indexer.errors import Unavailable, UnexpectedIndex, reason_of
+from activity_indexer.index_watch import CHECK_TIMEOUT
+from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
 HANDED_ON = frozenset({401, 403, 413})
-BULK_QUERY = "require_alias=true&filter_path=errors,took,items.*.status,items.*.error.type,items.*.error.reason,error"
+BULK_QUERY = (
+    "require_alias=true&filter_path="
+    "errors,took,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,error"
+)
 
 
 class _Bytes(JsonSerializer):
@@ -46,12 +61,21 @@ class ElasticsearchIndex:
         # one connection for each bulk request that may be under way, and answers as bytes
         self._bulk_client = connect(settings, serializers=AS_IT_CAME, connections_per_node=64)
         self._target = f"/{settings.index}/_bulk?{BULK_QUERY}"
+        self._lookup = f"/{settings.index}/_bulk?require_alias=true"
         self._log = structlog.get_logger("activity_indexer.elasticsearch")
+        self._time = IndexTime()
         self.identity = ""
+        self.has_history = False
+        self.written = ""
+        self.remembers = 0.0
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
         return await send_bulk(self._bulk_client, self._target, body)
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist, by id, as the primary shards have them."""
+        return found_documents(identifiers, await send_bulk(self._bulk_client, self._lookup, lookup_body(identifiers)))
 
     async def searchable(self, identifier: str) -> int | None:
         """Version of a document as a search of the alias finds it; None when it finds none."""
@@ -73,57 +97,70 @@ class ElasticsearchIndex:
 
     async def _prepare(self) -> None:
         await require_supported(self._client)
-        name = self._settings.index
-        if not await self._client.indices.exists_alias(name=name):
-            await self._create(name)
-        behind = await self._client.indices.get_alias(name=name)
-        index = self._write_index(dict(behind))
-        await self._complete_mapping(index)
-        found = await self._client.indices.get_settings(index=index, name="index.uuid")
-        self.identity = str(found[index]["settings"]["index"]["uuid"])
+        try:
+            await self._check()
+        except AliasMissing:
+            await self._create(self._settings.index)
+            await self._check()
 
-    async def _complete_mapping(self, index: str) -> None:
-        """Add what is missing, such as the fields of a new strategy; what people mapped their own way stays."""
-        found = await self._client.indices.get_mapping(index=index)
-        if missing := missing_properties(self._mappings(), found[index]["mappings"]):
-            await self._client.indices.put_mapping(index=index, properties=missing)
-            self._log.info("mapping.extended", index=index, fields=sorted(missing))
+    async def check(self) -> None:
+        """Look which index is written to, and whether it is as expected; create it when it is missing.
+
+        Then `written` is its name, `identity` names it with its history, if that may be read (`has_history`), and
+        `remembers` is how long Elasticsearch knows the version of a deleted document (seconds). Raises Unavailable,
+        Refused, and UnexpectedIndex.
+        """
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT):
+                await self._check()
+        except TimeoutError:
+            raise Unavailable(f"Elasticsearch: no answer about the index within {CHECK_TIMEOUT:g} s") from None
+        except AliasMissing:
+            await self.prepare()
+        except (ApiError, TransportError) as error:
+            raise mapped(error) from error
+
+    async def _check(self) -> None:
+        found = await find_write_index(self._client, self._settings.index)
+        if odd := unlike(found, self._mappings()):
+            raise UnexpectedIndex(odd)
+        if missing := missing_properties(self._mappings(), found.mappings):  # such as the fields of a new strategy
+            await self._client.indices.put_mapping(index=found.name, properties=missing)
+            self._log.info("mapping.extended", index=found.name, fields=sorted(missing))
+        history = await read_history(self._client, found)
+        self.identity, self.has_history = self._time.identity(found, history), history is not None
+        self.written, self.remembers = found.name, found.gc_deletes
 
     def _mappings(self) -> dict[str, Any]:
         return mappings(self._enrichment)
 
-    def _write_index(self, behind: Mapping[str, Any]) -> str:
-        for index, state in behind.items():
-            if len(behind) == 1 or state["aliases"][self._settings.index].get("is_write_index"):
-                return index
-        raise Refused(
-            f"the alias {self._settings.index} stands for {', '.join(sorted(behind))} and none is its write index: "
-            "set is_write_index for one of them"
-        )
-
     async def _create(self, name: str) -> None:
-        if await self._client.indices.exists(index=name):
-            if await self._client.indices.exists_alias(name=name):  # another indexer was faster
-                return
-            raise Refused(f"{name} is an index, but must be an alias: reindex it under another name and delete it")
         if not self._settings.create_index:
-            raise Refused(f"the alias {name} is absent and ELASTICSEARCH_CREATE_INDEX is off: create it")
+            raise UnexpectedIndex(f"the alias {name} does not exist and ELASTICSEARCH_CREATE_INDEX is off: create it")
+        entry: dict[str, Any] = {"filter": NOT_DELETED, "is_write_index": True}
+        found = await self._client.indices.get_alias(index=f"{name}-*", expand_wildcards="all")
+        ours = sorted(index for index in found.body if re.fullmatch(rf"{re.escape(name)}-\d{{6}}", index))
+        if len(ours) > 1 or any(name + BUILDING in found[index]["aliases"] for index in ours):
+            raise UnexpectedIndex(
+                f"the alias {name} does not exist, and several indexes may have been behind it: {', '.join(ours)}. "
+                f"Add the alias to the right one, with its filter and is_write_index"
+            )
+        if ours:
+            await self._client.indices.put_alias(index=ours[0], name=name, **entry)
+            self._log.warning("alias.restored", index=ours[0], alias=name)
+            return
         wanted = self._settings
         try:
             await self._client.indices.create(
                 index=f"{name}-000001",
                 settings=index_settings(wanted.shards, wanted.replicas, wanted.refresh_interval),
                 mappings=self._mappings(),
-                aliases={name: {"filter": NOT_DELETED, "is_write_index": True}},
+                aliases={name: entry},
             )
             self._log.info("index.created", index=f"{name}-000001", alias=name)
         except BadRequestError as error:
-            if error.error != "resource_already_exists_exception":
+            if error.error != "resource_already_exists_exception":  # else another indexer was faster
                 raise
-            # another indexer was faster, or the index lost its alias
-            await self._client.indices.put_alias(
-                index=f"{name}-000001", name=name, filter=NOT_DELETED, is_write_index=True
-            )
 
     @property
     def client(self) -> AsyncElasticsearch:
@@ -167,7 +204,7 @@ async def send_bulk(client: AsyncElasticsearch, target: str, body: bytes) -> Bul
 
 
 def _away(error: TransportError) -> Unavailable:
-    text = f"Elasticsearch: {error.message if isinstance(error, NotElasticsearch) else error}"
+    text = f"Elasticsearch: {error.message if isinstance(error, NotElasticsearch) else reason_of(error)}"
     _forget(error)
     return Unavailable(text)
 

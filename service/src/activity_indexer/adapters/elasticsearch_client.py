@@ -18,7 +18,7 @@ from elastic_transport import (
 )
 from elasticsearch import ApiError, AsyncElasticsearch
 
-from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.errors import Refused, Unavailable, reason_of
 from activity_indexer.pipeline.outcome import ItemError, quoted
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -180,7 +180,7 @@ def mapped(error: Exception) -> Unavailable | Refused:
     if isinstance(error, ApiError):
         text = f"Elasticsearch answers {error.meta.status}: {_words(error)}"
         return Unavailable(text) if error.meta.status in _RETRY_STATUS else Refused(text)
-    return Unavailable(f"Elasticsearch: {error}")
+    return Unavailable(f"Elasticsearch: {reason_of(error)}")
 
 
 def _words(error: ApiError) -> str:

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import msgspec
 from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elasticsearch import ApiError, AsyncElasticsearch
 from msgspec import Raw
 
 from activity_indexer.adapters.elasticsearch import AS_IT_CAME
 from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.paging import PageSize
+from activity_indexer.adapters.write_index import find_write_index
 from activity_indexer.errors import Refused
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -77,22 +78,16 @@ _sort: Final = msgspec.json.Decoder(list[Any]).decode
 
 
 async def write_index(client: AsyncElasticsearch, alias: str) -> str:
-    """The index behind the alias that is written. Raises Unavailable, or Refused when there is none."""
+    """The one index behind the alias. Raises Unavailable, or Refused with advice, also while a reindex moves it."""
     try:
-        behind = (await client.indices.get_alias(name=alias)).body
-    except NotFoundError:
-        raise Refused(f"the alias {alias} is absent: start an indexer, or correct ELASTICSEARCH_INDEX") from None
+        found = await find_write_index(client, alias)
     except (ApiError, TransportError) as error:
         raise mapped(error) from error
-    for index, state in behind.items():
-        if "match_none" in state["aliases"][alias].get("filter", {}):
-            raise Refused(
-                f"a reindex is moving the alias {alias} to {index}: wait for it, or run it again to finish it"
-            )
-    for index, state in behind.items():
-        if len(behind) == 1 or state["aliases"][alias].get("is_write_index"):
-            return str(index)
-    raise Refused(f"the alias {alias} stands for {', '.join(sorted(behind))} and none is its write index")
+    if found.moving:
+        raise Refused(
+            f"a reindex is moving the alias {alias} to {found.name}: wait for it, or run it again to finish it"
+        )
+    return found.name
 
 
 class IndexReader:

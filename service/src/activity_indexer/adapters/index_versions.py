@@ -12,18 +12,14 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
 from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.write_index import BUILDING, NOTHING, find_write_index
 from activity_indexer.document import NOT_DELETED, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused
 from activity_indexer.settings import ElasticsearchSettings
 
-BUILDING: Final = ".building"
-"""What an alias of an index under construction ends with."""
-
 META: Final = "activity_indexer"
 """Key of our part of the mapping's _meta."""
-
-NOTHING: Final[dict[str, Any]] = {"match_none": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +70,7 @@ class IndexVersions:
 
     async def searched(self) -> str:
         """The index that searches of the alias see."""
-        found = await self.building()
-        behind = [name for name in await self._behind(self._alias) if found is None or name != found.index]
-        if not behind:
-            raise Refused(f"the alias {self._alias} is absent: start an indexer, which makes it with its index")
-        if len(behind) > 1:
-            raise Refused(
-                f"the alias {self._alias} stands for {', '.join(sorted(behind))}: expected one index behind it"
-            )
-        return behind[0]
+        return (await find_write_index(self._client, self._alias)).searched
 
     async def building(self) -> Found | None:
         """The index under construction, if there is one."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from activity_indexer.adapters.document_lookup import found_documents, lookup_body
 from activity_indexer.adapters.elasticsearch import AS_IT_CAME, send_bulk
 from activity_indexer.adapters.elasticsearch_client import connect
 from activity_indexer.errors import Refused
-from activity_indexer.ports import BulkReply
+from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 _QUERY: Final = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,error"
@@ -22,11 +24,16 @@ class NamedIndex:
     def __init__(self, settings: ElasticsearchSettings, name: str, *, alias: bool = False) -> None:
         self._client = connect(settings, serializers=AS_IT_CAME)
         self._name = name
-        self._target = f"/{name}/_bulk?require_alias={str(alias).lower()}&{_QUERY}"
+        self._lookup = f"/{name}/_bulk?require_alias={str(alias).lower()}"
+        self._target = f"{self._lookup}&{_QUERY}"
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON. Raises Unavailable when there is no answer."""
         return await send_bulk(self._client, self._target, body)
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist, by id. Raises Unavailable or Refused."""
+        return found_documents(identifiers, await send_bulk(self._client, self._lookup, lookup_body(identifiers)))
 
     async def prepare(self) -> None:
         """Called when the name stands for nothing any more. Raises Refused."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -30,7 +31,7 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
-from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, reason_of
 from activity_indexer.settings import KafkaSettings
 
 _REFUSED = (
@@ -85,7 +86,9 @@ def _ssl_context(settings: KafkaSettings) -> Any:
 
 def mapped(error: BaseException) -> ActivityIndexerError:
     """An error of the client in our words: Refused when people are needed, else Unavailable."""
-    text = f"Kafka: {type(error).__name__}: {error}" if str(error) else f"Kafka: {type(error).__name__}"
+    reason = reason_of(error)
+    name = type(error).__name__
+    text = f"Kafka: {reason}" if reason.startswith(name) else f"Kafka: {name}: {reason}"
     return Refused(text) if isinstance(error, _REFUSED) else Unavailable(text)
 
 
@@ -100,14 +103,14 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
         await client.start()
         yield client
     except KafkaConnectionError as error:
-        raise await _explained(settings, error) from error
+        raise await explained(settings, error) from error
     except CLIENT_ERRORS as error:
         raise mapped(error) from error
     finally:
         await client.close()
 
 
-async def _explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
+async def explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
     """The client says only that no server takes it: ask each of them why. That one needs people is told first."""
     arguments = client_arguments(settings)
     del arguments["metadata_max_age_ms"]
@@ -148,6 +151,18 @@ async def create_topic(client: Any, name: str, shape: Shape, configs: dict[str, 
     for _, code, *message in reply.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:
             raise for_code(code)(f"cannot create topic {name}: {message[0] if message else code}")
+
+
+async def session_limits(client: Any) -> tuple[float, float] | None:
+    """The least and the greatest session timeout that the brokers take (seconds); None where they do not tell."""
+    names = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
+    broker = (await client.describe_cluster())["brokers"][0]["node_id"]
+    (answer,) = await client.describe_configs(
+        [ConfigResource(ConfigResourceType.BROKER, str(broker), dict.fromkeys(names, ""))]
+    )
+    told = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
+    found = [float(told[name]) / 1000 for name in names if told.get(name)]
+    return (found[0], found[1]) if len(found) == len(names) else None
 
 
 async def prepare_topics(settings: KafkaSettings) -> int | None:

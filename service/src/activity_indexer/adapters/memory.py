@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final, NoReturn
 
+from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.pipeline.outcome import Item, ItemError
-from activity_indexer.ports import BulkReply, OutRecord
+from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
 from activity_indexer.trial import TRIAL_ID
 
 NO_REQUEST: Final = "Validation Failed: 1: no requests added;"
@@ -31,14 +34,6 @@ METADATA_FIELDS: Final = frozenset(
     }
 )
 """Root fields that Elasticsearch refuses in a document's body."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A document as the index keeps it: its version, and its body (JSON, bytes as they came)."""
-
-    version: int
-    source: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +65,21 @@ class MemoryIndex:
     """A BulkIndex in memory: external versions, refusals in Elasticsearch's words.
 
     `on_request` may answer a request (by the ids in it) or raise Unavailable, and `on_item` may answer for a document
-    (by its id); None lets it pass. `pause` is awaited before each answer. A `missing` index is made by `prepare`,
-    unless `unprepared` says why it cannot be. `requests` are the ids of each request, in order, and `trials` counts
-    those of the trial document.
+    (by its id); None lets it pass; `on_read` may raise when documents are read. `pause` is awaited before each answer.
+    A `missing` index is made by `prepare`, unless `unprepared` says why it cannot be. `requests` are the ids of each
+    bulk request, `reads` those of each read, and `trials` counts the requests of the trial document.
     """
 
     on_request: Callable[[list[str]], BulkReply | None] = _passes
     on_item: Callable[[str], Item | None] = _passes
+    on_read: Callable[[list[str]], None] = _passes
     pause: Callable[[], Awaitable[None]] = _at_once
     missing: bool = False
     unprepared: ActivityIndexerError | None = None
     prepared: int = 0
     documents: dict[str, Stored] = field(default_factory=dict)
     requests: list[list[str]] = field(default_factory=list)
+    reads: list[list[str]] = field(default_factory=list)
     trials: int = 0
 
     async def bulk(self, body: bytes) -> BulkReply:
@@ -101,6 +98,13 @@ class MemoryIndex:
             return answer
         items = [self._write(operation) for operation in operations]
         return bulk_answer(items)
+
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Those of these documents that exist. Raises what `on_read` raises."""
+        self.reads.append(list(identifiers))
+        await self.pause()
+        self.on_read(list(identifiers))
+        return {each: self.documents[each] for each in identifiers if each in self.documents}
 
     async def prepare(self) -> None:
         """Make the index when it is missing. Raises `unprepared`."""
@@ -208,26 +212,43 @@ def _told(error: ItemError) -> dict[str, str]:
 
 @dataclass(slots=True)
 class MemorySeen:
-    """A SeenStore in memory; `problem`, while there is one, is why it is away. Times in seconds."""
+    """A SeenStore and OffsetStore in memory; `problem`, while there is one, is why it is away. Times in seconds."""
 
     ttl: float = 86_400.0
     namespace: Callable[[], str] = str
+    lifetime: Callable[[], float] = lambda: math.inf
     clock: Callable[[], float] = time.monotonic
     problem: str = ""
     calls: int = 0
     until: dict[tuple[str, str], float] = field(default_factory=dict)
+    entries: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    offsets: dict[tuple[str, Partition], int] = field(default_factory=dict)
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         self._call()
         now, space = self.clock(), self.namespace()
-        return {each for each in message_ids if self.until.get((space, each), float("-inf")) > now}
+        until = now + max(0.0, self.ttl - self.lifetime())
+        known = [each for each in message_ids if self.until.get((space, each), float("-inf")) > until]
+        return {each: self.entries[space, each] for each in known}
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids."""
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries."""
         self._call()
         until = self.clock() + self.ttl
-        self.until |= {(self.namespace(), each): until for each in message_ids}
+        self.until |= {(self.namespace(), each): until for each in entries}
+        self.entries |= {(self.namespace(), each): entry for each, entry in entries.items()}
+
+    async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """What the group committed last, as far as it is known."""
+        self._call()
+        space = self.namespace()
+        return {each: self.offsets[space, each] for each in partitions if (space, each) in self.offsets}
+
+    async def remember(self, offsets: Mapping[Partition, int]) -> None:
+        """Keep what the group committed."""
+        self._call()
+        self.offsets |= {(self.namespace(), each): offset for each, offset in offsets.items()}
 
     def _call(self) -> None:
         self.calls += 1
@@ -237,9 +258,15 @@ class MemorySeen:
 
 @dataclass(slots=True)
 class MemoryDeadLetters:
-    """A dead-letter topic in memory; `refuse` says what is in the way of a record, nothing when it passes."""
+    """A dead-letter topic in memory; `refuse` says what is in the way of a record, nothing when it passes.
+
+    `max_bytes` is the size of the largest key and value together: of a larger record as much is written as fits.
+    `needs_key`: the topic is compacted.
+    """
 
     refuse: Callable[[OutRecord], str | None] = _passes
+    max_bytes: int = 2**31
+    needs_key: bool = False
     records: list[OutRecord] = field(default_factory=list)
     calls: int = 0
 
@@ -248,6 +275,14 @@ class MemoryDeadLetters:
         self.calls += 1
         await asyncio.sleep(0)
         problems = [self.refuse(record) for record in records]
-        self.records += [record for record, problem in zip(records, problems, strict=True) if not problem]
+        self.records += [
+            self._fitting(record) for record, problem in zip(records, problems, strict=True) if not problem
+        ]
         unsent = [record for record, problem in zip(records, problems, strict=True) if problem]
         return unsent, next(filter(None, problems), "")
+
+    def _fitting(self, record: OutRecord) -> OutRecord:
+        if self.needs_key and record.key is None:
+            record = with_key(record)
+        forms = chain([record], smaller_forms(record))
+        return next(form for form in forms if len(form.key or b"") + len(form.value or b"") <= self.max_bytes)

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 
+from activity_indexer.adapters.postgres_connection import acquired, open_pool, transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
 from activity_indexer.adapters.postgres_schema import migrate, migrations
 from activity_indexer.errors import Refused, Unavailable
@@ -70,39 +70,17 @@ class PostgresAudit:
     async def _connection(self) -> AsyncIterator[Any]:
         try:
             with postgres_errors():
-                pool = await self._open()
-                async with pool.acquire(timeout=self._settings.timeout) as connection:
+                if self._pool is None:
+                    self._pool = await open_pool(self._settings, "activity-indexer audit")
+                async with (
+                    acquired(self._pool, self._settings.timeout) as connection,
+                    transaction(connection, self._settings),
+                ):
                     yield connection
         except (Unavailable, Refused):
             if self._pool is not None:  # after a failover an old connection leads to the wrong server
                 await self._pool.expire_connections()
             raise
-
-    async def _open(self) -> Any:
-        if self._pool is None:
-            timeout = self._settings.timeout
-            self._pool = await asyncpg.create_pool(
-                dsn(self._settings),
-                min_size=0,
-                max_size=self._settings.pool_size,
-                timeout=timeout,
-                command_timeout=timeout,
-                server_settings={"application_name": "activity-indexer audit"},
-            )
-        return self._pool
-
-
-def dsn(settings: DatabaseSettings) -> str:
-    """DATABASE_URL as asyncpg takes it: with DATABASE_CA_FILE the server's certificate and name are checked."""
-    url = settings.url.get_secret_value()
-    if settings.ca_file is None:
-        return url
-    base, _, query = url.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    if options.get("sslmode") != "verify-ca":
-        options["sslmode"] = "verify-full"
-    options["sslrootcert"] = str(settings.ca_file)
-    return f"{base}?{urlencode(options)}"
 
 
 def _row(event: AuditEvent) -> tuple[Any, ...]:
@@ -114,7 +92,7 @@ def _row(event: AuditEvent) -> tuple[Any, ...]:
         found.version,
         found.event_type,
         _text(transaction.user_id),
-        _moment(found.timestamp),
+        _moment(found.timestamp // 1000),
         event.topic,
         event.partition,
         event.offset,

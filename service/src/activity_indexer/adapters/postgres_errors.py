@@ -16,18 +16,51 @@ MAX_REASON: Final = 300
 REJECTED_CLASSES: Final = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame a value: data exception, integrity constraint, program limit."""
 
+_ALTERED: Final = "a table or function of the audit was altered or removed: restore it, or name an empty database"
+_PARAMETER: Final = "the server does not know this parameter: remove it from DATABASE_URL"
+
 ADVICE: Final = {
-    "28": "correct the user or password in DATABASE_URL, or the server's pg_hba.conf",
-    "3D": "create the database, or correct its name in DATABASE_URL",
-    "3F": "create the schema that search_path names",
+    "28000": "correct the user in DATABASE_URL, or the server's pg_hba.conf",
+    "28P01": "correct the user or password in DATABASE_URL",
+    "3D000": "create the database, or correct its name in DATABASE_URL",
+    "3F000": "create the schema that search_path names",
     "42501": "grant the user of DATABASE_URL this right",
-    "42": "a table of the audit is missing or was altered: restore it, or name an empty database in DATABASE_URL",
-    "0A": "the server lacks something the audit needs: use PostgreSQL 13 or later",
-    "P0": "a trigger or function in the database stops the audit: correct it",
+    "42601": "this PostgreSQL does not understand a statement of the audit: use PostgreSQL 13 or later",
+    "42703": f"a column is missing: {_ALTERED}",
+    "42704": _PARAMETER,
+    "42883": f"a function is missing: {_ALTERED}",
+    "42P01": f"a table is missing: {_ALTERED}",
+    "42P06": "another program creates the same schema: run the audit again",
+    "42P07": "a table of this name exists already: rename it, or name another database",
+    "55P02": "the server takes this parameter only when it starts: remove it from DATABASE_URL",
     "XX001": "the database is damaged: restore it from a backup",
     "XX002": "an index is damaged: REINDEX it",
 }
-"""SQLSTATE classes and codes that need people, and what they should do. Every other one may pass by itself."""
+"""What an on-call engineer does about these SQLSTATEs."""
+
+CLASS_ADVICE: Final = {
+    "0A": "the server lacks something the audit needs: use PostgreSQL 13 or later, or see the message",
+    "28": "correct the user or password in DATABASE_URL, or the server's pg_hba.conf",
+    "3D": "correct the name of the database in DATABASE_URL",
+    "3F": "correct search_path in DATABASE_URL",
+    "42": "the database and this program do not fit together: look up the SQLSTATE",
+    "P0": "a trigger or function in the database stops the audit: correct it",
+}
+"""Other codes of these classes need an on-call engineer, too. Every other code may pass by itself."""
+
+POOLER_ADVICE: Final = {
+    "unsupported startup parameter": "PgBouncer does not take this parameter from clients: add it to its "
+    "ignore_startup_parameters and give it to the user (ALTER ROLE … SET), or remove it from DATABASE_URL",
+    "no such database": "correct the name of the database in DATABASE_URL, or PgBouncer's [databases]",
+    "no such user": "correct the user in DATABASE_URL, or PgBouncer's auth_file",
+    "password authentication failed": "correct the password in DATABASE_URL, or PgBouncer's auth_file",
+    "SASL authentication failed": "correct the password in DATABASE_URL, or PgBouncer's auth_file",
+    "auth failed": "correct the user or password in DATABASE_URL, or PgBouncer's auth_file",
+}
+"""PgBouncer gives one SQLSTATE (08P01) to all its own errors: what they begin with tells them apart."""
+
+PASSING: Final = frozenset({"42P05"})
+"""A prepared statement of another client is in the way: the next try has another connection."""
 
 _CLIENT_REFUSES: Final = (
     asyncpg.ClientConfigurationError,
@@ -78,9 +111,15 @@ def _of_server(error: asyncpg.PostgresError) -> ActivityIndexerError:
         if getattr(error, "severity", None) is None:  # asyncpg's own: its message quotes the whole batch
             return AuditRejected("PostgreSQL has no such value: a number or character is out of its range")
         return AuditRejected(f"PostgreSQL refuses a value: {_text(error)} (SQLSTATE {state})")
-    if advice := ADVICE.get(state) or ADVICE.get(state[:2]):
+    if advice := _advice(state, str(error)):
         return Refused(f"PostgreSQL refuses: {_text(error)} (SQLSTATE {state}); {advice}")
     return Unavailable(f"PostgreSQL cannot do it now: {_text(error)} (SQLSTATE {state or 'unknown'})")
+
+
+def _advice(state: str, message: str) -> str | None:
+    if state == "08P01":
+        return next((advice for start, advice in POOLER_ADVICE.items() if message.startswith(start)), None)
+    return None if state in PASSING else ADVICE.get(state) or CLASS_ADVICE.get(state[:2])
 
 
 def _text(error: Any) -> str:

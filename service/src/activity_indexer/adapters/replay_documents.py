@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.write_index import AliasMissing, find_write_index
 from activity_indexer.pipeline.decode import MAX_ID_BYTES
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -27,12 +28,11 @@ async def replay_documents(settings: ElasticsearchSettings) -> AsyncIterator[Rep
 
 
 class ReplayDocuments:
-    """replay.ports.Documents, behind an alias; its write index is found once."""
+    """replay.ports.Documents, behind an alias."""
 
     def __init__(self, client: AsyncElasticsearch, alias: str) -> None:
         self._client = client
         self._alias = alias
-        self._index = ""
 
     async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
         """Versions of those that are there, by id; what was written a moment ago counts."""
@@ -47,16 +47,11 @@ class ReplayDocuments:
 
     async def _some(self, identifiers: Sequence[str]) -> dict[str, int]:
         try:
-            self._index = self._index or await self._write_index()
-            answer = await self._client.mget(index=self._index, ids=list(identifiers), source=False, filter_path=FILTER)
-        except NotFoundError:  # there is no index yet, and so nothing in it
+            index = (await find_write_index(self._client, self._alias)).name
+            answer = await self._client.mget(index=index, ids=list(identifiers), source=False, filter_path=FILTER)
+        except (AliasMissing, NotFoundError):  # there is no index yet, and so nothing in it
             return {}
         return {each["_id"]: int(each["_version"]) for each in answer.get("docs", []) if each.get("found")}
-
-    async def _write_index(self) -> str:
-        behind: Mapping[str, Any] = (await self._client.indices.get_alias(name=self._alias)).body
-        writing = [name for name, state in behind.items() if state["aliases"][self._alias].get("is_write_index")]
-        return next(iter(writing or sorted(behind)), self._alias)
 
 
 def _batched(items: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from activity_indexer.adapters.kafka_client import admin_client
+from activity_indexer.adapters.kafka_internals import size_in_batch
 from activity_indexer.errors import Refused
 from activity_indexer.replay.errors import RecordRefused
 from activity_indexer.replay.records import Addressed
@@ -57,15 +57,9 @@ def check_sizes(records: Sequence[Addressed], limits: Mapping[str, int], otherwi
     """Raises RecordRefused when one is too large for its topic; `otherwise` is for topics that do not tell."""
     for addressed in records:
         limit = min(otherwise, limits.get(addressed.topic, otherwise))
-        size = _size(addressed)
+        size = size_in_batch(addressed.record)
         if size > limit:
             raise RecordRefused(
                 f"the record takes {size} bytes, and the topic {addressed.topic} takes {limit}: "
                 f"raise its {LIMIT}, and KAFKA_MAX_REQUEST_BYTES"
             )
-
-
-def _size(addressed: Addressed) -> int:
-    record: Any = addressed.record
-    size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, list(record.headers))
-    return size

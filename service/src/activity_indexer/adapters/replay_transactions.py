@@ -14,6 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import OffsetAndMetadata
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.adapters.kafka_internals import create_batch
 from activity_indexer.adapters.replay_limits import check_sizes, record_limits
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
@@ -118,7 +119,7 @@ class ReplayTransactions:
             record = addressed.record
             content = {"key": record.key, "value": record.value, "headers": list(record.headers), "timestamp": None}
             if not batches or batches[-1].append(**content) is None:
-                batches.append(self._producer.create_batch())
+                batches.append(create_batch(self._producer, [each.record for each in records]))
                 batches[-1].append(**content)
         return batches
 

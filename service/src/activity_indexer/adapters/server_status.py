@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import asyncpg
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
-from redis.asyncio import Redis as RedisClient
-from redis.exceptions import RedisError
 
 from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.index_versions import IndexVersions
-from activity_indexer.adapters.postgres import dsn
+from activity_indexer.adapters.postgres_connection import connect as connect_database
+from activity_indexer.adapters.postgres_connection import transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
+from activity_indexer.adapters.redis_client import NO_CLUSTER, ask
+from activity_indexer.adapters.redis_client import connect as connect_redis
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import DatabaseSettings, ElasticsearchSettings, RedisSettings
 from activity_indexer.status.report import Audit, Index, Redis, Rows
@@ -62,14 +62,15 @@ async def _index(client: AsyncElasticsearch, settings: ElasticsearchSettings) ->
 async def audit_status(settings: DatabaseSettings, limit: float) -> Audit:
     """`limit` bounds each question (seconds). Raises Unavailable or Refused."""
     with postgres_errors():
-        connection = await asyncpg.connect(dsn(settings), timeout=limit, command_timeout=limit)
+        connection = await connect_database(settings, "activity-indexer status", limit)
         try:
-            return Audit(
-                version=str(await connection.fetchval("SHOW server_version")).split(" ")[0],
-                transactions=await _rows(connection, "transactions"),
-                events=await _rows(connection, "transaction_events"),
-                rejects=await _rows(connection, "audit_rejects"),
-            )
+            async with transaction(connection, settings):
+                return Audit(
+                    version=str(await connection.fetchval("SHOW server_version")).split(" ")[0],
+                    transactions=await _rows(connection, "transactions"),
+                    events=await _rows(connection, "transaction_events"),
+                    rejects=await _rows(connection, "audit_rejects"),
+                )
         finally:
             connection.terminate()
 
@@ -88,16 +89,13 @@ async def _rows(connection: Any, table: str) -> Rows | None:
 
 async def redis_status(settings: RedisSettings, limit: float) -> Redis:
     """`limit` bounds each question (seconds). Raises Unavailable."""
-    tls: dict[str, Any] = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}
-    client: Any = RedisClient.from_url(
-        settings.url.get_secret_value(), socket_connect_timeout=limit, socket_timeout=limit, **tls
-    )
+    client = connect_redis(settings, limit)
     try:
-        found = await client.info()
-    except (RedisError, OSError, TimeoutError) as error:
-        raise Unavailable(f"Redis: {type(error).__name__}: {error}") from error
+        found = await ask(client.info(), 2 * limit)
     finally:
         await client.aclose()
+    if found.get("cluster_enabled"):
+        raise Unavailable(f"Redis: {NO_CLUSTER}")
     name = f" ({found['server_name']})" if "server_name" in found else ""
     number = found.get("valkey_version") or found.get("redis_version", "unknown")
     return Redis(version=f"{number}{name}", used_bytes=int(found.get("used_memory", 0)))

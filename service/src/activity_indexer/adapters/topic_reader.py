@@ -60,6 +60,8 @@ class TopicReader:
         waiting = set(places)
         while waiting:
             polled = await self._within(self._consumer.getmany(*waiting, timeout_ms=500, max_records=1000))
+            if not polled:
+                self._consumer.check()
             for place, records in polled.items():
                 if wanted := [record for record in records if record.offset < end[place.partition]]:
                     yield wanted

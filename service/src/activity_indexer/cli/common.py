@@ -34,7 +34,7 @@ class Exit(IntEnum):
     DIFFERENT = 6
     """Index and audit differ."""
     UNHEALTHY = 7
-    """Something is down or missing."""
+    """Something is down or missing, or an indexer reports a problem."""
 
 
 class Duration(click.ParamType[float]):

@@ -86,6 +86,13 @@ def _origin(letter: StoredDeadLetter) -> Iterator[tuple[str, str]]:
         place, offset = letter.original
         written = _time(letter.original_timestamp)
         yield "came from", printable(f"{place.topic} {place.partition}:{offset}, written {written}")
+    if letter.original_offsets:
+        first, last = letter.original_offsets
+        yield "offsets", f"{first} to {last}, in this one dead letter"
+    if letter.truncation:
+        yield "truncated", f"of {letter.truncation.size:,} bytes, SHA-256 {printable(letter.truncation.sha256)}"
+    if letter.incomplete:
+        yield "replay", printable(f"not possible: {letter.incomplete}")
     if letter.message_id:
         yield "message id", printable(letter.message_id)
     if letter.replay_count:

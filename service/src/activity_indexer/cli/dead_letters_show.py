@@ -21,7 +21,7 @@ from activity_indexer.cli.selection import OffsetRange, selection_options
 from activity_indexer.dead_letters.advice import advice
 from activity_indexer.dead_letters.document_state import Outlook, is_document_id, outlook, readable_event, unknown
 from activity_indexer.dead_letters.lines import as_json as content_json
-from activity_indexer.dead_letters.lines import summary
+from activity_indexer.dead_letters.lines import name_as_json, summary
 from activity_indexer.dead_letters.location import locate
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Offsets, Selection
@@ -122,5 +122,5 @@ def _as_json(page: Page) -> dict[str, Any]:
         "document": state.as_json(),
         "key": content_json(letter.key),
         "value": content_json(letter.value),
-        "headers": [[name, content_json(value)] for name, value in letter.headers],
+        "headers": [[name_as_json(name), content_json(value)] for name, value in letter.headers],
     }

@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
+from functools import partial
 
 import click
 from rich.console import Console
@@ -14,19 +16,20 @@ from rich.live import Live
 
 from activity_indexer.cli.common import Duration, Exit, quiet_logging, read_settings
 from activity_indexer.cli.help import epilog
-from activity_indexer.settings import Settings
 from activity_indexer.status.collect import collect
-from activity_indexer.status.report import to_json
+from activity_indexer.status.report import Status, to_json
 from activity_indexer.status.table import render
 
 EPILOG = epilog(
     "status",
     "status --watch --interval 5s",
     "status --json | jq '.kafka.found.groups[0].totalLag'",
+    "status --indexer http://10.1.2.3:8080",
     codes={
         Exit.DONE: "healthy",
         Exit.FAILED: None,
-        Exit.UNHEALTHY: "something is down or missing: a server, the topic, the alias, a group's members",
+        Exit.UNHEALTHY: "a server, the topic, the alias or a group's members are missing, or an indexer reports a "
+        "problem or cannot be asked",
     },
 )
 
@@ -45,27 +48,37 @@ EPILOG = epilog(
     show_default=True,
     help="Newest dead letters that are looked at for their causes.",
 )
+@click.option(
+    "--indexer",
+    "addresses",
+    multiple=True,
+    metavar="URL",
+    help="Ask the indexer at this URL (of CONSUMER_HTTP_PORT), too. Repeatable. Members of the group are found by "
+    "themselves.",
+)
 @click.option("--watch", is_flag=True, help="Go on until Ctrl-C; with --json a line for each interval.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(*, interval: float, limit: float, sample: int, watch: bool, as_json: bool) -> None:
-    """Show topics, members, lag, rates, index, audit, dead letters and versions.
+def command(
+    *, interval: float, limit: float, sample: int, addresses: tuple[str, ...], watch: bool, as_json: bool
+) -> None:
+    """Show topics, members, lag, rates, index, audit, dead letters, versions, and what the indexers report.
 
-    All servers are asked at once: one that is away hides nothing of the others.
+    All servers are asked at once: one that is unavailable hides nothing of the others. Each indexer is asked for the
+    facts behind its probes, at the address that it stated when it joined its group.
     """
     settings = read_settings()
     quiet_logging(settings)
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what it says is in the table
     with suppress(KeyboardInterrupt):
-        healthy = asyncio.run(_status(settings, interval, limit, sample, watch=watch, as_json=as_json))
+        ask = partial(collect, settings, interval, limit, sample, addresses)
+        healthy = asyncio.run(_status(ask, interval, watch=watch, as_json=as_json))
         sys.exit(Exit.DONE if healthy else Exit.UNHEALTHY)
 
 
-async def _status(
-    settings: Settings, interval: float, limit: float, sample: int, *, watch: bool, as_json: bool
-) -> bool:
+async def _status(ask: Callable[[], Awaitable[Status]], interval: float, *, watch: bool, as_json: bool) -> bool:
     if watch:
-        await _watch(settings, interval, limit, sample, as_json=as_json)
-    found = await collect(settings, interval, limit, sample)
+        await _watch(ask, interval, as_json=as_json)
+    found = await ask()
     if as_json:
         click.echo(json.dumps(to_json(found), indent=2))
     else:
@@ -73,11 +86,11 @@ async def _status(
     return found.healthy
 
 
-async def _watch(settings: Settings, interval: float, limit: float, sample: int, *, as_json: bool) -> None:
+async def _watch(ask: Callable[[], Awaitable[Status]], interval: float, *, as_json: bool) -> None:
     live = None if as_json else Live(console=Console(), auto_refresh=False)
     with live or nullcontext():
         while True:
-            found = await collect(settings, interval, limit, sample)
+            found = await ask()
             if live:
                 live.update(render(found), refresh=True)
             else:

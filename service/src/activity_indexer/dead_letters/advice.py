@@ -12,6 +12,18 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "the bytes and replay.",
         "invalid_json": "The payload is truncated or not JSON: look for the producer's limit of record size, NaN, or "
         "strings glued together. Correct and replay, or have the producer send it again.",
+        "undecodable_record": "The record is damaged, or its producer does not follow Kafka's protocol: the value is "
+        "the record as it is stored. Fix the producer and have the event sent again.",
+        "undecodable_records": "The batch is damaged, or its producer does not follow Kafka's protocol: the value is "
+        "the rest of the batch. Fix the producer and have its events sent again.",
+        "cannot_decompress": "The batch is damaged, or its codec is none of gzip, snappy, lz4 and zstd: the value is "
+        "the whole batch. Fix the producer and have its events sent again.",
+        "unknown_format": "The broker is newer than the indexer, or the batch is damaged: the value is the whole "
+        "batch. Upgrade the indexer, and have its events sent again.",
+        "batch_too_large": "A few bytes that decompress to very many: a faulty producer, or an attack. If it is a "
+        "normal batch, raise KAFKA_MAX_RECORD_BYTES and the memory limit, and have its events sent again.",
+        "record_too_large": "Only the beginning of the event is kept here. Have the producer send less, or raise "
+        "KAFKA_MAX_RECORD_BYTES and have the event sent again, or copied from its place in the original topic.",
         "nested_too_deep": "Nested beyond what any decoder takes: the producer puts objects into themselves.",
     },
     "validate": {
@@ -31,8 +43,9 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "amount_not_finite": "No number so large can be stored: correct the amount and replay.",
         "amount_too_long": "More than 256 characters for a number is no amount: correct it and replay.",
         "amount_too_small": "So small a number is no amount: correct it and replay.",
-        "reserved_field": "Elasticsearch keeps this name for itself: have the producer rename the field; replay with a "
-        "patch that removes it.",
+        "duplicate_field": "The event has a name twice: have the producer send it once. Correct and replay.",
+        "reserved_field": "Elasticsearch keeps this name for itself, or takes it for a part of another field: have the "
+        "producer rename the field; replay with a patch that removes it.",
     },
     "enrich": {
         "enrichment_failed": "A strategy raised: mend the strategy (the message names it) and replay as it is.",
@@ -51,6 +64,8 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "request_too_large": "The document alone is over http.max_content_length: raise that and replay, or correct.",
         "push_back_never_ends": "The document is too large for the memory that the nodes have for indexing: give them "
         "more heap, or raise indexing_pressure.memory.limit, and replay; or correct it.",
+        "too_many_ties": "More than 255 different events of this transaction have one timestamp: correct the "
+        "producer's timestamps; the document is that of the latest event that was taken.",
         "unknown_answer": "Something that is not Elasticsearch answered, such as a proxy: mend the way to it, and "
         "replay as it is.",
         "unknown_error": "Elasticsearch gave no reason: look at its log at the time of the failure, then replay.",

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from activity_indexer.errors import EventError
-from activity_indexer.event import Event
+from activity_indexer.event import Event, version_microseconds
 from activity_indexer.pipeline.decode import MAX_ID_BYTES, decode_event
 from activity_indexer.timestamps import format_timestamp
 
@@ -32,7 +32,7 @@ class StoredDocument:
     @property
     def time(self) -> str:
         """The timestamp of the event that wrote it, RFC 3339."""
-        return format_timestamp(self.version // 4)
+        return format_timestamp(version_microseconds(self.version))
 
 
 @dataclass(frozen=True, slots=True)

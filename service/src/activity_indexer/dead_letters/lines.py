@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import asdict
 from typing import Any, Final
 
 from activity_indexer.dead_letters.record import Headers, StoredDeadLetter
+from activity_indexer.ports import HeaderName, header_name
 from activity_indexer.timestamps import format_timestamp, shorten
 
 FIELDS: Final = ("topic", "partition", "offset", "timestamp", "key", "value", "headers")
@@ -26,6 +28,11 @@ def as_json(content: bytes | None) -> str | dict[str, str] | None:
         return {"base64": base64.b64encode(content).decode()}
 
 
+def name_as_json(name: str) -> str | dict[str, str]:
+    """A header's name as text, or as `{"base64": …}` when it is not UTF-8."""
+    return {"base64": base64.b64encode(name.raw).decode()} if isinstance(name, HeaderName) else name
+
+
 def to_line(letter: StoredDeadLetter) -> str:
     """One line of JSON, without its line break."""
     told = {
@@ -35,7 +42,7 @@ def to_line(letter: StoredDeadLetter) -> str:
         "timestamp": letter.timestamp,
         "key": as_json(letter.key),
         "value": as_json(letter.value),
-        "headers": [[name, as_json(value)] for name, value in letter.headers],
+        "headers": [[name_as_json(name), as_json(value)] for name, value in letter.headers],
     }
     return json.dumps(told, ensure_ascii=False)
 
@@ -115,6 +122,9 @@ def _header(number: int, value: object) -> tuple[str, bytes | None]:
         case [str(name), content]:
             _encoded(f"headers[{number}]", name)
             return name, _bytes(f"headers[{number}]", content)
+        case [{"base64": str()} as encoded, content]:
+            raw = _bytes(f"headers[{number}]", encoded) or b""
+            return header_name(raw), _bytes(f"headers[{number}]", content)
     raise LineError(f"headers[{number}]: expected [name, value], got {_got(value)}")
 
 
@@ -141,5 +151,7 @@ def summary(letter: StoredDeadLetter) -> dict[str, Any]:
         "original": None if original is None else f"{original[0].topic}:{original[0].partition}:{original[1]}",
         "replays": letter.replay_count,
         "replayId": letter.replay_id,
+        "content": letter.content,
+        "truncated": None if letter.truncation is None else asdict(letter.truncation),
         "unreadable": list(letter.unreadable),
     }

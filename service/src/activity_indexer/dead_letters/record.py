@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from activity_indexer.dead_letter import PREFIX
+from activity_indexer.dead_letter import NO_KEY, PREFIX
 from activity_indexer.dead_letters.payload import Facts, read_facts
-from activity_indexer.ports import OutRecord, Partition, Record
+from activity_indexer.ports import Content, OutRecord, Partition, Record, Truncation, UndecodedRecord
 from activity_indexer.timestamps import parse_timestamp, shorten
 
 UNKNOWN: Final = "unknown"
@@ -37,6 +37,8 @@ class StoredDeadLetter:
     key: bytes | None
     value: bytes | None
     headers: Headers
+    problem: str = ""
+    """Why the record in the dead-letter topic itself cannot be decoded: its value is then its raw bytes."""
     _named: dict[str, bytes | None] = field(init=False, repr=False, compare=False)
     """The last header of each name."""
 
@@ -54,6 +56,7 @@ class StoredDeadLetter:
             record.key,
             record.value,
             tuple(record.headers),
+            record.error.message if isinstance(record, UndecodedRecord) else "",
         )
 
     @property
@@ -112,6 +115,11 @@ class StoredDeadLetter:
         return self.told("message-id")
 
     @property
+    def original_key(self) -> bytes | None:
+        """The key that the event came with."""
+        return None if self.header(NO_KEY) else self.key
+
+    @property
     def original_topic(self) -> str | None:
         """The topic that the event came from."""
         return self.told("topic")
@@ -136,6 +144,41 @@ class StoredDeadLetter:
         """Partition and offset that the event came from, when all of it is told."""
         topic, partition, offset = self.original_topic, self.original_partition, self.original_offset
         return None if not topic or partition is None or offset is None else (Partition(topic, partition), offset)
+
+    @property
+    def content(self) -> str | None:
+        """What the value holds when it is not the whole value of the event: see ports.Content."""
+        told = self.told("content")
+        return Content.VALUE if told is None and self.truncation is not None else told
+
+    @property
+    def truncation(self) -> Truncation | None:
+        """Of a value of which only the beginning is kept: what identifies all of it."""
+        size, sha256 = _number(self.told("size")), self.told("sha256")
+        return None if size is None or not sha256 or not self.told("truncated") else Truncation(size, sha256)
+
+    @property
+    def original_offsets(self) -> tuple[int, int] | None:
+        """The first and the last offset, of a dead letter that stands for several records."""
+        first, last = _number(self.told("first-offset")), self.original_offset
+        return None if first is None or last is None else (first, last)
+
+    @property
+    def incomplete(self) -> str:
+        """Why the value cannot be sent again as the event's; empty when it can."""
+        if self.content is None:
+            return ""
+        where = f"{self.original_topic or '?'} {self.original_partition}:{self.original_offset}"
+        if self.truncation is not None:
+            size, kept = self.truncation.size, len(self.value or b"")
+            return (
+                f"only the first {kept:,} of {size:,} bytes are kept: have the producer send the event again, or "
+                f"copy it from {where} while it is there"
+            )
+        return (
+            f"the value is not an event but the bytes of a {self.content} that cannot be decoded, from {where}: have "
+            f"the producer send it again"
+        )
 
     @property
     def traceparent(self) -> str | None:
@@ -164,7 +207,7 @@ class StoredDeadLetter:
     @cached_property
     def facts(self) -> Facts:
         """What the payload tells of its event, as far as it can be read."""
-        return read_facts(self.value, self.key)
+        return read_facts(self.value, self.original_key)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
@@ -172,6 +215,8 @@ class StoredDeadLetter:
         return tuple(self._problems())
 
     def _problems(self) -> Iterator[str]:
+        if self.problem:
+            yield f"the dead letter itself: {self.problem}"
         for name in ("topic", "stage", "error"):
             if not self.told(name):
                 yield f"{PREFIX}{name}: expected a name, got {_got(self.told(name))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from activity_indexer.memory import footprint, record_bytes
 from activity_indexer.offsets import PartitionOffsets, Span
 from activity_indexer.ports import Partition, Record
 
@@ -13,13 +14,19 @@ from activity_indexer.ports import Partition, Record
 class Batch:
     """Records that are processed together, with the spans of offsets that they settle.
 
-    `size` is in bytes of values, `opened_at` in seconds.
+    `size` is in bytes of values, `extra` in bytes of keys and headers, `opened_at` in seconds.
     """
 
     opened_at: float
     records: list[Record] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
     size: int = 0
+    extra: int = 0
+
+    @property
+    def footprint(self) -> int:
+        """What the batch takes in memory while it is under way (bytes)."""
+        return footprint(len(self.records), self.size + self.extra)
 
     def settle_all(self) -> None:
         """Every record is settled."""
@@ -50,6 +57,11 @@ class Batcher:
         return len(self._open.records) if self._open else 0
 
     @property
+    def footprint(self) -> int:
+        """What the batch that is not full yet takes in memory (bytes)."""
+        return self._open.footprint if self._open else 0
+
+    @property
     def due_in(self) -> float | None:
         """Seconds until the open batch is old enough to go; None when there is none."""
         return None if self._open is None else max(0.0, self._open.opened_at + self._max_age - self._clock())
@@ -72,8 +84,10 @@ class Batcher:
             batch = self._open or Batch(self._clock())
             stop, size = self._fill(batch, records, start)
             if stop > start:
-                batch.records += records[start:stop]
+                taken = records[start:stop]
+                batch.records += taken
                 batch.size += size
+                batch.extra += sum([record_bytes(record) for record in taken]) - size
                 offsets = [record.offset for record in records[start:stop]]
                 batch.spans.append(tracker.take(offsets, max(0, records[start].timestamp)))
             self._open = batch

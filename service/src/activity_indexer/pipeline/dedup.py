@@ -1,21 +1,56 @@
-"""Message ids that were settled before: in memory first, then in the store that all indexers share."""
+"""Events that were settled before, by message id: in memory first, then in the store that all indexers share.
+
+An entry says which position of an event was settled, and at which version: the document is at least as late as the
+event was. So an event at that position or before it needs no request; one at a later position, be it a copy or a tie,
+is written at the version after the noted one, which Elasticsearch refuses if it is wrong.
+
+An entry is relied on for a short time only, as long as Elasticsearch remembers the version of a deleted document: until
+then it would answer the same. After that it is asked, and its answer is cheap, too: a version conflict.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from activity_indexer.errors import Unavailable
+from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
 
 
+class Settled(NamedTuple):
+    """What is known of an event: a position that was settled, its document's version (0: unknown), and its checksum."""
+
+    position: Position
+    version: int
+    checksum: int
+
+    @classmethod
+    def read(cls, entry: bytes) -> Settled | None:
+        """The entry that was written as these bytes; None when it was not."""
+        try:
+            published, partition, offset, version, checksum = map(int, entry.split(b":"))
+        except ValueError:
+            return None
+        return cls(Position(published, partition, offset), version, checksum)
+
+
+def entry_of(event: Event, version: int) -> bytes:
+    """The entry of an event that is settled; `version` is its document's, 0 when that is another's."""
+    published, partition, offset = event.position
+    return b"%d:%d:%d:%d:%d" % (published, partition, offset, version, event.checksum)
+
+
 class RecentIds:
-    """At most `size` ids, the latest ones: two generations of half that size, so that an id costs one set entry."""
+    """Entries of at most `size` ids, the latest ones: two generations of half that size."""
 
     def __init__(self, size: int) -> None:
         self._half = size // 2
-        self._young: set[str] = set()
-        self._old: set[str] = set()
+        self._young: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}
+        self._young_since = self._old_since = self._latest = float("-inf")
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self._young or message_id in self._old
@@ -25,25 +60,48 @@ class RecentIds:
 
     def clear(self) -> None:
         """Forget all ids."""
-        self._young, self._old = set(), set()
+        self._young, self._old = {}, {}
 
-    def add(self, message_ids: Iterable[str]) -> None:
-        """Remember ids; the older generation is forgotten when the younger is full."""
+    def get(self, message_id: str) -> bytes | None:
+        """The entry of an id, if it is known."""
+        return self._young.get(message_id) or self._old.get(message_id)
+
+    def add(self, entries: Mapping[str, bytes]) -> None:
+        """Remember entries; the older generation is forgotten when the younger is full."""
         if self._half == 0:
             return
-        for message_id in message_ids:
+        for message_id, entry in entries.items():
             if len(self._young) >= self._half:
-                self._old, self._young = self._young, set()
-            self._young.add(message_id)
+                self._turn(self._latest)
+            self._young[message_id] = entry
+
+    def expire(self, now: float, lifetime: float) -> None:
+        """Forget all that was added `lifetime` (seconds) ago, and some that was added later. What follows is new."""
+        self._latest = now
+        if now - self._old_since >= lifetime:
+            self._old = {}
+        if now - self._young_since >= lifetime:
+            self._young = {}
+        if now - self._young_since >= lifetime / 2:
+            self._turn(now)
+
+    def _turn(self, now: float) -> None:
+        self._old, self._old_since = self._young, self._young_since
+        self._young, self._young_since = {}, now
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Which ids of a batch are known, by the level that knew them; `namespace` names the index that was asked for."""
+    """Entries of a batch's ids, by the level that knew them; `namespace` names the index that was asked for."""
 
-    memory: frozenset[str] = frozenset()
-    store: frozenset[str] = frozenset()
+    memory: Mapping[str, bytes] = field(default_factory=dict)
+    store: Mapping[str, bytes] = field(default_factory=dict)
     namespace: str = ""
+
+    def get(self, message_id: str) -> Settled | None:
+        """What is known of an event."""
+        entry = self.memory.get(message_id) or self.store.get(message_id)
+        return Settled.read(entry) if entry else None
 
     def __contains__(self, message_id: str) -> bool:
         return message_id in self.memory or message_id in self.store
@@ -53,9 +111,11 @@ class Known:
 class Deduplicator:
     """Looks up and marks the ids of whole batches.
 
-    The store may be away: then memory alone answers, and the store is left alone for `retry_interval` seconds, so that
-    a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
-    `namespace` names the index that the ids were settled in: a new index knows none of them.
+    The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds,
+    so that a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
+    `namespace` names the index that the ids were settled in, with its history: a new index knows none of them, and when
+    it is empty no id is relied on. An id is relied on for `lifetime` seconds. `rely` is called when ids are known.
     """
 
     recent: RecentIds
@@ -63,16 +123,29 @@ class Deduplicator:
     retry_interval: float
     clock: Callable[[], float]
     report: Callable[[bool, str], None]
-    namespace: Callable[[], str] = str
+    namespace: Callable[[], str] = lambda: "index"
+    lifetime: Callable[[], float] = lambda: math.inf
+    rely: Callable[[], None] = lambda: None
     _away_until: float = field(default=float("-inf"), init=False)
-    _known_of: str = field(default="", init=False)
+    _known_of: str | None = field(default=None, init=False)
+    _failing: bool = field(default=False, init=False)
 
     async def known(self, message_ids: Sequence[str]) -> Known:
-        """Those of the ids that were settled before."""
-        if self._known_of != (current := self.namespace()):
-            self._known_of = current
+        """Those of the ids that were settled a short time before."""
+        found = await self._known(message_ids)
+        if found.memory or found.store:
+            self.rely()
+        return found
+
+    async def _known(self, message_ids: Sequence[str]) -> Known:
+        current = self.namespace()
+        if self._known_of not in (None, current):
             self.recent.clear()
-        memory = frozenset(message_id for message_id in message_ids if message_id in self.recent)
+        self._known_of = current
+        if not current:
+            return Known()
+        self.recent.expire(self.clock(), self.lifetime())
+        memory = {each: entry for each in message_ids if (entry := self.recent.get(each)) is not None}
         unknown = [message_id for message_id in message_ids if message_id not in memory]
         if not unknown or self.store is None or self.clock() < self._away_until:
             return Known(memory, namespace=current)
@@ -81,24 +154,30 @@ class Deduplicator:
         except Unavailable as error:
             self._failed(error)
             return Known(memory, namespace=current)
-        self.report(True, "")
-        self.recent.add(stored)
-        return Known(memory, frozenset(stored), current)
+        if not self._failing:
+            self.report(True, "")
+        return Known(memory, stored, current)
 
-    async def mark(self, message_ids: Sequence[str], namespace: str) -> None:
-        """Remember ids whose outcome is safe; not when the index was replaced since, as it may lack their documents."""
-        if namespace != self.namespace():
+    async def mark(self, entries: Mapping[str, bytes], namespace: str) -> None:
+        """Remember what Elasticsearch settled just now.
+
+        Not when the index was replaced since, as it may lack the documents.
+        """
+        if not namespace or namespace != self.namespace():
             return
-        self.recent.add(message_ids)
-        if not message_ids or self.store is None or self.clock() < self._away_until:
+        self.recent.expire(self.clock(), self.lifetime())
+        self.recent.add(entries)
+        if not entries or self.store is None or self.clock() < self._away_until:
             return
         try:
-            await self.store.mark(message_ids)
+            await self.store.mark(entries)
         except Unavailable as error:
             self._failed(error)
         else:
+            self._failing = False
             self.report(True, "")
 
     def _failed(self, error: Unavailable) -> None:
+        self._failing = True
         self._away_until = self.clock() + self.retry_interval
         self.report(False, str(error))

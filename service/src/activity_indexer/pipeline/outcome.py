@@ -233,7 +233,7 @@ def _field(error: ItemError) -> str:
     return found[1] if found else ""
 
 
-def is_duplicate(item: Item, version: int) -> bool:
-    """Whether a version conflict means that this very event is there already; else a newer one is."""
+def current_version(item: Item) -> int | None:
+    """The version that a document has, as a version conflict reports it."""
     current = _CURRENT_VERSION.search(item.error.reason)
-    return current is not None and int(current[1]) == version
+    return int(current[1]) if current else None

@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_reader import Stored
-from activity_indexer.event import EVENT_TYPES
+from activity_indexer.event import base_version
 from activity_indexer.pipeline.decode import OWN_FIELDS
 
 
@@ -59,8 +59,9 @@ def difference(kept: Kept | None, stored: Stored | None) -> Difference | None:
 
 
 def _kind(kept: Kept, stored: Stored) -> Kind | None:
-    if stored.version != kept.version:
-        return Kind.OLDER if stored.version < kept.version else Kind.NEWER
+    version = base_version(stored.version)
+    if version != kept.version:
+        return Kind.OLDER if version < kept.version else Kind.NEWER
     return None if same_content(kept, stored.source) else Kind.DIFFERENT
 
 
@@ -79,13 +80,13 @@ def same_content(kept: Kept, source: bytes) -> bool:
 
 def _beginning(kept: Kept) -> bytes:
     """How the indexer begins a document: the transaction's own bytes, and the event's type."""
-    body = kept.body or b""
-    return body[:-1] + b',"event_type":"' + EVENT_TYPES[kept.version % 4].encode() + b'"'
+    body, event_type = kept.body or b"", kept.event_type or ""
+    return body[:-1] + b',"event_type":"' + event_type.encode() + b'"'
 
 
 def _same_fields(kept: Kept, fields: dict[str, Raw]) -> bool:
     """The canonical form: fields by name, numbers by their digits. Field order and blanks do not count."""
-    if _plain(fields.get("event_type", Raw(b"null"))) != EVENT_TYPES[kept.version % 4]:
+    if _plain(fields.get("event_type", Raw(b"null"))) != kept.event_type:
         return False
     wanted = {name: raw for name, raw in _fields(kept.body or b"{}").items() if name not in OWN_FIELDS}
     found = {name: raw for name, raw in fields.items() if name not in OWN_FIELDS}

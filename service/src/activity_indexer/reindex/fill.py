@@ -16,7 +16,7 @@ from activity_indexer.adapters.index_versions import State, advanced
 from activity_indexer.adapters.topic_reader import Offsets, TopicReader
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
-from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import Record
 from activity_indexer.reindex.ordered import in_order
 from activity_indexer.reindex.writer import Rewriter, event_of
@@ -99,7 +99,7 @@ class Filler:
         traces: dict[int, bytes] = {}
         for record in records:
             try:
-                event = decode_event(record.value, latest)
+                event = decode_record(record, latest)
             except EventError:  # the indexer has dead-lettered it
                 self.counts.invalid += 1
                 continue

@@ -13,13 +13,14 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import live_document, tombstone
 from activity_indexer.errors import EventError
-from activity_indexer.event import DELETED, EVENT_TYPES, Event, Transaction
+from activity_indexer.event import DELETED, Event, Transaction
 from activity_indexer.indexing import BulkWriter, Document, Tries
 from activity_indexer.observer import Observer
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import BulkIndex, Enricher
 from activity_indexer.settings import ConsumerSettings
-from activity_indexer.timestamps import format_timestamp
+from activity_indexer.ties import OrderedWriter
+from activity_indexer.timestamps import format_nanoseconds, format_timestamp
 from activity_indexer.trial import trial_document
 
 ANY_TIME: Final = 2**62
@@ -64,10 +65,10 @@ class Rewriter:
     ) -> None:
         limit = AdaptiveLimit(settings.max_in_flight, settings.latency_target, time.monotonic)
         backoff = Backoff(settings.backoff_initial, settings.backoff_max)
+        observer = cast("Observer", Waits(tell))
         tries = Tries(settings.max_retries, settings.push_back_tries, settings.push_back_timeout)
-        self._writer = BulkWriter(
-            index, limit, backoff, cast("Observer", Waits(tell)), tries, trial=trial_document(enricher)
-        )
+        writer = BulkWriter(index, limit, backoff, observer, tries, trial=trial_document(enricher))
+        self._writer = OrderedWriter(writer, index, backoff, observer)
         self._enricher = enricher
 
     async def write(
@@ -89,10 +90,10 @@ class Rewriter:
         try:
             lines = self._lines(event, now, trace_id)
         except EventError as error:
-            return Document(event.version, b"", error=error.kept())
+            return Document(event.version, b"", event, error=error.kept())
         if overwrite:
             lines = action("index", event.transaction.id, event.version) + lines.partition(b"\n")[2]
-        return Document(event.version, lines)
+        return Document(event.version, lines, event, overwrite=overwrite)
 
     def _lines(self, event: Event, now: bytes, trace_id: bytes | None) -> bytes:
         if event.deleted:
@@ -102,16 +103,15 @@ class Rewriter:
 
 
 def event_of(kept: Kept) -> Event | None:
-    """The event that the audit keeps; None when its content was removed by hand. Raises EventError for a damaged one.
+    """The event that the audit keeps; None when its content was removed by hand.
 
-    The event version holds timestamp and type.
+    Raises EventError for a damaged one.
     """
-    moment, event_type = format_timestamp(kept.version >> 2), EVENT_TYPES[kept.version % 4]
+    moment = format_nanoseconds(kept.timestamp)
     if kept.deleted:
-        return Event(
-            DELETED, Transaction(id=kept.id, user_id=kept.user_id), b"", kept.version >> 2, moment, kept.version
-        )
-    if kept.body is None:
+        transaction = Transaction(id=kept.id, user_id=kept.user_id)
+        return Event(DELETED, transaction, b"", kept.timestamp, moment, kept.version, kept.position)
+    if kept.body is None or kept.event_type is None:
         return None
     envelope = b'{"event_type":"%b","transaction":%b,"timestamp":"%b"}'
-    return decode_event(envelope % (event_type.encode(), kept.body, moment.encode()), ANY_TIME)
+    return decode_event(envelope % (kept.event_type.encode(), kept.body, moment.encode()), ANY_TIME, kept.position)

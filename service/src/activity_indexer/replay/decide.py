@@ -92,6 +92,8 @@ class Decider:
         topic = wanted.topic or letter.original_topic or wanted.default_topic
         if topic not in (wanted.topic, wanted.default_topic):
             return Decision(letter, Fate.REFUSED, reason=f"it comes from the topic {topic}: give --to-topic to send it")
+        if letter.incomplete:
+            return Decision(letter, Fate.REFUSED, reason=letter.incomplete)
         if letter.replay_count >= wanted.max_replays and not wanted.include_parked:
             made = partial(parked, letter, wanted.parked_topic)
             return Decision(letter, Fate.PARKED, made, event=identity(letter.facts))
@@ -108,7 +110,7 @@ class Decider:
             fails = f"{error.code}: {error.message}"
             if self._wanted.correction:
                 return Decision(letter, Fate.REFUSED, reason=f"invalid after the correction: {fails}", fails=fails)
-        facts = letter.facts if value is letter.value else read_facts(value, letter.key)
+        facts = letter.facts if value is letter.value else read_facts(value, letter.original_key)
         made = partial(sent_again, letter, self._wanted.replay_id, topic, value)
         return Decision(letter, Fate.SENT, made, fails=fails, event=identity(facts))
 

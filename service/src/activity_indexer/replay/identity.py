@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from activity_indexer.dead_letters.payload import Facts
 from activity_indexer.event import RANKS, event_version
-from activity_indexer.timestamps import parse_timestamp
+from activity_indexer.timestamps import parse_nanoseconds
 
 
 class Identity(NamedTuple):
@@ -25,7 +25,7 @@ def identity(facts: Facts) -> Identity | None:
     if facts.event_type not in RANKS or not facts.transaction_id:
         return None
     try:
-        timestamp = parse_timestamp(facts.timestamp)
+        timestamp = parse_nanoseconds(facts.timestamp)
     except ValueError:
         return None
     return Identity(facts.transaction_id, event_version(facts.event_type, timestamp)) if timestamp > 0 else None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from activity_indexer.event import version_microseconds
 from activity_indexer.ports import Partition
 from activity_indexer.replay.decide import Decision, Fate
 from activity_indexer.replay.progress import Counters, Position
@@ -73,7 +74,7 @@ class Plan:
 def _time(decision: Decision) -> int:
     """When the event was, or else when it failed; microseconds."""
     failed = decision.letter.failed_at
-    return min(failed, decision.event.version // 4) if decision.event else failed
+    return min(failed, version_microseconds(decision.event.version)) if decision.event else failed
 
 
 def written_ends(positions: Mapping[Partition, Position], topic: str) -> str:

@@ -21,6 +21,7 @@ from activity_indexer.dead_letter import (
     REPLAY_ORIGINAL,
     REPLAY_PARKED_FROM,
     REPLAY_PARTITION,
+    REPLAY_TIMESTAMP,
     REPLAY_TOPIC,
 )
 from activity_indexer.dead_letters.record import StoredDeadLetter
@@ -42,6 +43,7 @@ _OURS: Final = frozenset(
         REPLAY_TOPIC,
         REPLAY_PARTITION,
         REPLAY_OFFSET,
+        REPLAY_TIMESTAMP,
         REPLAY_FIRST_FAILURE,
         REPLAY_ORIGINAL,
         REPLAY_PARKED_FROM,
@@ -88,7 +90,7 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
     kept: list[Any] = [
         header for header in letter.headers if not header[0].startswith(PREFIX) and header[0] not in _OURS
     ]
-    return Addressed(topic, partition, OutRecord(letter.key, value, [*kept, *told.items()]))
+    return Addressed(topic, partition, OutRecord(letter.original_key, value, [*kept, *told.items()]))
 
 
 def parked(letter: StoredDeadLetter, topic: str) -> Addressed:
@@ -108,14 +110,15 @@ def original_value(letter: StoredDeadLetter) -> bytes | None:
 
 
 def _first_place(letter: StoredDeadLetter) -> dict[str, bytes]:
-    """Where the event came from when it failed for the first time."""
-    earlier = {
-        name: value
-        for name, value in letter.headers
-        if name in (REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET) and value
+    """Where the event came from, and when it was published, when it failed for the first time."""
+    told = {
+        REPLAY_TOPIC: "topic",
+        REPLAY_PARTITION: "partition",
+        REPLAY_OFFSET: "offset",
+        REPLAY_TIMESTAMP: "timestamp",
     }
-    told = {REPLAY_TOPIC: "topic", REPLAY_PARTITION: "partition", REPLAY_OFFSET: "offset"}
-    if len(earlier) < len(told):
+    earlier = {name: value for name, value in letter.headers if name in told and value}
+    if not earlier.keys() >= {REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET}:  # replays once noted no timestamp
         earlier = {name: text.encode() for name, short in told.items() if (text := letter.header(PREFIX + short))}
     first = letter.header(REPLAY_FIRST_FAILURE) or letter.header(f"{PREFIX}first-failure")
     return {**earlier, **({REPLAY_FIRST_FAILURE: first.encode()} if first else {})}

@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Final, TypeVar
 
+import msgspec
+
 from activity_indexer.adapters.dead_letter_reader import dead_letter_reader
+from activity_indexer.adapters.indexer_facts import indexer_facts
+from activity_indexer.adapters.kafka_member import http_address
 from activity_indexer.adapters.kafka_status import kafka_status
 from activity_indexer.adapters.server_status import audit_status, index_status, redis_status
 from activity_indexer.dead_letters.grouping import Groups
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.facts import IndexerFacts
 from activity_indexer.settings import KafkaSettings, Settings
-from activity_indexer.status.report import Answer, Audit, Cause, DeadLetters, Group, Index, Kafka, Report, Status, Topic
+from activity_indexer.status.problems import find_problems, missing, problems_of_indexers, problems_of_lag
+from activity_indexer.status.report import (
+    Answer,
+    Cause,
+    DeadLetters,
+    Group,
+    Indexer,
+    Status,
+)
 from activity_indexer.timestamps import format_timestamp
 
 CAUSES: Final = 10
 """Causes of dead letters that are told."""
 
-T = TypeVar("T", bound=Report)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
-async def collect(settings: Settings, interval: float, limit: float, sample: int) -> Status:
-    """The status of everything. `interval` and `limit` are in seconds; `sample` bounds the dead letters read."""
+async def collect(
+    settings: Settings, interval: float, limit: float, sample: int, addresses: Sequence[str] = ()
+) -> Status:
+    """The status of everything. `interval` and `limit` are in seconds; `sample` bounds the dead letters read.
+
+    The indexers are asked at the addresses that they stated in their group, and at `addresses`.
+    """
     audited = settings.consumer.enable_audit_db
     kafka, index, redis, letters, audit = await asyncio.gather(
         answered(lambda: kafka_status(settings.kafka, audit=audited, interval=interval), limit + interval),
@@ -34,9 +53,12 @@ async def collect(settings: Settings, interval: float, limit: float, sample: int
         answered(lambda: dead_letters(settings.kafka, sample), limit + interval),
         answered(lambda: audit_status(settings.database, limit), limit) if audited else _nothing(),
     )
-    problems = [*find_problems(kafka, index, audit), *_away("Redis", redis)]
+    stated = stated_members(kafka.found.groups if kafka.found else [])
+    indexers = await ask_indexers(settings, [*addresses, *stated], stated, limit)
+    problems = [*find_problems(kafka, index, audit), *missing("Redis", redis)]
+    problems += [*problems_of_indexers(indexers), *problems_of_lag(kafka.found.groups if kafka.found else [], indexers)]
     if kafka.up:
-        problems += _away("the dead-letter topic", letters)
+        problems += missing("the dead-letter topic", letters)
     return Status(
         at=format_timestamp(int(time.time()) * 1_000_000),
         version=installed_version("activity-indexer"),
@@ -47,7 +69,43 @@ async def collect(settings: Settings, interval: float, limit: float, sample: int
         redis=redis,
         postgresql=audit,
         dead_letters=letters,
+        indexers=indexers,
     )
+
+
+def stated_members(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """The members' addresses, each with the client ids that stated it: an indexer and its audit share one."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        for member in group.members:
+            if member.address:
+                found.setdefault(member.address, []).append(member.client_id)
+    return found
+
+
+async def ask_indexers(
+    settings: Settings, addresses: Sequence[str], stated: Mapping[str, list[str]], limit: float
+) -> list[Indexer]:
+    """What the indexers say of themselves, each once; those that do not answer are among them, with the reason.
+
+    An indexer that waits for a server before it joins its group is known to nobody: the port that the settings name is
+    asked, too, as `status` mostly runs beside an indexer. It is left out when it is no indexer of this group.
+    """
+    consumer = settings.consumer
+    beside = http_address(consumer.http_host, consumer.http_port).url("127.0.0.1") if consumer.http_port else None
+    asked = list(dict.fromkeys(address.rstrip("/") for address in [*addresses, *([beside] if beside else [])]))
+    answers = await asyncio.gather(*(answered(partial(indexer_facts, address), limit) for address in asked))
+    found: dict[str, Indexer] = {}
+    for address, answer in zip(asked, answers, strict=True):
+        if address == beside and address not in addresses and not _of_group(answer, settings.kafka.consumer_group):
+            continue
+        name = answer.found.instance if answer.found else address
+        found.setdefault(name, Indexer(address=address, members=stated.get(address, []), answer=answer))
+    return list(found.values())
+
+
+def _of_group(answer: Answer[IndexerFacts], group: str) -> bool:
+    return answer.found is not None and answer.found.group == group
 
 
 async def answered(ask: Callable[[], Awaitable[T]], limit: float) -> Answer[T]:
@@ -94,44 +152,6 @@ def newest(spans: Spans, sample: int) -> Spans:
     if total <= sample:
         return spans
     return {place: Span(span.end - span.length * sample // total, span.end) for place, span in spans.items()}
-
-
-def find_problems(kafka: Answer[Kafka], index: Answer[Index], audit: Answer[Audit] | None) -> list[str]:
-    """What is wrong, in sentences."""
-    problems = [*_away("Kafka", kafka), *_away("Elasticsearch", index)]
-    if audit:
-        problems += _away("PostgreSQL", audit)
-    if kafka.found:
-        problems += _of_topics(kafka.found.topics)
-        problems += _of_groups(kafka.found.groups)
-    if index.found:
-        problems += _of_index(index.found)
-    return problems
-
-
-def _of_topics(topics: list[Topic]) -> Iterator[str]:
-    for topic in topics:
-        if topic.role == "transactions" and not topic.exists:
-            yield f"topic {topic.name} is absent"
-
-
-def _of_groups(groups: list[Group]) -> Iterator[str]:
-    for group in groups:
-        if not group.members:
-            yield f"group {group.name} has no members: no {group.role} runs"
-
-
-def _of_index(index: Index) -> Iterator[str]:
-    if index.index is None:
-        yield f"the alias {index.alias} is absent"
-    if index.health == "red":
-        yield "the Elasticsearch cluster is red: some shards are not there"
-    if index.turned:
-        yield f"a reindex stopped in its last step, and searches see no new events: run it again ({index.building})"
-
-
-def _away(name: str, answer: Answer[T]) -> list[str]:
-    return [] if answer.up else [f"{name} is down: {answer.reason}"]
 
 
 def _since(started: float) -> float:

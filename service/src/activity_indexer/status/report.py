@@ -6,12 +6,14 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from activity_indexer.facts import IndexerFacts
+
 
 class Report(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Base of all parts: their JSON has camelCase keys."""
 
 
-T = TypeVar("T", bound=Report)
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Answer(Report, Generic[T], frozen=True):
@@ -24,7 +26,10 @@ class Answer(Report, Generic[T], frozen=True):
 
 
 class Topic(Report, frozen=True):
-    """`records` counts offsets that are still there; `perSecond` what is written, over the interval."""
+    """`records` counts offsets that are still there; `perSecond` what is written, over the interval.
+
+    `behindTransaction` has, by partition, the records that an open transaction hides from every consumer.
+    """
 
     role: str
     name: str
@@ -33,18 +38,27 @@ class Topic(Report, frozen=True):
     replicas: int = 0
     records: int = 0
     per_second: float | None = None
+    behind_transaction: dict[str, int] = {}
 
 
 class Member(Report, frozen=True):
-    """An indexer in a group; a partition of the transactions topic belongs to one of them."""
+    """An indexer in a group; a partition of the transactions topic belongs to one of them.
+
+    `address` is where it serves its facts, as it stated when it joined.
+    """
 
     client_id: str
     host: str
     partitions: list[int]
+    address: str | None = None
 
 
 class Group(Report, frozen=True):
-    """`lag` is by partition, None where nothing was committed; `perSecond` what is committed, over the interval."""
+    """`lag` is by partition, None where nothing was committed; `perSecond` what is committed, over the interval.
+
+    `lost` has, by partition, the records that were removed before the group read them. `standing` are the partitions
+    with a lag whose committed offset did not move over the interval.
+    """
 
     role: str
     name: str
@@ -53,6 +67,8 @@ class Group(Report, frozen=True):
     lag: dict[str, int | None]
     total_lag: int
     per_second: float | None = None
+    lost: dict[str, int] = {}
+    standing: list[int] = []
 
 
 class Kafka(Report, frozen=True):
@@ -63,6 +79,14 @@ class Kafka(Report, frozen=True):
     interval: float
     topics: list[Topic]
     groups: list[Group]
+
+
+class Indexer(Report, frozen=True):
+    """What one indexer says of itself; `members` are its client ids in the groups, `address` where it was asked."""
+
+    address: str
+    members: list[str]
+    answer: Answer[IndexerFacts]
 
 
 class Index(Report, frozen=True):
@@ -136,6 +160,7 @@ class Status(Report, frozen=True):
     redis: Answer[Redis]
     postgresql: Answer[Audit] | None
     dead_letters: Answer[DeadLetters]
+    indexers: list[Indexer] = []
 
 
 def to_json(status: Status) -> dict[str, Any]:

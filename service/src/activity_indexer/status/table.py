@@ -22,6 +22,7 @@ def render(status: Status) -> RenderableType:
     if status.kafka.found:
         parts += [_topics(status.kafka.found), _groups(status.kafka.found)]
         parts += [lines for group in status.kafka.found.groups if (lines := _members(group))]
+    parts += [_indexers(status)] if status.indexers else []
     parts += [_dead_letters(status)] if status.dead_letters.found and status.dead_letters.found.causes else []
     if status.problems:
         return Lines(*parts, *(Text(f"! {problem}", style="red") for problem in status.problems))
@@ -87,7 +88,7 @@ def _topics(kafka: Kafka) -> Table:
             rate = "" if topic.per_second is None else f"{topic.per_second:,.1f}"
             table.add_row(Text(topic.name), str(topic.partitions), f"{topic.records:,}", rate)
         elif topic.role == "transactions":
-            table.add_row(Text(topic.name), Text("absent", style="red"), "", "")
+            table.add_row(Text(topic.name), Text("missing", style="red"), "", "")
     return table
 
 
@@ -107,6 +108,22 @@ def _members(group: Group) -> Table | None:
     for member in group.members:
         lags = ", ".join(f"{number}: {_lag(group.lag.get(str(number)))}" for number in member.partitions)
         table.add_row(Text(member.client_id), Text(member.host), lags)
+    return table
+
+
+def _indexers(status: Status) -> Table:
+    table = _table("", "INDEXER", "ADDRESS", "STATE")
+    for each in status.indexers:
+        found = each.answer.found
+        if found is None:
+            table.add_row("", Text(each.address), Text("does not answer", style="red"))
+        else:
+            state = "ready" if found.ready else "not ready" if found.live else "not live"
+            problems = (
+                f", {len(found.facts)} problems" if len(found.facts) > 1 else ", 1 problem" if found.facts else ""
+            )
+            style = "" if found.ready and not found.facts else "yellow" if found.ready else "red"
+            table.add_row(Text(found.instance), Text(each.address), Text(state + problems, style=style))
     return table
 
 

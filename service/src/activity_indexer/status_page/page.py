@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from activity_indexer.facts import Fact
 from activity_indexer.settings import Settings
 from activity_indexer.status_page import formats
 from activity_indexer.status_page.history import INTERVAL, History
@@ -74,7 +75,8 @@ class StatusPage:
         ok, reasons = self._health.ready()
         values = self._metrics.snapshot()
         now = sample(values, self._metrics.ages(), time.time())
-        return view(self._history, now, values, Verdict(ok, masked(reasons)))
+        facts = msgspec.convert(masked(msgspec.to_builtins(self._health.facts())), list[Fact])
+        return view(self._history, now, values, Verdict(ok, masked(reasons)), facts, self._health.partitions())
 
     def _html(self, template: str, **values: Any) -> web.Response:
         text = self._templates.get_template(template).render(self._context(), **values)

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import msgspec
+
+from activity_indexer.facts import Fact, PartitionFacts
 from activity_indexer.status_page.history import SPAN, History, Sample, Step
 from activity_indexer.status_page.plot import Plot, Point
 from activity_indexer.telemetry.health import Verdict
@@ -20,13 +23,20 @@ CAUSES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class PartitionRow:
-    """One assigned partition; offsets and lags in events, None where not known yet."""
+    """One assigned partition; offsets and lags in events, None where not known yet.
+
+    `lag_seconds` is the age of the oldest event that waits, `behind_transaction` counts events that another producer's
+    open transaction hides, `lost` those that were removed before they were read.
+    """
 
     partition: int
     lag: int | None
     committed: int | None
     audit_lag: int | None
     audit_lag_seconds: float | None
+    lag_seconds: float | None
+    behind_transaction: int | None
+    lost: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +84,7 @@ class View:
 
     ready: bool
     reasons: Sequence[str]
+    facts: Sequence[Fact]
     headline: Headline
     partitions: Sequence[PartitionRow]
     causes: Sequence[CauseRow]
@@ -85,12 +96,22 @@ class View:
     def as_json(self) -> dict[str, Any]:
         """The same for programs."""
         return {name: value for name, value in asdict(self).items() if name != "plots"} | {
-            "plots": [{"title": plot.title, "unit": plot.unit, "points": list(plot.points)} for plot in self.plots]
+            "facts": msgspec.to_builtins(self.facts),
+            "plots": [{"title": plot.title, "unit": plot.unit, "points": list(plot.points)} for plot in self.plots],
         }
 
 
-def view(history: History, now: Sample, values: Mapping[str, Any], verdict: Verdict) -> View:
+def view(
+    history: History,
+    now: Sample,
+    values: Mapping[str, Any],
+    verdict: Verdict,
+    facts: Sequence[Fact],
+    partitions: Mapping[int, PartitionFacts],
+) -> View:
     """What is to be shown; `values` is the metrics' snapshot, `verdict` the answer of readiness.
+
+    `facts` and `partitions` are those of health.
 
     Plots show the regular samples; a step of a moment up to `now` would be all noise.
     """
@@ -99,8 +120,9 @@ def view(history: History, now: Sample, values: Mapping[str, Any], verdict: Verd
     return View(
         ready=verdict.ok,
         reasons=verdict.reasons,
+        facts=facts,
         headline=_headline(recent.since(NOW), hour, values),
-        partitions=_partitions(values),
+        partitions=_partitions(values, partitions),
         causes=_causes(recent, hour),
         outcomes={name: round(count) for name, count in hour.after.settled.items()},
         stages=_stages(hour),
@@ -123,14 +145,22 @@ def _headline(minute: Step, hour: Step, values: Mapping[str, Any]) -> Headline:
     )
 
 
-def _partitions(values: Mapping[str, Any]) -> list[PartitionRow]:
+def _partitions(values: Mapping[str, Any], known: Mapping[int, PartitionFacts]) -> list[PartitionRow]:
     lags, committed, audit = (values[name] for name in ("consumer_lag_events", "committed_offset", "audit_lag_events"))
     ages = values["audit_lag_seconds"]
     return [
         PartitionRow(
-            int(name), _whole(lags.get(name)), _whole(committed.get(name)), _whole(audit.get(name)), ages.get(name)
+            int(name),
+            _whole(lags.get(name)),
+            _whole(committed.get(name)),
+            _whole(audit.get(name)),
+            ages.get(name),
+            facts.lag_seconds,
+            facts.behind_transaction,
+            facts.lost,
         )
-        for name in sorted({*lags, *committed, *audit}, key=int)
+        for name in sorted({*lags, *committed, *audit, *map(str, known)}, key=int)
+        for facts in [known.get(int(name), PartitionFacts())]
     ]
 
 

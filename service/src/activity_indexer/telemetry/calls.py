@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -18,6 +18,7 @@ from activity_indexer.ports import (
     OutRecord,
     Partition,
     SeenStore,
+    Stored,
 )
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.tracing import Attributes, Call, Tracing
@@ -33,7 +34,7 @@ class Calls:
 
     def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
         self.metrics = metrics
-        self._tracing = tracing
+        self.tracing = tracing
 
     @contextmanager
     def call(self, dependency: str, operation: str, name: str, attributes: Attributes) -> Iterator[Call]:
@@ -41,7 +42,7 @@ class Calls:
         started = time.perf_counter()
         failed = True
         try:
-            with self._tracing.call(name, attributes) as span:
+            with self.tracing.call(name, attributes) as span:
                 yield span
             failed = False
         finally:
@@ -55,6 +56,7 @@ class MeasuredIndex:
         self._inner = inner
         self._calls = calls
         self._name = f"bulk {index}"
+        self._read_name = f"mget {index}"
         self._attributes = {
             "db.system.name": "elasticsearch",
             "db.operation.name": "bulk",
@@ -79,6 +81,16 @@ class MeasuredIndex:
             span.tell(known)
         return reply
 
+    async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
+        """Documents by id, as they are now."""
+        attributes: Attributes = {
+            **self._attributes,
+            "db.operation.name": "mget",
+            "db.operation.batch.size": len(identifiers),
+        }
+        with self._calls.call("elasticsearch", "read", self._read_name, attributes):
+            return await self._inner.read(identifiers)
+
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent."""
         with self._calls.call("elasticsearch", "prepare", "prepare", {"db.system.name": "elasticsearch"}):
@@ -92,15 +104,15 @@ class MeasuredSeen:
         self._inner = inner
         self._calls = calls
 
-    async def seen(self, message_ids: Sequence[str]) -> set[str]:
-        """Those of the ids that are known."""
+    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """What was marked for those of the ids that are known."""
         with self._calls.call("redis", "seen", "MGET", _redis("MGET", message_ids)):
             return await self._inner.seen(message_ids)
 
-    async def mark(self, message_ids: Sequence[str]) -> None:
-        """Remember the ids."""
-        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", message_ids)):
-            await self._inner.mark(message_ids)
+    async def mark(self, entries: Mapping[str, bytes]) -> None:
+        """Remember the entries."""
+        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", entries)):
+            await self._inner.mark(entries)
 
 
 class _Unacknowledged(Exception):
@@ -140,7 +152,8 @@ class MeasuredSource:
         self._calls = calls
         self.poll = inner.poll
         self.position = inner.position
-        self.end_offsets = inner.end_offsets
+        self.seek = inner.seek
+        self.ends = inner.ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets."""
@@ -178,5 +191,5 @@ class MeasuredAudit:
             await self._inner.reject(event, reason)
 
 
-def _redis(command: str, message_ids: Sequence[str]) -> Attributes:
+def _redis(command: str, message_ids: Collection[str]) -> Attributes:
     return {"db.system.name": "redis", "db.operation.name": command, "db.operation.batch.size": len(message_ids)}

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from activity_indexer.ports import AuditOutcome
+from activity_indexer.positions import LOSS_REASONS
+
 PREFIX: Final = "activity_indexer_"
 OTHER: Final = "other"
 INVALID: Final = "invalid"
@@ -16,10 +19,12 @@ STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
 DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
 BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
-AUDIT_OUTCOMES: Final = ("written", "invalid", "rejected", "dropped")
+AUDIT_OUTCOMES: Final = tuple(outcome.value for outcome in AuditOutcome)
+CONSUMERS: Final = ("indexer", "audit")
+TIE_RESULTS: Final = ("later", "earlier")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
-OPERATIONS: Final = ("send", "commit", "bulk", "search", "seen", "mark", "write", "reject", "prepare")
+OPERATIONS: Final = ("send", "commit", "bulk", "read", "search", "seen", "mark", "write", "reject", "prepare")
 PROBE_OUTCOMES: Final = ("seen", "missed", "failed")
 SPAN_OUTCOMES: Final = ("exported", "failed", "dropped")
 
@@ -134,15 +139,51 @@ DECLARATIONS: Final = (
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
     ),
+    _gauge(
+        "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
+    ),
     _gauge("breaker_open", "", "1 while intake is stopped because too large a share of valid events fails."),
     _gauge(
         "documents_sent_alone",
         "",
         "Documents that are refused without a verdict while others pass: each is sent by itself.",
     ),
+    _counter(
+        "ties_total",
+        "events",
+        "Events that differ from another one of the same transaction, type and timestamp: the later position wins.",
+        Label("result", TIE_RESULTS),
+    ),
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
-    _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
+    _gauge(
+        "consumer_lag_events",
+        "events",
+        "Events in a partition that are not settled yet, up to its high watermark.",
+        PARTITION,
+    ),
+    _gauge(
+        "held_events",
+        "events",
+        "Events in a partition that cannot be read yet, since they are behind the start of an open transaction of a "
+        "producer; consumer_lag_events counts them, too.",
+        PARTITION,
+    ),
+    _gauge(
+        "held_seconds",
+        "seconds",
+        "How long the same open transaction has held back events of a partition; 0: none does.",
+        PARTITION,
+    ),
+    _counter(
+        "events_lost_total",
+        "events",
+        "Offsets that were gone before they were read: deleted by retention, cut off by a leader that did not have "
+        "them (truncation), or deleted with their topic (recreated).",
+        Label("partition", "number of a partition"),
+        Label("reason", LOSS_REASONS),
+        Label("consumer", CONSUMERS),
+    ),
     _gauge(
         "consumer_lag_seconds",
         "seconds",
@@ -151,6 +192,12 @@ DECLARATIONS: Final = (
     ),
     _gauge("committed_offset", "", "Next offset of a partition as last committed.", PARTITION),
     _counter("offset_commits_total", "commits", "Commits of offsets.", Label("outcome", COMMIT_OUTCOMES)),
+    _gauge("index_as_expected", "", "1 while the alias and the index behind it are as an indexer makes them."),
+    _counter(
+        "events_read_again_total",
+        "events",
+        "Events read again since the last commit, as another index or an earlier state of it took the index's place.",
+    ),
     _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
     _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
     _gauge("rebalance_in_progress", "", "1 while partitions are given back and not yet assigned anew."),

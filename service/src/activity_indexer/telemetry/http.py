@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 
 from activity_indexer.errors import Refused
+from activity_indexer.facts import IndexerFacts
+from activity_indexer.telemetry.connections import Connections
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics import Metrics
@@ -28,49 +32,91 @@ class Page(Protocol):
 
 
 class HttpServer:
-    """Serves /livez, /readyz, /startupz (200 or 503), /metrics, and a page for people if there is one."""
+    """Serves /livez, /readyz, /startupz (200 or 503), /facts, /metrics, and a page for people if there is one.
 
-    def __init__(self, host: str, port: int, health: Health, metrics: Metrics, page: Page | None = None) -> None:
+    `identity` names the indexer in /facts, by the fields of IndexerFacts.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        health: Health,
+        metrics: Metrics,
+        page: Page | None = None,
+        identity: Mapping[str, str] | None = None,
+    ) -> None:
         self._host = host
         self._port = port
+        self._health = health
+        self._identity = {"instance": "", "group": "", **(identity or {})}
         self._metrics = metrics
-        app = web.Application(middlewares=[_errors_as_json])
-        app.router.add_get("/livez", _probe(health.live))
-        app.router.add_get("/readyz", _probe(health.ready))
-        app.router.add_get("/startupz", _probe(health.startup))
+        app = web.Application(middlewares=[self._progress, _errors_as_json])
+        app.router.add_get("/livez", _probe(health, health.live))
+        app.router.add_get("/readyz", _probe(health, health.ready))
+        app.router.add_get("/startupz", _probe(health, health.startup))
+        app.router.add_get("/facts", self._facts)
         app.router.add_get("/metrics", self._exposition)
         if page is not None:
             page.add_to(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
+        self._server: asyncio.Server | None = None
+        self._connections: Connections | None = None
 
     async def start(self) -> int:
         """Listen; returns the port, which is a free one when 0 was asked for. Raises Refused when it cannot be had."""
         await self._runner.setup()
+        self._connections = Connections(self._runner.server)
         try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            self._server = await asyncio.get_running_loop().create_server(self._connections, self._host, self._port)
         except OSError as error:
             await self._runner.cleanup()
             raise Refused(
                 f"CONSUMER_HTTP_PORT: cannot listen on {self._host}:{self._port} ({error.strerror or error}); choose a "
                 "port that is free and an address of this machine (CONSUMER_HTTP_HOST)"
             ) from error
-        port: int = self._runner.addresses[0][1]
+        port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     async def stop(self) -> None:
         """Close the port. May be called twice, and without a start."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _progress(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Give the connection time for its answer, and for its next request."""
+        if self._connections is not None:
+            self._connections.progressed(request.protocol)
+        try:
+            return await handler(request)
+        finally:
+            if self._connections is not None:
+                self._connections.progressed(request.protocol)
+
+    async def _facts(self, _request: web.Request) -> web.Response:
+        found = IndexerFacts(
+            **self._identity,
+            version=version("activity-indexer"),
+            live=self._health.live().ok,
+            ready=self._health.ready().ok,
+            facts=self._health.facts(),
+            partitions={str(number): facts for number, facts in self._health.partitions().items()},
+        )
+        return _json(HTTPStatus.OK, masked(msgspec.to_builtins(found)))
 
     async def _exposition(self, request: web.Request) -> web.Response:
         body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def _probe(ask: Callable[[], Verdict]) -> _Handler:
+def _probe(health: Health, ask: Callable[[], Verdict]) -> _Handler:
     async def answer(_request: web.Request) -> web.Response:
         ok, reasons = ask()
         status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons)})
+        facts = masked(msgspec.to_builtins(health.facts()))
+        return _json(status, {"status": "ok" if ok else "failing", "reasons": masked(reasons), "facts": facts})
 
     return answer
 

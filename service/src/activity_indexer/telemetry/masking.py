@@ -19,9 +19,9 @@ _SECRET_KEY: Final = re.compile(
 )
 _URL_LOGIN: Final = re.compile(r"(?P<head>://[^\s/:@?#]*):[^\s/]*@")
 _HEADER: Final = re.compile(r"(?P<head>authorization\W{1,5}(?:basic|bearer|apikey)\s+)[^\s,;\"']+", re.IGNORECASE)
-_ASSIGNMENT: Final = re.compile(
-    r"(?P<head>(?:password|secret|api_?key)\w*[\"']?\s*[=:]\s*)(?:\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+)", re.IGNORECASE
-)
+_ASSIGNED: Final = re.compile(r"(?<!\w)(?P<name>\w++)[\"']?\s*+[=:]\s*+")
+_SECRET_NAME: Final = re.compile(r"password|secret|api_?key", re.IGNORECASE)
+_ASSIGNED_VALUE: Final = re.compile(r"\"[^\"]*\"|'[^']*'|[^\s,;&)}\]]+")
 _PREVIEW: Final = " Preview of field's value"
 _QUOTED: Final = re.compile(r"(?<!\w)'.*'|\".*\"", re.DOTALL)
 _GOT: Final = re.compile(r"\bgot (?![`\d]).*", re.DOTALL)
@@ -43,7 +43,7 @@ def masked_text(text: str) -> str:
         text = _URL_LOGIN.sub(rf"\g<head>:{MASK}@", text)
     if "=" in text or ":" in text:
         text = _HEADER.sub(rf"\g<head>{MASK}", text)
-        text = _ASSIGNMENT.sub(rf"\g<head>{MASK}", text)
+        text = _without_assigned_secrets(text)
     if len(text) > MAX_TEXT:
         return f"{text[: MAX_TEXT // 2]}… ({length} characters) …{text[-MAX_TEXT // 2 :]}"
     return text
@@ -52,6 +52,26 @@ def masked_text(text: str) -> str:
 def without_values(message: str) -> str:
     """An error's message without what it quotes of the event: `expected a number, got …`."""
     return _GOT.sub("got …", _QUOTED.sub("'…'", message.partition(_PREVIEW)[0]))
+
+
+def _without_assigned_secrets(text: str) -> str:
+    """Mask what is assigned to the name of a secret: `password=…`, `"api_key": "…"`.
+
+    Each name is read once, from its first letter: a text that is one long name must not be read again from each letter.
+    """
+    if _SECRET_NAME.search(text) is None:
+        return text
+    shown: list[str] = []
+    done = 0
+    while (assigned := _ASSIGNED.search(text, done)) is not None:
+        end = assigned.end()
+        value = _ASSIGNED_VALUE.match(text, end) if _SECRET_NAME.search(assigned["name"]) else None
+        shown.append(text[done:end])
+        done = end
+        if value is not None:
+            shown.append(MASK)
+            done = value.end()
+    return "".join([*shown, text[done:]])
 
 
 def _masked(value: Any, depth: int) -> Any:

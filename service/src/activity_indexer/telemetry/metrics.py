@@ -12,9 +12,11 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from activity_indexer.positions import LOSS_REASONS
 from activity_indexer.telemetry.declarations import (
     AUDIT_OUTCOMES,
     BULK_OUTCOMES,
+    CONSUMERS,
     DEAD_LETTER_STAGES,
     DECLARATIONS,
     DEDUP_LEVELS,
@@ -27,6 +29,7 @@ from activity_indexer.telemetry.declarations import (
     PROBE_OUTCOMES,
     SPAN_OUTCOMES,
     STAGES,
+    TIE_RESULTS,
 )
 from activity_indexer.telemetry.series import Distribution, Series
 
@@ -146,6 +149,10 @@ class Metrics:
         """Events that were taken and wait for their turn."""
         self._series.set("buffered_events", events)
 
+    def tied(self, result: str, events: int) -> None:
+        """Events differ from another one of the same transaction, type and timestamp: they are `later` or `earlier`."""
+        self._series.add("ties_total", events, _known(result, TIE_RESULTS))
+
     def dedup(self, level: str, lookups: int, hits: int) -> None:
         """Events were looked for in memory or in redis."""
         known = _known(level, DEDUP_LEVELS)
@@ -155,6 +162,10 @@ class Metrics:
     def waits_alone(self, documents: int) -> None:
         """So many documents are sent by themselves."""
         self._series.set("documents_sent_alone", documents)
+
+    def corrupt(self, partitions: int) -> None:
+        """So many partitions cannot go on."""
+        self._series.set("corrupt_partitions", partitions)
 
     def breaker(self, *, is_open: bool) -> None:
         """Whether intake is stopped because too many events fail."""
@@ -202,9 +213,27 @@ class Metrics:
         """How long ago the oldest of them was published."""
         self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
 
+    def held(self, partition: int, events: int, seconds: float) -> None:
+        """Events of a partition that an open transaction holds back, and for how long the same one has."""
+        self._series.set("held_events", events, str(partition))
+        self._series.set("held_seconds", seconds, str(partition))
+
+    def lost(self, partition: int, reason: str, consumer: str, events: int) -> None:
+        """Events were gone before the indexer or the audit read them."""
+        labels = _known(reason, LOSS_REASONS), _known(consumer, CONSUMERS)
+        self._series.add("events_lost_total", events, str(partition), *labels)
+
     def committed(self, partition: int, offset: int) -> None:
         """The next offset of a partition was committed."""
         self._series.set("committed_offset", offset, str(partition))
+
+    def read_again(self, events: int) -> None:
+        """Events are read again, as the index changed."""
+        self._series.add("events_read_again_total", events)
+
+    def index_as_expected(self, *, as_expected: bool) -> None:
+        """Whether the alias and the index behind it are as an indexer makes them."""
+        self._series.set("index_as_expected", int(as_expected))
 
     def commit(self, *, done: bool) -> None:
         """A commit of offsets passed or failed."""
@@ -254,7 +283,7 @@ class Metrics:
 
     def _hold(self, partitions: Collection[int]) -> None:
         self._series.set("assigned_partitions", len(partitions))
-        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset"):
+        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset", "held_events", "held_seconds"):
             self._series.keep(name, map(str, partitions))
 
 

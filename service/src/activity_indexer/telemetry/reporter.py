@@ -11,20 +11,47 @@ import structlog
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary, Written
-from activity_indexer.ports import Backlog, Partition, Record
+from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
+from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Loss
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
 from activity_indexer.telemetry.masking import without_values
 from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.timestamps import format_timestamp
 
 KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
+INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
 ALONE: Final = "documents"
+TOPIC: Final = "topic"
+MEMBERSHIP: Final = "membership"
+OPEN_TRANSACTION: Final = "open_transaction"
+EVENTS_LOST: Final = "events_lost"
+_EVENT: Final = {Severity.BLOCKS: "blocked", Severity.WAITS: "failed", Severity.WARNS: "warned"}
+RECORDS: Final = "records"
+HELD_SHOWN: Final = 10.0
+"""How long a transaction must be open before it is a fact (seconds): most end sooner, and are no news."""
+
+HELD_ADVICE: Final = (
+    "kafka-transactions find-hanging names the transaction; "
+    "where its producer is gone, kafka-transactions abort ends it"
+)
+LOSS_SHOWN: Final = 3600.0
+"""How long it is a fact that events were lost (seconds)."""
+
+LOSS_ADVICE: Final = {
+    RETENTION: "the topic's retention deleted them before they were read: find out why the group was behind, raise "
+    "retention.ms, and publish the events again if their producer still has them",
+    TRUNCATION: "the partition ends before the offset that was read last: a broker without these records became its "
+    "leader. What is there is read again from its first record",
+    RECREATED: "they were in the topic that was deleted, and not read yet: publish them again",
+}
 _ANSWERED: Final = frozenset({"done", "partial"})
 
 
@@ -47,7 +74,8 @@ class Reporter:
         self._log = structlog.get_logger(__name__)
         self._repeats = Repeats()
         self._up: dict[str, bool] = {}
-        self._problems: set[str] = set()
+        self._problems: set[tuple[str, str]] = set()
+        self._lost: dict[int, int] = {}
         self._revoked_at: float | None = None
 
     @property
@@ -87,6 +115,8 @@ class Reporter:
             self.follow(summary.example)
         for (outcome, event_type), count in summary.outcomes.items():
             metrics.settled(outcome, event_type, count)
+        for result, count in summary.ties.items():
+            metrics.tied(result, count)
         metrics.dedup("memory", summary.looked_up, summary.known_in_memory)
         if self._up.get(REDIS):
             metrics.dedup(REDIS, summary.looked_up - summary.known_in_memory, summary.known_in_store)
@@ -123,7 +153,7 @@ class Reporter:
     def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
         """A bulk request ended."""
         self._metrics.bulk(outcome, seconds, size)
-        if outcome in _ANSWERED and ELASTICSEARCH not in self._problems:
+        if outcome in _ANSWERED and (ELASTICSEARCH, "") not in self._problems:
             self._set_up(ELASTICSEARCH, up=True)
 
     def retried(self, reason: str, count: int) -> None:
@@ -143,13 +173,13 @@ class Reporter:
     def recovered(self) -> None:
         """Elasticsearch takes requests again."""
         self._set_up(ELASTICSEARCH, up=True)
-        self._pass(ELASTICSEARCH)
+        self.solved(ELASTICSEARCH)
 
     def waits_alone(self, documents: int, reason: str) -> None:
         """Documents are refused without a verdict while the index takes others."""
         self._metrics.waits_alone(documents)
         if not documents:
-            self._pass(ALONE)
+            self.solved(ALONE)
         elif reason:
             self._wait(ALONE, f"{documents} sent alone, refused while others pass: {reason}")
 
@@ -173,12 +203,12 @@ class Reporter:
     def breaker_closed(self) -> None:
         """What failed has passed."""
         self._metrics.breaker(is_open=False)
-        self._pass(BREAKER)
+        self.solved(BREAKER)
 
     def dead_letter_topic(self, problem: str | None) -> None:
         """The dead-letter topic takes records, or does not and why."""
         if problem is None:
-            self._pass(DEAD_LETTERS)
+            self.solved(DEAD_LETTERS)
         else:
             self._block(DEAD_LETTERS, problem)
 
@@ -187,10 +217,12 @@ class Reporter:
         if not self._set_up(REDIS, up=up):
             return
         if not up:
-            self._problems.add(REDIS)
+            self._problems.add((REDIS, ""))
+            self._health.warned(REDIS, reason)
             self._log.warning("redis.failed", reason=reason)
-        elif REDIS in self._problems:
-            self._problems.discard(REDIS)
+        elif (REDIS, "") in self._problems:
+            self._problems.discard((REDIS, ""))
+            self._health.settled(REDIS)
             self._log.info("redis.recovered")
 
     # Kafka
@@ -199,9 +231,64 @@ class Reporter:
         """A server that the indexer cannot do without (kafka, elasticsearch) answers, or does not and why."""
         self._set_up(name, up=up)
         if up:
-            self._pass(name)
+            self.solved(name)
         else:
             self._wait(name, reason)
+
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not and why."""
+        self.dependency(KAFKA, up=problem is None, reason=problem or "")
+
+    def topic(self, problem: str | None) -> None:
+        """The transactions topic exists, or does not and what to do."""
+        self._block_while(TOPIC, problem)
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member of its group, or may not and what to do."""
+        self._block_while(MEMBERSHIP, problem)
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again."""
+        log_recreated(self._log, topic, "indexer")
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before they were read."""
+        log_loss(self._log, loss, "indexer")
+        number = loss.partition.partition
+        self._metrics.lost(number, loss.reason, "indexer", loss.events)
+        self._lost[number] = self._lost.get(number, 0) + loss.events
+        self._health.partition(number, lost=self._lost[number])
+        self._health.warned(
+            EVENTS_LOST,
+            f"{loss.events} events from offset {loss.first} on ({loss.reason})",
+            f"partition {number}",
+            LOSS_ADVICE[loss.reason],
+            LOSS_SHOWN,
+        )
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        """Events wait behind an open transaction of a producer."""
+        number = partition.partition
+        self._metrics.held(number, events, seconds)
+        self._health.partition(number, behind_transaction=events)
+        if not events or seconds < HELD_SHOWN:
+            self.solved(OPEN_TRANSACTION, f"partition {number}")
+            return
+        since = format_timestamp(int(time.time() - seconds) * 1_000_000)
+        self.problem(
+            OPEN_TRANSACTION,
+            f"{events} events wait behind a transaction that a producer left open since {since}",
+            subject=f"partition {number}",
+            advice=HELD_ADVICE,
+        )
+
+    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
+        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        self._metrics.corrupt(len(partitions))
+        if partitions:
+            self._block(RECORDS, "; ".join(partitions.values()))
+        else:
+            self.solved(RECORDS)
 
     def assigned(self, partitions: Collection[Partition]) -> None:
         """A rebalance ended."""
@@ -212,6 +299,8 @@ class Reporter:
             self._metrics.rebalanced(self._clock() - self._revoked_at)
             self._revoked_at = None
         self._health.assigned(len(numbers))
+        for number in numbers:
+            self._health.partition(number, lost=self._lost.get(number))
         self._log.info("partitions.assigned", partitions=numbers)
 
     def revoked(self) -> None:
@@ -220,6 +309,8 @@ class Reporter:
         self._metrics.rebalancing(going_on=True)
         self._revoked_at = self._clock()
         self._health.revoked()
+        for subject in [subject for code, subject in self._problems if code == OPEN_TRANSACTION]:
+            self.solved(OPEN_TRANSACTION, subject)
         self._log.info("partitions.revoked")
 
     def committed(self, partition: Partition, offset: int) -> None:
@@ -227,18 +318,33 @@ class Reporter:
         self._metrics.commit(done=True)
         self._metrics.committed(partition.partition, offset)
 
-    def commit_failed(self) -> None:
-        """Offsets could not be committed."""
+    def commit_failed(self, reason: str) -> None:
+        """Offsets could not be committed, and why."""
         self._metrics.commit(done=False)
-        self._tell(logging.WARNING, "offsets.commit_failed")
+        self._tell(logging.WARNING, "offsets.commit_failed", reason=reason)
+
+    def index(self, problem: str | None) -> None:
+        """The index is as expected, or nothing is written until it has been corrected."""
+        self._metrics.index_as_expected(as_expected=problem is None)
+        if problem is None:
+            self.solved(INDEX)
+        else:
+            self.problem(INDEX, problem, severity=Severity.BLOCKS)
+
+    def read_again(self, events: int) -> None:
+        """Another index, or an earlier state of it, took the place of the one that was written to."""
+        self._metrics.read_again(events)
+        self._log.warning("events.read_again", events=events)
 
     def lag(self, partition: Partition, events: int) -> None:
         """Events of a partition that are not settled."""
         self._metrics.lag(partition.partition, events)
+        self._health.partition(partition.partition, lag=events)
 
     def lag_seconds(self, partition: Partition, seconds: float) -> None:
         """The oldest of them was published so long ago."""
         self._metrics.lag_seconds(partition.partition, seconds)
+        self._health.partition(partition.partition, lag_seconds=seconds)
 
     def pending(self, events: int) -> None:
         """Events of all partitions that can be settled and are not yet."""
@@ -247,6 +353,30 @@ class Reporter:
     def ticked(self) -> None:
         """The intake loop went round."""
         self._health.polled()
+
+    # Whatever else needs attention
+
+    def problem(
+        self, code: str, reason: str, *, severity: Severity = Severity.WARNS, subject: str = "", advice: str = ""
+    ) -> None:
+        """A fact that holds until it is solved, and a line once in a while."""
+        if severity is Severity.BLOCKS:
+            self._health.blocked(code, reason, subject, advice)
+        elif severity is Severity.WAITS:
+            self._health.waiting(code, reason, self._longest_wait, subject)
+        else:
+            self._health.warned(code, reason, subject, advice)
+        self._problems.add((code, subject))
+        level = logging.ERROR if severity is Severity.BLOCKS else logging.WARNING
+        fields = {name: text for name, text in (("subject", subject), ("advice", advice)) if text}
+        self._tell(level, f"{code}.{_EVENT[severity]}", subject, reason=reason, **fields)
+
+    def solved(self, code: str, subject: str = "") -> None:
+        """The fact is gone: said once."""
+        if (code, subject) in self._problems:
+            self._problems.discard((code, subject))
+            self._health.settled(code, subject)
+            self._log.info(f"{code}.recovered", **({"subject": subject} if subject else {}))
 
     # States
 
@@ -259,21 +389,16 @@ class Reporter:
         return True
 
     def _wait(self, code: str, reason: str) -> None:
-        self._health.waiting(code, reason, self._longest_wait)
-        self._problems.add(code)
-        self._tell(logging.WARNING, f"{code}.failed", reason=reason)
+        self.problem(code, reason, severity=Severity.WAITS)
 
     def _block(self, code: str, reason: str) -> None:
-        self._health.blocked(code, reason)
-        self._problems.add(code)
-        self._tell(logging.ERROR, f"{code}.blocked", reason=reason)
+        self.problem(code, reason, severity=Severity.BLOCKS)
 
-    def _pass(self, code: str) -> None:
-        if code in self._problems:
-            self._problems.discard(code)
-            self._health.unblocked(code)
-            self._health.resumed(code)
-            self._log.info(f"{code}.recovered")
+    def _block_while(self, code: str, problem: str | None) -> None:
+        if problem is None:
+            self.solved(code)
+        else:
+            self._block(code, problem)
 
     def _tell(self, level: int, event: str, *kind: str, **fields: Any) -> None:
         """A line that repeats while a problem lasts: shown once per interval."""
@@ -282,14 +407,57 @@ class Reporter:
             self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))
 
 
+def log_loss(log: Any, loss: Loss, consumer: str) -> None:
+    """The line of events that were gone before they were read."""
+    log.error(
+        "events.lost",
+        consumer=consumer,
+        topic=loss.partition.topic,
+        partition=loss.partition.partition,
+        reason=loss.reason,
+        first_offset=loss.first,
+        events=loss.events,
+        advice=LOSS_ADVICE[loss.reason],
+    )
+
+
+def log_recreated(log: Any, topic: str, consumer: str) -> None:
+    """The line of a topic that is not the one that was read before."""
+    log.error(
+        "topic.recreated",
+        consumer=consumer,
+        topic=topic,
+        advice="the topic was deleted and created again: it is read from its first record, whatever was committed",
+    )
+
+
 class AuditReporter:
     """What the audit tells. Its connection to Kafka is not shown: the indexer shows its own."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = structlog.get_logger("activity_indexer.audit")
 
-    def events(self, outcome: str, count: int) -> None:
-        """Events were written, invalid, rejected or dropped."""
+    def kafka(self, problem: str | None) -> None:
+        """The audit's own wait for Kafka is reported where it calls Kafka."""
+
+    def topic(self, problem: str | None) -> None:
+        """The indexer reports a missing topic."""
+
+    def membership(self, problem: str | None) -> None:
+        """The indexer has the same name, and reports that it is in use."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again."""
+        log_recreated(self._log, topic, "audit")
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before the audit read them."""
+        log_loss(self._log, loss, "audit")
+        self._metrics.lost(loss.partition.partition, loss.reason, "audit", loss.events)
+
+    def events(self, outcome: AuditOutcome, count: int) -> None:
+        """Events have this outcome."""
         self._metrics.audited(outcome, count)
 
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome

@@ -12,7 +12,7 @@ from activity_indexer.dead_letters.document_state import (
 )
 from activity_indexer.errors import EnrichmentError
 from activity_indexer.event import Event, event_version
-from activity_indexer.timestamps import parse_timestamp
+from activity_indexer.timestamps import parse_nanoseconds
 
 NEVER = 2**62
 
@@ -25,7 +25,7 @@ def readable(kind: str = UPDATED, second: int = 5) -> Event:
 
 
 def stored(kind: str, second: int, *, deleted: bool = False) -> StoredDocument:
-    return StoredDocument(event_version(kind, parse_timestamp(moment(second))), deleted)
+    return StoredDocument(event_version(kind, parse_nanoseconds(moment(second))), deleted)
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,12 @@ STAGES = {
     "ItemError": "index",
 }
 SOURCES = Path(activity_indexer.__file__).parent
+PARTS = ("", "pipeline/", "enrichment/", "adapters/record_")
 
 
 def emitted() -> Iterator[tuple[str, str]]:
     """Stage and error of every class that is named where the service raises one."""
-    for path in [*SOURCES.glob("*.py"), *SOURCES.glob("pipeline/*.py"), *SOURCES.glob("enrichment/*.py")]:
+    for path in [path for part in PARTS for path in SOURCES.glob(f"{part}*.py")]:
         tree = ast.parse(path.read_text())
         named = {
             target.id: node.value

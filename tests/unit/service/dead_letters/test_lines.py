@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from activity_indexer.dead_letters.lines import LineError, from_line, to_line
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.restoring import MAX_TOLD, check, identity, refuse_known
+from activity_indexer.ports import header_name
 
 CONTENT = st.none() | st.binary(max_size=40) | st.text(max_size=20).map(lambda text: text.encode(errors="replace"))
-NAME = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+NAME = st.text(st.characters(exclude_categories=["Cs"]), max_size=10) | st.binary(max_size=10).map(header_name)
 LETTERS = st.builds(
     StoredDeadLetter,
     st.just("d"),
@@ -36,6 +37,7 @@ def test_nothing_is_lost_in_a_line(found: StoredDeadLetter) -> None:
     assert "\n" not in line
     assert from_line(line) == found
     assert from_line(line.encode()) == found
+    assert [name.encode() for name, _ in from_line(line).headers] == [name.encode() for name, _ in found.headers]
 
 
 def test_text_stays_readable_and_bytes_are_base64() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from core_support import undecoded
 from dead_letter_support import letter
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.payload import Facts, read_facts
 from activity_indexer.dead_letters.record import UNKNOWN, StoredDeadLetter
 from activity_indexer.errors import ValidationError
-from activity_indexer.ports import Partition
+from activity_indexer.ports import Partition, Truncation
 from activity_indexer.timestamps import parse_timestamp
 
 NAMES = st.sampled_from(
@@ -124,3 +125,27 @@ def test_a_payload_of_any_size_is_searched_in_its_beginning_only() -> None:
 def test_the_last_failure_is_what_counts() -> None:
     assert letter().failed_at == parse_timestamp("2024-05-01T12:00:01Z")
     assert json.loads(letter().value or b"")["transaction"]["id"] == letter().facts.transaction_id == "t-1"
+
+
+def test_a_dead_letter_of_several_offsets_says_which() -> None:
+    found = letter(first_offset="4700", content="batch")
+    assert (found.original_offsets, found.content, found.truncation) == ((4700, 4711), "batch", None)
+    assert letter().original_offsets is None
+
+
+def test_a_truncated_dead_letter_says_how_large_the_original_was_and_where_it_is() -> None:
+    found = letter(truncated="true", size="300", sha256="abc")
+    assert (found.truncation, found.content) == (Truncation(300, "abc"), "value")
+    assert "from transactions 2:4711" in found.incomplete
+    assert letter().incomplete == ""
+
+
+@pytest.mark.parametrize("changes", [{"size": "many"}, {"sha256": None}, {"truncated": None}])
+def test_headers_of_a_truncation_that_do_not_fit_together_are_no_truncation(changes: dict[str, str | None]) -> None:
+    assert letter(**{"truncated": "true", "size": "300", "sha256": "abc"} | changes).truncation is None
+
+
+def test_a_record_of_the_dead_letter_topic_that_cannot_be_decoded_is_shown_with_its_bytes() -> None:
+    found = StoredDeadLetter.of(undecoded(b"raw", 3))
+    assert (found.value, found.stage, found.headers) == (b"raw", "unknown", ())
+    assert found.unreadable[0] == "the dead letter itself: it cannot be decoded"

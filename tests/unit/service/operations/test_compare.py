@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_reader import Stored
 from activity_indexer.document import live_document, tombstone
-from activity_indexer.event import Event
+from activity_indexer.event import CREATED, DELETED, UPDATED, Event, Position, event_version
 from activity_indexer.reconcile.compare import Difference, Kind, difference, same_content
 from activity_indexer.reindex.writer import event_of
 
@@ -17,11 +17,15 @@ BODY = (
     b'{"id":"a","user_id":"u","transaction_type":"card","status":"s","currency":"USD","amount":1.50,'
     b'"created_at":"2024-01-01T00:00:00Z"}'
 )
-VERSION = 4_000_000_000_001  # updated
+MOMENT = 1_000_000_000_000_000
+VERSION = event_version(UPDATED, MOMENT)
+DELETION = event_version(DELETED, MOMENT)
+EARLIER = event_version(UPDATED, MOMENT - 1000)
+LATER = event_version(UPDATED, MOMENT + 1000)
 
 
 def kept(version: int = VERSION, body: bytes | None = BODY, *, deleted: bool = False) -> Kept:
-    return Kept("a", version, deleted, None if deleted else body, "u")
+    return Kept("a", version, deleted, None if deleted else body, "u", DELETED if deleted else UPDATED, MOMENT)
 
 
 def document(found: Kept) -> bytes:
@@ -42,13 +46,15 @@ def stored(version: int = VERSION, source: bytes | None = None) -> Stored:
         (None, None, None),
         (kept(), None, Kind.MISSING),
         (None, stored(), Kind.EXTRA),
-        (kept(), stored(VERSION - 1), Kind.OLDER),
-        (kept(), stored(VERSION + 1), Kind.NEWER),
+        (kept(), stored(EARLIER), Kind.OLDER),
+        (kept(), stored(EARLIER + 255), Kind.OLDER),
+        (kept(), stored(VERSION + 255), None),
+        (kept(), stored(LATER), Kind.NEWER),
         (kept(), stored(source=document(kept(body=BODY.replace(b"1.50", b"1.51")))), Kind.DIFFERENT),
-        (kept(VERSION + 1, deleted=True), stored(), Kind.OLDER),
-        (kept(VERSION + 1, deleted=True), None, None),
-        (kept(VERSION + 1, deleted=True), stored(VERSION + 1, document(kept(VERSION + 1, deleted=True))), None),
-        (kept(VERSION + 1, deleted=True), stored(VERSION + 1), Kind.DIFFERENT),
+        (kept(DELETION, deleted=True), stored(), Kind.OLDER),
+        (kept(DELETION, deleted=True), None, None),
+        (kept(DELETION, deleted=True), stored(DELETION, document(kept(DELETION, deleted=True))), None),
+        (kept(DELETION, deleted=True), stored(DELETION), Kind.DIFFERENT),
         (kept(), stored(source=b'{"_deleted_at":"x"}'), Kind.DIFFERENT),
     ],
 )
@@ -89,20 +95,37 @@ def test_what_is_no_document_is_different(source: bytes) -> None:
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 
 
-@given(TEXTS, TEXTS, st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 10**15), st.integers(0, 1))
+@given(
+    TEXTS,
+    TEXTS,
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.integers(1, 10**18),
+    st.sampled_from((CREATED, UPDATED)),
+)
 def test_a_document_made_from_the_audit_is_the_same(
-    identifier: str, user: str, amount: float, moment: int, rank: int
+    identifier: str, user: str, amount: float, moment: int, kind: str
 ) -> None:
     fields = {"transaction_type": "card", "status": "s", "currency": "USD", "created_at": "2024-01-01T00:00:00Z"}
     body = json.dumps({"id": identifier, "user_id": user, "amount": amount, **fields}).encode()
-    one = Kept(identifier, moment * 4 + rank, deleted=False, body=body, user_id=user)
+    version = event_version(kind, moment)
+    one = Kept(identifier, version, False, body, user, kind, moment)
     assert difference(one, Stored(identifier, one.version, document(one))) is None
-    gone = Kept(identifier, moment * 4 + 2, deleted=True, body=None, user_id=user)
+    gone = Kept(identifier, event_version(DELETED, moment), True, None, user, DELETED, moment)
     assert difference(gone, Stored(identifier, gone.version, document(gone))) is None
 
 
-def test_the_version_holds_what_the_event_needs() -> None:
+def test_the_audit_holds_what_the_event_needs() -> None:
     found = event_of(kept())
     assert found is not None
     assert (found.version, found.event_type, found.body) == (VERSION, "transaction.updated", BODY)
     assert event_of(kept(body=None)) is None
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_event_of_the_audit_has_its_nanoseconds_and_its_position(deleted: bool) -> None:
+    position = Position(1_700_000_000_000, 2, 7)
+    kind, version = (DELETED if deleted else UPDATED), event_version(UPDATED, MOMENT + 5)
+    found = event_of(Kept("a", version, deleted, None if deleted else BODY, "u", kind, MOMENT + 5, position))
+    assert found is not None
+    assert (found.version, found.order) == (version, (MOMENT + 5, 2 if deleted else 1, position))
+    assert found.updated_at == "1970-01-12T13:46:40.000000005Z"

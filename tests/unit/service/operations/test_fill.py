@@ -97,7 +97,7 @@ def decoded(identifier: str) -> Event:
 
 def kept(identifier: str) -> Kept:
     event = decoded(identifier)
-    return Kept(identifier, event.version, deleted=False, body=event.body, user_id="u")
+    return Kept(identifier, event.version, False, event.body, "u", event.event_type, event.timestamp)
 
 
 async def test_from_the_topic_each_event_brings_its_own_trace_id_past_those_that_are_no_events(

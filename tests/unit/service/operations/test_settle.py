@@ -14,7 +14,7 @@ from activity_indexer.reconcile.settle import Settler
 
 
 def kept(identifier: str, version: int) -> Kept:
-    return Kept(identifier, version, deleted=False, body=None, user_id="u")
+    return Kept(identifier, version << 8, False, None, "u", None, 0)
 
 
 @dataclass
@@ -45,7 +45,9 @@ class Side:
 
     async def these(self, ids: Sequence[str]) -> dict[str, Kept | Stored]:
         there = getattr(self.world, self.name)
-        make = kept if self.name == "audit" else lambda each, version: Stored(each, version, b'{"event_type":null}')
+        make = (
+            kept if self.name == "audit" else lambda each, version: Stored(each, version << 8, b'{"event_type":null}')
+        )
         return {each: make(each, there[each]) for each in ids if each in there}
 
     async def rejected(self, ids: Sequence[str]) -> dict[str, Kept]:
@@ -61,7 +63,7 @@ def settler(world: World, timeout: float = 0.05) -> Settler:
     return Settler(Side(world, "audit"), Side(world, "index"), world, ("g", "g.audit"), timeout)  # type: ignore[arg-type]
 
 
-MISSING = Difference(Kind.MISSING, "a", 4, None)
+MISSING = Difference(Kind.MISSING, "a", 4 << 8, None)
 
 
 async def test_what_stays_when_both_groups_have_passed_is_a_difference() -> None:
@@ -82,7 +84,7 @@ async def test_what_the_indexer_still_has_to_read_is_waited_for() -> None:
 
 async def test_what_changes_between_two_looks_is_looked_at_again() -> None:
     world = World({"a": 4}, steps=[("audit", {"a": 8})])
-    assert await settler(world).confirmed([MISSING]) == [Difference(Kind.MISSING, "a", 8, None)]
+    assert await settler(world).confirmed([MISSING]) == [Difference(Kind.MISSING, "a", 8 << 8, None)]
 
 
 async def test_what_never_stands_still_is_in_flight() -> None:
@@ -101,10 +103,10 @@ async def test_a_group_that_stands_still_leaves_it_open_and_is_waited_for_once()
 
 
 async def test_what_postgresql_refused_is_not_extra() -> None:
-    extra = Difference(Kind.EXTRA, "a", None, 4)
+    extra = Difference(Kind.EXTRA, "a", None, 4 << 8)
     assert await settler(World({}, {"a": 4})).confirmed([extra]) == [extra]
     refused = World({}, {"a": 4}, {"a": 8})
-    assert await settler(refused).confirmed([extra]) == [Difference(Kind.OLDER, "a", 8, 4)]
+    assert await settler(refused).confirmed([extra]) == [Difference(Kind.OLDER, "a", 8 << 8, 4 << 8)]
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,16 @@
 from dataclasses import replace
 
 import pytest
-from core_support import Told
+from core_support import Told, undecoded
 from replay_fakes import MemoryDocuments, stored, with_headers
 from replay_support import MISSING
 from support import DELETED, encoded, event, moment
 
-from activity_indexer.dead_letter import Failure, dead_letter
+from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.event import CREATED, event_version
-from activity_indexer.ports import Partition
+from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
 from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.decide import Decider, Decision, Fate, Wanted
 from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan, read_ends, written_ends
@@ -21,7 +21,7 @@ from activity_indexer.replay.records import lies_at
 
 LATEST = 2**62
 WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
-VERSION = event_version(CREATED, 1_704_110_400_000_000)
+VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
 def letter(value: object = None, offset: int = 0, topic: str = "t", **headers: str) -> StoredDeadLetter:
@@ -46,6 +46,40 @@ async def test_what_came_back_since_or_was_parked_is_skipped_for_its_copy_counts
     assert (await fate(letter(offset=1), settled=(lies_at(letter()),))).fate is Fate.SENT
 
 
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (undecoded(encoded(event("a")), content=Content.BATCH), "the bytes of a batch that cannot be decoded"),
+        (
+            undecoded(encoded(event("a")), content=Content.VALUE, truncation=Truncation(70_000, "abc")),
+            "of 70,000 bytes are kept: have the producer send the event again, or copy it from transactions 0:0",
+        ),
+    ],
+)
+async def test_a_value_that_is_not_the_events_is_refused_whatever_it_looks_like(
+    record: UndecodedRecord, reason: str
+) -> None:
+    found = stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)))
+    for wanted in (replace(WANTED, topic="t"), replace(WANTED, topic="t", include_parked=True, max_replays=1)):
+        decision = await fate(found, wanted)
+        assert (decision.fate, decision.made) == (Fate.REFUSED, None)
+        assert reason in decision.reason
+
+
+async def test_a_dead_letter_that_its_topic_truncated_is_refused() -> None:
+    whole = OutRecord(b"k", encoded(event("a")), letter().headers)  # type: ignore[arg-type]
+    for form in smaller_forms(whole):
+        assert (await fate(stored(form))).fate is Fate.REFUSED
+
+
+async def test_a_key_that_the_dead_letter_was_given_is_taken_away_again() -> None:
+    found = stored(with_key(OutRecord(None, encoded(event("a")), letter().headers)))  # type: ignore[arg-type]
+    decision = await fate(found)
+    assert found.key == b"t:0:0"
+    assert decision.made is not None
+    assert decision.made().record.key is None
+
+
 @pytest.mark.parametrize(("there", "wanted"), [(-1, Fate.SENT), (0, Fate.STALE), (1, Fate.STALE), (None, Fate.SENT)])
 async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fate) -> None:
     documents = {} if there is None else {"a": VERSION + there}
@@ -54,7 +88,7 @@ async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fat
 
 
 async def test_a_deletion_that_is_there_makes_older_events_stale() -> None:
-    deleted = event_version(DELETED, 1_704_110_400_000_000)
+    deleted = event_version(DELETED, 1_704_110_400_000_000_000)
     assert (await fate(letter(), there={"a": deleted})).fate is Fate.STALE
 
 

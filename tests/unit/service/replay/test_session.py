@@ -27,7 +27,7 @@ from activity_indexer.replay.session import Options, Outside, Session
 
 WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
 OPTIONS = Options("t.dlq", "g", wait=False, wait_timeout=0.05)
-VERSION = event_version(CREATED, 1_704_110_400_000_000)
+VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
 class Person:
@@ -144,7 +144,7 @@ async def test_a_report_tells_of_every_event_what_became_of_it() -> None:
 
         def waiting(self, left: int) -> None:
             sent = {json.loads(letter.value or b"")["transaction"]["id"]: letter for letter in log.all("t")}
-            documents.there = {"indexed": VERSION, "stale": VERSION + 4}
+            documents.there = {"indexed": VERSION, "stale": VERSION + 4096}
             back = sent["back"]
             record = Told(
                 back.value,

@@ -54,6 +54,7 @@ async def test_what_the_metrics_count_is_on_the_page(client, health, metrics):
     health.started()
     health.assigned(1)
     metrics.assigned([7])
+    health.partition(7, lag_seconds=2.5, behind_transaction=1001, lost=250)
     metrics.lag(7, 12_345)
     metrics.committed(7, 99)
     metrics.dependency("redis", up=False)
@@ -63,9 +64,32 @@ async def test_what_the_metrics_count_is_on_the_page(client, health, metrics):
     assert "does not answer" in shown
     found = await status(client)
     assert found["partitions"] == [
-        {"partition": 7, "lag": 12_345, "committed": 99, "audit_lag": None, "audit_lag_seconds": None}
+        {
+            "partition": 7,
+            "lag": 12_345,
+            "committed": 99,
+            "audit_lag": None,
+            "audit_lag_seconds": None,
+            "lag_seconds": 2.5,
+            "behind_transaction": 1001,
+            "lost": 250,
+        }
     ]
     assert found["headline"]["lag"] == 12_345
+
+
+async def test_facts_are_shown_with_their_beginning_and_without_secrets(client, health):
+    health.started()
+    health.assigned(1)
+    before = time.time()
+    health.warned("events_lost", "250 events at http://u:hunter2@h", subject="partition 7", advice="restore them")
+    shown = await text(client, "/")
+    assert "warning: events_lost (partition 7): 250 events" in shown
+    assert time.strftime("since %H:%M", time.gmtime(before)) in shown
+    (fact,) = (await status(client))["facts"]
+    assert (fact["code"], fact["severity"], fact["advice"]) == ("events_lost", "warns", "restore them")
+    assert before <= fact["since"] <= time.time()
+    assert "hunter2" not in shown + str(fact)
 
 
 async def test_the_age_of_the_oldest_event_that_waits_for_the_audit_is_on_the_page(client, metrics):

@@ -1,5 +1,6 @@
 import pytest
 
+from activity_indexer.facts import Severity
 from activity_indexer.telemetry.health import LOOP_LIMIT, Health
 
 STALL = 120.0
@@ -19,7 +20,7 @@ def clock():
 
 @pytest.fixture
 def health(clock):
-    return Health(clock, STALL)
+    return Health(clock, STALL, wall=lambda: 1_700_000_000.0 + clock.now)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_loop_that_does_not_tick_is_dead(clock, working):
     clock.now += LOOP_LIMIT + 1
     live, reasons = working.live()
     assert not live
-    assert "event loop" in reasons[0]
+    assert "event_loop_stalled" in reasons[0]
     assert not working.ready().ok
 
 
@@ -92,7 +93,7 @@ def test_a_consumer_that_does_not_poll_is_dead(clock, working):
     passes(clock, working, STALL - 1, polls=False)
     assert working.live().ok
     passes(clock, working, 2, polls=False)
-    assert working.live() == (False, ["consumer stalled: no poll for 121 s"])
+    assert working.live() == (False, ["consumer_stalled: no poll for 121 s"])
 
 
 def test_pending_events_that_are_not_settled_mean_dead(clock, working):
@@ -202,3 +203,89 @@ def test_draining_it_is_not_ready_and_has_its_time(clock, working):
     passes(clock, working, 2 * STALL, polls=False)
     assert working.ready() == (False, ["draining"])
     assert working.live().ok
+
+
+def test_a_fact_keeps_its_beginning_while_it_is_reported_again(clock, working):
+    working.blocked("elasticsearch", "401")
+    clock.now += 10
+    working.blocked("elasticsearch", "403")
+    (fact,) = working.facts()
+    assert (fact.code, fact.severity, fact.reason) == ("elasticsearch", Severity.BLOCKS, "403")
+    assert fact.since == 1_700_001_000.0
+    working.unblocked("elasticsearch")
+    working.blocked("elasticsearch", "401")
+    assert working.facts()[0].since == 1_700_001_010.0
+
+
+def test_a_wait_without_news_begins_again(clock, working):
+    working.waiting("kafka", "no broker")
+    passes(clock, working, STALL + 1)
+    working.waiting("kafka", "no broker")
+    assert working.facts()[0].since == 1_700_000_000.0 + clock.now
+
+
+def test_a_warning_leaves_it_ready_and_live(clock, working):
+    working.warned("events_lost", "250 events were removed", subject="partition 3", advice="restore them")
+    text = "warning: events_lost (partition 3): 250 events were removed; restore them"
+    assert working.ready() == (True, [text])
+    assert working.live() == (True, [text])
+
+
+def test_a_warning_explains_no_stall(clock, working):
+    working.pending(5)
+    working.warned("events_lost", "250 events were removed")
+    passes(clock, working, STALL + 1)
+    assert not working.live().ok
+
+
+def test_a_warning_of_known_length_passes_by_itself(clock, working):
+    working.warned("events_lost", "250 events were removed", seconds=60)
+    clock.now += 60
+    working.ticked()
+    assert [fact.code for fact in working.facts()] == ["events_lost"]
+    clock.now += 1
+    assert working.facts() == []
+
+
+def test_facts_of_several_subjects_stand_beside_each_other(working):
+    working.blocked("corrupt_records", "CRC", subject="partition 1")
+    working.blocked("corrupt_records", "CRC", subject="partition 2")
+    working.settled("corrupt_records", "partition 1")
+    assert [fact.subject for fact in working.facts()] == ["partition 2"]
+    working.settled("corrupt_records")
+    assert working.ready().ok
+
+
+def test_the_gravest_fact_comes_first(clock, working):
+    working.warned("events_lost", "250")
+    working.waiting("kafka", "no broker")
+    working.blocked("breaker", "open")
+    assert [fact.severity for fact in working.facts()] == [Severity.BLOCKS, Severity.WAITS, Severity.WARNS]
+
+
+def test_phases_and_stalls_are_facts_with_their_beginning(clock, health):
+    assert [(fact.code, fact.since) for fact in health.facts()] == [("starting", 1_700_001_000.0)]
+    health.started()
+    health.assigned(1)
+    clock.now += STALL + 5
+    health.ticked()
+    health.polled()
+    health.pending(3)
+    assert health.facts() == []
+    clock.now += STALL + 5
+    health.ticked()
+    health.polled()
+    (fact,) = health.facts()
+    assert (fact.code, fact.severity) == ("pipeline_stalled", Severity.STALLS)
+    assert fact.since == 1_700_000_000.0 + clock.now - STALL - 5
+
+
+def test_numbers_of_partitions_last_until_they_are_revoked(working):
+    working.partition(1, lag=5)
+    working.partition(0, lag=0, behind_transaction=1001)
+    working.partition(1, lag_seconds=2.5)
+    assert list(working.partitions()) == [0, 1]
+    assert (working.partitions()[1].lag, working.partitions()[1].lag_seconds) == (5, 2.5)
+    assert working.partitions()[0].behind_transaction == 1001
+    working.revoked()
+    assert working.partitions() == {}

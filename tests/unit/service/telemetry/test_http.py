@@ -38,11 +38,30 @@ async def test_a_good_answer_is_200(client, health):
     health.started()
     health.assigned(1)
     for path in ("/livez", "/readyz", "/startupz"):
-        assert await answer(client, path) == (200, {"status": "ok", "reasons": []})
+        assert await answer(client, path) == (200, {"status": "ok", "reasons": [], "facts": []})
 
 
 async def test_a_bad_answer_is_503_with_reasons(client):
-    assert await answer(client, "/startupz") == (503, {"status": "failing", "reasons": ["starting"]})
+    status, body = await answer(client, "/startupz")
+    assert (status, body["status"], body["reasons"]) == (503, "failing", ["starting"])
+
+
+async def test_the_facts_behind_an_answer_say_since_when_and_what_to_do(client, health):
+    before = time.time()
+    health.started()
+    health.assigned(1)
+    health.blocked("topic_missing", "topic transactions does not exist", advice="create it")
+    status, body = await answer(client, "/readyz")
+    assert status == 503
+    (fact,) = body["facts"]
+    assert before <= fact.pop("since") <= time.time()
+    assert fact == {
+        "code": "topic_missing",
+        "severity": "blocks",
+        "reason": "topic transactions does not exist",
+        "subject": "",
+        "advice": "create it",
+    }
 
 
 async def test_reasons_hold_no_secrets(client, health):

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from types import SimpleNamespace
 
@@ -6,12 +7,14 @@ import structlog
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
+from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Backlog, Partition
+from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
-from activity_indexer.telemetry.reporter import AuditReporter, Reporter
+from activity_indexer.telemetry.reporter import LOSS_SHOWN, AuditReporter, Reporter
 
 
 class Clock:
@@ -54,7 +57,8 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, met
     outcomes = Counter({("indexed", "transaction.created"): 7, ("late", "transaction.updated"): 2})
     outcomes["dead_lettered", "invalid"] = 1
     reporter.seen_store(True, "")
-    reporter.batch_done(BatchSummary(10, 5000, outcomes, 9, 1, 2, 0.25, [0.1] * 7))
+    ties = Counter({"later": 2, "earlier": 1})
+    reporter.batch_done(BatchSummary(10, 5000, outcomes, 9, 1, 2, 0.25, [0.1] * 7, ties=ties))
     assert logs == [
         {
             "event": "batch.settled",
@@ -70,6 +74,7 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, met
     shown = metrics.snapshot()
     assert shown["events_total"]["indexed"]["transaction.created"] == 7
     assert shown["events_total"]["dead_lettered"]["invalid"] == 1
+    assert shown["ties_total"] == {"later": 2, "earlier": 1}
     assert shown["dedup_lookups_total"] == {"memory": 9, "redis": 8}
     assert shown["dedup_hits_total"] == {"memory": 1, "redis": 2}
     assert shown["event_age_seconds"]["count"] == 7
@@ -160,6 +165,17 @@ def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(re
     assert metrics.snapshot()["breaker_open"] == 0
 
 
+def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health, metrics):
+    reporter.corrupt({Partition("transactions", 1): "partition 1 cannot go on at the offset 17"})
+    assert health.ready().reasons[0] == "records: partition 1 cannot go on at the offset 17"
+    assert not health.ready().ok
+    assert health.live().ok
+    assert metrics.snapshot()["corrupt_partitions"] == 1
+    reporter.corrupt({})
+    assert metrics.snapshot()["corrupt_partitions"] == 0
+    assert health.ready().ok
+
+
 def test_a_dead_letter_topic_that_takes_nothing_makes_it_not_ready(reporter, health):
     reporter.dead_letter_topic("transactions.dlq: not authorized")
     assert health.ready().reasons == ["dead_letters: transactions.dlq: not authorized"]
@@ -197,7 +213,7 @@ def test_commits_lag_and_intake_are_counted(reporter, metrics):
     reporter.concurrency(1, 8)
     reporter.retried("unavailable", 3)
     reporter.committed(Partition("transactions", 0), 9)
-    reporter.commit_failed()
+    reporter.commit_failed("rebalance")
     reporter.lag(Partition("transactions", 0), 4)
     reporter.stage_done("bulk", 0.1)
     shown = metrics.snapshot()
@@ -244,6 +260,95 @@ def test_at_debug_each_event_and_each_dead_letter_is_told_in_full(reporter, logs
     assert logs[1]["message"].endswith("'4111 1111 1111 1111'")
 
 
+LOST = Loss(Partition("transactions", 3), RETENTION, 20, 40)
+
+
+def test_events_that_were_lost_are_an_error_line_a_number_and_a_fact_for_an_hour(
+    reporter, metrics, health, clock, logs
+):
+    reporter.lost(LOST)
+    (line,) = logs
+    assert (line["event"], line["log_level"]) == ("events.lost", "error")
+    assert (line["partition"], line["reason"], line["first_offset"], line["events"]) == (3, "retention", 20, 40)
+    assert "retention" in line["advice"]
+    assert metrics.snapshot()["events_lost_total"] == {"3": {"retention": {"indexer": 40}}}
+    ok, reasons = health.ready()
+    assert ok
+    assert reasons[0].startswith("warning: events_lost (partition 3): 40 events from offset 20 on (retention); ")
+    reporter.lost(LOST)
+    reporter.assigned([LOST.partition])
+    assert health.partitions()[3].lost == 80
+    clock.now += LOSS_SHOWN + 1
+    health.ticked()
+    health.polled()
+    assert health.ready() == (True, [])
+
+
+@pytest.mark.parametrize("reason", LOSS_REASONS)
+def test_every_kind_of_loss_has_its_advice(reporter, logs, reason):
+    reporter.lost(LOST._replace(reason=reason))
+    assert logs[0]["advice"]
+
+
+def test_a_transaction_that_stays_open_is_a_fact_with_since_when_until_it_ends(reporter, metrics, health, logs):
+    place = Partition("transactions", 3)
+    reporter.held(place, 50, 1.0)
+    assert health.ready() == (True, [])
+    assert not logs
+    for seconds in (20.0, 25.0):
+        reporter.held(place, 51, seconds)
+    assert metrics.snapshot()["held_events"] == {"3": 51}
+    assert metrics.snapshot()["held_seconds"] == {"3": 25.0}
+    assert health.partitions()[3].behind_transaction == 51
+    assert [line["event"] for line in logs] == ["open_transaction.warned"]
+    (reason,) = health.ready().reasons
+    assert re.fullmatch(
+        r"warning: open_transaction \(partition 3\): 51 events wait behind a transaction that a producer left open "
+        r"since .+Z; kafka-transactions .+",
+        reason,
+    )
+    reporter.held(place, 0, 0.0)
+    assert health.ready() == (True, [])
+    assert health.partitions()[3].behind_transaction == 0
+    assert [line["event"] for line in logs] == ["open_transaction.warned", "open_transaction.recovered"]
+
+
+def test_what_holds_a_partition_is_forgotten_with_the_partition(reporter, health):
+    reporter.held(Partition("transactions", 3), 51, 20.0)
+    reporter.revoked()
+    reporter.assigned([])
+    assert health.ready() == (True, [])
+
+
+@pytest.mark.parametrize("tell", [Reporter.topic, Reporter.membership])
+def test_what_an_operator_must_set_right_makes_it_not_ready(reporter, health, tell):
+    tell(reporter, "do this")
+    assert not health.ready().ok
+    assert health.ready().reasons[0].endswith(": do this")
+    assert health.live().ok
+    tell(reporter, None)
+    assert health.ready() == (True, [])
+
+
+def test_a_topic_that_was_created_again_is_an_error_line(reporter, logs):
+    reporter.recreated("transactions")
+    assert (logs[0]["event"], logs[0]["log_level"], logs[0]["topic"]) == ("topic.recreated", "error", "transactions")
+
+
+def test_what_the_audit_lost_is_counted_apart(metrics, logs):
+    audit = AuditReporter(metrics)
+    audit.lost(LOST)
+    audit.recreated("transactions")
+    audit.kafka("away")
+    audit.topic("missing")
+    audit.membership("in use")
+    assert metrics.snapshot()["events_lost_total"] == {"3": {"retention": {"audit": 40}}}
+    assert [(line["event"], line["consumer"]) for line in logs] == [
+        ("events.lost", "audit"),
+        ("topic.recreated", "audit"),
+    ]
+
+
 def test_the_audit_is_counted_apart(metrics):
     audit = AuditReporter(metrics)
     audit.events("written", 5)
@@ -257,3 +362,51 @@ def test_the_audit_is_counted_apart(metrics):
     assert shown["audit_lag_events"] == {"1": 2}
     assert shown["audit_lag_seconds"] == {"1": 61.5}
     assert shown["dependency_up"] == {"postgres": 0}
+
+
+def test_a_problem_is_a_fact_and_a_line_until_it_is_solved(reporter, health, logs):
+    for _ in range(3):
+        reporter.problem("open_transaction", "1001 events wait", subject="partition 2", advice="end the producer")
+    assert [(fact.code, fact.subject, fact.severity) for fact in health.facts()] == [
+        ("open_transaction", "partition 2", Severity.WARNS)
+    ]
+    reporter.solved("open_transaction", "partition 1")
+    assert health.facts()
+    reporter.solved("open_transaction", "partition 2")
+    reporter.solved("open_transaction", "partition 2")
+    assert health.facts() == []
+    assert [line["event"] for line in logs] == ["open_transaction.warned", "open_transaction.recovered"]
+    assert (logs[0]["subject"], logs[0]["advice"]) == ("partition 2", "end the producer")
+
+
+def test_a_problem_that_blocks_is_an_error_and_not_ready(reporter, health, logs):
+    reporter.problem("topic_missing", "topic transactions does not exist", severity=Severity.BLOCKS)
+    assert health.ready() == (False, ["topic_missing: topic transactions does not exist"])
+    assert (logs[0]["event"], logs[0]["log_level"]) == ("topic_missing.blocked", "error")
+    reporter.solved("topic_missing")
+    assert health.ready().ok
+
+
+def test_a_problem_that_waits_is_believed_for_as_long_as_a_try_may_take(reporter, health, clock):
+    reporter.problem("kafka", "no broker", severity=Severity.WAITS)
+    clock.now += 160
+    health.ticked()
+    assert health.facts()[0].text == "waiting: kafka: no broker"
+    clock.now += 1
+    health.ticked()
+    health.polled()
+    assert health.facts() == []
+
+
+def test_redis_that_fails_is_a_warning_while_it_lasts(reporter, health):
+    reporter.seen_store(False, "no connection")
+    assert health.ready() == (True, ["warning: redis: no connection"])
+    reporter.seen_store(True, "")
+    assert health.facts() == []
+
+
+def test_lag_and_age_are_numbers_of_their_partition(reporter, health):
+    place = Partition("transactions", 3)
+    reporter.lag(place, 7)
+    reporter.lag_seconds(place, 1.5)
+    assert (health.partitions()[3].lag, health.partitions()[3].lag_seconds) == (7, 1.5)

@@ -27,9 +27,11 @@ from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.spans import Consumed, Spans
+from activity_indexer.ties import OrderedWriter
 from activity_indexer.trace_context import traceparent
 
 TRACE_ID = 7
+FAST = Backoff(0.001, 0.002)
 HEADERS = [("traceparent", traceparent(TRACE_ID, 5))]
 
 
@@ -59,11 +61,13 @@ async def processed(*records: Told) -> tuple[MemoryIndex, MemoryDeadLetters, InM
     index, dead, seen = MemoryIndex(), MemoryDeadLetters(), Seen()
     spans, kept = tracing()
     loop = asyncio.get_running_loop()
-    writer = BulkWriter(index, AdaptiveLimit(4, 60.0, loop.time), Backoff(0.001, 0.002), seen, 1)
-    limits = Limits(86_400.0, 0.001, Backoff(0.001, 0.002))
+    writer = BulkWriter(index, AdaptiveLimit(4, 60.0, loop.time), FAST, seen, 1)
+    limits = Limits(86_400.0, 0.001, FAST)
     breaker = Breaker(1.0, 100, 10)
     enrich = cast("Any", lambda _: ({}, "", True))
-    processor = Processor(None, enrich, writer, dead, breaker, seen, limits, Clock(NOW), tracing=spans)
+    processor = Processor(
+        None, enrich, OrderedWriter(writer, index, FAST, seen), dead, breaker, seen, limits, Clock(NOW), tracing=spans
+    )
     partition = Partition(TOPIC, 0)
     (batch,) = Batcher(len(records), 10**9, 1.0, Clock()).add({partition: records}, {partition: PartitionOffsets()})
     await processor.process(batch)

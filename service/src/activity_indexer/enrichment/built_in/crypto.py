@@ -33,7 +33,7 @@ _VOCABULARY: Final = Vocabulary(
     direction=NAMES,
     note="note notes message memo description comment",
 )
-_NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _PLAIN: Final = re.compile(r"(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
 _MAX_DIGITS: Final = 80
 _SMALLER_UNITS: Final = {"satoshis": -8, "wei": -18}

@@ -1,0 +1,184 @@
+"""The dead-letter topic's producer, by aiokafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordTooLargeError, UnknownError
+from aiokafka.partitioner import DefaultPartitioner
+
+from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
+from activity_indexer.adapters.kafka_internals import create_batch, has_odd_headers, size_in_batch
+from activity_indexer.dead_letter import smaller_forms, with_key
+from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.ports import OutRecord
+from activity_indexer.settings import KafkaSettings
+
+COMPRESSION: Final = "zstd"
+"""Large payloads are mostly text: compressed, many of them fit that would not."""
+
+_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
+
+
+class DeadLetterTopic:
+    """Writes dead letters; an idempotent producer that is replaced when it failed.
+
+    `prepare` sees to the topic before: it may be gone, and the broker would make it in its own way. What the topic
+    refuses for its size, or because it is compacted and there is no key, is written in a form that it takes. That is
+    done by a producer that is not idempotent: a refusal breaks the sequence of one that is.
+    """
+
+    def __init__(
+        self, settings: KafkaSettings, prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics
+    ) -> None:
+        self._settings = settings
+        self._prepare = prepare
+        self._log = structlog.get_logger("activity_indexer.kafka")
+        self._producers: dict[bool, Any] = {}
+        """By whether they are idempotent."""
+        self._starting = asyncio.Lock()
+        self._refused_size = settings.max_request_bytes + 1
+        """The smallest record that was refused (bytes, uncompressed)."""
+        self._key_needed = False
+        self._sequence_broken = False
+
+    async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
+        """Write records; returns those that are not acknowledged, and why."""
+        try:
+            producer = await self._started()
+            outcomes = await asyncio.gather(*(self._send(producer, record) for record in records))
+        except ActivityIndexerError as error:
+            return records, str(error)
+        except CLIENT_ERRORS as error:
+            return records, str(mapped(error))
+        unsent = [record for record, problem in zip(records, outcomes, strict=True) if problem]
+        if unsent:
+            await self.stop()
+        elif self._sequence_broken:
+            await self._stop(idempotent=True)
+        self._sequence_broken = False
+        return unsent, next(filter(None, outcomes), "")
+
+    async def _send(self, producer: Any, record: OutRecord) -> str:
+        try:
+            if not self._is_refused(record):
+                try:
+                    await (await write(producer, self._settings.dead_letters, record))
+                except (*_TOO_LARGE, UnknownError):  # of this record, or of one that went with it
+                    self._sequence_broken = True
+                else:
+                    return ""
+            return await self._send_alone(record)
+        except InvalidTimestampError:
+            return (
+                f"the dead-letter topic {self._settings.dead_letters} refuses records with this machine's time: "
+                f"set the clock right, or the topic's message.timestamp.type to LogAppendTime"
+            )
+        except ActivityIndexerError as error:
+            return str(error)
+        except CLIENT_ERRORS as error:
+            return str(mapped(error))
+
+    def _is_refused(self, record: OutRecord) -> bool:
+        """Whether the topic is known to refuse such a record."""
+        return (self._key_needed and record.key is None) or size_in_batch(record) >= self._refused_size
+
+    async def _send_alone(self, record: OutRecord) -> str:
+        """Write a record, or as much of it as the topic takes."""
+        for form in chain([record], smaller_forms(record)):
+            try:
+                await self._write_alone(form)
+            except _TOO_LARGE:
+                continue
+            if form is not record:
+                self._tell_truncated(record, form)
+            return ""
+        return (
+            f"the dead-letter topic {self._settings.dead_letters} refuses a record of {size_in_batch(form)} bytes, the "
+            f"smallest that says what failed: raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"
+        )
+
+    async def _write_alone(self, record: OutRecord) -> None:
+        size = size_in_batch(record)
+        if size > self._settings.max_request_bytes:
+            raise MessageSizeTooLargeError
+        topic, producer = self._settings.dead_letters, await self._started(idempotent=False)
+        if self._key_needed and record.key is None:
+            record = with_key(record)
+        try:
+            await (await write(producer, topic, record, alone=True))
+        except _TOO_LARGE:
+            self._refused_size = min(self._refused_size, size)
+            raise
+        except UnknownError:  # a compacted topic refuses records without a key: the client has no error for that
+            if record.key is not None:
+                raise
+            await (await write(producer, topic, with_key(record), alone=True))
+            self._key_needed = True
+
+    def _tell_truncated(self, record: OutRecord, form: OutRecord) -> None:
+        told = {name.removeprefix("dead-letter-"): value.decode(errors="replace") for name, value in form.headers}
+        self._log.warning(
+            "dead_letters.truncated",
+            **{name: told.get(name) for name in ("topic", "partition", "offset", "sha256")},
+            size=len(record.value or b""),
+            kept=len(form.value or b""),
+            reason=f"the dead-letter topic {self._settings.dead_letters} refuses the whole: raise its "
+            f"max.message.bytes and KAFKA_MAX_REQUEST_BYTES to keep all of such events",
+        )
+
+    async def _started(self, *, idempotent: bool = True) -> Any:
+        async with self._starting:
+            if idempotent not in self._producers:
+                await self._prepare(self._settings)
+                producer = AIOKafkaProducer(
+                    **client_arguments(self._settings),
+                    acks="all",
+                    enable_idempotence=idempotent,
+                    max_request_size=self._settings.max_request_bytes,
+                    compression_type=COMPRESSION,
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producers[idempotent] = producer
+            return self._producers[idempotent]
+
+    async def stop(self) -> None:
+        """Close the connections; the next record opens them again, and finds out again what the topic refuses."""
+        self._refused_size = self._settings.max_request_bytes + 1
+        self._key_needed = False
+        for idempotent in (True, False):
+            await self._stop(idempotent=idempotent)
+
+    async def _stop(self, *, idempotent: bool) -> None:
+        producer = self._producers.pop(idempotent, None)
+        if producer is not None:
+            stopping: Coroutine[Any, Any, None] = producer.stop()
+            try:
+                async with asyncio.timeout(self._settings.request_timeout):
+                    await stopping
+            except CLIENT_ERRORS:
+                return
+
+
+async def write(producer: Any, topic: str, record: OutRecord, *, alone: bool = False) -> Any:
+    """What to wait for; `alone`: no other record shares its batch, or its fate.
+
+    The client's `send` wants a key or a value, and names of headers that are UTF-8; other producers want neither.
+    """
+    headers: list[Any] = list(record.headers)
+    if not alone and (record.key is not None or record.value is not None) and not has_odd_headers(record):
+        return await producer.send(topic, record.value, key=record.key, headers=headers)
+    batch = create_batch(producer, [record])
+    batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
+    batch.close()
+    known = sorted(await producer.partitions_for(topic))
+    return await producer.send_batch(batch, topic, partition=DefaultPartitioner()(record.key, known, known))

@@ -1,0 +1,69 @@
+"""Polls of a Kafka consumer that end at a number of bytes: the client itself counts records only."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+
+from activity_indexer.memory import record_bytes
+
+FIRST_STEP: Final = 4
+"""Records of the first step of a poll; each further step at most doubles what there is."""
+
+DECAY: Final = 0.5
+"""A large record is expected again in the next polls, by this share of its size in each."""
+
+Polled = dict[Any, list[Any]]
+
+
+class BoundedPoll:
+    """Takes records in steps, each as large as the records seen so far let fit into the bytes that are left.
+
+    What the client holds is compressed: a megabyte of it may become a gigabyte. One record may be larger than the limit.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._largest = float(max(1, largest))
+
+    async def __call__(self, consumer: Any, timeout: float, max_records: int, max_bytes: int) -> Polled:  # noqa: ASYNC109
+        """Records by partition, waiting for the first of them at most so many seconds. Raises what the client raises."""
+        self._largest = max(1.0, self._largest * DECAY)
+        count, left = 0, max_bytes
+        polled: Polled = {}
+        more = await consumer.getmany(
+            timeout_ms=int(timeout * 1000), max_records=self._step(FIRST_STEP, max_records, left)
+        )
+        while more:
+            for partition, records in more.items():
+                polled.setdefault(partition, []).extend(records)
+                count += len(records)
+                left -= self._measure(records)
+            if count >= max_records or left < self._largest:
+                break
+            more = _at_once(consumer.getmany(timeout_ms=0, max_records=self._step(count, max_records - count, left)))
+        return polled
+
+    def _step(self, at_most: int, records: int, left: int) -> int:
+        return max(1, min(at_most, records, int(left / self._largest)))
+
+    def _measure(self, records: Sequence[Any]) -> int:
+        sizes = [record_bytes(record) for record in records]
+        self._largest = max(self._largest, *sizes)
+        return sum(sizes)
+
+
+def _at_once(question: Coroutine[Any, Any, Polled]) -> Polled:
+    """What the client has by now. It waits when partitions are being taken: the records that were polled before must
+    be handed out first, as after the rebalance they may be somebody else's. An error comes again with the next poll.
+    """
+    try:
+        question.send(None)
+    except StopIteration as answer:
+        found: Polled = answer.value
+        return found
+    except (KafkaError, OSError):
+        return {}
+    question.close()
+    return {}

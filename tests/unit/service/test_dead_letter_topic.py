@@ -1,0 +1,241 @@
+"""The producer of dead letters: one that failed is replaced, and a topic that refuses a record gets less of it."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    InvalidTimestampError,
+    KafkaConnectionError,
+    NotEnoughReplicasError,
+    RecordTooLargeError,
+    UnknownError,
+)
+
+from activity_indexer.adapters import dead_letter_topic
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.kafka_internals import size_in_batch
+from activity_indexer.ports import OutRecord
+from activity_indexer.settings import KafkaSettings
+
+
+async def prepared(_settings: object) -> None:
+    """The topic is there."""
+
+
+class Batch:
+    """A batch of the client's, as far as it is used here."""
+
+    def __init__(self) -> None:
+        self.records: list[OutRecord] = []
+
+    def append(self, *, key: bytes | None, value: bytes | None, timestamp: None, headers: Any) -> None:
+        self.records.append(OutRecord(key, value, headers))
+
+    def close(self) -> None:
+        """No other record may join."""
+
+
+Refusal = Callable[[OutRecord], Exception | None]
+
+
+class Producer:
+    """The client's producer: `refusal` gives the error of each record, `start_error` that of the start."""
+
+    def __init__(self, topic: "Topic", **arguments: Any) -> None:
+        self.topic = topic
+        self.idempotent: bool = arguments["enable_idempotence"]
+        self.sent: list[OutRecord] = []
+        self.stopped = False
+
+    async def start(self) -> None:
+        if self.topic.start_error:
+            raise self.topic.start_error
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    async def send(self, _: str, value: bytes, key: bytes | None, headers: Any) -> "asyncio.Future[None]":
+        return self._answered(OutRecord(key, value, headers))
+
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def partitions_for(self, _: str) -> set[int]:
+        return {0}
+
+    async def send_batch(self, batch: Batch, _: str, partition: int) -> "asyncio.Future[None]":
+        return self._answered(batch.records[0])
+
+    def _answered(self, record: OutRecord) -> "asyncio.Future[None]":
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if error := self.topic.refusal(record):
+            acknowledged.set_exception(error)
+        else:
+            acknowledged.set_result(None)
+            self.sent.append(record)
+        return acknowledged
+
+
+class Topic:
+    """A dead-letter topic with what it refuses, and the producers that were made for it."""
+
+    def __init__(self) -> None:
+        self.refusal: Refusal = lambda _: None
+        self.start_error: Exception | None = None
+        self.producers: list[Producer] = []
+
+    def make(self, **arguments: Any) -> Producer:
+        assert arguments["acks"] == "all"
+        assert arguments["compression_type"] == "zstd"
+        self.producers.append(Producer(self, **arguments))
+        return self.producers[-1]
+
+    def sent(self) -> list[OutRecord]:
+        return [record for producer in self.producers for record in producer.sent]
+
+
+@pytest.fixture
+def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
+    found = Topic()
+    monkeypatch.setattr(dead_letter_topic, "AIOKafkaProducer", found.make)
+    return found
+
+
+PLACE = [("dead-letter-topic", b"transactions"), ("dead-letter-partition", b"3"), ("dead-letter-offset", b"17")]
+RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
+
+
+def writer(**settings: Any) -> DeadLetterTopic:
+    return DeadLetterTopic(KafkaSettings(**settings), prepared)
+
+
+def refusing(error: Exception, value: bytes) -> Refusal:
+    return lambda record: error if record.value == value else None
+
+
+async def test_a_producer_that_failed_is_replaced(topic: Topic) -> None:
+    letters = writer()
+    topic.refusal = refusing(NotEnoughReplicasError(), b"b")
+    unsent, problem = await letters.send(RECORDS)
+    assert unsent == [RECORDS[1]]
+    assert "NotEnoughReplicas" in problem
+    assert topic.producers[0].stopped
+    topic.refusal = lambda _: None
+    assert await letters.send(unsent) == ([], "")
+    assert [[record.value for record in producer.sent] for producer in topic.producers] == [[b"a"], [b"b"]]
+
+
+async def test_a_producer_is_used_again_while_it_works(topic: Topic) -> None:
+    letters = writer()
+    await asyncio.gather(*(letters.send(RECORDS) for _ in range(3)))
+    await letters.stop()
+    assert [(len(producer.sent), producer.idempotent) for producer in topic.producers] == [(6, True)]
+    assert topic.producers[0].stopped
+
+
+async def test_a_producer_that_does_not_start_is_closed(topic: Topic) -> None:
+    topic.start_error = KafkaConnectionError("away")
+    unsent, problem = await writer().send(RECORDS)
+    assert unsent == RECORDS
+    assert "away" in problem
+    assert topic.producers[0].stopped
+
+
+async def test_a_clock_that_the_topic_refuses_says_what_to_do(topic: Topic) -> None:
+    topic.refusal = refusing(InvalidTimestampError(), b"a")
+    _, problem = await writer().send(RECORDS)
+    assert "set the clock right, or the topic's message.timestamp.type to LogAppendTime" in problem
+
+
+def taking(limit: int) -> Refusal:
+    """A topic that takes records of so many bytes at most."""
+    return lambda record: RecordTooLargeError() if size_in_batch(record) > limit else None
+
+
+async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> None:
+    topic.refusal = taking(100_000)
+    value = b"v" * 300_000
+    assert await writer().send([OutRecord(b"k", value, [("h", b"x"), *PLACE]), RECORDS[0]]) == ([], "")
+    found = next(record for record in topic.sent() if record.key == b"k")
+    told = dict(found.headers)
+    assert found.value == value[:65_536]
+    assert told["h"] == b"x"
+    assert told["dead-letter-offset"] == b"17"
+    assert told["dead-letter-truncated"] == b"true"
+    assert told["dead-letter-size"] == b"300000"
+    assert told["dead-letter-sha256"] == hashlib.sha256(value).hexdigest().encode()
+    assert [record.value for record in topic.sent() if record.key is None] == [b"a"], "the other one is whole"
+
+
+async def test_a_refusal_breaks_no_sequence_and_is_remembered(topic: Topic) -> None:
+    topic.refusal = taking(100_000)
+    letters = writer()
+    large = OutRecord(b"k", b"v" * 300_000, PLACE)
+    for _ in range(3):
+        assert await letters.send([large]) == ([], "")
+    assert [(producer.idempotent, producer.stopped) for producer in topic.producers] == [
+        (True, True),  # its sequence was broken by the first refusal
+        (False, False),
+        (True, False),
+    ]
+    assert len(topic.sent()) == 3
+
+
+@pytest.mark.parametrize("limit", [70_000, 8_000, 3_000, 900])
+async def test_whatever_the_topic_takes_something_is_written(topic: Topic, limit: int) -> None:
+    topic.refusal = taking(limit)
+    large = OutRecord(
+        b"k" * 5_000, b"v" * 300_000, [("large", b"h" * 200_000), *PLACE, ("dead-letter-message", b"m" * 2000)]
+    )
+    assert await writer().send([large]) == ([], "")
+    (found,) = topic.sent()
+    told = dict(found.headers)
+    assert size_in_batch(found) <= limit
+    assert (told["dead-letter-topic"], told["dead-letter-offset"]) == (b"transactions", b"17")
+    assert told["dead-letter-headers-dropped"] == b"1"
+    assert told["dead-letter-size"] == b"300000"
+    if found.key is None:
+        assert told["dead-letter-key-size"] == b"5000"
+
+
+async def test_a_topic_that_takes_nothing_says_what_to_raise(topic: Topic) -> None:
+    topic.refusal = taking(10)
+    unsent, problem = await writer().send(RECORDS)
+    assert unsent == RECORDS
+    assert "raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES" in problem
+
+
+async def test_our_own_limit_truncates_as_well(topic: Topic) -> None:
+    assert await writer(max_request_bytes=80_000).send([OutRecord(b"k", b"v" * 100_000, PLACE)]) == ([], "")
+    assert [len(record.value or b"") for record in topic.sent()] == [65_536]
+
+
+async def test_a_compacted_topic_gets_a_key_where_there_is_none(topic: Topic) -> None:
+    topic.refusal = lambda record: UnknownError() if record.key is None else None
+    letters = writer()
+    keyed, without = OutRecord(b"k", b"1", PLACE), OutRecord(None, b"2", PLACE)
+    assert await letters.send([keyed, without]) == ([], "")
+    assert await letters.send([without]) == ([], "")
+    found = {record.value: record for record in topic.sent()}
+    assert (found[b"1"].key, dict(found[b"1"].headers).get("dead-letter-no-key")) == (b"k", None)
+    assert (found[b"2"].key, dict(found[b"2"].headers)["dead-letter-no-key"]) == (b"transactions:3:17", b"true")
+
+
+async def test_an_unknown_error_of_a_keyed_record_is_a_problem(topic: Topic) -> None:
+    topic.refusal = lambda _: UnknownError()
+    record = OutRecord(b"k", b"1", PLACE)
+    unsent, problem = await writer().send([record])
+    assert unsent == [record]
+    assert "UnknownError" in problem
+
+
+async def test_one_that_was_truncated_before_keeps_the_size_and_hash_of_the_original(topic: Topic) -> None:
+    topic.refusal = taking(5_000)
+    told = [("dead-letter-truncated", b"true"), ("dead-letter-size", b"999999"), ("dead-letter-sha256", b"abc")]
+    assert await writer().send([OutRecord(b"k", b"v" * 65_536, [*PLACE, *told])]) == ([], "")
+    (found,) = topic.sent()
+    sizes = [value for name, value in found.headers if name == "dead-letter-size"]
+    assert (sizes, len(found.value or b"")) == ([b"999999"], 4096)
