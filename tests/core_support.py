@@ -82,7 +82,7 @@ class Seen:
     buried: list[tuple[Record, Failure, str]] = field(default_factory=list)
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
-    ages: dict[Partition, float] = field(default_factory=dict)
+    ages: dict[Partition, float | None] = field(default_factory=dict)
     held_back: dict[Partition, tuple[int, float]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -187,7 +187,7 @@ class Seen:
     def lost(self, loss: Loss) -> None:
         self.calls.append(("lost", loss))
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         self.ages[partition] = seconds
 
     def pending(self, events: int) -> None:

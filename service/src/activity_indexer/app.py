@@ -19,7 +19,7 @@ from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.kafka_member import http_address
-from activity_indexer.adapters.redis import RedisSeenStore
+from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
 from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -192,11 +192,12 @@ class App:
         ttl = self._settings.consumer.dedup_ttl
         group = self._settings.kafka.consumer_group
 
-        def namespace() -> str:
-            """A new group reads everything again on purpose: it knows no ids of others."""
-            return watch.namespace and f"{group}:{watch.namespace}"
-
-        store = RedisSeenStore(self._settings.redis, ttl, namespace, lambda: min(ttl, index.remembers))
+        store = RedisSeenStore(
+            self._settings.redis,
+            ttl,
+            lambda: seen_namespace(group, watch.namespace),
+            lambda: min(ttl, index.remembers),
+        )
         self._goodbyes["redis"] = store.stop
         return store
 

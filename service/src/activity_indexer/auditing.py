@@ -51,7 +51,7 @@ async def _run_once(
     address: HttpAddress | None,
 ) -> None:
     source = KafkaAuditSource(settings, address, reporter)
-    store = PostgresAudit(settings.database)
+    store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(metrics, tracing))
     audit = Audit(source, measured, settings, reporter, tracing=tracing)
     running = asyncio.create_task(audit.run())

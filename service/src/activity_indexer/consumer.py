@@ -20,6 +20,7 @@ from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
 from activity_indexer.positions import Ends
+from activity_indexer.published import published_at
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
@@ -66,8 +67,9 @@ class _Trusted:
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way, and nothing is taken in
-    while what was taken has a footprint of `memory` bytes.
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way.
+
+    Nothing is taken in while what was taken has a footprint of `memory` bytes.
 
     `drain_timeout` is for a rebalance; the end of the process has a deadline of its own.
     """
@@ -330,8 +332,10 @@ class Indexer:
         self._observer.held(partition, ends.held, held_for)
         if not left and lag:
             self._observer.lag_seconds(partition, held_for)
-        elif published := tracker.published:
-            self._observer.lag_seconds(partition, max(0.0, self._now() - published / 1000) if lag else 0.0)
+        else:
+            now = self._now()
+            published = published_at(tracker.published, now) if lag else now
+            self._observer.lag_seconds(partition, None if published is None else now - published)
         return left
 
     def _held_for(self, partition: Partition, ends: Ends) -> float:

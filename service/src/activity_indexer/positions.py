@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
 from activity_indexer.ports import Partition
@@ -75,6 +76,18 @@ class Start(NamedTuple):
 
     offset: int
     loss: Loss | None = None
+
+
+class Begun(NamedTuple):
+    """A partition whose reading began: at this offset of the topic with this id."""
+
+    partition: Partition
+    commit: Commit
+    loss: Loss | None = None
+
+
+Stored = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Commit]]]
+"""Tells where reading of partitions goes on."""
 
 
 def begin(partition: Partition, commit: Commit | None, bounds: Bounds, topic_id: str) -> Start:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -19,7 +20,8 @@ from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReport
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
-from activity_indexer.positions import Commit, Ends
+from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
+from activity_indexer.published import published_at
 from activity_indexer.settings import Settings
 
 LEAVE_TIMEOUT: Final = 5.0
@@ -31,6 +33,8 @@ class KafkaAuditSource:
 
     `_handed` and `_settled` are next offsets: of what poll handed out, and of what is committed. Both are forgotten in
     a rebalance, so that an offset of an earlier assignment is never committed over a newer one.
+
+    The store of the audit knows where reading goes on; what the group has committed only shows how far it is.
 
     `_oldest` is when the first record was published that was handed out and is not committed, `_since` a time before
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
@@ -49,6 +53,8 @@ class KafkaAuditSource:
         self._consumer: Any = None
         self._positions: Any = None
         self._tried = False
+        self._stored: Stored | None = None
+        self._begun: list[Begun] = []
         self._handed: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._oldest: dict[Partition, float] = {}
@@ -56,8 +62,24 @@ class KafkaAuditSource:
         self._assigned_at = time.time()
         self._moved_at = time.monotonic()
 
+    def begin_from(self, stored: Stored) -> None:
+        """Ask this where the partitions of an assignment begin."""
+        self._stored = stored
+
+    def begun(self) -> Sequence[Begun]:
+        """Where reading began, of partitions that were not reported yet."""
+        begun, self._begun = self._begun, []
+        return begun
+
+    def reached(self) -> Mapping[Partition, Commit]:
+        """The next offset of each partition, after all that poll handed out."""
+        topic_id = self._positions.topic_id if self._positions else ""
+        return {place: Commit(offset, topic_id) for place, offset in self._handed.items()}
+
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, and the audit's share of the memory.
+
+        They are collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
@@ -92,10 +114,13 @@ class KafkaAuditSource:
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
         if self._consumer is None:
             return {}
+        ends = await self._ends()
+        marks = {place: self._mark(place) for place in ends}
+        if undecided := [place for place, mark in marks.items() if mark is None]:  # the store does not answer
+            commits = await within(self._settings.kafka.request_timeout, self._consumer.commits(undecided))
+            marks |= {place: commit.offset for place, commit in commits.items()}
         return {
-            place: self._backlog(place, ends.end - mark)
-            for place, ends in (await self._ends()).items()
-            if (mark := self._mark(place)) is not None
+            place: self._backlog(place, ends[place].end - mark) for place, mark in marks.items() if mark is not None
         }
 
     async def _ends(self) -> Mapping[Partition, Ends]:
@@ -128,7 +153,10 @@ class KafkaAuditSource:
         reader = _Reader(self._forget)
 
         def positions(client: GroupMember) -> Positions:
-            self._positions = Positions(client, kafka, reader, self._reports, self._known, "earliest")
+            kept = partial(self._kept, client)
+            self._positions = Positions(
+                client, kafka, reader, self._reports, self._known, "earliest", kept, self._note_begin
+            )
             return self._positions  # type: ignore[no-any-return]
 
         if self._tried:
@@ -143,6 +171,25 @@ class KafkaAuditSource:
             shares=self._shares,
         )
         self._moved_at = time.monotonic()
+
+    async def _kept(self, client: GroupMember, places: Collection[Partition]) -> Mapping[Partition, Commit]:
+        """What the store has. Raises Unavailable or Refused."""
+        committed = await client.commits(places)
+        if self._stored is None:
+            return committed
+        stored = await self._stored(places)
+        kept = {place: _as_far_as_both(commit, committed.get(place)) for place, commit in stored.items()}
+        ours = [Partition(*place) for place in client.assignment()]
+        offsets = {place: (kept.get(place, Commit(0)).offset, committed.get(place, Commit(0)).offset) for place in ours}
+        if behind := {place.partition: each for place, each in offsets.items() if each[0] < each[1]}:
+            self._log.warning("audit.rewound", postgresql_and_kafka=behind)
+        if ahead := {place.partition: each for place, each in offsets.items() if each[0] > each[1]}:
+            self._log.info("audit.moved_on", postgresql_and_kafka=ahead)
+        return kept
+
+    def _note_begin(self, place: Partition, start: Start, topic_id: str) -> None:
+        self._begun.append(Begun(place, Commit(start.offset, topic_id), start.loss))
+        self._handed[place] = start.offset
 
     async def _collect(self) -> list[Record]:
         limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
@@ -168,10 +215,9 @@ class KafkaAuditSource:
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
         self._handed[place] = records[-1].offset + 1
-        if records[0].timestamp > 0:
-            self._oldest.setdefault(place, records[0].timestamp / 1000)
-        if records[-1].timestamp > 0:
-            self._since[place] = records[-1].timestamp / 1000
+        now = time.time()  # from which on is measured what has no time of its own
+        self._oldest.setdefault(place, published_at(records[0].timestamp, now) or now)
+        self._since[place] = published_at(records[-1].timestamp, now) or now
 
     async def _pass_markers(self) -> None:
         """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""
@@ -203,12 +249,20 @@ class KafkaAuditSource:
             )
 
     def _forget(self) -> None:
+        self._begun = []
         self._handed = {}
         self._settled = {}
         self._oldest = {}
         self._since = {}
         self._assigned_at = time.time()
         self._moved_at = time.monotonic()
+
+
+def _as_far_as_both(kept: Commit, committed: Commit | None) -> Commit:
+    """An offset that is not known to be one of this topic may be one of a topic that had its name before."""
+    if kept.topic_id or committed is None:
+        return kept
+    return Commit(min(kept.offset, committed.offset))
 
 
 class _Reader:

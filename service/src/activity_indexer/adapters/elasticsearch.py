@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from traceback import clear_frames
 from typing import Any
@@ -22,7 +23,7 @@ from activity_indexer.adapters.write_index import (
     read_history,
     unlike,
 )
-from activity_indexer.document import NOT_DELETED, mappings
+from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex, reason_of
 from activity_indexer.index_watch import CHECK_TIMEOUT
@@ -129,9 +130,20 @@ class ElasticsearchIndex:
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""
         try:
-            await self._prepare()
+            await self._prepare_patiently()
         except (ApiError, TransportError) as error:
             raise mapped(error) from error
+
+    async def _prepare_patiently(self) -> None:
+        """An index that was made a moment ago has a primary shard soon."""
+        deadline = time.monotonic() + CHECK_TIMEOUT
+        while True:
+            try:
+                return await self._prepare()
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.2)
 
     async def _prepare(self) -> None:
         try:
@@ -161,6 +173,9 @@ class ElasticsearchIndex:
         found = await find_write_index(self._client, self._settings.index)
         if odd := unlike(found, self._mappings()):
             raise UnexpectedIndex(odd)
+        if not found.has_current_scale:  # an empty index that was made by hand
+            meta = {**found.mappings.get("_meta", {}), VERSION_SCALE: CURRENT_SCALE}
+            await self._client.indices.put_mapping(index=found.name, meta=meta)
         if missing := missing_properties(self._mappings(), found.mappings):  # such as the fields of a new strategy
             await self._client.indices.put_mapping(index=found.name, properties=missing)
             self._log.info("mapping.extended", index=found.name, fields=sorted(missing))

@@ -14,7 +14,7 @@ from activity_indexer.adapters.kafka_client import within
 from activity_indexer.adapters.kafka_group_member import GroupMember, TopicState
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
-from activity_indexer.positions import RECREATED, TRUNCATION, Bounds, Commit, Ends, Loss, begin
+from activity_indexer.positions import RECREATED, TRUNCATION, Bounds, Commit, Ends, Loss, Start, Stored, begin
 from activity_indexer.settings import KafkaSettings
 
 RETRY: Final = 1.0
@@ -87,7 +87,8 @@ class KnownTopic:
         return not Commit(0, self.identifier).belongs_to(topic.identifier)
 
 
-Stored = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Commit]]]
+Began = Callable[[Partition, Start, str], None]
+"""Told where reading a partition begins, and the id of its topic, before the first record comes."""
 
 
 class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -109,6 +110,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         known: KnownTopic,
         reset: Literal["earliest", "latest"],
         stored: Stored | None = None,
+        began: Began | None = None,
     ) -> None:
         self._client = client
         self._settings = settings
@@ -117,6 +119,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         self._known = known
         self._reset = reset
         self._stored: Stored = stored or client.commits
+        self._began = began
         self._places: list[Partition] = []
         self._undecided: set[Partition] = set()
         self._astray: set[Partition] = set()
@@ -242,6 +245,8 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
             start = begin(place, commits.get(place), bounds[place], topic.identifier)
             if start.loss is not None:
                 self._reports.lost(start.loss)
+            if self._began is not None:
+                self._began(place, start, topic.identifier)
             self._client.go_on(place, start.offset)
             self._undecided.discard(place)
 

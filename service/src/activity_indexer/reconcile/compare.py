@@ -11,7 +11,8 @@ from msgspec import Raw
 
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_reader import Stored
-from activity_indexer.event import base_version
+from activity_indexer.document import order_of
+from activity_indexer.event import EVENT_TYPES, base_version, event_version
 from activity_indexer.pipeline.decode import OWN_FIELDS
 
 
@@ -62,7 +63,12 @@ def _kind(kept: Kept, stored: Stored) -> Kind | None:
     version = base_version(stored.version)
     if version != kept.version:
         return Kind.OLDER if version < kept.version else Kind.NEWER
-    return None if same_content(kept, stored.source) else Kind.DIFFERENT
+    if same_content(kept, stored.source):
+        return None
+    theirs = order_of(stored.source)
+    if theirs is None or theirs == kept.order or event_version(EVENT_TYPES[theirs.rank], theirs.timestamp) != version:
+        return Kind.DIFFERENT
+    return Kind.OLDER if theirs < kept.order else Kind.NEWER
 
 
 def same_content(kept: Kept, source: bytes) -> bool:

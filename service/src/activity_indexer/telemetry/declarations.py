@@ -103,6 +103,12 @@ DECLARATIONS: Final = (
         AGES,
         "Time from the publishing of an event to Elasticsearch's acknowledgement; of every event that is written.",
     ),
+    _counter(
+        "implausible_timestamps_total",
+        "events",
+        "Events written whose record carries no timestamp that can be true: none, one before September 2001 (a time in "
+        "seconds), or one more than an hour ahead. They have no age, lag in seconds, or freshness.",
+    ),
     _histogram(
         "freshness_seconds",
         "seconds",
@@ -211,6 +217,12 @@ DECLARATIONS: Final = (
         "Events of the audit: written, invalid (not an event), refused by PostgreSQL and put aside (rejected), "
         "or refused even there (dropped).",
         Label("outcome", AUDIT_OUTCOMES),
+    ),
+    _counter(
+        "audit_ties_total",
+        "events",
+        "New events of the audit with the timestamp and rank of another event of their transaction: the later position "
+        "wins, and the history has both.",
     ),
     _histogram("audit_batch_duration_seconds", "seconds", DURATIONS, "Time to write what one poll of the audit gave."),
     _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),

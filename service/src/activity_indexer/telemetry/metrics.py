@@ -205,9 +205,16 @@ class Metrics:
         """Events of a partition that are not settled."""
         self._series.set("consumer_lag_events", events, str(partition))
 
-    def lag_seconds(self, partition: int, seconds: float) -> None:
-        """How long ago the oldest of them was published."""
-        self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
+    def lag_seconds(self, partition: int, seconds: float | None) -> None:
+        """How long ago the oldest of them was published; None: it cannot be known, and is not shown."""
+        if seconds is None:
+            self._series.forget("consumer_lag_seconds", str(partition))
+        else:
+            self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
+
+    def undated(self, events: int) -> None:
+        """Events were written whose records carry no time that can be true."""
+        self._series.add("implausible_timestamps_total", events)
 
     def held(self, partition: int, events: int, seconds: float) -> None:
         """Events of a partition that an open transaction holds back, and for how long the same one has."""
@@ -240,6 +247,10 @@ class Metrics:
     def audited(self, outcome: str, events: int = 1) -> None:
         """Events of the audit were written, invalid, rejected or dropped."""
         self._series.add("audit_events_total", events, _known(outcome, AUDIT_OUTCOMES))
+
+    def audit_ties(self, events: int) -> None:
+        """New events of the audit have the timestamp and rank of another one."""
+        self._series.add("audit_ties_total", events)
 
     def audit_batch(self, seconds: float) -> None:
         """The audit wrote what one poll gave."""

@@ -111,6 +111,15 @@ class Reporter:
         metrics = self._metrics
         metrics.batch(summary.events, summary.size, summary.duration)
         metrics.event_ages(summary.ages)
+        if summary.undated:
+            metrics.undated(summary.undated)
+            self._tell(
+                logging.WARNING,
+                "events.undated",
+                events=summary.undated,
+                reason="the timestamps of their records are not milliseconds since the epoch, or are ahead of this "
+                "machine's clock: correct the producer, or set the topic's message.timestamp.type to LogAppendTime",
+            )
         if summary.example is not None:
             self.follow(summary.example)
         for (outcome, event_type), count in summary.outcomes.items():
@@ -332,7 +341,7 @@ class Reporter:
         self._metrics.lag(partition.partition, events)
         self._health.partition(partition.partition, lag=events)
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         """The oldest of them was published so long ago."""
         self._metrics.lag_seconds(partition.partition, seconds)
         self._health.partition(partition.partition, lag_seconds=seconds)
@@ -456,6 +465,10 @@ class AuditReporter:
     def events(self, outcome: AuditOutcome, count: int) -> None:
         """Events have this outcome."""
         self._metrics.audited(outcome, count)
+
+    def ties(self, count: int) -> None:
+        """Events have the timestamp and rank of another one."""
+        self._metrics.audit_ties(count)
 
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome
         """What one poll gave is written."""
