@@ -5,8 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from activity_indexer.adapters.postgres import dsn
-from activity_indexer.settings import DatabaseSettings
+from activity_indexer.database_url import parse_database_url
 
 
 @pytest.fixture
@@ -17,12 +16,12 @@ def authority(tmp_path: Path) -> Path:
 
 
 def options(url: str, authority: Path | None) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(dsn(DatabaseSettings(url=url, ca_file=authority))).query)
+    return parse_qs(urlsplit(parse_database_url(url, authority).url).query)
 
 
 def test_without_a_ca_file_the_url_is_taken_as_it_is() -> None:
     url = "postgresql://a:p%40ss@host:1/db?sslmode=require&target_session_attrs=primary"
-    assert dsn(DatabaseSettings(url=url)) == url
+    assert parse_database_url(url).url == url
 
 
 @pytest.mark.parametrize("mode", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=verify-full"])
@@ -36,12 +35,12 @@ def test_the_name_is_not_checked_where_the_url_says_so(authority: Path) -> None:
 
 
 def test_other_options_stay(authority: Path) -> None:
-    found = options("postgresql://a:b@host/db?options=-csearch_path%3Daudit&sslcert=/c.pem", authority)
-    assert found["options"] == ["-csearch_path=audit"]
-    assert found["sslcert"] == ["/c.pem"]
+    certificate = authority.with_name("c.pem")
+    certificate.touch()
+    url = f"postgresql://a:b@host/db?options=-csearch_path%3Daudit&sslcert={certificate}"
+    assert parse_database_url(url, authority).server_settings == {"search_path": "audit"}
+    assert options(url, authority)["sslcert"] == [str(certificate)]
 
 
 def test_the_password_is_left_as_it_is(authority: Path) -> None:
-    assert dsn(DatabaseSettings(url="postgresql://a:p%3Fs@host/db", ca_file=authority)).startswith(
-        "postgresql://a:p%3Fs@host/db?"
-    )
+    assert parse_database_url("postgresql://a:p%3Fs@host/db", authority).url.startswith("postgresql://a:p%3Fs@host/db?")
