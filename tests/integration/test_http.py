@@ -32,7 +32,7 @@ async def test_probes_over_a_lifetime(place: Place, indexer: Start) -> None:
 
     process = await indexer(CONSUMER_SHUTDOWN_TIMEOUT="6").ready()
     assert await statuses(process) == [200, 200, 200]
-    assert json.loads((await process.get("/readyz"))[1]) == {"status": "ok", "reasons": []}
+    assert json.loads((await process.get("/readyz"))[1]) == {"status": "ok", "reasons": [], "facts": []}
     await place.es.indices.put_settings(index=place.index, settings={"blocks.write": True})
     await place.publish([event("a")])
     await eventually(lambda: process.metric("retries_total"), bool)
