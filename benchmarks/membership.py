@@ -1,8 +1,11 @@
-"""Dynamic against static members of the consumer group: `PYTHONPATH=tests python benchmarks/membership.py [rounds]`.
+"""What membership of the consumer group costs: `PYTHONPATH=tests python benchmarks/membership.py [rounds]`.
 
 Three indexers on six partitions of the local stack, under a steady load. A clean roll restarts one after the other;
 then one is stopped for good, as by a scale-down, and two are started, as by a scale-up. For each: events that were
 delivered again, and the longest time for which a partition that had events made no progress.
+
+`… membership.py sessions 6 9 15` compares session timeouts (seconds): how long partitions stand still after one of
+three indexers is killed, and what a pause of its process for PAUSE_SECONDS costs.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ MEMBERS = 3
 EVENTS_PER_SECOND = 120
 LOOK = 0.25
 SETTLE_SECONDS = 6.0
+PAUSE_SECONDS = 5.0
 
 
 @dataclass
@@ -52,8 +56,8 @@ class Pauses:
 class Fleet:
     """The indexers of one group, and what they delivered twice."""
 
-    def __init__(self, place: Place, folder: Path, static: bool) -> None:
-        self._place, self._folder, self._static = place, folder, static
+    def __init__(self, place: Place, folder: Path, static: bool, session: float = 30.0) -> None:
+        self._place, self._folder, self._static, self._session = place, folder, static, session
         self.members: dict[int, Indexer] = {}
         self._ended = 0
         self._started = 0
@@ -61,7 +65,11 @@ class Fleet:
     async def start(self, number: int) -> None:
         """Starts a member, and waits until it does its part."""
         identity = {"KAFKA_GROUP_INSTANCE_ID": f"member-{number}"} if self._static else {}
-        variables = {"KAFKA_SESSION_TIMEOUT": "30", "KAFKA_METADATA_MAX_AGE": "10", "CONSUMER_ENABLE_DEDUP": "true"}
+        variables = {
+            "KAFKA_SESSION_TIMEOUT": str(self._session),
+            "KAFKA_METADATA_MAX_AGE": "10",
+            "CONSUMER_ENABLE_DEDUP": "true",
+        }
         self._started += 1
         log = self._folder / f"{self._place.name}-{self._started}.log"
         self.members[number] = Indexer(self._place, log, variables | identity)
@@ -73,6 +81,21 @@ class Fleet:
         self._ended += await _duplicates(member)
         member.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(member.process.wait, 60)
+
+    def kill(self, number: int) -> None:
+        """Ends a member as the kernel does that is out of memory."""
+        self.members.pop(number).kill()
+
+    async def freeze(self, number: int, seconds: float) -> None:
+        """Pauses a member's process."""
+        process = self.members[number].process
+        process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        process.send_signal(signal.SIGCONT)
+
+    async def rebalances(self) -> int:
+        """How often partitions were assigned to the members so far."""
+        return sum([int(await member.metric("rebalances_total")) for member in self.members.values()])
 
     async def redelivered(self) -> int:
         """Events that came a second time, so far."""
@@ -169,6 +192,30 @@ async def measure(servers: Servers, folder: Path, static: bool) -> list[tuple[st
     return rows
 
 
+async def measure_session(servers: Servers, folder: Path, session: float) -> tuple[float, float, int, int]:
+    """Longest pauses of a partition after a kill and over a freeze; rebalances and repeated events of the freeze."""
+    async with Place.on(servers, PARTITIONS) as place:
+        fleet = Fleet(place, folder, False, session)
+        for number in range(MEMBERS):
+            await fleet.start(number)
+        async with load(place), watched(place) as pauses:
+            await asyncio.sleep(SETTLE_SECONDS)
+            rebalances, again = await fleet.rebalances(), await fleet.redelivered()
+            pauses.reset()
+            await fleet.freeze(0, PAUSE_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS)
+            frozen = pauses.longest
+            rebalances, again = await fleet.rebalances() - rebalances, await fleet.redelivered() - again
+            pauses.reset()
+            fleet.kill(0)
+            await asyncio.sleep(session + SETTLE_SECONDS)
+            await eventually(lambda: _short(pauses), timeout=90, every=0.5)
+            killed = pauses.longest
+        for number in list(fleet.members):
+            await fleet.stop(number)
+    return killed, frozen, rebalances, again
+
+
 async def _short(pauses: Pauses) -> bool:
     """Whether every partition moves again."""
     now = time.monotonic()
@@ -179,18 +226,36 @@ async def _nothing() -> AsyncIterator[None]:
     yield
 
 
-async def main(rounds: int) -> None:
-    """Prints a table."""
-    servers = Servers(Stack.load())
+async def compare_members(servers: Servers, folder: Path, rounds: int) -> None:
+    """Prints a table of dynamic and static members."""
     print("| membership | phase | events delivered again | longest pause of a partition (s) |")
     print("| --- | --- | --- | --- |")
+    for _ in range(rounds):
+        for static in (False, True):
+            for name, again, pause in await measure(servers, folder, static):
+                kind = "static" if static else "dynamic"
+                print(f"| {kind} | {name} | {again} | {pause:.1f} |", flush=True)
+
+
+async def compare_sessions(servers: Servers, folder: Path, sessions: list[float]) -> None:
+    """Prints a table of session timeouts."""
+    frozen = f"freeze of {PAUSE_SECONDS:g} s"
+    print(f"| session timeout (s) | pause after kill -9 (s) | pause over a {frozen} (s) | its rebalances | repeated |")
+    print("| --- | --- | --- | --- | --- |")
+    for session in sessions:
+        killed, frozen, rebalances, again = await measure_session(servers, folder, session)
+        print(f"| {session:g} | {killed:.1f} | {frozen:.1f} | {rebalances} | {again} |", flush=True)
+
+
+async def main(arguments: list[str]) -> None:
+    """Prints what was asked for."""
+    servers = Servers(Stack.load())
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(rounds):
-            for static in (False, True):
-                for name, again, pause in await measure(servers, Path(folder), static):
-                    kind = "static" if static else "dynamic"
-                    print(f"| {kind} | {name} | {again} | {pause:.1f} |", flush=True)
+        if arguments[:1] == ["sessions"]:
+            await compare_sessions(servers, Path(folder), [float(each) for each in arguments[1:]])
+        else:
+            await compare_members(servers, Path(folder), int(arguments[0]) if arguments else 1)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))
+    asyncio.run(main(sys.argv[1:]))

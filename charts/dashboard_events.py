@@ -78,9 +78,14 @@ GLANCE: Final = Row(
         Panel(
             "Intake stopped",
             "none",
-            "Indexers that stopped intake, because too large a share of events fails.",
-            {"": "sum(activity_indexer_breaker_open{PODS})"},
-            ("ActivityIndexerIntakeStopped",),
+            "Indexers that stopped intake, because too large a share of events fails or the index is not as expected, and "
+            "partitions that cannot go on, because their next batch is damaged.",
+            {
+                "indexers": "sum(activity_indexer_breaker_open{PODS})",
+                "index": "sum(1 - activity_indexer_index_as_expected{PODS})",
+                "partitions": "sum(activity_indexer_corrupt_partitions{PODS})",
+            },
+            ("ActivityIndexerIntakeStopped", "ActivityIndexerIndexUnexpected", "ActivityIndexerPartitionCorrupt"),
             limits=(1, 1.5),
             width=3,
         ),

@@ -5,21 +5,26 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import asyncpg
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.event import RANKS, Event, Position, version_microseconds
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditEvent, AuditStore
-from activity_indexer.settings import DatabaseSettings
+from activity_indexer.settings import DatabaseSettings, Pipeline
 
 END_OF_TIME = 2**60
+PUBLISHED = 4_000_000_000_000
+"""Later than what a test publishes (milliseconds)."""
+
+PIPELINE = Pipeline("tests", "transactions")
 KINDS = ("created", "updated", "deleted")
 
 
-def value(identifier: str, second: int = 0, kind: str = "created", **fields: Any) -> bytes:
+def value(identifier: str, second: float = 0, kind: str = "created", **fields: Any) -> bytes:
     """The value of a valid event's record."""
     transaction = {
         "id": identifier,
@@ -31,7 +36,9 @@ def value(identifier: str, second: int = 0, kind: str = "created", **fields: Any
         "created_at": "2024-01-01T12:00:00Z",
         **fields,
     }
-    timestamp = f"2024-01-01T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+    whole, nanoseconds = divmod(round(second * 1_000_000_000), 1_000_000_000)
+    fraction = f".{nanoseconds:09}" if nanoseconds else ""
+    timestamp = f"2024-01-01T{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}{fraction}Z"
     return json.dumps(
         {"event_type": f"transaction.{kind}", "transaction": transaction, "timestamp": timestamp, "source": "test"}
     ).encode()
@@ -39,12 +46,16 @@ def value(identifier: str, second: int = 0, kind: str = "created", **fields: Any
 
 def audited(record: bytes, offset: int = 0, partition: int = 0, topic: str = "transactions") -> AuditEvent:
     """The event in a record's value, with a place."""
-    return AuditEvent(decode_event(record, END_OF_TIME), topic, partition, offset)
+    return AuditEvent(
+        decode_event(record, END_OF_TIME, Position(PUBLISHED, partition, offset)), topic, partition, offset
+    )
 
 
-def audit_event(identifier: str, second: int = 0, kind: str = "created", offset: int = 0, **fields: Any) -> AuditEvent:
+def audit_event(
+    identifier: str, second: float = 0, kind: str = "created", offset: int = 0, partition: int = 0, **fields: Any
+) -> AuditEvent:
     """A valid event."""
-    return audited(value(identifier, second, kind, **fields), offset)
+    return audited(value(identifier, second, kind, **fields), offset, partition)
 
 
 def with_raw(identifier: str, **raw: bytes) -> AuditEvent:
@@ -55,12 +66,25 @@ def with_raw(identifier: str, **raw: bytes) -> AuditEvent:
     return audited(text)
 
 
+class Identity(NamedTuple):
+    """What no two different events have in common; the timestamp is in nanoseconds."""
+
+    id: str
+    timestamp: int
+    rank: int
+    content: bytes
+
+
+def identity(event: Event) -> Identity:
+    return Identity(event.transaction.id, event.timestamp, RANKS[event.event_type], event.content)
+
+
 @dataclass(frozen=True)
 class Tables:
-    """What an audit holds: id → (version, body), (id, version) → body, and offset → (reason, body)."""
+    """What an audit holds: id → (version, body), event → body, and offset → (reason, body)."""
 
     live: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    history: dict[tuple[str, int], bytes | None] = field(default_factory=dict)
+    history: dict[Identity, bytes | None] = field(default_factory=dict)
     rejects: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 
@@ -82,13 +106,12 @@ class InMemory:
     async def tables(self, prefix: str = "") -> Tables:
         cut = len(prefix)
         live = self.store.transactions.items()
-        history = self.store.history.items()
         return Tables(
             {key[cut:]: (event.version, event.body) for key, event in live if key.startswith(prefix)},
             {
-                (key[cut:], version): None if found.event.deleted else found.event.body
-                for (key, version), found in history
-                if key.startswith(prefix)
+                identity(event)._replace(id=event.transaction.id[cut:]): None if event.deleted else event.body
+                for event in (found.event for found in self.store.history.values())
+                if event.transaction.id.startswith(prefix)
             },
             {place[2]: (reason, found.event.body) for place, (found, reason) in self.store.rejects.items()},
         )
@@ -102,22 +125,27 @@ class InPostgres:
         self.connection = connection
         self.store = self.another()
 
-    def another(self, **settings: Any) -> PostgresAudit:
+    def another(self, pipeline: Pipeline = PIPELINE, **settings: Any) -> PostgresAudit:
         """One more store on the same tables."""
-        return PostgresAudit(DatabaseSettings(**{"url": self.url, "timeout": 10, **settings}))
+        return PostgresAudit(DatabaseSettings(**{"url": self.url, "timeout": 10, **settings}), pipeline)
 
     async def tables(self, prefix: str = "") -> Tables:
         cut = len(prefix)
         fetch = self.connection.fetch
         live = await fetch("SELECT id, version, transaction FROM transactions WHERE starts_with(id, $1)", prefix)
         history = await fetch(
-            "SELECT transaction_id, version, transaction FROM transaction_events WHERE starts_with(transaction_id, $1)",
+            "SELECT transaction_id, version, nanoseconds, rank, content, transaction FROM transaction_events "
+            "WHERE starts_with(transaction_id, $1)",
             prefix,
         )
         rejects = await fetch('SELECT "offset", reason, body FROM audit_rejects')
         return Tables(
             {row[0][cut:]: (row[1], row[2].encode()) for row in live},
-            {(row[0][cut:], row[1]): row[2] and row[2].encode() for row in history},
+            {
+                Identity(row[0][cut:], version_microseconds(row[1]) * 1000 + row[2], row[3], row[4]): row[5]
+                and row[5].encode()
+                for row in history
+            },
             {row[0]: (row[1], row[2]) for row in rejects},
         )
 

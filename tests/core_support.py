@@ -15,6 +15,7 @@ from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord
+from activity_indexer.positions import Loss
 
 TOPIC = "transactions"
 START = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -81,7 +82,8 @@ class Seen:
     buried: list[tuple[Record, Failure, str]] = field(default_factory=list)
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
-    ages: dict[Partition, float] = field(default_factory=dict)
+    ages: dict[Partition, float | None] = field(default_factory=dict)
+    held_back: dict[Partition, tuple[int, float]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
     def names(self) -> list[str]:
@@ -167,7 +169,25 @@ class Seen:
     def lag(self, partition: Partition, events: int) -> None:
         self.lags[partition] = events
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        self.held_back[partition] = events, seconds
+
+    def kafka(self, problem: str | None) -> None:
+        self.calls.append(("kafka", problem))
+
+    def topic(self, problem: str | None) -> None:
+        self.calls.append(("topic", problem))
+
+    def membership(self, problem: str | None) -> None:
+        self.calls.append(("membership", problem))
+
+    def recreated(self, topic: str) -> None:
+        self.calls.append(("recreated", topic))
+
+    def lost(self, loss: Loss) -> None:
+        self.calls.append(("lost", loss))
+
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         self.ages[partition] = seconds
 
     def pending(self, events: int) -> None:

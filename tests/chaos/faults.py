@@ -2,17 +2,18 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError
 from chaos import proxy, small_disk
 from chaos.system import System, patiently
+from elasticsearch import BadRequestError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -155,6 +156,88 @@ async def index_read_only(system: System, rng: random.Random) -> Heal:
     return lambda: block(None)
 
 
+async def rolled_over(system: System, _: random.Random) -> Heal:
+    """A second index is put behind the alias and takes its writes, as a rollover does; then it is taken out again."""
+    alias, second = system.place.name, f"{system.place.name}-000777"
+
+    async def change(*actions: dict[str, Any]) -> None:
+        await patiently(lambda: system.place.es.indices.update_aliases(actions=list(actions)))
+
+    async def make() -> None:
+        with suppress(BadRequestError):  # it is there
+            await system.place.es.indices.create(index=second)
+
+    await patiently(make)
+    await change({"add": {"index": second, "alias": alias, "is_write_index": True}})
+
+    async def heal() -> None:
+        await change({"remove": {"index": second, "alias": alias}})
+        await patiently(lambda: system.place.es.indices.delete(index=second, ignore_unavailable=True))
+
+    return heal
+
+
+async def transaction_open(system: System, rng: random.Random) -> Heal:
+    """A producer's transaction hides all that is published after its beginning; it is aborted at the end."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=system.place.servers.kafka, transactional_id=f"{system.place.name}.{rng.getrandbits(32):x}"
+    )
+    with suppress(*CLIENT_ERRORS):
+        async with asyncio.timeout(10):
+            await producer.start()
+            await producer.begin_transaction()
+            for number in range(system.place.partitions):
+                await producer.send_and_wait(system.place.name, b"never committed", partition=number)
+
+    async def heal() -> None:
+        for end in (producer.abort_transaction, producer.stop):
+            with suppress(*CLIENT_ERRORS):
+                async with asyncio.timeout(20):
+                    await end()
+
+    return heal
+
+
+async def ports_flooded(system: System, _: random.Random) -> Heal:
+    """Many clients of each indexer's HTTP port begin a request, and never end it."""
+    writers: list[asyncio.StreamWriter] = []
+    for process in system.fleet.running:
+        for line in process.logged("http.listening"):
+            for _client in range(FLOOD):
+                with suppress(OSError):
+                    async with asyncio.timeout(1):
+                        _, writer = await asyncio.open_connection("127.0.0.1", int(line["port"]))
+                        writer.write(b"GET /metrics HTTP/1.1\r\nHost: flood\r\nX-")
+                        writers.append(writer)
+
+    async def heal() -> None:
+        for writer in writers:
+            writer.transport.abort()
+
+    return heal
+
+
+def redis_configured(broken: Mapping[str, str], working: Mapping[str, str]) -> Inject:
+    """The server answers, and refuses to help."""
+
+    async def tell(system: System, settings: Mapping[str, str]) -> None:
+        async def attempt() -> None:
+            async with Redis.from_url(system.place.servers.redis_url) as client:
+                try:
+                    for name, value in settings.items():
+                        await client.execute_command(*name.split(), *value.split())
+                except RedisError as error:
+                    raise OSError(str(error)) from error
+
+        await patiently(attempt)
+
+    async def inject(system: System, _: random.Random) -> Heal:
+        await tell(system, broken)
+        return lambda: tell(system, working)
+
+    return inject
+
+
 async def redis_flushed(system: System, _: random.Random) -> Heal:
     """All message ids are forgotten."""
     async with Redis.from_url(system.place.servers.redis_url) as client:
@@ -234,6 +317,13 @@ async def clock_moved(system: System, rng: random.Random) -> Heal:
     return heal
 
 
+CLIENT_ERRORS = (KafkaError, IllegalOperation, OSError, TimeoutError)
+FLOOD = 300
+"""Half-sent requests to each indexer."""
+REDIS_FULL = {"config set maxmemory-policy": "noeviction", "config set maxmemory": "1"}
+REDIS_ROOMY = {"config set maxmemory": "0"}
+REDIS_REPLICA = {"replicaof": "127.0.0.1 1"}
+REDIS_MASTER = {"replicaof": "no one"}
 BUSY = "es_rejected_execution_exception"
 SOME_REFUSED = proxy.refusing_items(0.3, 429, BUSY)
 FAULTS = [
@@ -265,5 +355,12 @@ FAULTS = [
     Fault("dead letters too large", "dead letters", (4, 8), dead_letters_refused({"max.message.bytes": "1"})),
     Fault("dead letters short of replicas", "dead letters", (4, 8), dead_letters_refused({"min.insync.replicas": "2"})),
     Fault("clock moved", "clock", (4, 9), clock_moved),
+    Fault("gateway pages", "proxy", (4, 8), between(lambda _: proxy.sometimes(0.8, proxy.paging))),
+    Fault("nothing but gateway pages", "proxy", (3, 6), between(lambda _: proxy.sometimes(1.0, proxy.paging))),
+    Fault("index rolled over", "elasticsearch", (3, 7), rolled_over),
+    Fault("transaction open", "topic", (3, 8), transaction_open),
+    Fault("ports flooded", "ports", (4, 8), ports_flooded),
+    Fault("redis full", "redis", (3, 7), redis_configured(REDIS_FULL, REDIS_ROOMY)),
+    Fault("redis read-only", "redis", (3, 7), redis_configured(REDIS_REPLICA, REDIS_MASTER)),
 ]  # fmt: skip
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -46,6 +46,12 @@ def answer(status: int, body: bytes) -> Message:
     return Message(f"HTTP/1.1 {status} Trouble", headers, b"").with_body(body)
 
 
+def page(status: int, body: bytes, **headers: str) -> Message:
+    """An answer of something else than Elasticsearch, such as a gateway or a login page."""
+    named = (("content-type", "text/html"), *headers.items())
+    return Message(f"HTTP/1.1 {status} Trouble", named, b"").with_body(body)
+
+
 async def read_request(reader: asyncio.StreamReader) -> Message | None:
     """The next request; None at the end of the connection."""
     try:

@@ -16,17 +16,17 @@ class Ledger:
     def __init__(self) -> None:
         self.acknowledged: list[Event] = []
         self._unseen: dict[PartitionKey, list[Event]] = defaultdict(list)
-        self._unacknowledged: dict[tuple[str, str | None], deque[Sent]] = defaultdict(deque)
+        self._unacknowledged: dict[tuple[str, str, str | None], deque[Sent]] = defaultdict(deque)
 
     def sending(self, events: Iterable[Sent]) -> Iterator[Sent]:
         """The same events, each remembered before it is sent."""
         for event in events:
-            self._unacknowledged[event.transaction_id, digest(event.value)].append(event)
+            self._unacknowledged[event.transaction_id, event.key.decode(), digest(event.value)].append(event)
             yield event
 
     def acknowledge(self, entry: Entry) -> None:
-        """Kafka has an event; copies with the same bytes are as good as each other."""
-        sent = self._unacknowledged[entry.transaction_id, entry.sha256].popleft()
+        """Kafka has an event; copies with the same key and bytes are as good as each other."""
+        sent = self._unacknowledged[entry.transaction_id, entry.key, entry.sha256].popleft()
         event = recorded(sent, Position(entry.topic, entry.partition, entry.offset), entry.published or 0)
         self.acknowledged.append(event)
         self._unseen[entry.topic, entry.partition].append(event)

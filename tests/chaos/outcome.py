@@ -30,6 +30,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     duration: float
     notes: list[str]
     witnesses: str
+    ties: int = 0
 
     @property
     def good(self) -> bool:

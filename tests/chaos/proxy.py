@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import msgspec
-from chaos.http_messages import MAX_HEAD, Message, answer, read_answer, read_request
+from chaos.http_messages import MAX_HEAD, Message, answer, page, read_answer, read_request
 
 BROKEN = (OSError, EOFError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 STREAM_LIMIT = 32 * MAX_HEAD
@@ -83,6 +83,29 @@ def refusing(status: int, error: str) -> Trouble:
         await exchange.reply(answer(status, body))
 
     return act
+
+
+PAGES = (
+    page(200, b"<html>Welcome! Please log in.</html>"),
+    page(200, b""),
+    page(200, b"{}"),
+    page(302, b"", location="http://127.0.0.1:9/login"),
+    page(400, b"<html>Bad request</html>"),
+    page(407, b"<html>Proxy authentication required</html>"),
+    page(413, b"<html>Too large</html>"),
+    page(499, b""),
+    page(507, b"<html>Insufficient storage</html>"),
+    page(520, b"<html>Web server returns an unknown error</html>"),
+    page(530, b"<html>The site is frozen</html>"),
+)
+"""What gateways answer in Elasticsearch's place."""
+
+
+async def paging(exchange: Exchange) -> None:
+    """Answer with a gateway's page; half of the time Elasticsearch has done what was asked."""
+    if exchange.rng.random() < 0.5:
+        await exchange.passed_on()
+    await exchange.reply(exchange.rng.choice(PAGES))
 
 
 def refusing_items(share: float, status: int, error: str) -> Trouble:

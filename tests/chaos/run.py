@@ -4,9 +4,11 @@ import asyncio
 import itertools
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,12 +22,14 @@ from chaos.schedule import Plan, Step
 from chaos.system import System, patiently
 from chaos.watch import AWAY, Watch, committed_offsets
 from checker.check import check
+from checker.history import History
 from support import Place, Servers, eventually
 
 from activity_loadgen.generate import Event as Sent
 from activity_loadgen.generate import generate
+from activity_loadgen.invalid import HOSTILE_KINDS, INVALID_KINDS
 from activity_loadgen.kafka import KafkaConnection, KafkaUnavailableError
-from activity_loadgen.options import LoadOptions
+from activity_loadgen.options import LoadOptions, Timestamps
 from activity_loadgen.publish import PublishError, PublishOptions, publish
 from activity_stack import Stack
 
@@ -41,6 +45,9 @@ VARIABLES = {
     "REDIS_RETRY_INTERVAL": "1",
 }
 """The indexers' limits, shorter than usual, so that a fault of some seconds is a long one."""
+
+KINDS = (*INVALID_KINDS, *(kind for kind in HOSTILE_KINDS if kind != "repeated_id"))
+"""A repeated id is refused by Elasticsearch alone: the audit, which asks nobody, has such an event."""
 
 EVENTS_PER_PRODUCER = 2500
 """Then another producer goes on: it knows of new partitions."""
@@ -59,23 +66,33 @@ class Load:
         """Seconds of load."""
         return self.events / self.rate
 
-    def options(self, seed: int) -> LoadOptions:
-        """What the load generator is asked for: all that may happen to a transaction."""
+    def sent(self, seed: int) -> Iterator[Sent]:
+        """The events: half of the transactions with whole seconds, where most updates tie, half with nanoseconds."""
+        units: tuple[Timestamps, ...] = ("seconds", "nanoseconds")
+        for events in zip_longest(*(generate(self.options(seed, unit)) for unit in units)):
+            yield from (event for event in events if event is not None)
+
+    def options(self, seed: int, timestamps: Timestamps = "seconds") -> LoadOptions:
+        """What the load generator is asked for: all that may happen to a transaction, for half of the load."""
         mix = LoadOptions(
             count=1,
             update_ratio=0.7,
             delete_ratio=0.15,
             duplicate_ratio=0.15,
+            tie_ratio=0.3,
+            scatter_ratio=0.1,
+            timestamps=timestamps,
             late_ratio=0.1,
             invalid_ratio=0.02,
+            invalid_kinds=KINDS,
             traceparent_ratio=0.2,
             users=200,
             user_skew=0.7,
-            rate=self.rate,
+            rate=self.rate / 2,
             seed=seed,
         )
         values = {name: getattr(mix, name) for name in mix.__slots__}
-        return LoadOptions(**{**values, "count": max(1, round(self.events / mix.events_per_transaction))})
+        return LoadOptions(**{**values, "count": max(1, round(self.events / 2 / mix.events_per_transaction))})
 
 
 async def run(stack: Stack, plan: Plan, load: Load, folder: Path) -> Outcome:
@@ -103,6 +120,7 @@ async def run(stack: Stack, plan: Plan, load: Load, folder: Path) -> Outcome:
             dead_letters=len(history.dead_letters),
             repeated_dead_letters=report.repeated_dead_letters,
             anomalies=dict(report.counts),
+            ties=ties(history),
             problems=system.fleet.problems,
             recovery=recovery,
             slowest_end=system.fleet.slowest_end,
@@ -111,6 +129,15 @@ async def run(stack: Stack, plan: Plan, load: Load, folder: Path) -> Outcome:
             notes=system.notes,
             witnesses=str(report) if report.anomalies else "",
         )
+
+
+def ties(history: History) -> int:
+    """Acknowledged events that have timestamp and rank of another one of their transaction, and other content."""
+    groups: dict[tuple[object, ...], set[bytes | None]] = defaultdict(set)
+    for event in history.acknowledged:
+        if event.order:
+            groups[event.transaction_id, event.order.timestamp, event.order.rank].add(event.value)
+    return sum(len(values) - 1 for values in groups.values())
 
 
 @asynccontextmanager
@@ -172,7 +199,7 @@ async def _guard(fleet: Fleet) -> None:
 async def _publish(system: System, load: Load, seed: int, ledger: Ledger) -> None:
     """Send everything; when Kafka is away for too long, what was under way may be there or not, and the next go on."""
     options = load.options(seed)
-    left = iter(generate(options))
+    left = load.sent(seed)
     connection = KafkaConnection(system.place.servers.kafka)
     sending = PublishOptions(system.place.name, rate=load.rate, wait=load.recovery)
     while some := list(itertools.islice(left, EVENTS_PER_PRODUCER)):

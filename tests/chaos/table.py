@@ -28,6 +28,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
         ("events sent, never acknowledged", f"{sum(o.unacknowledged for o in outcomes):,}"),
         ("faults", f"{sum(len(o.faults) for o in outcomes):,}"),
         ("looks at committed offsets", f"{sum(o.observations for o in outcomes):,}"),
+        ("ties", f"{sum(o.ties for o in outcomes):,}"),
         ("events redelivered", f"{sum(o.redelivered for o in outcomes):,}"),
         ("dead letters", f"{sum(o.dead_letters for o in outcomes):,}"),
         ("of which repeated", f"{sum(o.repeated_dead_letters for o in outcomes):,}"),

@@ -27,11 +27,13 @@ class _Found(msgspec.Struct):
     id: str = msgspec.field(name="_id")
     found: bool = False
     version: int | None = msgspec.field(name="_version", default=None)
-    source: msgspec.Raw | None = msgspec.field(name="_source", default=None)
-    error: msgspec.Raw | None = None
+    source: msgspec.Raw = msgspec.field(name="_source", default_factory=msgspec.Raw)
+    error: msgspec.Raw = msgspec.Raw()
 
 
-class _Answer(msgspec.Struct):
+class Answer(msgspec.Struct):
+    """What `_mget` answers."""
+
     docs: list[_Found]
 
 
@@ -69,7 +71,7 @@ class Watch:
         found = await self._documents(sorted({event.transaction_id for event in settled if event.valid}))
         self._ledger.seen(settled)
         versions = {document.id: document.version if document.found else None for document in found}
-        orders = {each.id: order for each in found if each.source and (order := stands_for(bytes(each.source)))}
+        orders = {each.id: order for each in found if bytes(each.source) and (order := stands_for(bytes(each.source)))}
         self.observations.append(Observation(at, committed, versions, frozenset(self._dead), orders))
 
     async def _read_letters(self) -> None:
@@ -96,8 +98,8 @@ class Watch:
             body = await answer.read()
             if answer.status != 200:
                 raise LookupError(f"Elasticsearch answers {answer.status}")
-        documents = msgspec.json.decode(body, type=_Answer).docs
-        if any(document.error for document in documents):
+        documents = msgspec.json.decode(body, type=Answer).docs
+        if any(bytes(document.error) for document in documents):
             raise LookupError("Elasticsearch cannot say")
         return documents
 

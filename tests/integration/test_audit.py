@@ -8,7 +8,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 from structlog.testing import capture_logs
 from support import DELETED, UPDATED, Place, encoded, event, eventually
 
@@ -33,6 +34,9 @@ class Metrics:
     def events(self, outcome: str, count: int) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
 
+    def ties(self, count: int) -> None:
+        self.tied = count
+
     def batch(self, events: int, seconds: float) -> None:
         pass
 
@@ -49,7 +53,7 @@ class Running:
     def __init__(self) -> None:
         self.settings = load_settings()
         self.source = KafkaAuditSource(self.settings)
-        self.store = PostgresAudit(self.settings.database)
+        self.store = PostgresAudit(self.settings.database, self.settings.pipeline)
         self.metrics = Metrics()
         self.audit = Audit(self.source, self.store, self.settings, self.metrics)
         self.task = asyncio.create_task(self.audit.run())
@@ -261,3 +265,128 @@ async def test_the_watch_tells_the_lag_of_each_partition(
 
 async def told(audit: Running) -> Mapping[Partition, Backlog]:
     return audit.metrics.lags
+
+
+# A database that is older, newer or another one than Kafka's offsets say
+
+
+async def backup(place: Place) -> list[tuple[str, list[Any]]]:
+    """Every row of the audit, as a dump of the database would hold them."""
+    tables = [row[0] for row in await place.rows("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")]
+    return [(table, await place.rows(f"SELECT * FROM {table}")) for table in tables if table != "schema_migrations"]  # noqa: S608
+
+
+async def restore(place: Place, tables: list[tuple[str, list[Any]]]) -> None:
+    connection = await asyncpg.connect(place.database_url)
+    try:
+        async with connection.transaction():
+            for table, found in tables:
+                await connection.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are the server's
+                if found:
+                    await connection.copy_records_to_table(
+                        table,
+                        records=[tuple(row) for row in found],
+                        columns=list(found[0].keys()),
+                        schema_name=place.database,
+                    )
+    finally:
+        await connection.close()
+
+
+async def test_what_an_older_backup_lacks_is_read_again(place: Place, run: Run) -> None:
+    async with run():
+        await place.publish(events(100))
+        await audited(place, 100)
+        await caught_up(place)
+    older = await backup(place)
+    async with run():
+        await place.publish(events(50, "u"))
+        await audited(place, 150)
+        await caught_up(place)
+    await restore(place, older)
+    assert await rows(place) == 100
+    with capture_logs() as logs:
+        async with run():
+            await audited(place, 150)
+            await caught_up(place)
+    assert "audit.rewound" in [line["event"] for line in logs if line["log_level"] == "warning"]
+
+
+async def test_what_an_older_backup_lacks_is_read_again_by_an_audit_that_runs(place: Place, run: Run) -> None:
+    async with run():
+        await place.publish(events(100))
+        await audited(place, 100)
+        await caught_up(place)
+        older = await backup(place)
+        await place.publish(events(50, "u"))
+        await audited(place, 150)
+        await caught_up(place)
+        await restore(place, older)
+        with capture_logs() as logs:
+            await place.publish(events(10, "v"))
+            await audited(place, 160)
+    assert "audit.went_back" in [line["event"] for line in logs]
+
+
+async def test_an_empty_database_is_filled_though_the_group_has_read_all(place: Place, run: Run) -> None:
+    async with run():
+        await place.publish(events(100))
+        await audited(place, 100)
+        await caught_up(place)
+    await restore(place, [(table, []) for table, _ in await backup(place)])
+    async with run():
+        await audited(place, 100)
+
+
+async def test_what_the_database_has_is_not_read_again_though_the_group_forgot_it(place: Place, run: Run) -> None:
+    async with run():
+        await place.publish(events(100))
+        await audited(place, 100)
+        await caught_up(place)
+    consumer = AIOKafkaConsumer(bootstrap_servers=place.servers.kafka, group_id=f"{place.group}.audit")
+    await consumer.start()
+    places = [TopicPartition(place.name, number) for number in range(3)]
+    consumer.assign(places)
+    await consumer.commit(dict.fromkeys(places, 0))
+    await consumer.stop()
+    async with run() as audit:
+        await place.publish(events(10, "u"))
+        await audited(place, 110)
+        await caught_up(place)
+    assert audit.metrics.outcomes == {"written": 10}
+
+
+async def test_what_retention_removed_before_it_was_read_is_lost_and_kept_as_such(place: Place, run: Run) -> None:
+    async with run():
+        await place.publish(events(30))
+        await audited(place, 30)
+        await caught_up(place)
+    await ask(place, "UPDATE audit_offsets SET next_offset = 0, first_offset = 0")
+    full = await place.rows("SELECT partition, count(*) FROM transaction_events GROUP BY 1")
+    await place.admin.delete_records(
+        {TopicPartition(place.name, row[0]): RecordsToDelete(before_offset=row[1] - 5) for row in full}
+    )
+    async with run():
+        await place.publish(events(1, "u"))
+        await audited(place, 31)
+        await caught_up(place)
+    lost = await place.rows("SELECT partition, first_offset, records, reason FROM audit_losses")
+    assert [tuple(row) for row in lost] == [(row[0], 0, row[1] - 5, "retention") for row in full]
+
+
+async def test_a_second_pipeline_leaves_the_first_ones_rows_alone(
+    place: Place, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with run():
+        await place.publish(events(20))
+        await audited(place, 20)
+        await caught_up(place)
+    monkeypatch.setenv("KAFKA_CONSUMER_GROUP", f"{place.group}-second")
+    async with run() as second:
+        await eventually(lambda: condition(second), "refused")
+        assert "belongs to the pipeline" in second.audit.database.state.reason
+    monkeypatch.setenv("DATABASE_SHARED", "true")
+    async with run():
+        await audited(place, 40)
+    found = await place.rows("SELECT pipeline, count(*) FROM transactions GROUP BY 1 ORDER BY 1")
+    assert [tuple(row) for row in found] == [(place.group, 20), (f"{place.group}-second", 20)]

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 import trustme
-from audit_support import KINDS, InPostgres, audit_event, audited, schema_of_its_own, value, with_raw
+from audit_support import KINDS, PIPELINE, InPostgres, audit_event, audited, schema_of_its_own, value, with_raw
 from support import Servers
 
 from activity_indexer.adapters.postgres import PostgresAudit
@@ -79,7 +79,11 @@ async def test_a_writer_waits_for_another_one_and_sees_what_it_wrote(audit: InPo
     newer, older = audit_event("a", 2, "deleted"), audit_event("a", 1)
     transaction = audit.connection.transaction()
     await transaction.start()
-    await audit.connection.execute("INSERT INTO transaction_versions VALUES ('a', $1, true)", newer.event.version)
+    await audit.connection.execute(
+        "INSERT INTO transaction_versions (pipeline, id, version, rank, deleted) VALUES ($1, 'a', $2, 2, true)",
+        PIPELINE.name,
+        newer.event.version,
+    )
     late = asyncio.create_task(audit.store.write([older]))
     await asyncio.sleep(0.3)
     assert not late.done()
@@ -193,15 +197,17 @@ async def test_migrations_are_numbered_from_one_without_a_gap() -> None:
 async def test_a_later_step_is_added_to_an_existing_schema(audit: InPostgres) -> None:
     steps = [*migrations(), Migration(len(migrations()) + 1, "note", "ALTER TABLE transactions ADD note text")]
     await audit.store.write([audit_event("a")])
-    await migrate(audit.connection, steps)
-    await migrate(audit.connection, steps)
+    for _ in range(2):
+        async with audit.connection.transaction():
+            await migrate(audit.connection, steps, PIPELINE)
     assert dict(await audit.connection.fetchrow("SELECT id, note FROM transactions")) == {"id": "a", "note": None}
 
 
 async def test_a_step_that_fails_leaves_nothing_behind(empty: InPostgres) -> None:
     broken = [Migration(1, "broken", "CREATE TABLE half (a int); SELECT 1/0")]
     with pytest.raises(Exception, match="division by zero"):
-        await migrate(empty.connection, broken)
+        async with empty.connection.transaction():
+            await migrate(empty.connection, broken, PIPELINE)
     assert await empty.connection.fetchval("SELECT to_regclass('half')") is None
     await empty.store.prepare()
 
@@ -226,7 +232,7 @@ async def test_another_programs_migrations_are_left_alone(empty: InPostgres) -> 
 
 
 async def test_a_schema_that_is_up_to_date_is_only_read(audit: InPostgres) -> None:
-    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&default_transaction_read_only=on"))
+    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&default_transaction_read_only=on"), PIPELINE)
     await store.prepare()
     await store.close()
 
@@ -247,7 +253,7 @@ async def test_a_schema_that_is_up_to_date_is_only_read(audit: InPostgres) -> No
 async def test_what_people_must_correct_is_refused_with_advice(
     empty: InPostgres, change: Callable[[str], str], message: str
 ) -> None:
-    refused = await refusal(PostgresAudit(DatabaseSettings(url=change(empty.url))))
+    refused = await refusal(PostgresAudit(DatabaseSettings(url=change(empty.url)), PIPELINE))
     assert message in refused
     assert "astropay:" not in refused
 
@@ -262,13 +268,13 @@ async def test_a_missing_right_and_a_missing_table_are_refused(audit: InPostgres
 
 
 async def test_a_database_that_is_only_read_is_waited_for(audit: InPostgres) -> None:
-    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&default_transaction_read_only=on"))
+    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&default_transaction_read_only=on"), PIPELINE)
     assert "25006" in await unavailability(store.write([audit_event("a")]))
     await store.close()
 
 
 async def test_nobody_at_the_address_is_waited_for() -> None:
-    store = PostgresAudit(DatabaseSettings(url="postgresql://a:b@127.0.0.1:1/c", timeout=2))
+    store = PostgresAudit(DatabaseSettings(url="postgresql://a:b@127.0.0.1:1/c", timeout=2), PIPELINE)
     assert "is away" in await unavailability(store.prepare())
     await store.close()
 
@@ -345,14 +351,16 @@ async def test_what_libpq_takes_is_taken(audit: InPostgres) -> None:
 
 async def test_of_several_hosts_the_first_that_answers_is_taken(audit: InPostgres) -> None:
     host = audit.url.partition("@")[2].partition("/")[0]
-    store = PostgresAudit(DatabaseSettings(url=audit.url.replace(host, f"127.0.0.1:1,{host}") + "&connect_timeout=3"))
+    store = PostgresAudit(
+        DatabaseSettings(url=audit.url.replace(host, f"127.0.0.1:1,{host}") + "&connect_timeout=3"), PIPELINE
+    )
     await store.write([audit_event("a")])
     await store.close()
     assert set((await audit.tables()).live) == {"a"}
 
 
 async def test_a_server_that_is_not_the_kind_that_is_asked_for_is_waited_for(audit: InPostgres) -> None:
-    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&target_session_attrs=standby"))
+    store = PostgresAudit(DatabaseSettings(url=f"{audit.url}&target_session_attrs=standby"), PIPELINE)
     await unavailability(store.prepare())
     await store.close()
 
@@ -361,7 +369,7 @@ async def test_a_search_path_is_a_value_and_no_statement(empty: InPostgres) -> N
     schema = """it's "; DROP \\"""
     await empty.connection.execute(f'CREATE SCHEMA "{schema.replace(chr(34), chr(34) * 2)}"')
     quoted = '"' + schema.replace('"', '""') + '"'
-    store = PostgresAudit(DatabaseSettings(url=f"{empty.url.partition('?')[0]}?search_path={quote(quoted)}"))
+    store = PostgresAudit(DatabaseSettings(url=f"{empty.url.partition('?')[0]}?search_path={quote(quoted)}"), PIPELINE)
     try:
         await store.prepare()
         await store.write([audit_event("a")])
@@ -380,7 +388,7 @@ async def test_a_trusted_certificate_is_accepted_and_another_one_refused(
 ) -> None:
     secure = stack.stack.addresses.postgres_tls.partition("?")[0] + "?" + empty.url.partition("?")[2]
     authority = Path(stack.stack.addresses.authority)
-    trusting = PostgresAudit(DatabaseSettings(url=secure, ca_file=authority))
+    trusting = PostgresAudit(DatabaseSettings(url=secure, ca_file=authority), PIPELINE)
     await trusting.prepare()
     used = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE '% audit'"
     assert True in [row[0] for row in await empty.connection.fetch(used)]
@@ -388,8 +396,10 @@ async def test_a_trusted_certificate_is_accepted_and_another_one_refused(
 
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
-    assert "correct DATABASE_CA_FILE" in await refusal(PostgresAudit(DatabaseSettings(url=secure, ca_file=other)))
+    assert "correct DATABASE_CA_FILE" in await refusal(
+        PostgresAudit(DatabaseSettings(url=secure, ca_file=other), PIPELINE)
+    )
 
     nothing = tmp_path / "nothing.pem"
     nothing.write_text("this is no certificate")
-    assert "PEM" in await refusal(PostgresAudit(DatabaseSettings(url=secure, ca_file=nothing)))
+    assert "PEM" in await refusal(PostgresAudit(DatabaseSettings(url=secure, ca_file=nothing), PIPELINE))

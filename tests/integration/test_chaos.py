@@ -14,6 +14,8 @@ MIXTURES = {
     "elasticsearch and its network": ["elasticsearch killed", "connections half-closed", "redis killed"],
     "kafka and the group": ["broker restarted", "rebalance storm", "partitions added", "indexer killed"],
     "zombies and clocks": ["indexer frozen", "clock moved", "redis flushed", "postgres killed"],
+    "gateways and bystanders": ["gateway pages", "transaction open", "redis full", "ports flooded"],
+    "an index of another's": ["index rolled over", "redis read-only", "nothing but gateway pages"],
     "dead letters and disks": [
         "dead letters short of replicas",
         "postgres full",
@@ -41,4 +43,5 @@ async def test_no_promise_is_broken(own_servers: Servers, tmp_path: Path, name: 
     assert outcome.events > 0.9 * LOAD.events
     assert outcome.observations > 3
     assert outcome.dead_letters > 0
+    assert outcome.ties > 100
     assert outcome.recovery < 60

@@ -9,8 +9,8 @@ import pytest
 from support import Place
 
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.document import NOT_DELETED, index_line, settings
-from activity_indexer.errors import Refused
+from activity_indexer.document import NOT_DELETED, index_line, mappings, settings
+from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 from activity_indexer.pipeline.outcome import all_done
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -44,7 +44,8 @@ async def test_an_absent_index_is_made_behind_a_filtered_alias(place: Place, con
     assert found["aliases"][place.name]["is_write_index"] is True
     assert "_deleted_at" in str(found["aliases"][place.name]["filter"])
     assert found["settings"]["index"]["refresh_interval"] == "5s"
-    assert index.identity == found["settings"]["index"]["uuid"]
+    assert index.identity.startswith(found["settings"]["index"]["uuid"] + "-"), "and the history follows"
+    assert (index.written, index.has_history, index.remembers) == (f"{place.name}-000001", True, 60.0)
 
 
 async def test_the_alias_hides_tombstones(place: Place, connect: Connect) -> None:
@@ -80,11 +81,24 @@ async def test_new_fields_of_a_strategy_are_added_to_the_mapping(place: Place, c
     assert set(mapping["properties"]["enrichment"]["properties"]) == {"day", "city"}
 
 
-async def test_a_field_that_people_mapped_their_own_way_stays(place: Place, connect: Connect) -> None:
+async def test_a_field_that_is_mapped_another_way_needs_people(place: Place, connect: Connect) -> None:
     await connect({"day": {"type": "date"}}).prepare()
-    await connect({"day": {"type": "keyword"}}).prepare()
+    with pytest.raises(
+        UnexpectedIndex, match=r"enrichment.day: type is date, expected keyword.*activity-indexer reindex"
+    ):
+        await connect({"day": {"type": "keyword"}}).prepare()
     mapping = (await place.es.indices.get_mapping(index=place.name))[f"{place.name}-000001"]["mappings"]
     assert mapping["properties"]["enrichment"]["properties"]["day"]["type"] == "date"
+
+
+async def test_fields_and_subfields_that_were_added_by_hand_stay(place: Place, connect: Connect) -> None:
+    await connect().prepare()
+    added = {"notes": {"type": "text"}, "product": {"type": "keyword", "fields": {"text": {"type": "text"}}}}
+    await place.es.indices.put_mapping(index=place.name, properties=added)
+    await connect().prepare()
+    mapping = (await place.es.indices.get_mapping(index=place.name))[f"{place.name}-000001"]["mappings"]
+    assert mapping["properties"]["notes"] == {"type": "text"}
+    assert "text" in mapping["properties"]["product"]["fields"]
 
 
 async def test_a_new_index_is_another_identity(place: Place, connect: Connect) -> None:
@@ -106,29 +120,56 @@ async def test_an_index_that_lost_its_alias_gets_it_back(place: Place, connect: 
     assert "_deleted_at" in str(alias["filter"])
 
 
-async def test_the_write_index_among_several_is_the_one_that_is_prepared(place: Place, connect: Connect) -> None:
+async def test_several_indexes_behind_the_alias_need_people(place: Place, connect: Connect) -> None:
     index = connect()
     await index.prepare()
-    old = f"{place.name}-000001"
-    new = f"{place.name}-000002"
+    first, new = index.identity, f"{place.name}-000002"
     try:
-        await place.es.indices.create(index=new, settings=settings(1, 0, "1s"))
-        await place.es.indices.update_aliases(
-            actions=[
-                {"add": {"index": old, "alias": place.name, "filter": NOT_DELETED, "is_write_index": False}},
-                {"add": {"index": new, "alias": place.name, "filter": NOT_DELETED, "is_write_index": True}},
-            ]
-        )
-        first = index.identity
-        await index.prepare()
+        await place.es.indices.create(index=new, settings=settings(1, 0, "1s"), mappings=mappings({}))
+        await place.es.indices.put_alias(index=new, name=place.name, filter=NOT_DELETED, is_write_index=False)
+        with pytest.raises(UnexpectedIndex, match="must stand for one index"):
+            await index.check()
+        await place.es.indices.delete_alias(index=place.index, name=place.name)
+        await place.es.indices.put_alias(index=new, name=place.name, filter=NOT_DELETED, is_write_index=True)
+        await index.check()
+        assert index.written == new
         assert index.identity != first
-        mapping = (await place.es.indices.get_mapping(index=new))[new]["mappings"]
-        assert mapping["properties"]["metadata"]["type"] == "flattened"
-        await place.es.indices.put_alias(index=new, name=place.name, is_write_index=False)
-        with pytest.raises(Refused, match="is_write_index"):
-            await index.prepare()
     finally:
         await place.es.indices.delete(index=new)
+
+
+async def test_an_alias_that_is_gone_is_not_given_to_one_of_several_indexes(place: Place, connect: Connect) -> None:
+    await connect().prepare()
+    new = f"{place.name}-000002"
+    try:
+        await place.es.indices.create(index=new, settings=settings(1, 0, "1s"), mappings=mappings({}))
+        await place.es.indices.delete_alias(index=place.index, name=place.name)
+        with pytest.raises(UnexpectedIndex, match=f"several indexes may have been behind it: {place.index}, {new}"):
+            await connect().prepare()
+    finally:
+        await place.es.indices.delete(index=new)
+
+
+async def test_the_only_index_that_is_being_built_is_not_given_the_alias(place: Place, connect: Connect) -> None:
+    await connect().prepare()
+    await place.es.indices.put_alias(index=place.index, name=f"{place.name}.building")
+    await place.es.indices.delete_alias(index=place.index, name=place.name)
+    with pytest.raises(UnexpectedIndex, match="several indexes may have been behind it"):
+        await connect().prepare()
+
+
+async def test_a_shard_without_a_primary_is_waited_for(place: Place, connect: Connect) -> None:
+    await connect().prepare()
+    await place.es.indices.delete(index=place.index)
+    await place.es.indices.create(
+        index=place.index,
+        settings=settings(2, 0, "1s") | {"index.routing.allocation.require.zone": "nowhere"},
+        mappings=mappings({}),
+        aliases={place.name: {"filter": NOT_DELETED, "is_write_index": True}},
+        wait_for_active_shards=0,
+    )
+    with pytest.raises(Unavailable, match="2 primary shards"):
+        await connect().check()
 
 
 async def test_a_plain_index_of_the_aliass_name_needs_people(place: Place, connect: Connect) -> None:
@@ -143,20 +184,3 @@ async def test_a_plain_index_of_the_aliass_name_needs_people(place: Place, conne
 async def test_an_absent_alias_that_may_not_be_made_needs_people(connect: Connect) -> None:
     with pytest.raises(Refused, match="ELASTICSEARCH_CREATE_INDEX"):
         await connect(create_index=False).prepare()
-
-
-async def test_an_alias_that_another_indexer_makes_in_the_same_moment_is_no_index_in_the_way(
-    place: Place, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await connect().prepare()
-    late = connect()
-    answers = [False]
-    asked = late.client.indices.exists_alias
-
-    async def exists_alias(**arguments: Any) -> Any:
-        return answers.pop() if answers else await asked(**arguments)
-
-    monkeypatch.setattr(late.client.indices, "exists_alias", exists_alias)
-    await late.prepare()
-    assert answers == []
-    assert late.identity

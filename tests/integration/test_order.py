@@ -182,7 +182,29 @@ async def test_two_indexers_with_copies_and_ties_in_two_partitions_end_with_the_
         or documents[identifier]["user_id"] != value["transaction"]["user_id"]
         or documents[identifier].get("status", value["transaction"]["status"]) != value["transaction"]["status"]
     }
-    print("WRONG", [(json.dumps(a), json.dumps(b), [(v["event_type"], v["timestamp"], v["transaction"]["status"], v["transaction"]["user_id"], p.timestamp, p.partition, p.offset) for v, p in sent if v["transaction"]["id"] == i]) for i, (a, b) in wrong.items()])
+    print(
+        "WRONG",
+        [
+            (
+                json.dumps(a),
+                json.dumps(b),
+                [
+                    (
+                        v["event_type"],
+                        v["timestamp"],
+                        v["transaction"]["status"],
+                        v["transaction"]["user_id"],
+                        p.timestamp,
+                        p.partition,
+                        p.offset,
+                    )
+                    for v, p in sent
+                    if v["transaction"]["id"] == i
+                ],
+            )
+            for i, (a, b) in wrong.items()
+        ],
+    )
     assert wrong == {}
     assert sum([await process.metric("ties_total", result="later") for process in processes]) > 0
     assert await place.dead_letters() == []

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from audit_support import InPostgres, audit_event, schema_of_its_own
+from audit_support import PIPELINE, InPostgres, audit_event, schema_of_its_own
 from pgbouncer import PROGRAM, pgbouncer
 from support import Servers
 
@@ -35,9 +35,9 @@ async def pooled(stack: Servers, empty: InPostgres, tmp_path: Path) -> AsyncIter
 
 
 async def test_several_audits_write_and_read_through_it(pooled: str, empty: InPostgres) -> None:
-    stores = [PostgresAudit(DatabaseSettings(url=pooled, timeout=20, pool_size=4)) for _ in range(3)]
+    stores = [PostgresAudit(DatabaseSettings(url=pooled, timeout=20, pool_size=4), PIPELINE) for _ in range(3)]
     await asyncio.gather(*(store.prepare() for store in stores))
-    reader = AuditReader(DatabaseSettings(url=pooled))
+    reader = AuditReader(DatabaseSettings(url=pooled), PIPELINE)
 
     async def write(number: int, store: PostgresAudit) -> None:
         for batch in range(20):
@@ -46,7 +46,7 @@ async def test_several_audits_write_and_read_through_it(pooled: str, empty: InPo
     async def read() -> None:
         for _ in range(20):
             await reader.these(["0-0-0", "1-0-0"])
-            await audit_status(DatabaseSettings(url=pooled), 10)
+            await audit_status(DatabaseSettings(url=pooled), PIPELINE, 10)
 
     await asyncio.gather(*(write(number, store) for number, store in enumerate(stores)), read())
     for store in stores:
@@ -56,7 +56,7 @@ async def test_several_audits_write_and_read_through_it(pooled: str, empty: InPo
 
 
 async def test_a_parameter_that_it_does_not_take_is_named_with_the_way_out(pooled: str) -> None:
-    store = PostgresAudit(DatabaseSettings(url=f"{pooled}&default_transaction_isolation=serializable"))
+    store = PostgresAudit(DatabaseSettings(url=f"{pooled}&default_transaction_isolation=serializable"), PIPELINE)
     with pytest.raises(Refused, match="PgBouncer does not take this parameter") as caught:
         await store.prepare()
     assert "default_transaction_isolation" in str(caught.value)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import pytest
 from audit_support import audited
 from operations_support import Ended, called
 from pydantic import SecretStr
+from redis.asyncio import Redis
 from support import CREATED, DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
 
 from activity_indexer.adapters.index_writer import action
 from activity_indexer.adapters.postgres import PostgresAudit
-from activity_indexer.settings import DatabaseSettings
+from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.settings import DatabaseSettings, Pipeline
 
 pytestmark = pytest.mark.integration
 
@@ -54,7 +56,7 @@ async def remove(place: Place, identifier: str) -> None:
 
 async def audit(place: Place, value: dict[str, Any]) -> None:
     """Write an event into the audit alone."""
-    store = PostgresAudit(DatabaseSettings(url=SecretStr(place.database_url)))
+    store = PostgresAudit(DatabaseSettings(url=SecretStr(place.database_url)), Pipeline(place.group, place.name))
     await store.write([audited(encoded(value), offset=10**9)])
     await store.close()
 
@@ -89,7 +91,7 @@ async def test_every_kind_of_difference_is_found_and_repaired(place: Place, fill
     assert seen.last["differences"] == {**dict.fromkeys(wanted, 1), "newer": 0, "stray": 1}
     assert output.read_text() == seen.stdout
 
-    mended = await called(place, "reconcile", "--repair", "--json")
+    mended = await called(place, "reconcile", "--repair", "--yes", "--json")
     assert mended.code == 6, mended
     assert {line["id"]: line["repair"] for line in mended.lines if "id" in line} == {
         "missing": "done",
@@ -101,7 +103,7 @@ async def test_every_kind_of_difference_is_found_and_repaired(place: Place, fill
     for name, source in before.items() - {("older", before["older"])}:
         assert without_moment(await place.raw_source(name)) == without_moment(source)
 
-    cleared = await called(place, "reconcile", "--repair", "--delete-extra")
+    cleared = await called(place, "reconcile", "--repair", "--yes", "--delete-extra")
     assert "extra" in cleared.stdout
     assert max(map(len, cleared.stdout.splitlines())) <= 80
     assert "extra" not in await place.documents(place.index)
@@ -146,7 +148,7 @@ async def test_what_elasticsearch_refuses_is_said_and_the_rest_goes_on(place: Pl
         deep = {"deeper": deep}
     await filled([event("refused", metadata=deep), event("good")])
     await remove(place, "good")
-    found = await called(place, "reconcile", "--repair", "--json")
+    found = await called(place, "reconcile", "--repair", "--yes", "--json")
     assert found.code == 6
     lines = {line["id"]: line for line in found.lines if "id" in line}
     assert lines["good"]["repair"] == "done", found
@@ -160,7 +162,7 @@ async def test_without_an_audit_it_is_refused(place: Place) -> None:
     assert "CONSUMER_ENABLE_AUDIT_DB" in found.stderr
     absent = await called(place, "reconcile")
     assert absent.code == 4
-    assert f"the alias {place.name} is absent" in absent.stderr
+    assert f"the alias {place.name} does not exist" in absent.stderr
 
 
 async def test_a_created_event_is_no_difference_for_its_bytes(place: Place, filled: Filled) -> None:
@@ -172,9 +174,130 @@ async def test_a_created_event_is_no_difference_for_its_bytes(place: Place, fill
     assert (await called(place, "reconcile", "--json")).code == 0
 
 
-async def test_a_deletion_that_elasticsearch_remembers_is_said(place: Place, filled: Filled) -> None:
+async def test_a_deletion_that_elasticsearch_remembers_is_overcome(place: Place, filled: Filled) -> None:
     await filled([event("a")])
-    await place.es.delete(index=place.index, id="a")  # at a version above the event's
-    found = await called(place, "reconcile", "--repair", "--json")
+    await place.es.delete(index=place.index, id="a")  # at the version after the event's
+    found = await called(place, "reconcile", "--repair", "--yes", "--json")
+    assert found.code == 0, found
+    assert (await place.documents())["a"]["_version"] % 256 == 2
+
+
+async def test_a_deletion_at_a_later_version_is_said_while_elasticsearch_remembers_it(
+    place: Place, filled: Filled
+) -> None:
+    await filled([event("a")])
+    version = (await place.documents())["a"]["_version"]
+    await place.es.delete(index=place.index, id="a", version=version + 1024, version_type="external")
+    found = await called(place, "reconcile", "--repair", "--yes", "--json")
     assert found.code == 6
-    assert "gc_deletes" in found.lines[0]["reason"]
+    assert "gc_deletes" in found.lines[1]["reason"]
+
+
+# What a repair may do
+
+
+async def test_a_repair_asks_first_and_changes_nothing_where_there_is_nobody_to_ask(
+    place: Place, filled: Filled
+) -> None:
+    await filled([event("a"), event("b")])
+    await remove(place, "a")
+    found = await called(place, "reconcile", "--repair", "--json")
+    assert found.code == 4, found
+    assert found.lines[0] == {"kind": "plan", "write": 1, "delete": 0, "limit": 100, "compared": 2, "lackingHistory": 0}
+    assert "--yes" in found.stderr
+    assert found.kinds() == {"a": "missing"}
+    assert "a" not in await place.documents()
+
+
+async def test_a_repair_above_the_limit_changes_nothing(place: Place, filled: Filled) -> None:
+    await filled([event(f"t{number}") for number in range(4)])
+    for number in range(3):
+        await remove(place, f"t{number}")
+    for limit in ("2", "50%"):
+        found = await called(place, "reconcile", "--repair", "--yes", "--limit", limit)
+        assert found.code == 4, found
+        assert "would change 3 documents, and the limit is 2" in found.stderr
+    assert list(await place.documents()) == ["t3"]
+    assert (await called(place, "reconcile", "--repair", "--yes", "--limit", "75%")).code == 0
+    assert len(await place.documents()) == 4
+
+
+async def test_after_a_restore_of_an_older_backup_nothing_is_extra(place: Place, filled: Filled) -> None:
+    """The group has committed all, and PostgreSQL says that it has not read it: no document is deleted for that."""
+    running = await filled([event(f"t{number}") for number in range(20)])
+    running.terminate()
+    await place.rows("DELETE FROM transactions WHERE id > 't15'")
+    await place.rows("DELETE FROM transaction_versions WHERE id > 't15'")
+    await place.rows("DELETE FROM transaction_events WHERE transaction_id > 't15'")
+    await place.rows("UPDATE audit_offsets SET next_offset = next_offset - 8")
+    arguments = ("--repair", "--delete-extra", "--yes", "--settle-timeout", "1s", "--json")
+    found = await called(place, "reconcile", *arguments)
+    assert (found.kinds(), found.last["inFlight"]) == ({}, 12)
+    assert len(await place.documents()) == 20
+
+
+async def test_an_audit_that_lacks_history_deletes_nothing(place: Place, filled: Filled) -> None:
+    await filled([event("early"), event("late")])
+    for table, column in (
+        ("transactions", "id"),
+        ("transaction_versions", "id"),
+        ("transaction_events", "transaction_id"),
+    ):
+        await place.rows(f"DELETE FROM {table} WHERE {column} = 'early'")  # noqa: S608 - the names are those above
+    await place.rows("UPDATE audit_offsets SET first_offset = 1")
+    await put(place, "by-hand", 4_000_000_000, b'{"id":"by-hand","user_id":"u"}')
+    found = await called(place, "reconcile", "--repair", "--delete-extra", "--yes", "--json")
+    assert found.code == 6, found
+    assert found.kinds() == {"by-hand": "extra", "early": "extra"}
+    assert {line["repair"] for line in found.lines if "id" in line} == {"refused"}
+    assert all("such as early" in line["reason"] for line in found.lines if "id" in line)
+    assert "early" in await place.documents()
+
+
+async def test_what_was_deleted_can_be_sent_again(place: Place, filled: Filled) -> None:
+    running = await filled([event("kept"), event("extra")])
+    for table, column in (
+        ("transactions", "id"),
+        ("transaction_versions", "id"),
+        ("transaction_events", "transaction_id"),
+    ):
+        await place.rows(f"DELETE FROM {table} WHERE {column} = 'extra'")  # noqa: S608 - the names are those above
+    running.terminate()
+    found = await called(place, "reconcile", "--repair", "--delete-extra", "--yes", "--json")
+    assert found.code == 0, found
+    assert found.stderr == ""
+    keys = [key async for key in redis_keys(place)]
+    kept, extra = (decode_event(encoded(event(name)), 2**60).message_id for name in ("kept", "extra"))
+    assert [key.rpartition(":")[2] for key in keys if key.endswith((kept, extra))] == [kept]
+
+
+async def redis_keys(place: Place) -> AsyncIterator[str]:
+    client: Any = Redis.from_url(place.servers.redis_url)
+    async for key in client.scan_iter(f"{place.name}:*"):
+        yield key.decode()
+    await client.aclose()
+
+
+async def test_the_audit_of_another_pipeline_is_no_audit_of_this_one(place: Place, filled: Filled) -> None:
+    """Its documents are neither missing nor extra here."""
+    await filled([event("a")])
+    other = {"KAFKA_CONSUMER_GROUP": f"{place.group}-other"}
+    for command in (("reconcile", "--repair", "--yes", "--json"), ("reindex", "--from", "audit")):
+        found = await called(place, *command, **other)
+        assert found.code in {1, 4}, found
+        assert f"belongs to the pipeline {place.group}" in found.stderr
+    told = await called(place, "status", "--json", **other)
+    assert "belongs to the pipeline" in json.loads(told.stdout)["postgresql"]["reason"]
+
+
+async def test_ties_are_repaired_in_their_order(place: Place, filled: Filled) -> None:
+    """The audit has a later tie that the index lacks, and one that differs at the same position."""
+    await filled([event("a", status="first"), event("b", status="first")])
+    await audit(place, event("a", status="second"))
+    seen = await called(place, "reconcile", "--json", "--settle-timeout", "1s")
+    assert seen.kinds() == {"a": "older"}, seen
+    mended = await called(place, "reconcile", "--repair", "--yes", "--json")
+    assert mended.code == 0, mended
+    documents = await place.documents()
+    assert (documents["a"]["status"], documents["a"]["_version"] % 256) == ("second", 1)
+    assert (await called(place, "reconcile", "--json")).code == 0

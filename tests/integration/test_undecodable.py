@@ -90,6 +90,12 @@ async def test_a_bad_event_with_such_a_header_is_dead_lettered_with_it_listed_ex
     code, line = await command(place, tmp_path, "dead-letters", "export")
     lines = [json.loads(each) for each in line.splitlines() if each.startswith("{")]
     assert [{"base64": "//5vZGQ="} in [name for name, _ in each["headers"]] for each in lines] == [True, True]
+    file = tmp_path / "letters.jsonl"
+    await asyncio.to_thread(file.write_text, "".join(json.dumps(each) + "\n" for each in lines))
+    code, said = await command(place, tmp_path, "dead-letters", "import", str(file), "--force")
+    assert code == 0, said
+    found = await eventually(place.dead_letters, lambda letters: len(letters) == 4)
+    assert all(b"\xff\xfeodd" in [name.encode() for name, _ in letter.headers] for letter in found)
 
 
 async def test_a_damaged_record_in_a_compressed_batch_is_isolated_as_well(place: Place, indexer: Start) -> None:
@@ -278,16 +284,20 @@ async def test_a_damaged_batch_holds_only_its_partition_and_is_named_with_advice
 
 def spoil(place: Place, found: bytes) -> Callable[[], None]:
     """Change a byte in the partition 0 on the broker's disk; what this gives changes it back."""
-    (log,) = (place.servers.stack.settings.home / "data/kafka").glob(f"**/{place.name}-0/*.log")
+    log = place.servers.stack.settings.home / "data/kafka" / f"{place.name}-0" / "00000000000000000000.log"
+    file = log.open("r+b", buffering=0)
+    at = file.read().index(found) + 1
 
     def put(byte: bytes) -> None:
-        with log.open("r+b") as file:
-            file.seek(at)
-            file.write(byte)
+        file.seek(at)
+        file.write(byte)
 
-    at = log.read_bytes().index(found) + 1
+    def mend() -> None:
+        put(found[1:2])
+        file.close()
+
     put(b"!")
-    return lambda: put(found[1:2])
+    return mend
 
 
 async def command(place: Place, tmp_path: Path, *arguments: str, **variables: str) -> tuple[int, str]:

@@ -90,6 +90,18 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   severity: critical
   summary: {{ `{{ $labels.pod }} stopped intake.` | quote }}
   description: Too large a share of events fails for good. They are held, and not moved into the dead letters, until people have looked; its log and /readyz show an example.
+- alert: ActivityIndexerIndexUnexpected
+  expr: min by (pod) (activity_indexer_index_as_expected{ {{- $pods -}} }) == 0
+  for: 1m
+  severity: critical
+  summary: {{ `{{ $labels.pod }} writes nothing, as the index is not as expected.` | quote }}
+  description: The alias, or the index behind it, is not as an indexer makes it (a rollover, a second index, another filter or mapping). Nothing is dead-lettered; /readyz names the difference and the request that corrects it.
+- alert: ActivityIndexerPartitionCorrupt
+  expr: max by (pod) (activity_indexer_corrupt_partitions{ {{- $pods -}} }) > 0
+  for: 1m
+  severity: critical
+  summary: {{ `{{ $labels.pod }} cannot read {{ $value | humanize }} of its partitions.` | quote }}
+  description: The next batch there is damaged on the broker's disk or on the way. It is fetched again every 5 seconds, and other partitions go on; /readyz names partition and offset.
 - alert: ActivityIndexerStandsStill
   expr: |
     time() - max by (pod) (activity_indexer_last_settled_timestamp_seconds{ {{- $pods -}} }) > 600
@@ -98,6 +110,12 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   severity: critical
   summary: {{ `{{ $labels.pod }} has events to index and settles none.` | quote }}
   description: {{ `The last event was settled {{ $value | humanizeDuration }} ago, while others wait.` | quote }}
+- alert: ActivityIndexerTransactionOpen
+  expr: max by (partition) (activity_indexer_held_seconds{ {{- $pods -}} }) > 300
+  for: 1m
+  severity: warning
+  summary: {{ `A producer's transaction hides events of partition {{ $labels.partition }}.` | quote }}
+  description: {{ printf "It has been open for {{ $value | humanizeDuration }}; %s events of all partitions wait behind open transactions." (include "activity-indexer.now" (dict "ask" (printf "sum(activity_indexer_held_events{%s})" $pods) "as" "humanize" "else" "an unknown number of")) | quote }}
 - alert: ActivityIndexerLagGrowing
   expr: |
     deriv(sum(activity_indexer_consumer_lag_events{ {{- $pods -}} })[20m:1m]) > 0
@@ -159,8 +177,16 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
 
 {{- define "activity-indexer.alertsOfEvents" -}}
 {{- $pods := include "activity-indexer.alertPods" . -}}
-{{- /* A cause has no series before its first event, and increase() does not see a series begin. */ -}}
+{{- /* A cause and a loss have no series before their first event, and increase() does not see a series begin. */ -}}
 {{- $dead := printf "activity_indexer_dead_letters_total{%s}" $pods -}}
+{{- $lost := printf "activity_indexer_events_lost_total{%s}" $pods -}}
+- alert: ActivityIndexerEventsLost
+  expr: |
+    sum by (partition, reason, consumer) (({{ $lost }} unless {{ $lost }} offset 1h) or increase({{ $lost }}[1h])) > 0
+  for: 0m
+  severity: critical
+  summary: {{ `Events were gone before the {{ $labels.consumer }} read them: {{ $labels.reason }}.` | quote }}
+  description: {{ `{{ $value | humanize }} events of partition {{ $labels.partition }} in the last hour. They are not in Kafka any more; the log line events.lost has their offsets.` | quote }}
 - alert: ActivityIndexerDeadLetters
   expr: |
     sum by (stage, error) (({{ $dead }} unless {{ $dead }} offset 15m) or increase({{ $dead }}[15m])) > 0
@@ -168,6 +194,12 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   severity: warning
   summary: {{ `Events cannot be indexed: {{ $labels.error }} at the stage {{ $labels.stage }}.` | quote }}
   description: {{ `{{ $value | humanize }} events were moved into the dead letters in 15 minutes. Others are not held up.` | quote }}
+- alert: ActivityIndexerTimestampsImplausible
+  expr: sum(increase(activity_indexer_implausible_timestamps_total{ {{- $pods -}} }[15m])) > 0
+  for: 15m
+  severity: warning
+  summary: Records carry timestamps that cannot be true.
+  description: {{ `{{ $value | humanize }} events in 15 minutes have no age: lag in seconds, event age and freshness do not count them.` | quote }}
 {{- end }}
 
 {{- define "activity-indexer.alertsOfAudit" -}}

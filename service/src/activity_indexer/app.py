@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -19,7 +19,7 @@ from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.kafka_member import http_address
-from activity_indexer.adapters.redis import RedisSeenStore
+from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
 from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -45,6 +45,9 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
+
+AUDIT: Final = "audit"
+"""Name of the task that finishes what it has when the end has begun."""
 
 
 class TopicMissing(Unavailable):
@@ -101,9 +104,7 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(
-            self._settings.kafka, self._tell_kafka, address, self.observer.corrupt, self._settings.consumer.memory
-        )
+        source = GroupSource(self._settings.kafka, self.observer, address, self._settings.consumer.memory)
         telemetry = OpenTelemetry(self._settings, self.metrics)
         freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
         self.observer.follow = freshness.follow
@@ -117,7 +118,9 @@ class App:
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
-                asyncio.create_task(run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address))
+                asyncio.create_task(
+                    run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address), name=AUDIT
+                )
             )
         if not await self._until("elasticsearch", watch.prepare):
             return
@@ -188,11 +191,12 @@ class App:
         ttl = self._settings.consumer.dedup_ttl
         group = self._settings.kafka.consumer_group
 
-        def namespace() -> str:
-            """A new group reads everything again on purpose: it knows no ids of others."""
-            return watch.namespace and f"{group}:{watch.namespace}"
-
-        store = RedisSeenStore(self._settings.redis, ttl, namespace, lambda: min(ttl, index.remembers))
+        store = RedisSeenStore(
+            self._settings.redis,
+            ttl,
+            lambda: seen_namespace(group, watch.namespace),
+            lambda: min(ttl, index.remembers),
+        )
         self._goodbyes["redis"] = store.stop
         return store
 
@@ -213,7 +217,7 @@ class App:
         kafka = self._settings.kafka
         if await prepare_topics(kafka) is None:
             raise TopicMissing(
-                f"topic {kafka.transactions_topic} is absent: create it, or have it created by KAFKA_TOPIC_PARTITIONS"
+                f"topic {kafka.transactions_topic} does not exist: create it, or let KAFKA_TOPIC_PARTITIONS create it"
             )
 
     async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
@@ -248,9 +252,6 @@ class App:
         trying.result()
         return True
 
-    def _tell_kafka(self, problem: str | None) -> None:
-        self.observer.dependency("kafka", up=problem is None, reason=problem or "")
-
     def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))
         self.observer.dependency(server, up=False, reason=str(error))
@@ -282,8 +283,10 @@ async def _conclude(indexer: Indexer, working: asyncio.Task[None], deadline: Dea
 
 
 async def _finish(tasks: list[asyncio.Task[None]], deadline: Deadline) -> None:
-    """The audit ends by itself when the end has begun; the loop's watch is cancelled."""
-    tasks[0].cancel()
+    """The audit ends by itself when the end has begun; what only watches is cancelled."""
+    for task in tasks:
+        if task.get_name() != AUDIT:
+            task.cancel()
     _, running = await asyncio.wait(tasks, timeout=deadline.left())
     for task in running:
         task.cancel()

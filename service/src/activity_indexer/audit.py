@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
@@ -14,10 +14,20 @@ import structlog
 
 from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
-from activity_indexer.errors import AuditRejected, EventError, Refused, Unavailable
+from activity_indexer.errors import AuditRejected, AuditWentBack, EventError, Refused, Unavailable
 from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_record
-from activity_indexer.ports import AuditEvent, AuditOutcome, AuditStore, Backlog, Partition, Record
+from activity_indexer.ports import (
+    NOTHING_READ,
+    AuditEvent,
+    AuditOutcome,
+    AuditStore,
+    Backlog,
+    Partition,
+    Read,
+    Record,
+)
+from activity_indexer.positions import Begun, Commit, Stored
 from activity_indexer.settings import Settings
 from activity_indexer.trace_context import trace_contexts
 from activity_indexer.tracing import Tracing, Untraced
@@ -29,14 +39,26 @@ WATCH_INTERVAL = 5.0
 class RecordSource(Protocol):
     """The audit's own consumer group."""
 
+    def begin_from(self, stored: Stored) -> None:
+        """Ask this where the partitions of an assignment begin, whatever the group has committed."""
+
     async def poll(self) -> Sequence[Record]:
         """The next records, in order of offset in each partition; nothing after a while without any.
 
         Raises Unavailable or Refused.
         """
 
+    def begun(self) -> Sequence[Begun]:
+        """Partitions whose reading began, each reported once."""
+
+    def reached(self) -> Mapping[Partition, Commit]:
+        """The next offset of each partition, after all that poll handed out."""
+
     async def commit(self) -> None:
         """Commit all that poll handed out. Raises Unavailable or Refused."""
+
+    async def close(self) -> None:
+        """Leave the group; the next poll joins it again."""
 
     async def lag(self) -> Mapping[Partition, Backlog]:
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
@@ -47,6 +69,9 @@ class AuditMetrics(Protocol):
 
     def events(self, outcome: AuditOutcome, count: int) -> None:
         """This many events have this outcome."""
+
+    def ties(self, count: int) -> None:
+        """This many events are new, and have the timestamp and rank of another one."""
 
     def batch(self, events: int, seconds: float) -> None:
         """A batch was written."""
@@ -80,7 +105,10 @@ class Audit:
         self._log = structlog.get_logger()
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
-        self._prepared = False
+        self._prepared = asyncio.Event()
+        self._stored: Mapping[Partition, Commit] = {}
+        self._since: dict[Partition, int] = {}
+        source.begin_from(self._ask_stored)
         self._at_once = settings.database.batch_size
         backoff = Backoff(settings.consumer.backoff_initial, settings.consumer.backoff_max)
         self.database = Patience("postgresql", backoff, self._stopping, metrics.dependency)
@@ -116,14 +144,50 @@ class Audit:
 
     async def _turn(self) -> None:
         records = await self.kafka.call(self._source.poll)
-        if not self._prepared:  # only now: while the database is away, a member of the group knows what waits
+        begun, reached = self._source.begun(), self._source.reached()
+        if not self._prepared.is_set():  # only now: without the database, too, a member of the group knows what waits
             await self.database.call(self._prepare)
-        if records:
-            await self._take(records)
+        try:
+            for each in begun:
+                await self._begin(each)
+            read = self._read(reached)
+            if records:
+                await self._take(records, read)
+            elif read:
+                await self.database.call(partial(self._save, (), read))
+        except AuditWentBack as error:
+            self._log.warning("audit.went_back", reason=str(error))
+            self._since.clear()
+            await self._source.close()
+            return
+        self._since |= {place: each.until for place, each in read.items()}
         try:
             await self._source.commit()
         except (Unavailable, Refused) as error:  # the next turn commits the same or more
-            self._log.warning("audit.commit_failed", error=str(error))
+            self._log.warning("audit.commit_failed", reason=str(error))
+
+    async def _ask_stored(self, _: Collection[Partition]) -> Mapping[Partition, Commit]:
+        """Where reading goes on. The turn of the audit waits for the database, and reports it."""
+        await self._prepared.wait()
+        self._stored = await self._store.offsets()
+        return self._stored
+
+    async def _begin(self, begun: Begun) -> None:
+        """Keep where reading began, when the store does not say so itself."""
+        self._since[begun.partition] = begun.commit.offset
+        stored = self._stored.get(begun.partition, Commit(0))
+        same_topic = stored.belongs_to(begun.commit.topic_id)
+        if begun.loss or begun.commit.offset != stored.offset or not same_topic:
+            await self.database.call(partial(self._store.begin, *begun))
+
+    def _read(self, reached: Mapping[Partition, Commit]) -> dict[Partition, Read]:
+        """What was read since the last write."""
+        since = self._since
+        return {
+            place: Read(since[place], commit.offset, commit.topic_id)
+            for place, commit in reached.items()
+            if place in since and commit.offset > since[place]
+        }
 
     async def _watch(self) -> None:
         while True:
@@ -131,23 +195,23 @@ class Audit:
             with suppress(Unavailable, Refused):
                 self._metrics.lag(await self._source.lag())
 
-    async def _take(self, records: Sequence[Record]) -> None:
+    async def _take(self, records: Sequence[Record], read: Mapping[Partition, Read]) -> None:
         self._aside.clear()
         with self._tracing.batch(records, trace_contexts(records)) as trace:
             outcomes: list[AuditOutcome] = []
             try:
-                outcomes = await self._settle(records)
+                outcomes = await self._settle(records, read)
             finally:
                 trace.settled(dict(enumerate(outcomes)), {})
 
-    async def _settle(self, records: Sequence[Record]) -> list[AuditOutcome]:
+    async def _settle(self, records: Sequence[Record], read: Mapping[Partition, Read]) -> list[AuditOutcome]:
         """What became of the records, one by one: the same facts in metrics, log and trace."""
         started = time.monotonic()
         events = self._decode(records)
         consumer = self._settings.consumer
         most = min(consumer.batch_bytes, consumer.memory.audit_statement)
-        for batch in batches(events, self._settings.database.batch_size, most):
-            await self._write(batch)
+        for batch in (parts := list(batches(events, self._settings.database.batch_size, most)) or [()]):
+            await self._write(batch, read if batch is parts[-1] else NOTHING_READ)
         seconds = time.monotonic() - started
         outcomes = self._outcomes(records, events)
         totals = Counter(outcomes)
@@ -176,34 +240,41 @@ class Audit:
             events.append(AuditEvent(event, record.topic, record.partition, record.offset))
         return events
 
-    async def _write(self, events: Sequence[AuditEvent]) -> None:
-        """Write the events; those that the database refuses are found by halves and put aside."""
+    async def _write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read]) -> None:
+        """Write the events; those that the database refuses are found by halves and put aside.
+
+        What is read with them is kept with the last of them.
+        """
         try:
-            await self.database.call(partial(self._save, events))
+            await self.database.call(partial(self._save, events, read))
         except AuditRejected as refusal:
-            if len(events) == 1:
-                await self._put_aside(events[0], str(refusal))
+            if len(events) <= 1:
+                for event in events:
+                    await self._put_aside(event, str(refusal))
+                await self.database.call(partial(self._save, (), read))
                 return
             middle = len(events) // 2
-            await self._write(events[:middle])
-            await self._write(events[middle:])
+            await self._write(events[:middle], NOTHING_READ)
+            await self._write(events[middle:], read)
 
-    async def _save(self, events: Sequence[AuditEvent]) -> None:
+    async def _save(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read]) -> None:
         """One try. After an outage the schema is looked at again: the database may be another, or a restored one."""
         try:
-            if not self._prepared:
+            if not self._prepared.is_set():
                 await self._prepare()
-            for start in range(0, len(events), self._at_once):
-                await self._store.write(events[start : start + self._at_once])
+            for start in range(0, len(events) or 1, self._at_once):
+                some = events[start : start + self._at_once]
+                ties = await self._store.write(some, read if start + self._at_once >= len(events) else NOTHING_READ)
+                self._metrics.ties(ties)
         except (Unavailable, Refused):
-            self._prepared = False
+            self._prepared.clear()
             self._at_once = max(1, self._at_once // 2)  # a batch that is too slow for DATABASE_TIMEOUT passes in parts
             raise
         self._at_once = min(self._at_once * 2, self._settings.database.batch_size)
 
     async def _prepare(self) -> None:
         await self._store.prepare()
-        self._prepared = True
+        self._prepared.set()
 
     async def _put_aside(self, event: AuditEvent, reason: str) -> None:
         place = {"topic": event.topic, "partition": event.partition, "offset": event.offset}

@@ -37,10 +37,11 @@ async def run_audit(
 async def _run_once(
     settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing, address: HttpAddress | None
 ) -> None:
-    source = KafkaAuditSource(settings, address)
-    store = PostgresAudit(settings.database)
+    reporter = AuditReporter(metrics)
+    source = KafkaAuditSource(settings, address, reporter)
+    store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(metrics, tracing))
-    audit = Audit(source, measured, settings, AuditReporter(metrics), tracing=tracing)
+    audit = Audit(source, measured, settings, reporter, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

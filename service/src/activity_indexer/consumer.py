@@ -19,6 +19,8 @@ from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Ends
+from activity_indexer.published import published_at
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
@@ -39,7 +41,7 @@ class RecordSource(Protocol):
     async def seek(self, offsets: Mapping[Partition, int]) -> None:
         """Hand out these partitions from these offsets on; those that are not assigned any more are left out."""
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
         """Where the partitions end now. Raises Unavailable."""
 
 
@@ -65,8 +67,9 @@ class _Trusted:
 
 @dataclass(frozen=True, slots=True)
 class IntakeLimits:
-    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way, and nothing is taken in
-    while what was taken has a footprint of `memory` bytes.
+    """Times in seconds; `spare_batches` are prepared beyond the requests that may be under way.
+
+    Nothing is taken in while what was taken has a footprint of `memory` bytes.
 
     `drain_timeout` is for a rebalance; the end of the process has a deadline of its own.
     """
@@ -114,6 +117,7 @@ class Indexer:
         self._rereads = rereads if rereads is not None else Rereads()
         self._in_doubt = False
         self._offsets: dict[Partition, PartitionOffsets] = {}
+        self._held: dict[Partition, tuple[int, float]] = {}
         self._full: deque[Batch] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._footprint_under_way = 0
@@ -254,6 +258,7 @@ class Indexer:
         self._observer.revoked()
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
+        self._held = {}
         self._in_doubt = False
         self._rereads.revoked()
         self._half_open_breaker()
@@ -302,17 +307,17 @@ class Indexer:
             await self._measure_lag()
 
     async def _measure_lag(self) -> None:
-        """Tell each partition's lag, pass over what holds no records, and what is left to do."""
+        """Report each partition's lag and what is left to do; pass over what holds no records."""
         partitions = list(self._offsets)
         try:
-            ends = await self._source.end_offsets(partitions) if partitions else {}
+            ends = await self._source.ends(partitions) if partitions else {}
             left = [await self._left(partition, end) for partition, end in ends.items()]
         except ActivityIndexerError:
             return
         self._observer.pending(sum(left))
 
-    async def _left(self, partition: Partition, end: int) -> int:
-        """Events of a partition that are not settled."""
+    async def _left(self, partition: Partition, ends: Ends) -> int:
+        """Events of a partition that can be settled and are not yet."""
         if (tracker := self._offsets.get(partition)) is None:
             return 0
         position = await self._source.position(partition)
@@ -321,8 +326,25 @@ class Indexer:
         mark = tracker.mark()
         if mark is None:
             return 0
-        lag = max(0, end - mark)
+        held_for = self._held_for(partition, ends)
+        left, lag = max(0, ends.stable - mark), max(0, ends.end - mark)
         self._observer.lag(partition, lag)
-        if published := tracker.published:
-            self._observer.lag_seconds(partition, max(0.0, self._now() - published / 1000) if lag else 0.0)
-        return lag
+        self._observer.held(partition, ends.held, held_for)
+        if not left and lag:
+            self._observer.lag_seconds(partition, held_for)
+        else:
+            now = self._now()
+            published = published_at(tracker.published, now) if lag else now
+            self._observer.lag_seconds(partition, None if published is None else now - published)
+        return left
+
+    def _held_for(self, partition: Partition, ends: Ends) -> float:
+        """For how long the same open transaction has held back what is behind it (seconds)."""
+        if not ends.held:
+            self._held.pop(partition, None)
+            return 0.0
+        stable, since = self._held.get(partition, (-1, 0.0))
+        if stable != ends.stable:
+            since = self._clock()
+            self._held[partition] = ends.stable, since
+        return self._clock() - since

@@ -73,13 +73,18 @@ class AuditRejected(ActivityIndexerError):
     """PostgreSQL refuses a value of these events, and always will."""
 
 
+class AuditWentBack(ActivityIndexerError):
+    """PostgreSQL lacks what it had: it was restored from an older backup, and has to be read again from there."""
+
+
 class SettingsError(ActivityIndexerError):
     """The settings are wrong; the message names every variable, what it got and what it wants."""
 
 
 def reason_of(error: BaseException) -> str:
-    """The error's text with the causes that it does not name, such as the operating system's: client libraries keep
-    these apart, and "Connection error" alone helps nobody.
+    """The error's text with the causes that it does not name, such as an error of the operating system.
+
+    Client libraries keep these apart, and "Connection error" alone says nothing.
     """
     text = str(error) or type(error).__name__
     for cause in _causes(error):

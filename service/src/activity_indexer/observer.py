@@ -11,6 +11,7 @@ from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class BatchSummary:
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
     `dead_lettered`. `ties` counts events that differ from another one of the same transaction, type and timestamp:
     `later` ones took that one's place, `earlier` ones did not. `ages` are the times from publishing to now of the
-    events that were written (seconds), and `example` is one document of theirs that a search can find.
+    events that were written (seconds), and `example` is one document of theirs that a search can find; `undated` counts
+    events without an age, as the timestamp of their record cannot be true.
     """
 
     events: int
@@ -40,6 +42,7 @@ class BatchSummary:
     known_in_store: int = 0
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
+    undated: int = 0
     example: Written | None = None
     ties: Counter[str] = field(default_factory=Counter)
 
@@ -48,9 +51,7 @@ class BatchSummary:
         return sum(count for (name, _), count in self.outcomes.items() if name == outcome)
 
     def wrote(self, written: Written, now: float, *, findable: bool) -> None:
-        """A document was written; a record without a timestamp has no age."""
-        if written.published <= 0:
-            return
+        """A document was written whose time of publishing is known."""
         self.ages.append(now - written.published)
         if self.example is None and findable:
             self.example = written
@@ -123,6 +124,21 @@ class Observer(Protocol):
     def revoked(self) -> None:
         """A rebalance began."""
 
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not and why."""
+
+    def topic(self, problem: str | None) -> None:
+        """The transactions topic exists, or does not and what to do."""
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member of its group, or may not and what to do."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again; it is read from its first record on."""
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before they were read."""
+
     def committed(self, partition: Partition, offset: int) -> None:
         """The broker has this offset."""
 
@@ -136,10 +152,16 @@ class Observer(Protocol):
         """So many events are read again, as they may be missing from the index."""
 
     def lag(self, partition: Partition, events: int) -> None:
-        """Events of a partition that are not settled."""
+        """Events of a partition that are not settled, with those behind an open transaction."""
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
-        """The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        """So many events wait behind an open transaction of a producer, the same one for so long; 0: none."""
+
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
+        """The oldest event of a partition that is not settled was published so long ago.
+
+        0: there is none; None: its time is not known.
+        """
 
     def pending(self, events: int) -> None:
         """So many events of all partitions can be settled and are not yet."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
+
+if TYPE_CHECKING:
+    from activity_indexer.positions import Commit, Loss
 
 
 class Partition(NamedTuple):
@@ -211,17 +215,42 @@ class AuditEvent:
     offset: int
 
 
+class Read(NamedTuple):
+    """What was read of a partition: offsets from `since` on and below `until`; the topic's id is empty if not known.
+
+    `since` is where the last write ended, or where reading began.
+    """
+
+    since: int
+    until: int
+    topic_id: str = ""
+
+
+NOTHING_READ: Final[Mapping[Partition, Read]] = MappingProxyType({})
+
+
 class AuditStore(Protocol):
     """The audit database."""
 
     async def prepare(self) -> None:
-        """Bring the schema up to date. Raises Unavailable or Refused."""
+        """Bring the schema up to date, and make sure whose rows it holds. Raises Unavailable or Refused."""
 
-    async def write(self, events: Sequence[AuditEvent]) -> None:
-        """Write all events in one statement; repeated and stale events change nothing.
+    async def offsets(self) -> Mapping[Partition, Commit]:
+        """How far the partitions of the topic are read, as `write` left it. Raises Unavailable or Refused."""
 
-        Raises Unavailable when the same call may pass later, Refused when people are needed,
-        AuditRejected when the database refuses a value of the events.
+    async def begin(self, partition: Partition, commit: Commit, loss: Loss | None = None) -> None:
+        """Reading begins here and not where it ended, for the reason of the loss if any. Raises Unavailable or Refused.
+
+        Nothing but this takes the offset of a partition back, or makes it one of another topic of the same name.
+        """
+
+    async def write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
+        """Write all events, and how far partitions are read then, all or nothing; returns the number of ties.
+
+        Repeated and late events change nothing in the state of a transaction, nor do offsets that are behind. A tie
+        is a new event with the timestamp and rank of another one. Raises Unavailable when the same call may pass later,
+        Refused when an operator is needed, AuditRejected when the database refuses a value of the events, AuditWentBack
+        when what is read does not follow what the database has.
         """
 
     async def reject(self, event: AuditEvent, reason: str) -> None:

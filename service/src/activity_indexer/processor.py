@@ -21,6 +21,7 @@ from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord
+from activity_indexer.published import published_at
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
@@ -228,9 +229,13 @@ class Processor:
             work.entries[work.message_ids[chain[0]]] = entry_of(newest, 0 if late else document.version)
         if document.result == Result.WRITTEN:
             work.outcomes[chain[0]] = WRITTEN[newest.event_type]
-            published = work.batch.records[chain[0]].timestamp / 1000
-            written = Written(newest.transaction.id, document.version, published)
-            work.summary.wrote(written, self._now(), findable=not newest.deleted)
+            now = self._now()
+            published = published_at(work.batch.records[chain[0]].timestamp, now)
+            if published is None:
+                work.summary.undated += 1
+            else:
+                written = Written(newest.transaction.id, document.version, published)
+                work.summary.wrote(written, now, findable=not newest.deleted)
         else:
             work.outcomes[chain[0]] = document.result or Result.LATE
         for at in chain[1:]:

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -257,6 +257,14 @@ class DatabaseSettings(_Section):
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
     batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+    pipeline: str = Field(
+        "",
+        max_length=200,
+        description="Name of the pipeline that the audit's rows belong to; empty: the consumer group's.",
+    )
+    shared: bool = Field(
+        False, description="Whether the database may hold the rows of other pipelines, too; they are kept apart."
+    )
 
     @property
     def address(self) -> DatabaseAddress:
@@ -286,7 +294,13 @@ class ConsumerSettings(_Section):
     latency_target: Seconds = Field(5.0, description="Bulk latency above which fewer requests are under way (seconds).")
     max_clock_skew: Seconds = Field(86_400.0, description="How far in the future an event may be (seconds).")
     dedup_memory_size: int = Field(100_000, ge=0, description="Message ids kept in memory.")
-    dedup_ttl: Seconds = Field(86_400.0, description="How long Redis keeps a message id (seconds).")
+    dedup_ttl: Seconds = Field(
+        86_400.0,
+        description=(
+            "How long Redis keeps a message id (seconds). It is relied on for index.gc_deletes of the index (60 s) at most; "
+            "after that Elasticsearch is asked, and recognizes duplicates by their version."
+        ),
+    )
     enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
     breaker_threshold: float = Field(
         0.5, gt=0, le=1, description="Share of failed events that stops intake instead of dead-lettering all; 1: never."
@@ -299,8 +313,7 @@ class ConsumerSettings(_Section):
     memory_budget: int = Field(
         DEFAULT_BUDGET,
         ge=SMALLEST_BUDGET,
-        description="Memory for everything that grows with the size of events: what is fetched, under way, and collected "
-        "for the audit (bytes). At least 16 times KAFKA_MAX_RECORD_BYTES. The process takes 256 MiB beside it.",
+        description="Memory for all that grows with the size of events (bytes); the process takes 256 MiB beside it.",
     )
     fetch_max_records: int = Field(1000, ge=1, le=10_000, description="Records taken from the client at once at most.")
     commit_interval: Seconds = Field(1.0, description="How often offsets are committed (seconds).")
@@ -388,6 +401,17 @@ SECTIONS: tuple[type[_Section], ...] = (
 )
 
 
+class Pipeline(NamedTuple):
+    """Whose rows an audit writes and reads: one topic, read for one index.
+
+    `shared`: its rows may be in one database with those of others.
+    """
+
+    name: str
+    topic: str
+    shared: bool = False
+
+
 class Settings:
     """All settings of one indexer."""
 
@@ -406,9 +430,15 @@ class Settings:
             )
         if self.consumer.memory_budget < (least := LARGEST_RECORDS * self.kafka.max_record_bytes):
             raise SettingsError(
-                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), got "
-                f"{self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
+                f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), "
+                f"got {self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
             )
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline that this indexer and its audit are."""
+        name = self.database.pipeline or self.kafka.consumer_group
+        return Pipeline(name, self.kafka.transactions_topic, self.database.shared)
 
     def in_force(self) -> Iterator[tuple[str, str, str]]:
         """Variable, value as people may see it, and meaning of every setting."""

@@ -99,6 +99,11 @@ class Elasticsearch(JavaServer):
         kind = "system" if self.instance.settings.use_system else "pure"
         return self.instance.settings.dist / "-".join([self.name, self._version(), *digests, sources, kind])
 
+    @property
+    def snapshots(self) -> Path:
+        """Where a repository of type `fs` may keep snapshots."""
+        return self.instance.data(f"{self.name}-snapshots")
+
     def heap_options(self) -> list[str]:
         """Enough for bulk requests of the largest size."""
         return [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseSerialGC"]
@@ -120,6 +125,7 @@ class Elasticsearch(JavaServer):
         return {
             "path.data": self.instance.data(self.name),
             "path.logs": self.instance.log(self.name).parent,
+            "path.repo": self.snapshots,
             "http.port": http,
             "transport.port": transport,
             "network.host": HOST,

@@ -20,6 +20,23 @@ def test_each_acknowledged_event_has_its_place_and_the_version_that_its_maker_me
     assert {event.valid for event in found} == {True, False}
 
 
+def test_an_event_has_its_place_in_the_order_of_its_transaction() -> None:
+    options = LoadOptions(count=1, update_ratio=1.0, tie_ratio=1.0, timestamps="seconds", seed=7, start_us=10**15)
+    ledger = Ledger()
+    for offset, event in enumerate(ledger.sending(generate(options))):
+        ledger.acknowledge(entry_for("run", "t", event, (2, offset), 0, published=50 + offset))
+    orders = [event.order for event in ledger.events()]
+    assert orders == [(10**18, rank, 50 + at, 2, at) for at, rank in enumerate((0, 1, 1))]
+
+
+def test_copies_with_keys_of_their_own_are_told_apart() -> None:
+    options = LoadOptions(count=50, duplicate_ratio=1.0, scatter_ratio=0.5, update_ratio=0, seed=7)
+    ledger, sent = Ledger(), list(generate(options))
+    for offset, event in enumerate(ledger.sending(sent)):
+        ledger.acknowledge(entry_for("run", "t", event, (0, offset), 0))
+    assert [event.key for event in ledger.events()] == [event.key for event in sent]
+
+
 def test_events_without_an_acknowledgement_have_no_place() -> None:
     ledger, sent = Ledger(), list(generate(OPTIONS))
     for offset, event in enumerate(ledger.sending(sent)):

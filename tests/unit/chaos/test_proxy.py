@@ -13,6 +13,7 @@ from chaos.proxy import (
     Proxy,
     Trouble,
     half_closing,
+    paging,
     refusing,
     refusing_items,
     resetting,
@@ -98,6 +99,17 @@ async def test_refused_documents_are_answered_in_their_places_and_the_others_are
         for name, item in zip("abc", items, strict=True):
             assert (f'"{name}"'.encode() in arrived) == (item["index"]["status"] == 201)
         assert set(behind.queries) <= {"x=1"}
+
+
+async def test_a_gateways_page_is_not_elasticsearchs_and_what_was_asked_may_be_done_all_the_same() -> None:
+    async with between(paging) as (behind, proxy, client):
+        statuses = set()
+        for _ in range(60):
+            async with client.post(f"{proxy.url}/_bulk", data=LINES, allow_redirects=False) as answer:
+                assert "x-elastic-product" not in answer.headers
+                statuses.add(answer.status)
+        assert {200, 302, 407, 520} <= statuses
+        assert 0 < len(behind.bodies) < 60
 
 
 async def test_a_slow_answer_comes_late() -> None:

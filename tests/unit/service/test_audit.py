@@ -19,7 +19,8 @@ from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.audit import Audit, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
-from activity_indexer.ports import AuditEvent, Backlog, Partition
+from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
+from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Stored
 from activity_indexer.settings import load_settings
 
 AWAY = Unavailable("PostgreSQL is away")
@@ -43,9 +44,28 @@ class Source:
 
     polls: list[Sequence[Record] | ActivityIndexerError]
     commit_failures: list[ActivityIndexerError] = field(default_factory=list)
+    starts: list[Begun] = field(default_factory=list)
     handed: int = 0
     committed: int = 0
+    joined: int = 1
+    stored: Stored | None = None
+    read: dict[Partition, Commit] = field(default_factory=dict)
     dry: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def begin_from(self, stored: Stored) -> None:
+        self.stored = stored
+
+    def begun(self) -> Sequence[Begun]:
+        starts, self.starts = self.starts, []
+        self.read = {**{each.partition: each.commit for each in starts}, **self.read}
+        return starts
+
+    def reached(self) -> Mapping[Partition, Commit]:
+        return dict(self.read)
+
+    async def close(self) -> None:
+        self.joined += 1
+        self.read = {}
 
     async def poll(self) -> Sequence[Record]:
         if not self.polls:
@@ -56,6 +76,11 @@ class Source:
         if isinstance(found, ActivityIndexerError):
             raise found
         self.handed += len(found)
+        for record in found:
+            place = Partition(record.topic, record.partition)
+            if place not in self.read and place not in (each.partition for each in self.starts):
+                self.starts.append(Begun(place, Commit(0, "id")))
+            self.read[place] = Commit(record.offset + 1, "id")
         return found
 
     def give(self, more: Sequence[Record]) -> None:
@@ -75,9 +100,13 @@ class Source:
 class Metrics:
     outcomes: dict[str, int] = field(default_factory=dict)
     dependencies: list[tuple[str, bool]] = field(default_factory=list)
+    tied: int = 0
 
     def events(self, outcome: str, count: int) -> None:
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+
+    def ties(self, count: int) -> None:
+        self.tied += count
 
     def batch(self, events: int, seconds: float) -> None:
         assert seconds >= 0
@@ -239,10 +268,10 @@ async def test_a_batch_that_is_too_slow_passes_in_parts(worker: Start) -> None:
     it = worker(records(*(value(f"t{number}") for number in range(64))))
     write = it.store.write
 
-    async def slow(events: Sequence[AuditEvent]) -> None:
+    async def slow(events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
         if len(events) > 10:
             raise AWAY
-        await write(events)
+        return await write(events, read)
 
     it.store.write = slow  # type: ignore[method-assign]
     await run_dry(it)
@@ -285,6 +314,99 @@ async def test_nothing_is_said_to_be_written_when_nothing_was(worker: Start) -> 
     assert it.metrics.outcomes == {"rejected": 1, "invalid": 1}
 
 
+# Offsets
+
+ZERO = Partition("transactions", 0)
+
+
+async def test_how_far_it_has_read_is_kept_with_the_last_rows(worker: Start) -> None:
+    it = worker(records(value("a"), b"no event"), records(value("b"))[:0], [Record(None, 2)], DATABASE_BATCH_SIZE="1")
+    calls: list[tuple[int, int]] = []
+    write = it.store.write
+
+    async def noting(events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
+        calls.append((len(events), read[ZERO].until if read else 0))
+        return await write(events, read)
+
+    it.store.write = noting  # type: ignore[method-assign]
+    await run_dry(it)
+    assert calls == [(1, 2), (0, 3)]
+    assert it.store.read == {ZERO: Commit(3, "id")}
+
+
+async def test_an_event_that_is_put_aside_is_read(worker: Start) -> None:
+    it = worker(records(value("a"), value("b")))
+    it.store.refuses = lambda event: event.event.transaction.id == "b"
+    await run_dry(it)
+    assert it.store.read == {ZERO: Commit(2, "id")}
+    assert len(it.store.rejects) == 1
+
+
+@pytest.mark.parametrize(
+    ("stored", "begun", "kept"),
+    [
+        (Commit(5, "id"), Begun(ZERO, Commit(5, "id")), []),
+        (Commit(5), Begun(ZERO, Commit(5, "id")), []),
+        (None, Begun(ZERO, Commit(0, "id")), []),
+        (None, Begun(ZERO, Commit(7, "id")), [Commit(7, "id")]),
+        (Commit(5, "id"), Begun(ZERO, Commit(9, "id"), Loss(ZERO, RETENTION, 5, 4)), [Commit(9, "id")]),
+        (Commit(5, "old"), Begun(ZERO, Commit(0, "id")), [Commit(0, "id")]),
+        (Commit(5, "old"), Begun(ZERO, Commit(5, "id")), [Commit(5, "id")]),
+    ],
+)
+async def test_where_reading_begins_is_kept_when_that_is_not_where_it_ended(
+    worker: Start, stored: Commit | None, begun: Begun, kept: list[Commit]
+) -> None:
+    it = worker()
+    it.store.read = {} if stored is None else {ZERO: stored}
+    begins: list[Commit] = []
+
+    async def begin(_: Partition, commit: Commit, loss: Loss | None = None) -> None:
+        begins.append(commit)
+        it.store.losses += [loss] if loss else []
+
+    it.store.begin = begin  # type: ignore[method-assign]
+    it.audit._prepared.set()
+    assert it.source.stored is not None
+    await it.source.stored([ZERO])
+    it.source.starts = [begun]
+    await run_dry(it)
+    assert begins == kept
+    assert it.store.losses == ([begun.loss] if begun.loss else [])
+
+
+async def test_nothing_says_where_to_begin_before_the_database_answers(worker: Start) -> None:
+    it = worker()
+    it.store.read = {ZERO: Commit(5)}
+    assert it.source.stored is not None
+    asked = asyncio.ensure_future(it.source.stored([ZERO]))
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    await run_dry(it)
+    assert await asked == {ZERO: Commit(5)}
+
+
+async def test_a_database_that_went_back_is_read_into_again_from_where_it_is(worker: Start) -> None:
+    it = worker(records(value("a")))
+    with capture_logs() as logs:
+        task = asyncio.create_task(it.audit.run())
+        await it.source.dry.wait()
+        it.store.read, it.store.transactions = {}, {}  # an older backup
+        it.source.give([Record(value("b"), 1)])
+        await it.source.dry.wait()
+        await it.audit.stop(Deadline.after(0.2))
+        await task
+    assert it.source.joined == 2
+    assert it.store.transactions == {}
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["audit.went_back"]
+
+
+async def test_ties_are_counted(worker: Start) -> None:
+    it = worker(records(value("a", status="x"), value("a", status="y"), value("a", status="y")))
+    await run_dry(it)
+    assert it.metrics.tied == 1
+
+
 async def test_an_outage_of_kafka_is_waited_for(worker: Start) -> None:
     it = worker(Unavailable("Kafka is away"), Refused("Kafka: no rights"), records(value("a")))
     await run_dry(it)
@@ -312,10 +434,10 @@ async def test_the_end_finishes_the_write_under_way_and_commits_it(worker: Start
     begun = asyncio.Event()
     write = it.store.write
 
-    async def slow(events: Sequence[AuditEvent]) -> None:
+    async def slow(events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
         begun.set()
         await asyncio.sleep(0.05)
-        await write(events)
+        return await write(events, read)
 
     it.store.write = slow  # type: ignore[method-assign]
     task = asyncio.create_task(it.audit.run())
@@ -329,9 +451,10 @@ async def test_the_end_gives_up_a_write_that_hangs_and_commits_nothing(worker: S
     it = worker(records(value("a")))
     begun = asyncio.Event()
 
-    async def hang(events: Sequence[AuditEvent]) -> None:
+    async def hang(events: Sequence[AuditEvent], _: Any) -> int:
         begun.set()
         await asyncio.sleep(60 * len(events))
+        return 0
 
     it.store.write = hang  # type: ignore[method-assign]
     task = asyncio.create_task(it.audit.run())
@@ -361,7 +484,7 @@ async def test_stopping_what_never_ran_or_has_ended_is_nothing(worker: Start) ->
 
 
 async def test_a_defect_is_raised(worker: Start) -> None:
-    async def broken(_: Sequence[AuditEvent]) -> None:
+    async def broken(*_: Any) -> int:
         raise KeyError("defect")
 
     it = worker(records(value("a")))

@@ -1,15 +1,18 @@
 """How long the audit's oldest record waits, as its member of the group tells."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
 from activity_indexer.adapters import audit_source
 from activity_indexer.adapters.audit_source import KafkaAuditSource
+from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Backlog, Partition
+from activity_indexer.positions import Ends
 from activity_indexer.settings import load_settings
 
 PLACE = TopicPartition("transactions", 0)
@@ -20,6 +23,10 @@ NOW = 1_700_000_000.0
 class Record:
     offset: int
     published: float
+
+    key: bytes | None = None
+    value: bytes | None = b"{}"
+    headers: Sequence[tuple[str, bytes]] = ()
 
     @property
     def timestamp(self) -> int:
@@ -33,25 +40,62 @@ class Client:
     polls: list[Sequence[Record]] = field(default_factory=list)
     end: int = 0
     at: int = 0
+    stable: int | None = None
+    stopped: bool = False
+    commits: list[dict[TopicPartition, tuple[int, str]]] = field(default_factory=list)
+    failure: Exception | None = None
+    corrupt: str = ""
+
+    def check(self) -> None:
+        if self.corrupt:
+            raise Unavailable(self.corrupt)
 
     def assignment(self) -> set[TopicPartition]:
         return {PLACE}
 
     async def getmany(self, **_: Any) -> Mapping[TopicPartition, Sequence[Record]]:
+        if self.failure:
+            raise self.failure
         if not self.polls:
             return {}
         records = self.polls.pop(0)
         self.at = records[-1].offset + 1
         return {PLACE: records}
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, tuple[int, str]]) -> None:
+        self.commits.append(dict(offsets))
+
+    async def ends(self, places: Sequence[Partition]) -> Mapping[Partition, Ends]:
+        return dict.fromkeys(places, Ends(self.end, self.end if self.stable is None else self.stable))
+
+    def position_now(self, _: Partition) -> int:
+        return self.at
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+@dataclass
+class Decided:
+    """Positions that are decided."""
+
+    topic_id: str = "x"
+    strayed: list[Partition] = field(default_factory=list)
+
+    def decided(self, _: Partition) -> bool:
+        return True
+
+    def note(self, ends: Mapping[Partition, Ends]) -> None:
         pass
 
-    async def end_offsets(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return dict.fromkeys(places, self.end)
+    def out_of_range(self, places: Iterable[Partition]) -> None:
+        self.strayed += places
 
-    async def position(self, _: TopicPartition) -> int:
-        return self.at
+    def check(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
 
 
 @dataclass
@@ -79,7 +123,9 @@ def source(client: Client, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Kaf
     assert clock.now == NOW
     monkeypatch.setattr(audit_source, "join_group", join)
     monkeypatch.setenv("CONSUMER_COMMIT_INTERVAL", "0.001")
-    return KafkaAuditSource(load_settings())
+    found = KafkaAuditSource(load_settings())
+    found._positions = Decided()
+    return found
 
 
 async def backlog(source: KafkaAuditSource) -> Backlog:
@@ -148,10 +194,59 @@ async def test_a_producers_clock_that_is_ahead_makes_no_negative_age(source: Kaf
     assert await backlog(source) == Backlog(1, 0.0)
 
 
-async def test_records_without_a_timestamp_are_measured_from_the_assignment(
-    source: KafkaAuditSource, client: Client, clock: Clock
+@pytest.mark.parametrize("published", [-0.001, 0.0, NOW / 1000, NOW * 1000])
+async def test_records_whose_timestamp_cannot_be_true_are_measured_from_when_they_were_read(
+    source: KafkaAuditSource, client: Client, clock: Clock, published: float
 ) -> None:
-    client.polls, client.end = [[Record(0, -0.001)]], 1
+    """Neither from 1970 nor from the assignment: a stream of them would age without end."""
+    client.polls, client.end = [[Record(0, published)]], 2
+    clock.now += 600
     await source.poll()
     clock.now += 30
-    assert await backlog(source) == Backlog(1, 30.0)
+    assert await backlog(source) == Backlog(2, 30.0)
+    await source.commit()
+    assert await backlog(source) == Backlog(1, 30.0), "what is left was published after that"
+    client.polls = [[Record(1, published)]]
+    await source.poll()
+    assert await backlog(source) == Backlog(1, 0.0)
+
+
+async def test_an_offset_is_committed_with_the_topics_id(source: KafkaAuditSource, client: Client) -> None:
+    client.polls = [[Record(0, NOW), Record(1, NOW)]]
+    await source.poll()
+    await source.commit()
+    assert client.commits == [{PLACE: (2, "topic-id=x")}]
+
+
+async def test_offsets_that_the_broker_does_not_have_are_looked_after(source: KafkaAuditSource, client: Client) -> None:
+    await source.poll()
+    client.failure = OffsetOutOfRangeError({PLACE: 7})
+    assert await source.poll() == []
+    assert source._positions.strayed == [Partition(*PLACE)]
+
+
+async def test_what_an_open_transaction_holds_back_is_lag_and_no_stall(
+    source: KafkaAuditSource, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await source.poll()
+    client.end, client.stable = 5, 0
+    assert (await backlog(source)).events == 5
+    monkeypatch.setattr(source, "_moved_at", float("-inf"))
+    await source.poll()
+    assert not client.stopped
+    client.stable = 5
+    monkeypatch.setattr(source, "_moved_at", float("-inf"))
+    with pytest.raises(Unavailable, match="none came"):
+        await source.poll()
+    assert client.stopped
+
+
+async def test_a_damaged_batch_is_the_reason_and_no_stall_that_a_new_client_would_end(
+    source: KafkaAuditSource, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await source.poll()
+    client.end, client.corrupt = 5, "partition 0 cannot go on at the offset 0"
+    monkeypatch.setattr(source, "_moved_at", float("-inf"))
+    with pytest.raises(Unavailable, match="cannot go on at the offset 0"):
+        await source.poll()
+    assert not client.stopped

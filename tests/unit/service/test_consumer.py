@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from core_support import TOPIC, Seen, Told
+from core_support import NOW, TOPIC, Seen, Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +16,11 @@ from activity_indexer.consumer import Indexer, IntakeLimits
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.index_watch import Standing
+from activity_indexer.memory import footprint
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Ends
 
 ONE = Partition(TOPIC, 0)
 OTHER = Partition(TOPIC, 1)
@@ -40,6 +42,8 @@ class Broker:
     commits: list[Mapping[Partition, int]] = field(default_factory=list)
     committing: int = 0
     commit_delays: list[float] = field(default_factory=list)
+    held: int = 0
+    moved: int = 0
     stable: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -107,9 +111,12 @@ class Broker:
         self._fail("position")
         return self.positions.get(partition)
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
-        self._fail("end_offsets")
-        return {partition: self.end(partition) for partition in partitions}
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
+        self._fail("ends")
+        return {
+            partition: Ends(self.end(partition) + self.held, self.end(partition) + self.moved)
+            for partition in partitions
+        }
 
     def _fail(self, call: str) -> None:
         if error := self.trouble.get(call):
@@ -165,6 +172,7 @@ class Subject:
     drain_timeout: float = 0.5
     commit_interval: float = 0.002
     seen: Seen = field(default_factory=Seen)
+    memory: int = 10**9
     sink: Sink = field(default_factory=Sink)
     rereads: Rereads = field(default_factory=Rereads)
 
@@ -184,6 +192,7 @@ class Subject:
                 self.drain_timeout,
                 poll_timeout=0.002,
                 watch_interval=0.002,
+                memory=self.memory,
             ),
             clock,
             sink=self.sink,
@@ -483,6 +492,25 @@ async def test_lag_is_what_is_not_settled() -> None:
         assert subject.seen.told("pending")[-1] in (0, 8)
 
 
+async def test_what_waits_behind_an_open_transaction_is_lag_and_cannot_be_settled() -> None:
+    subject = Subject()
+    subject.broker.publish(5)
+    subject.broker.held = 7
+    async with subject.running():
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 7)
+        await subject.until(lambda: subject.seen.held_back[ONE][0] == 7 and subject.seen.held_back[ONE][1] > 0.01)
+        assert subject.seen.told("pending")[-1] == 0
+        assert subject.seen.ages[ONE] == subject.seen.held_back[ONE][1], (
+            "nobody can read when what is held was published"
+        )
+        held_for = subject.seen.held_back[ONE][1]
+        subject.broker.moved = 1
+        await subject.until(lambda: subject.seen.held_back[ONE][0] == 6)
+        assert subject.seen.held_back[ONE][1] < held_for, "another transaction is held for a time of its own"
+        subject.broker.held = subject.broker.moved = 0
+        await subject.until(lambda: subject.seen.held_back[ONE] == (0, 0.0))
+
+
 async def test_offsets_without_records_are_passed_and_committed() -> None:
     subject = Subject()
     subject.broker.publish(5)
@@ -493,7 +521,7 @@ async def test_offsets_without_records_are_passed_and_committed() -> None:
             await subject.until(lambda: subject.broker.offsets == {ONE: position})  # noqa: B023 - awaited here
 
 
-@pytest.mark.parametrize("call", ["position", "end_offsets"])
+@pytest.mark.parametrize("call", ["position", "ends"])
 async def test_a_lag_that_cannot_be_measured_stops_nothing(call: str) -> None:
     subject = Subject()
     subject.broker.publish(5)
@@ -566,6 +594,51 @@ async def kill(indexer: Indexer) -> None:
     for task in list(indexer._under_way):
         task.cancel()
     await asyncio.gather(*indexer._under_way, return_exceptions=True)
+
+
+RECORDS_ONE = footprint(1, len(b"x") + len(b"user_1"))
+
+
+async def test_nothing_is_taken_in_while_the_memory_is_used_up() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=100, batch_size=1, fetch=2, memory=6 * RECORDS_ONE)
+    subject.broker.publish(50)
+    async with subject.running():
+        await subject.until(lambda: len(gate.started) >= 6)
+        await asyncio.sleep(0.05)
+        assert subject.broker.positions[ONE] <= 8, "the limit, and one poll"
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 50)
+
+
+async def test_a_batch_that_is_not_full_is_not_waited_for_when_the_memory_is_used_up() -> None:
+    subject = Subject(batch_size=1000, batch_timeout=600.0, fetch=2, memory=6 * RECORDS_ONE)
+    subject.broker.publish(30)
+    async with subject.running():
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 30)
+
+
+async def test_a_record_that_is_larger_than_the_memory_is_processed_alone() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=100, batch_size=1, fetch=3, memory=1)
+    subject.broker.publish(9)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        await asyncio.sleep(0.05)
+        assert len(gate.started) == 1
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 9)
+
+
+async def test_what_a_rebalance_gives_up_takes_no_memory() -> None:
+    gate = Gate()
+    subject = Subject(gate, batch_size=1, drain_timeout=0.01, memory=2 * RECORDS_ONE)
+    subject.broker.publish(10)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        await subject.broker.rebalance(subject.indexer)
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 10)
 
 
 async def test_nothing_is_committed_before_the_index_is_confirmed() -> None:
@@ -650,3 +723,17 @@ async def test_nothing_is_taken_in_while_the_index_is_not_as_expected() -> None:
         assert subject.broker.polls == 0
         subject.sink.as_expected = True
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+
+
+@pytest.mark.parametrize("published", [-1, 0, int(NOW), int(NOW * 1e6)])
+async def test_a_partition_whose_oldest_record_has_no_time_that_can_be_true_has_a_lag_in_events_only(
+    published: int,
+) -> None:
+    gate = Gate()
+    subject = Subject(gate)
+    subject.broker.log[ONE] = [Told(b"x", 0, timestamp=published)]
+    async with subject.running():
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 1 and ONE in subject.seen.ages)
+        assert subject.seen.ages[ONE] is None
+        gate.opened.set()
+        await subject.until(lambda: subject.seen.ages[ONE] == 0.0)

@@ -15,17 +15,20 @@ from aiokafka.errors import (
     KafkaConnectionError,
     KafkaTimeoutError,
     NotEnoughReplicasError,
+    OffsetOutOfRangeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
 from core_support import Told
 
 from activity_indexer.adapters import kafka
-from activity_indexer.adapters.kafka import GroupSource, Member, _Listener
+from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import client_arguments, mapped, within
 from activity_indexer.adapters.kafka_internals import CorruptPartition
+from activity_indexer.adapters.kafka_positions import Unreported
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
+from activity_indexer.positions import Ends
 from activity_indexer.settings import KafkaSettings
 
 ONE = Partition("transactions", 0)
@@ -89,6 +92,7 @@ class Consumer:
         self.answer = answer
         self.asked: list[Any] = []
         self.damaged: dict[Partition, CorruptPartition] = {}
+        self.handed_out = False
 
     def assignment(self) -> set[TopicPartition]:
         return {TopicPartition(*ONE)}
@@ -103,33 +107,75 @@ class Consumer:
         return self.damaged
 
     async def getmany(self, *, timeout_ms: int, max_records: int) -> Any:
-        return await self._call((timeout_ms, max_records))
+        answer = await self._call((timeout_ms, max_records))
+        handed_out, self.handed_out = self.handed_out, True
+        return {} if handed_out else answer
 
     async def commit(self, offsets: Any) -> Any:
         return await self._call(offsets)
 
-    async def position(self, partition: Any) -> Any:
-        return await self._call(partition)
+    def position_now(self, partition: Any) -> Any:
+        self.asked.append(partition)
+        return self.answer
 
-    async def end_offsets(self, partitions: Any) -> Any:
+    async def ends(self, partitions: Any) -> Any:
         return await self._call(partitions)
 
     async def stop(self) -> Any:
         return await self._call("stop")
 
 
+class Decided:
+    """Positions, all of them decided but those that are named."""
+
+    def __init__(self) -> None:
+        self.topic_id = "x"
+        self.undecided: set[Partition] = set()
+        self.strayed: list[Partition] = []
+        self.noted: list[Any] = []
+        self.closed = False
+
+    def decided(self, partition: Partition) -> bool:
+        return partition not in self.undecided
+
+    def out_of_range(self, partitions: Any) -> None:
+        self.strayed += partitions
+
+    def note(self, ends: Any) -> None:
+        self.noted.append(ends)
+
+    def check(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Reports(Unreported):
+    def __init__(self) -> None:
+        self.of_kafka: list[str | None] = []
+        self.damaged: list[Any] = []
+
+    def kafka(self, problem: str | None) -> None:
+        self.of_kafka.append(problem)
+
+    def corrupt(self, partitions: Any) -> None:
+        self.damaged.append(partitions)
+
+
 def source(answer: Any) -> tuple[GroupSource, Consumer, list[str | None]]:
-    reports: list[str | None] = []
-    found, consumer = GroupSource(KafkaSettings(), reports.append), Consumer(answer)
-    found._consumer = consumer
-    return found, consumer, reports
+    reports = Reports()
+    found, consumer = GroupSource(KafkaSettings(), reports), Consumer(answer)
+    found._consumer, found._positions = consumer, Decided()
+    return found, consumer, reports.of_kafka
 
 
 async def test_polled_records_are_handed_over_as_they_are() -> None:
     record = Told(b"x")
     found, consumer, reports = source({TopicPartition(*ONE): [record]})
     assert await found.poll(0.25, 100) == {ONE: [record]}
-    assert consumer.asked == [(250, 100)]
+    assert consumer.asked[0][0] == 250
+    assert [wait for wait, _ in consumer.asked[1:]] == [0]
     assert reports == [None]
 
 
@@ -142,7 +188,7 @@ async def test_nothing_polled_says_nothing_of_the_broker() -> None:
 async def test_a_partition_that_cannot_go_on_is_reported_with_advice_and_then_not() -> None:
     found, consumer, _ = source({})
     damaged: list[Mapping[Partition, str]] = []
-    found._report_corrupt = damaged.append
+    found._reports.damaged = damaged
     consumer.damaged = {ONE: CorruptPartition(17, "the checksum of the batch is wrong", 0.0)}
     await found.poll(0.25, 100)
     consumer.damaged = {}
@@ -171,32 +217,35 @@ async def test_a_commit_that_fails_is_unavailable(error: Exception) -> None:
         await found.commit({ONE: 5})
 
 
-async def test_offsets_are_committed_by_partition() -> None:
+async def test_offsets_are_committed_by_partition_with_the_topics_id() -> None:
     found, consumer, _ = source(None)
     await found.commit({ONE: 5})
-    assert consumer.asked == [{TopicPartition(*ONE): 5}]
+    assert consumer.asked == [{TopicPartition(*ONE): (5, "topic-id=x")}]
 
 
-async def test_the_position_of_anothers_partition_is_not_known() -> None:
+async def test_a_position_is_not_known_before_it_is_decided() -> None:
     found, consumer, _ = source(7)
     assert await found.position(ONE) == 7
-    assert await found.position(Partition("transactions", 1)) is None
+    found._positions.undecided.add(ONE)
+    assert await found.position(ONE) is None
     assert len(consumer.asked) == 1
 
 
-async def test_a_position_that_cannot_be_told_is_unavailable() -> None:
-    found, _, _ = source(IllegalStateError("unassigned"))
-    with pytest.raises(Unavailable):
-        await found.position(ONE)
+async def test_offsets_that_the_broker_does_not_have_are_looked_after() -> None:
+    found, _, reports = source(OffsetOutOfRangeError({TopicPartition(*ONE): 7}))
+    assert await found.poll(0.25, 100) == {}
+    assert found._positions.strayed == [ONE]
+    assert reports == []
 
 
 async def test_where_partitions_end_says_that_the_broker_is_there_or_not() -> None:
-    found, _, reports = source({TopicPartition(*ONE): 9})
-    assert await found.end_offsets([ONE]) == {ONE: 9}
+    found, _, reports = source({ONE: Ends(9, 9)})
+    assert await found.ends([ONE]) == {ONE: Ends(9, 9)}
+    assert found._positions.noted == [{ONE: Ends(9, 9)}]
     assert reports == [None]
     found, _, reports = source(KafkaConnectionError("away"))
     with pytest.raises(Unavailable):
-        await found.end_offsets([ONE])
+        await found.ends([ONE])
     assert "away" in str(reports[0])
 
 
@@ -205,24 +254,5 @@ async def test_leaving_the_group_never_raises() -> None:
         found, consumer, _ = source(answer)
         await found.stop()
         assert consumer.asked == ["stop"]
-    await GroupSource(KafkaSettings(), lambda _: None).stop()
-
-
-class Listening(Member):
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    async def assigned(self, partitions: Any) -> None:
-        self.told.append(list(partitions))
-
-    async def revoked(self) -> None:
-        self.told.append("revoked")
-
-
-async def test_a_member_is_told_of_what_it_has_to_give_back() -> None:
-    member = Listening()
-    listener = _Listener(member)
-    await listener.on_partitions_revoked([])
-    await listener.on_partitions_assigned([TopicPartition(*ONE)])
-    await listener.on_partitions_revoked([TopicPartition(*ONE)])
-    assert member.told == [[ONE], "revoked"]
+        assert found._positions.closed
+    await GroupSource(KafkaSettings(), Reports()).stop()

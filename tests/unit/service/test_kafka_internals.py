@@ -20,6 +20,7 @@ from activity_indexer.adapters import kafka_internals
 from activity_indexer.adapters.kafka_internals import RecordsConsumer, create_batch, size_in_batch
 from activity_indexer.adapters.record_batches import FetchedPartition, Reading
 from activity_indexer.errors import Unavailable
+from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import HeaderName, OutRecord, Partition, UndecodedRecord
 
 TOPIC = "transactions"
@@ -45,7 +46,7 @@ def test_the_methods_look_up_the_names_that_are_replaced(method: Any, names: set
 
 
 def test_the_client_has_the_other_parts_that_are_used() -> None:
-    assert {"tps", "state_value"} <= set(Fetcher._get_actions_per_node.__code__.co_names)
+    assert {"tps", "state_value", "_max_partition_fetch_bytes"} <= set(Fetcher._get_actions_per_node.__code__.co_names)
     assert "next_fetch_offset" in FetchResult._update_position.__code__.co_names
     assert "_builder" in BatchBuilder._set_producer_state.__code__.co_names
     assert client_fetcher.READ_COMMITTED == 1
@@ -70,6 +71,7 @@ class Broker:
     def __init__(self, logs: dict[TopicPartition, dict[int, bytes]]) -> None:
         self.logs = logs
         self.fetches: list[TopicPartition] = []
+        self.sizes: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self.cluster = self
 
@@ -80,16 +82,17 @@ class Broker:
         await asyncio.sleep(0.001)
         asked = {TopicPartition(topic, number): at for topic, each in request._topics for number, at, _ in each}
         self.fetches += asked
+        self.sizes |= {size for _, each in request._topics for _, _, size in each}
         return Response({place: self.logs[place].get(at, b"") for place, at in asked.items()})
 
 
 @asynccontextmanager
-async def consuming(broker: Broker) -> AsyncIterator[RecordsConsumer]:
+async def consuming(broker: Broker, shares: MemoryShares | None = None) -> AsyncIterator[RecordsConsumer]:
     """A consumer of both partitions from the beginning, without a server."""
     consumer = RecordsConsumer(max_record_bytes=1000, enable_auto_commit=False)
     subscription: SubscriptionState = consumer._subscription
     subscription.assign_from_user([ZERO, ONE])
-    consumer._fetcher = kafka_internals._Fetcher(1000, broker, subscription, fetcher_timeout=0.01)
+    consumer._fetcher = kafka_internals._Fetcher(1000, shares, broker, subscription, fetcher_timeout=0.01)
     for place in (ZERO, ONE):
         consumer.seek(place, 0)
     try:
@@ -153,6 +156,17 @@ async def test_a_partition_that_was_taken_away_is_no_longer_told() -> None:
         assert consumer.corrupt() == {}
 
 
+async def test_a_partition_that_was_set_to_another_offset_is_no_longer_told() -> None:
+    broker = Broker({ZERO: {0: damaged(values(b"a"))}, ONE: {0: values(b"x")}})
+    async with consuming(broker) as consumer:
+        await taken(consumer, 1)
+        await asyncio.sleep(0.05)
+        await consumer._fetcher.fetched_records((), 0.02)
+        assert list(consumer.corrupt()) == [Partition(*ZERO)]
+        consumer.seek(ZERO, 5)
+        assert consumer.corrupt() == {}
+
+
 class Accumulator:
     _batch_size = 16_384
     _compression_type = 0
@@ -193,3 +207,11 @@ def test_the_size_of_a_record_is_known_before_it_is_written() -> None:
     for name in ("plain", ODD):
         wanted = OutRecord(b"k", b"v" * 1000, [(name, b"2")])
         assert len(built([wanted])) <= size_in_batch(wanted) < 1200
+
+
+async def test_what_is_fetched_of_each_partition_goes_by_their_number() -> None:
+    """An answer is kept for each: a hundred partitions must not take a hundred times as much."""
+    broker = Broker({ZERO: {0: values(b"a")}, ONE: {0: values(b"x")}})
+    async with consuming(broker, MemoryShares(16 * 1024 * 1024)) as consumer:
+        await taken(consumer, 2)
+    assert broker.sizes == {512 * 1024}

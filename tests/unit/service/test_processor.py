@@ -170,15 +170,18 @@ async def test_an_index_that_is_away_does_not_keep_what_it_did_not_take_in_memor
     assert not {Batch, Told, Document} & uncollected()
 
 
-async def test_a_record_without_a_timestamp_has_no_age_and_is_not_followed() -> None:
+@pytest.mark.parametrize("timestamp", [-1, 0, int(NOW), int(NOW * 1e6), int((NOW + 3601) * 1000)])
+async def test_a_record_whose_timestamp_cannot_be_true_has_no_age_and_is_not_followed(timestamp: int) -> None:
+    """None, zero, seconds, microseconds, and too far ahead."""
     subject = Subject()
     batcher = Batcher(2, 10**9, 1.0, subject.clock)
-    records = [Told(value("a"), 0, timestamp=-1), Told(value("b"), 1)]
+    records = [Told(value("a"), 0, timestamp=timestamp), Told(value("b"), 1)]
     (batch,) = batcher.add({PARTITION: records}, {PARTITION: subject.tracker})
     await subject.processor.process(batch)
     (summary,) = subject.seen.batches
     assert subject.outcomes == {"indexed": 2}
     assert len(summary.ages) == 1
+    assert summary.undated == 1
     assert summary.example is not None
     assert summary.example.identifier == "b"
 

@@ -292,6 +292,14 @@ def test_the_end_must_fit_into_a_rebalance(environment: pytest.MonkeyPatch) -> N
     assert refusal() == ["KAFKA_REBALANCE_TIMEOUT: must be above CONSUMER_SHUTDOWN_TIMEOUT (60), got 60"]
 
 
+def test_the_memory_budget_holds_the_largest_records(environment: pytest.MonkeyPatch) -> None:
+    given_values(environment, CONSUMER_MEMORY_BUDGET="134217728")
+    (line,) = refusal()
+    assert "CONSUMER_MEMORY_BUDGET: must be at least 16 times KAFKA_MAX_RECORD_BYTES (268435456)" in line
+    given_values(environment, KAFKA_MAX_RECORD_BYTES="8388608")
+    assert load_settings().consumer.memory.budget == 128 * 1024 * 1024
+
+
 def test_files_must_exist(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given_values(environment, ELASTICSEARCH_CA_FILE=str(tmp_path))
     assert "there is no such file" in refusal()[0]

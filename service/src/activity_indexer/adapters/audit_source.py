@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, TopicPartition
+from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
-from activity_indexer.adapters.kafka_consumers import join_group
+from activity_indexer.adapters.kafka_consumers import check_instance, join_group
+from activity_indexer.adapters.kafka_group_member import GroupMember
 from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.adapters.kafka_polling import BoundedPoll
+from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions, Unreported
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
+from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
+from activity_indexer.published import published_at
 from activity_indexer.settings import Settings
 
 LEAVE_TIMEOUT: Final = 5.0
 """Time to leave the group at the end (seconds)."""
-
-POSITION_TIMEOUT: Final = 1.0
-"""Time to learn the position of a partition that was just assigned (seconds)."""
 
 
 class KafkaAuditSource:
@@ -31,17 +34,27 @@ class KafkaAuditSource:
     `_handed` and `_settled` are next offsets: of what poll handed out, and of what is committed. Both are forgotten in
     a rebalance, so that an offset of an earlier assignment is never committed over a newer one.
 
+    The store of the audit knows where reading goes on; what the group has committed only shows how far it is.
+
     `_oldest` is when the first record was published that was handed out and is not committed, `_since` a time before
     which no record was published that poll has yet to hand out (both in seconds since the epoch).
     """
 
-    def __init__(self, settings: Settings, address: HttpAddress | None = None) -> None:
+    def __init__(
+        self, settings: Settings, address: HttpAddress | None = None, reports: PositionReports | None = None
+    ) -> None:
         self._settings = settings
+        self._reports = reports or Unreported()
         self._address = address
         self._shares = settings.consumer.memory
         self._poll = BoundedPoll(self._shares.poll)
         self._log = structlog.get_logger()
+        self._known = KnownTopic()
         self._consumer: Any = None
+        self._positions: Any = None
+        self._tried = False
+        self._stored: Stored | None = None
+        self._begun: list[Begun] = []
         self._handed: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
         self._oldest: dict[Partition, float] = {}
@@ -49,13 +62,30 @@ class KafkaAuditSource:
         self._assigned_at = time.time()
         self._moved_at = time.monotonic()
 
+    def begin_from(self, stored: Stored) -> None:
+        """Ask this where the partitions of an assignment begin."""
+        self._stored = stored
+
+    def begun(self) -> Sequence[Begun]:
+        """Where reading began, of partitions that were not reported yet."""
+        begun, self._begun = self._begun, []
+        return begun
+
+    def reached(self) -> Mapping[Partition, Commit]:
+        """The next offset of each partition, after all that poll handed out."""
+        topic_id = self._positions.topic_id if self._positions else ""
+        return {place: Commit(offset, topic_id) for place, offset in self._handed.items()}
+
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, and the audit's share of the memory.
+
+        They are collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
         if self._consumer is None:
             await self._join()
+        self._positions.check()
         records = await self._collect()
         if records:
             self._moved_at = time.monotonic()
@@ -70,7 +100,10 @@ class KafkaAuditSource:
         marks = {place: offset for place, offset in self._handed.items() if self._settled.get(place) != offset}
         if not marks or self._consumer is None:
             return
-        offsets = {TopicPartition(*place): offset for place, offset in marks.items()}
+        topic_id = self._positions.topic_id
+        offsets = {
+            TopicPartition(*place): (offset, Commit(offset, topic_id).metadata) for place, offset in marks.items()
+        }
         await within(self._settings.kafka.request_timeout, self._consumer.commit(offsets))
         for place, offset in marks.items():
             if self._handed.get(place, -1) >= offset:  # else a rebalance came between
@@ -81,16 +114,20 @@ class KafkaAuditSource:
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
         if self._consumer is None:
             return {}
-        places = list(self._consumer.assignment())
-        if not places:
-            return {}
-        ends = await within(self._settings.kafka.request_timeout, self._consumer.end_offsets(places))
-        marks = {place: await self._mark(place) for place in places}
+        ends = await self._ends()
+        marks = {place: self._mark(place) for place in ends}
+        if undecided := [place for place, mark in marks.items() if mark is None]:  # the store does not answer
+            commits = await within(self._settings.kafka.request_timeout, self._consumer.commits(undecided))
+            marks |= {place: commit.offset for place, commit in commits.items()}
         return {
-            Partition(*place): self._backlog(Partition(*place), ends[place] - mark)
-            for place, mark in marks.items()
-            if mark is not None
+            place: self._backlog(place, ends[place].end - mark) for place, mark in marks.items() if mark is not None
         }
+
+    async def _ends(self) -> Mapping[Partition, Ends]:
+        places = [Partition(*place) for place in self._consumer.assignment()]
+        ends: Mapping[Partition, Ends] = await within(self._settings.kafka.request_timeout, self._consumer.ends(places))
+        self._positions.note(ends)
+        return ends
 
     def _backlog(self, place: Partition, events: int) -> Backlog:
         now = time.time()
@@ -105,6 +142,7 @@ class KafkaAuditSource:
         consumer, self._consumer = self._consumer, None
         self._forget()
         if consumer is not None:
+            await self._positions.close()
             try:
                 await within(LEAVE_TIMEOUT, consumer.stop())
             except ActivityIndexerError as error:
@@ -112,18 +150,46 @@ class KafkaAuditSource:
 
     async def _join(self) -> None:
         kafka = self._settings.kafka
+        reader = _Reader(self._forget)
+
+        def positions(client: GroupMember) -> Positions:
+            kept = partial(self._kept, client)
+            self._positions = Positions(
+                client, kafka, reader, self._reports, self._known, "earliest", kept, self._note_begin
+            )
+            return self._positions  # type: ignore[no-any-return]
+
+        if self._tried:
+            await check_instance(kafka, kafka.audit_group)
+        self._tried = True
         self._consumer = await join_group(
             kafka,
             kafka.audit_group,
-            _Listener(self._assigned),
+            positions,
             self._address,
             client_id=f"{kafka.client_id}.audit",
-            auto_offset_reset="earliest",
-            fetch_max_bytes=self._shares.fetch,
-            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
+            shares=self._shares,
         )
-        self._fit_fetches()
         self._moved_at = time.monotonic()
+
+    async def _kept(self, client: GroupMember, places: Collection[Partition]) -> Mapping[Partition, Commit]:
+        """What the store has. Raises Unavailable or Refused."""
+        committed = await client.commits(places)
+        if self._stored is None:
+            return committed
+        stored = await self._stored(places)
+        kept = {place: _as_far_as_both(commit, committed.get(place)) for place, commit in stored.items()}
+        ours = [Partition(*place) for place in client.assignment()]
+        offsets = {place: (kept.get(place, Commit(0)).offset, committed.get(place, Commit(0)).offset) for place in ours}
+        if behind := {place.partition: each for place, each in offsets.items() if each[0] < each[1]}:
+            self._log.warning("audit.rewound", postgresql_and_kafka=behind)
+        if ahead := {place.partition: each for place, each in offsets.items() if each[0] > each[1]}:
+            self._log.info("audit.moved_on", postgresql_and_kafka=ahead)
+        return kept
+
+    def _note_begin(self, place: Partition, start: Start, topic_id: str) -> None:
+        self._begun.append(Begun(place, Commit(start.offset, topic_id), start.loss))
+        self._handed[place] = start.offset
 
     async def _collect(self) -> list[Record]:
         limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
@@ -133,6 +199,9 @@ class KafkaAuditSource:
         while len(records) < limit and room > 0 and (left := deadline - time.monotonic()) > 0:
             try:
                 polled = await self._poll(self._consumer, left + 0.001, limit - len(records), room)
+            except OffsetOutOfRangeError as error:
+                self._positions.out_of_range(Partition(*place) for place in error.args[0])
+                break
             except CLIENT_ERRORS as error:
                 if records:
                     break  # they are taken from the client already; the next poll tells of the error
@@ -146,34 +215,32 @@ class KafkaAuditSource:
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
         self._handed[place] = records[-1].offset + 1
-        if records[0].timestamp > 0:
-            self._oldest.setdefault(place, records[0].timestamp / 1000)
-        if records[-1].timestamp > 0:
-            self._since[place] = records[-1].timestamp / 1000
+        now = time.time()  # from which on is measured what has no time of its own
+        self._oldest.setdefault(place, published_at(records[0].timestamp, now) or now)
+        self._since[place] = published_at(records[-1].timestamp, now) or now
 
     async def _pass_markers(self) -> None:
         """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""
         for place in self._consumer.assignment():
             known = Partition(*place)
-            if known in self._handed and (position := await self._position(place)) is not None:
+            if known in self._handed and (position := self._position(known)) is not None:
                 self._handed[known] = max(position, self._handed.get(known, position))
 
-    async def _mark(self, place: TopicPartition) -> int | None:
-        settled = self._settled.get(Partition(*place))
-        return await self._position(place) if settled is None else settled
+    def _mark(self, place: Partition) -> int | None:
+        settled = self._settled.get(place)
+        return self._position(place) if settled is None else settled
 
-    async def _position(self, place: TopicPartition) -> int | None:
-        try:
-            position: int = await within(POSITION_TIMEOUT, self._consumer.position(place))
-        except ActivityIndexerError:
-            return None
+    def _position(self, place: Partition) -> int | None:
+        position: int | None = self._consumer.position_now(place) if self._positions.decided(place) else None
         return position
 
     async def _check_for_stall(self) -> None:
         """A client can lose its way and hand nothing out for ever: then a new one takes its place."""
         self._moved_at = time.monotonic()
-        lag = sum(backlog.events for backlog in (await self.lag()).values())
-        if lag:
+        ends = await self._ends()
+        marks = {place: mark for place in ends if (mark := self._mark(place)) is not None}
+        if lag := sum(max(0, ends[place].stable - mark) for place, mark in marks.items()):
+            self._consumer.check()  # what is damaged on a broker's disk stays damaged with a new client
             seconds = self._settings.consumer.stall_timeout
             self._log.warning("audit.consumer_replaced", lag=lag, seconds_without_records=seconds)
             await self.close()
@@ -181,15 +248,8 @@ class KafkaAuditSource:
                 f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
             )
 
-    def _fit_fetches(self) -> None:
-        if self._consumer is not None:
-            self._consumer.fit_fetches(self._shares.fetch_of_each(len(self._consumer.assignment())))
-
-    def _assigned(self) -> None:
-        self._forget()
-        self._fit_fetches()
-
     def _forget(self) -> None:
+        self._begun = []
         self._handed = {}
         self._settled = {}
         self._oldest = {}
@@ -198,15 +258,22 @@ class KafkaAuditSource:
         self._moved_at = time.monotonic()
 
 
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+def _as_far_as_both(kept: Commit, committed: Commit | None) -> Commit:
+    """An offset that is not known to be one of this topic may be one of a topic that had its name before."""
+    if kept.topic_id or committed is None:
+        return kept
+    return Commit(min(kept.offset, committed.offset))
+
+
+class _Reader:
     """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
 
-    def __init__(self, assigned: Callable[[], None]) -> None:
-        self._assigned = assigned
+    def __init__(self, forget: Callable[[], None]) -> None:
+        self._forget = forget
 
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    async def revoked(self) -> None:
         """The group takes all partitions back."""
 
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - the client's interface
+    async def assigned(self, partitions: Collection[Partition]) -> None:  # noqa: ARG002 - the listener's interface
         """A new assignment starts from what is committed."""
-        self._assigned()
+        self._forget()

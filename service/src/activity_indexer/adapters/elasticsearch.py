@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from traceback import clear_frames
 from typing import Any
@@ -129,9 +130,20 @@ class ElasticsearchIndex:
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""
         try:
-            await self._prepare()
+            await self._prepare_patiently()
         except (ApiError, TransportError) as error:
             raise mapped(error) from error
+
+    async def _prepare_patiently(self) -> None:
+        """An index that was made a moment ago has a primary shard soon."""
+        deadline = time.monotonic() + CHECK_TIMEOUT
+        while True:
+            try:
+                return await self._prepare()
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.2)
 
     async def _prepare(self) -> None:
         try:

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
-from aiokafka import ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, mapped, within
-from activity_indexer.adapters.kafka_consumers import join_group
+from activity_indexer.adapters.kafka_consumers import check_instance, join_group
+from activity_indexer.adapters.kafka_group_member import GroupMember
 from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.adapters.kafka_polling import BoundedPoll
+from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions, Reader
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import Partition, Record
+from activity_indexer.positions import Commit, Ends
 from activity_indexer.settings import KafkaSettings
 
 
-class Member(Protocol):
-    """Who is told of assignments."""
+class SourceReports(PositionReports, Protocol):
+    """What is reported of a member."""
 
-    async def assigned(self, partitions: Collection[Partition]) -> None:
-        """The group gave these partitions."""
-
-    async def revoked(self) -> None:
-        """The group takes all partitions back."""
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
-    def __init__(self, member: Member, fit: Callable[[int], None]) -> None:
-        self._member = member
-        self._fit = fit
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        if list(revoked):
-            await self._member.revoked()
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        assigned = list(assigned)
-        self._fit(len(assigned))
-        await self._member.assigned([Partition(*partition) for partition in assigned])
+    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
+        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
 
 
 class GroupSource:
@@ -51,89 +36,99 @@ class GroupSource:
     def __init__(
         self,
         settings: KafkaSettings,
-        report: Callable[[str | None], None],
+        reports: SourceReports,
         address: HttpAddress | None = None,
-        report_corrupt: Callable[[Mapping[Partition, str]], None] = lambda _: None,
         shares: MemoryShares | None = None,
     ) -> None:
         self._settings = settings
         self._shares = shares or MemoryShares()
         self._poll = BoundedPoll(self._shares.poll)
-        self._report = report
+        self._reports = reports
         self._address = address
-        self._report_corrupt = report_corrupt
+        self._known = KnownTopic()
         self._log = structlog.get_logger("activity_indexer.kafka")
         self._consumer: Any = None
+        self._positions: Any = None
+        self._tried = False
 
-    async def start(self, member: Member) -> None:
-        """Join the group. Raises Unavailable or Refused."""
+    async def start(self, member: Reader) -> None:
+        """Join the group. Raises Unavailable or Refused.
+
+        A static member that is started takes its predecessor's place at once. One that tries again asks before.
+        """
+
+        def positions(client: GroupMember) -> Positions:
+            kafka = self._settings
+            self._positions = Positions(client, kafka, member, self._reports, self._known, kafka.auto_offset_reset)
+            return self._positions  # type: ignore[no-any-return]
+
+        if self._tried:
+            await check_instance(self._settings, self._settings.consumer_group)
+        self._tried = True
         self._consumer = await join_group(
             self._settings,
             self._settings.consumer_group,
-            _Listener(member, self._fit_fetches),
+            positions,
             self._address,
-            fetch_max_bytes=self._shares.fetch,
-            max_partition_fetch_bytes=self._shares.fetch_of_each(0),
+            shares=self._shares,
         )
-        self._fit_fetches(len(self._consumer.assignment()))
-
-    def _fit_fetches(self, partitions: int) -> None:
-        if self._consumer is not None:
-            self._consumer.fit_fetches(self._shares.fetch_of_each(partitions))
 
     async def stop(self) -> None:
         """Leave the group."""
         if self._consumer is not None:
             try:
+                await self._positions.close()
                 await self._consumer.stop()
             except CLIENT_ERRORS as error:
                 self._log.warning("kafka.stop_failed", error=str(mapped(error)))
 
     async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
         """Records of the current assignment; none when the client failed, which is reported."""
+        self._positions.check()
         try:
             polled = await self._poll(self._consumer, timeout, max_records, self._shares.poll)
+        except OffsetOutOfRangeError as error:
+            self._positions.out_of_range(Partition(*place) for place in error.args[0])
+            return {}
         except (KafkaError, OSError) as error:
-            self._report(str(mapped(error)))
+            self._reports.kafka(str(mapped(error)))
             await asyncio.sleep(1.0)
             return {}
         group = self._settings.consumer_group
-        self._report_corrupt({place: why.explained(place, group) for place, why in self._consumer.corrupt().items()})
+        self._reports.corrupt({place: why.explained(place, group) for place, why in self._consumer.corrupt().items()})
         if polled:
-            self._report(None)
+            self._reports.kafka(None)
         return {Partition(*partition): records for partition, records in polled.items()}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets, within the request timeout."""
-        await within(
-            self._settings.request_timeout,
-            self._consumer.commit({TopicPartition(*partition): offset for partition, offset in offsets.items()}),
-        )
+        topic_id = self._positions.topic_id
+        commits = {
+            TopicPartition(*partition): (offset, Commit(offset, topic_id).metadata)
+            for partition, offset in offsets.items()
+        }
+        await within(self._settings.request_timeout, self._consumer.commit(commits))
 
     async def position(self, partition: Partition) -> int | None:
         """The next offset that poll hands out."""
-        state = self._consumer.assignment()
-        if TopicPartition(*partition) not in state:
-            return None
-        position: int = await within(1.0, self._consumer.position(TopicPartition(*partition)))
-        return position
+        return self._consumer.position_now(partition) if self._positions.decided(partition) else None
 
     async def seek(self, offsets: Mapping[Partition, int]) -> None:
         """Hand out these partitions from these offsets on."""
         assigned = self._consumer.assignment()
         for partition, offset in offsets.items():
-            if (place := TopicPartition(*partition)) in assigned:
+            if (place := TopicPartition(*partition)) in assigned and self._positions.decided(partition):
                 self._consumer.seek(place, offset)
 
-    async def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+    async def ends(self, partitions: Collection[Partition]) -> Mapping[Partition, Ends]:
         """Where the partitions end now."""
         try:
-            ends = await within(
-                self._settings.request_timeout,
-                self._consumer.end_offsets([TopicPartition(*partition) for partition in partitions]),
+            ends: Mapping[Partition, Ends] = await within(
+                self._settings.request_timeout, self._consumer.ends(partitions)
             )
         except ActivityIndexerError as error:
-            self._report(str(error))
+            self._reports.kafka(str(error))
             raise
-        self._report(None)
-        return {Partition(*partition): end for partition, end in ends.items()}
+        self._reports.kafka(None)
+        self._positions.note(ends)
+        return ends

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -150,6 +151,18 @@ async def create_topic(client: Any, name: str, shape: Shape, configs: dict[str, 
     for _, code, *message in reply.topic_errors:
         if code and for_code(code) is not TopicAlreadyExistsError:
             raise for_code(code)(f"cannot create topic {name}: {message[0] if message else code}")
+
+
+async def session_limits(client: Any) -> tuple[float, float] | None:
+    """The least and the greatest session timeout that the brokers take (seconds); None where they do not tell."""
+    names = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
+    broker = (await client.describe_cluster())["brokers"][0]["node_id"]
+    (answer,) = await client.describe_configs(
+        [ConfigResource(ConfigResourceType.BROKER, str(broker), dict.fromkeys(names, ""))]
+    )
+    told = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
+    found = [float(told[name]) / 1000 for name in names if told.get(name)]
+    return (found[0], found[1]) if len(found) == len(names) else None
 
 
 async def prepare_topics(settings: KafkaSettings) -> int | None:

@@ -23,6 +23,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultR
 
 from activity_indexer.adapters.record_batches import FetchedPartition, Reading
 from activity_indexer.errors import Unavailable
+from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import HeaderName, OutRecord, Partition
 
 RETRY_INTERVAL: Final = 5.0
@@ -56,32 +57,31 @@ class CorruptPartition:
 class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that hands out ports.UndecodedRecord for what it cannot decode, and never raises for it.
 
-    `max_record_bytes` is the size of the largest record. A partition whose next batch is damaged is left out until it
-    can be read; `corrupt` tells which.
+    `max_record_bytes` is the size of the largest record; `shares` bound what is fetched and not handed out. A
+    partition whose next batch is damaged is left out until it can be read; `corrupt` tells which.
     """
 
-    def __init__(self, *, max_record_bytes: int, **arguments: Any) -> None:
-        super().__init__(**arguments)
+    def __init__(self, *, max_record_bytes: int, shares: MemoryShares | None = None, **arguments: Any) -> None:
+        super().__init__(**({"fetch_max_bytes": shares.fetch} if shares else {}) | arguments)
         self._max_record_bytes = max_record_bytes
+        self._shares = shares
 
     async def start(self) -> None:
         """Connect, and join the group if there is one."""
-        await _with(AIOKafkaConsumer.start, Fetcher=partial(_Fetcher, self._max_record_bytes))(self)
-
-    def fit_fetches(self, bytes_of_each: int) -> None:
-        """Fetch so many bytes of each partition from now on: an answer is kept for each, and nobody knows before the
-        first assignment how many there will be.
-        """
-        if self._fetcher:
-            self._fetcher._max_partition_fetch_bytes = bytes_of_each  # noqa: SLF001 - there is no other way
+        await _with(AIOKafkaConsumer.start, Fetcher=partial(_Fetcher, self._max_record_bytes, self._shares))(self)
 
     def corrupt(self) -> Mapping[Partition, CorruptPartition]:
-        """The assigned partitions that cannot go on, and why."""
+        """The assigned partitions that cannot go on, and why; one that was set to another offset is none of them."""
         found: Mapping[TopicPartition, CorruptPartition] = self._fetcher.corrupt if self._fetcher else {}
         if not found:
             return {}
-        assigned = self.assignment()
-        return {Partition(*place): why for place, why in found.items() if place in assigned}
+        subscription = self._subscription.subscription
+        assignment = subscription.assignment if subscription is not None else None
+        return {
+            Partition(*place): why
+            for place, why in found.items()
+            if assignment is not None and place in assignment.tps and _position(assignment, place) == why.offset
+        }
 
     def check(self) -> None:
         """Raise Unavailable when a partition cannot go on."""
@@ -89,12 +89,18 @@ class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             raise Unavailable(f"Kafka: {why.explained(partition)}")
 
 
+def _position(assignment: Any, place: TopicPartition) -> int | None:
+    state = assignment.state_value(place)
+    return state.position if state.has_valid_position else None
+
+
 class _Fetcher(Fetcher):  # type: ignore[misc]
     """Decodes by record_batches, and leaves partitions that cannot go on alone for a while."""
 
-    def __init__(self, max_record_bytes: int, *arguments: Any, **more: Any) -> None:
+    def __init__(self, max_record_bytes: int, shares: MemoryShares | None, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._max_record_bytes = max_record_bytes
+        self._shares = shares
         self._log = structlog.get_logger("activity_indexer.kafka")
         self.corrupt: dict[TopicPartition, CorruptPartition] = {}
 
@@ -103,6 +109,8 @@ class _Fetcher(Fetcher):  # type: ignore[misc]
         return await run(self, assignment, node_id, request)
 
     def _get_actions_per_node(self, assignment: Any) -> Any:
+        if self._shares:  # an answer is kept for each partition
+            self._max_partition_fetch_bytes = self._shares.fetch_of_each(len(assignment.tps))
         now = time.monotonic()
         resting = {place for place, why in self.corrupt.items() if why.retry_at > now}
         return super()._get_actions_per_node(_Without(assignment, resting) if resting else assignment)

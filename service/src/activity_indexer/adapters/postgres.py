@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,53 +14,95 @@ from activity_indexer.adapters.postgres_connection import acquired, open_pool, t
 from activity_indexer.adapters.postgres_errors import postgres_errors
 from activity_indexer.adapters.postgres_schema import migrate, migrations
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import AuditEvent
-from activity_indexer.settings import DatabaseSettings
+from activity_indexer.event import RANKS
+from activity_indexer.ports import NOTHING_READ, AuditEvent, Partition, Read
+from activity_indexer.positions import Commit, Loss
+from activity_indexer.settings import DatabaseSettings, Pipeline
 from activity_indexer.timestamps import EPOCH, MICROSECOND, parse_timestamp
 
 CLOSE_TIMEOUT: Final = 3.0
-"""Time that connections have to part at the end (seconds)."""
+"""Time that connections have to close at the end (seconds)."""
 
-_WRITE: Final = "SELECT audit_write($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+
+_COLUMNS: Final = 22
+"""Arguments of audit_write for each event."""
+
+_WRITE: Final = f"SELECT audit_write({', '.join(f'${number}' for number in range(1, _COLUMNS + 7))})"
+_BEGIN: Final = "SELECT audit_begin($1, $2, $3, $4, $5, $6, $7, $8)"
+_OFFSETS: Final = "SELECT partition, next_offset, topic_id FROM audit_offsets WHERE pipeline = $1 AND topic = $2"
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 _REJECT: Final = """
-    INSERT INTO audit_rejects (topic, partition, "offset", reason, transaction_id, version, event_type, body)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-    ON CONFLICT DO NOTHING
+    INSERT INTO audit_rejects AS known
+        (pipeline, topic, partition, "offset", reason, transaction_id, version, nanoseconds, event_type, body,
+         published, published_partition, published_offset, source)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+    ON CONFLICT (pipeline, topic, partition, "offset") DO UPDATE SET
+        reason = excluded.reason, transaction_id = excluded.transaction_id, version = excluded.version,
+        nanoseconds = excluded.nanoseconds, event_type = excluded.event_type, body = excluded.body,
+        published = excluded.published, published_partition = excluded.published_partition,
+        published_offset = excluded.published_offset, source = excluded.source, recorded_at = now()
+    WHERE (known.transaction_id, known.version, known.body)
+        IS DISTINCT FROM (excluded.transaction_id, excluded.version, excluded.body)
 """
+"""Another event at the same place is one of a topic that was deleted and created again."""
 
 
 class PostgresAudit:
-    """An AuditStore in PostgreSQL. It connects when it is first used."""
+    """An AuditStore in PostgreSQL, for the rows of one pipeline. It connects when it is first used."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, pipeline: Pipeline) -> None:
         self._settings = settings
+        self._pipeline = pipeline
         self._pool: Any = None
 
     async def prepare(self) -> None:
-        """Bring the schema up to date. Raises Unavailable or Refused."""
-        async with self._connection() as connection:
-            await migrate(connection, migrations())
+        """Bring the schema up to date, and make sure that the database may hold this pipeline's rows.
 
-    async def write(self, events: Sequence[AuditEvent]) -> None:
-        """Write all events in one statement. Raises Unavailable, Refused or AuditRejected."""
-        if not events:
-            return
-        columns = list(zip(*map(_row, events), strict=True))
+        Raises Unavailable or Refused.
+        """
         async with self._connection() as connection:
-            await connection.execute(_WRITE, *columns)
+            await migrate(connection, migrations(), self._pipeline)
+
+    async def offsets(self) -> Mapping[Partition, Commit]:
+        """How far the partitions of the pipeline's topic are read. Raises Unavailable or Refused."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(_OFFSETS, self._pipeline.name, self._pipeline.topic)
+        return {
+            Partition(self._pipeline.topic, row["partition"]): Commit(row["next_offset"], row["topic_id"])
+            for row in rows
+        }
+
+    async def begin(self, partition: Partition, commit: Commit, loss: Loss | None = None) -> None:
+        """Reading begins here, and not where it ended; what was lost before is kept. Raises Unavailable or Refused."""
+        lost = (loss.first, loss.events, loss.reason) if loss else (None, None, None)
+        place = self._pipeline.name, partition.topic, partition.partition, commit.topic_id, commit.offset
+        async with self._connection() as connection:
+            await connection.execute(_BEGIN, *place, *lost)
+
+    async def write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
+        """Write all events, and how far partitions are read then, in one transaction; returns the number of ties.
+
+        Raises Unavailable, Refused, AuditRejected or AuditWentBack.
+        """
+        if not events and not read:
+            return 0
+        columns = list(zip(*map(_row, events), strict=True)) or [()] * _COLUMNS
+        reached = [(*place, each.topic_id, each.since, each.until) for place, each in read.items()]
+        offsets = list(zip(*reached, strict=True)) or [()] * 5
+        async with self._connection() as connection:
+            return int(await connection.fetchval(_WRITE, self._pipeline.name, *columns, *offsets))
 
     async def reject(self, event: AuditEvent, reason: str) -> None:
         """Keep an event in audit_rejects. Raises as `write` does."""
         found = event.event
-        place = event.topic, event.partition, event.offset
-        what = _text(reason), _text(found.transaction.id), found.version, found.event_type, found.body
+        place = self._pipeline.name, event.topic, event.partition, event.offset
+        what = _text(reason), _text(found.transaction.id), found.version, found.timestamp % 1000, found.event_type
         async with self._connection() as connection:
-            await connection.execute(_REJECT, *place, *what)
+            await connection.execute(_REJECT, *place, *what, found.body, *found.position, _source(found.source))
 
     async def close(self) -> None:
-        """Close the connections; those that do not part in time are cut."""
+        """Close the connections; those that do not close in time are cut."""
         pool, self._pool = self._pool, None
         if pool is not None:
             with suppress(TimeoutError, OSError, asyncpg.InterfaceError):  # asyncpg cuts what is left
@@ -68,6 +110,7 @@ class PostgresAudit:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
+        """A connection in a transaction."""
         try:
             with postgres_errors():
                 if self._pool is None:
@@ -90,6 +133,10 @@ def _row(event: AuditEvent) -> tuple[Any, ...]:
     return (
         transaction.id,
         found.version,
+        found.timestamp % 1000,
+        RANKS[found.event_type],
+        *found.position,
+        found.content,
         found.event_type,
         _text(transaction.user_id),
         _moment(found.timestamp // 1000),
@@ -97,6 +144,7 @@ def _row(event: AuditEvent) -> tuple[Any, ...]:
         event.partition,
         event.offset,
         None if found.deleted else found.body.decode(),
+        _source(found.source),
         _text(transaction.transaction_type),
         None if transaction.product is None else _text(transaction.product),
         _text(transaction.status),
@@ -109,6 +157,10 @@ def _row(event: AuditEvent) -> tuple[Any, ...]:
 def _text(value: str) -> str:
     """PostgreSQL's text holds every character but NUL."""
     return value.replace("\0", "\ufffd") if "\0" in value else value
+
+
+def _source(value: str | None) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _number(text: bytes) -> str:

@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from activity_indexer.errors import ActivityIndexerError, AuditRejected, Refused, Unavailable
+from activity_indexer.errors import ActivityIndexerError, AuditRejected, AuditWentBack, Refused, Unavailable
 from activity_indexer.timestamps import shorten
 
 MAX_REASON: Final = 300
+WENT_BACK: Final = "AI001"
+"""SQLSTATE that audit_write raises itself."""
 REJECTED_CLASSES: Final = frozenset({"22", "23", "54"})
 """SQLSTATE classes that blame a value: data exception, integrity constraint, program limit."""
 
@@ -111,6 +113,8 @@ def _of_server(error: asyncpg.PostgresError) -> ActivityIndexerError:
         if getattr(error, "severity", None) is None:  # asyncpg's own: its message quotes the whole batch
             return AuditRejected("PostgreSQL has no such value: a number or character is out of its range")
         return AuditRejected(f"PostgreSQL refuses a value: {_text(error)} (SQLSTATE {state})")
+    if state == WENT_BACK:
+        return AuditWentBack("PostgreSQL lacks what was written before: it was restored from an older backup")
     if advice := _advice(state, str(error)):
         return Refused(f"PostgreSQL refuses: {_text(error)} (SQLSTATE {state}); {advice}")
     return Unavailable(f"PostgreSQL cannot do it now: {_text(error)} (SQLSTATE {state or 'unknown'})")

@@ -24,6 +24,14 @@ return now
 """The value begins with when the id was marked, by the server's clock (seconds): all indexers share it."""
 
 
+def seen_namespace(group: str, index: str) -> str:
+    """What ids belong to; empty when the index (and its history) is not known.
+
+    A new group reads everything again on purpose: it knows no ids of others.
+    """
+    return index and f"{group}:{index}"
+
+
 class RedisSeenStore:
     """ports.SeenStore and ports.OffsetStore over a Redis server; `namespace` names the index that the ids belong to.
 
@@ -67,6 +75,11 @@ class RedisSeenStore:
         """Remember the entries for as long as the settings say."""
         arguments = [self._ttl, b" ".join(entries.values())]
         self._learn_time(await self._ask(lambda: self._mark(keys=self._keys(entries), args=arguments)))
+
+    async def forget(self, message_ids: Sequence[str]) -> None:
+        """Know these ids no longer."""
+        if message_ids:
+            await self._ask(lambda: self._redis.delete(*self._keys(message_ids)))
 
     def _learn_time(self, now: bytes | int) -> None:
         """How far the server's clock is ahead of ours, which counts from anywhere."""

@@ -12,10 +12,11 @@ from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.postgres_connection import connect as connect_database
 from activity_indexer.adapters.postgres_connection import transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
+from activity_indexer.adapters.postgres_schema import check_pipeline
 from activity_indexer.adapters.redis_client import NO_CLUSTER, ask
 from activity_indexer.adapters.redis_client import connect as connect_redis
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.settings import DatabaseSettings, ElasticsearchSettings, RedisSettings
+from activity_indexer.settings import DatabaseSettings, ElasticsearchSettings, Pipeline, RedisSettings
 from activity_indexer.status.report import Audit, Index, Redis, Rows
 
 EXACT_BELOW: Final = 200_000
@@ -59,32 +60,34 @@ async def _index(client: AsyncElasticsearch, settings: ElasticsearchSettings) ->
     )
 
 
-async def audit_status(settings: DatabaseSettings, limit: float) -> Audit:
+async def audit_status(settings: DatabaseSettings, pipeline: Pipeline, limit: float) -> Audit:
     """`limit` bounds each question (seconds). Raises Unavailable or Refused."""
     with postgres_errors():
         connection = await connect_database(settings, "activity-indexer status", limit)
         try:
             async with transaction(connection, settings):
+                await check_pipeline(connection, pipeline)
                 return Audit(
                     version=str(await connection.fetchval("SHOW server_version")).split(" ")[0],
-                    transactions=await _rows(connection, "transactions"),
-                    events=await _rows(connection, "transaction_events"),
-                    rejects=await _rows(connection, "audit_rejects"),
+                    transactions=await _rows(connection, "transactions", pipeline),
+                    events=await _rows(connection, "transaction_events", pipeline),
+                    rejects=await _rows(connection, "audit_rejects", pipeline),
                 )
         finally:
             connection.terminate()
 
 
-async def _rows(connection: Any, table: str) -> Rows | None:
+async def _rows(connection: Any, table: str, pipeline: Pipeline) -> Rows | None:
     estimate = await connection.fetchval(_ESTIMATE, table)
     if estimate is None:
         return None
     if estimate < 0:  # never analyzed
         estimate = await connection.fetchval(_SIZE, table)
-    if estimate >= EXACT_BELOW:
+    if estimate >= EXACT_BELOW and await connection.fetchval("SELECT count(*) FROM audit_pipelines") == 1:
         return Rows(rows=estimate, exact=False)
     # the names are those of this module
-    return Rows(rows=await connection.fetchval(f"SELECT count(*) FROM {table}"), exact=True)  # noqa: S608
+    count = f"SELECT count(*) FROM {table} WHERE pipeline = $1"  # noqa: S608
+    return Rows(rows=await connection.fetchval(count, pipeline.name), exact=True)
 
 
 async def redis_status(settings: RedisSettings, limit: float) -> Redis:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE
-from activity_indexer.errors import Unavailable, UnexpectedIndex
+from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 
 BUILDING: Final = ".building"
 """Suffix of the alias of an index that a reindex is building."""
@@ -268,6 +268,8 @@ async def read_history(client: AsyncElasticsearch, index: WriteIndex) -> History
     except ApiError as error:
         if error.meta.status == 403:
             return None
+        if error.error == "index_closed_exception":
+            raise Refused(f"the index {index.name} is closed: POST /{index.name}/_open") from None
         raise
     found = answer.body.get("indices", {}).get(index.name, {}).get("shards", {})
     shards = {

@@ -138,7 +138,8 @@ class Deduplicator:
         return found
 
     async def _known(self, message_ids: Sequence[str]) -> Known:
-        if (current := self.namespace()) != self._known_of is not None:
+        current = self.namespace()
+        if self._known_of not in (None, current):
             self.recent.clear()
         self._known_of = current
         if not current:

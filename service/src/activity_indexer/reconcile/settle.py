@@ -1,4 +1,4 @@
-"""Tells what is in flight from what differs: both groups must have passed what was there when a difference was seen."""
+"""Tells what is in flight from what differs: indexer and audit must have passed what was there when it was seen."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Audit(Protocol):
 
     async def these(self, ids: Sequence[str]) -> dict[str, Kept]: ...  # noqa: D102
     async def rejected(self, ids: Sequence[str]) -> dict[str, Kept]: ...  # noqa: D102
+    async def offsets(self) -> Offsets: ...  # noqa: D102
 
 
 class Index(Protocol):
@@ -44,15 +45,16 @@ class Topic(Protocol):
 class Settler:
     """Confirms differences.
 
-    A difference that is seen again unchanged, after both groups have committed all that the topic had when it was seen
-    first, is none of time: neither group has anything left that would mend it. `timeout` (seconds) bounds the wait; a
-    group that does not move is waited for once.
+    A difference that is seen again unchanged, after indexer and audit have passed all that the topic had when it was
+    seen first, is none of time: neither has anything left that would correct it. How far the audit is, its database
+    says: one that was restored from an older backup is behind, whatever its group has committed. `timeout` (seconds)
+    bounds the wait; what does not move is waited for once.
     """
 
     audit: Audit
     index: Index
     topic: Topic
-    groups: Sequence[str]
+    group: str
     timeout: float
     in_flight: int = 0
     stuck: bool = field(default=False, init=False)
@@ -80,7 +82,7 @@ class Settler:
         ids = [each.id for each in candidates]
         kept, stored = await self.audit.these(ids), await self.index.these(ids)
         for key, rejected in (await self.audit.rejected(ids)).items() if ids else ():
-            if key not in kept or kept[key].version < rejected.version:  # the indexer takes what PostgreSQL refuses
+            if key not in kept or kept[key].order < rejected.order:  # the indexer takes what PostgreSQL refuses
                 kept[key] = replace(rejected, user_id=kept[key].user_id if key in kept else "")
         return [found for key in ids if (found := difference(kept.get(key), stored.get(key)))]
 
@@ -94,5 +96,4 @@ class Settler:
         return True
 
     async def _all_passed(self, marks: Offsets) -> bool:
-        committed = [await self.topic.committed(group) for group in self.groups]
-        return all(passed(each, marks) for each in committed)
+        return passed(await self.topic.committed(self.group), marks) and passed(await self.audit.offsets(), marks)

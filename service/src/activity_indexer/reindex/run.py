@@ -153,10 +153,14 @@ class Reindex:
             raise Refused(f"another reindex is building {again.index} now: wait for it")
 
     async def _first_state(self) -> State:
-        """From the audit: all that its group has committed is in it, and what comes after is read from the topic."""
+        """From the audit: all that its database says it has read is in it; what comes after is read from the topic."""
         if self._wishes.source == FROM_TOPIC:
             return State(FROM_TOPIC, filled=True)
-        return State(FROM_AUDIT, await self._topic.committed(self._settings.kafka.audit_group))
+        audit = AuditReader(self._settings.database, self._settings.pipeline)
+        try:
+            return State(FROM_AUDIT, await audit.offsets())
+        finally:
+            await audit.close()
 
     @asynccontextmanager
     async def _alive(self, filler: Filler) -> AsyncIterator[None]:
@@ -181,7 +185,7 @@ class Reindex:
     async def _fill(self, filler: Filler) -> None:
         if filler.state.filled:
             return
-        audit, old = AuditReader(self._settings.database), await self._old_index()
+        audit, old = AuditReader(self._settings.database, self._settings.pipeline), await self._old_index()
         try:
             total = await audit.estimate()
             filler.tell = lambda done: self._tell("fill from the audit", done, total)

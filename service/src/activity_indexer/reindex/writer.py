@@ -11,7 +11,7 @@ from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_writer import action
 from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
-from activity_indexer.document import live_document, tombstone
+from activity_indexer.document import encode, live_document, tombstone
 from activity_indexer.errors import EventError
 from activity_indexer.event import DELETED, Event, Transaction
 from activity_indexer.indexing import BulkWriter, Document
@@ -108,8 +108,10 @@ def event_of(kept: Kept) -> Event | None:
     moment = format_nanoseconds(kept.timestamp)
     if kept.deleted:
         transaction = Transaction(id=kept.id, user_id=kept.user_id)
-        return Event(DELETED, transaction, b"", kept.timestamp, moment, kept.version, kept.position)
-    if kept.body is None or kept.event_type is None:
+        return Event(DELETED, transaction, b"", kept.timestamp, moment, kept.version, kept.position, kept.source)
+    if kept.body is None:
         return None
-    envelope = b'{"event_type":"%b","transaction":%b,"timestamp":"%b"}'
-    return decode_event(envelope % (kept.event_type.encode(), kept.body, moment.encode()), ANY_TIME, kept.position)
+    source = b"" if kept.source is None else b',"source":%b' % encode(kept.source)
+    envelope = b'{"event_type":"%b","transaction":%b,"timestamp":"%b"%b}'
+    text = envelope % (kept.event_type.encode(), kept.body, moment.encode(), source)
+    return decode_event(text, ANY_TIME, kept.position)

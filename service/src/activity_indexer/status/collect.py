@@ -51,7 +51,7 @@ async def collect(
         answered(lambda: index_status(settings.elasticsearch), limit),
         answered(lambda: redis_status(settings.redis, limit), limit),
         answered(lambda: dead_letters(settings.kafka, sample), limit + interval),
-        answered(lambda: audit_status(settings.database, limit), limit) if audited else _nothing(),
+        answered(lambda: audit_status(settings.database, settings.pipeline, limit), limit) if audited else _nothing(),
     )
     stated = stated_members(kafka.found.groups if kafka.found else [])
     indexers = await ask_indexers(settings, [*addresses, *stated], stated, limit)

@@ -10,6 +10,7 @@ from typing import Final
 
 from activity_indexer.consumer import RecordSource
 from activity_indexer.ports import (
+    NOTHING_READ,
     AuditEvent,
     AuditStore,
     BulkIndex,
@@ -17,9 +18,11 @@ from activity_indexer.ports import (
     DeadLetters,
     OutRecord,
     Partition,
+    Read,
     SeenStore,
     Stored,
 )
+from activity_indexer.positions import Commit, Loss
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.tracing import Attributes, Call, Tracing
 
@@ -153,7 +156,7 @@ class MeasuredSource:
         self.poll = inner.poll
         self.position = inner.position
         self.seek = inner.seek
-        self.end_offsets = inner.end_offsets
+        self.ends = inner.ends
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets."""
@@ -173,8 +176,19 @@ class MeasuredAudit:
         with self._calls.call("postgres", "prepare", "migrate", {"db.system.name": "postgresql"}):
             await self._inner.prepare()
 
-    async def write(self, events: Sequence[AuditEvent]) -> None:
-        """Write all events in one statement."""
+    async def offsets(self) -> Mapping[Partition, Commit]:
+        """How far partitions are read."""
+        with self._calls.call("postgres", "prepare", "SELECT audit_offsets", {"db.system.name": "postgresql"}):
+            return await self._inner.offsets()
+
+    async def begin(self, partition: Partition, commit: Commit, loss: Loss | None = None) -> None:
+        """Reading begins here."""
+        attributes: Attributes = {"db.system.name": "postgresql", "db.stored_procedure.name": "audit_begin"}
+        with self._calls.call("postgres", "prepare", "SELECT audit_begin", attributes):
+            await self._inner.begin(partition, commit, loss)
+
+    async def write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
+        """Write all events, and how far partitions are read, in one statement."""
         attributes: Attributes = {
             "db.system.name": "postgresql",
             "db.operation.name": "SELECT",
@@ -182,7 +196,7 @@ class MeasuredAudit:
             "db.operation.batch.size": len(events),
         }
         with self._calls.call("postgres", "write", "SELECT audit_write", attributes):
-            await self._inner.write(events)
+            return await self._inner.write(events, read)
 
     async def reject(self, event: AuditEvent, reason: str) -> None:
         """Keep an event that the database refuses, apart."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from activity_indexer.ports import AuditOutcome
+from activity_indexer.positions import LOSS_REASONS
 
 PREFIX: Final = "activity_indexer_"
 OTHER: Final = "other"
@@ -19,6 +20,7 @@ DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
 BULK_OUTCOMES: Final = ("done", "partial", "retry", "halt", "split", "suspect")
 COMMIT_OUTCOMES: Final = ("done", "failed")
 AUDIT_OUTCOMES: Final = tuple(outcome.value for outcome in AuditOutcome)
+CONSUMERS: Final = ("indexer", "audit")
 TIE_RESULTS: Final = ("later", "earlier")
 DEDUP_LEVELS: Final = ("memory", "redis")
 DEPENDENCIES: Final = ("kafka", "elasticsearch", "redis", "postgres")
@@ -101,6 +103,12 @@ DECLARATIONS: Final = (
         AGES,
         "Time from the publishing of an event to Elasticsearch's acknowledgement; of every event that is written.",
     ),
+    _counter(
+        "implausible_timestamps_total",
+        "events",
+        "Events written whose record carries no timestamp that can be true: none, one before September 2001 (a time in "
+        "seconds), or one more than an hour ahead. They have no age, lag in seconds, or freshness.",
+    ),
     _histogram(
         "freshness_seconds",
         "seconds",
@@ -137,6 +145,9 @@ DECLARATIONS: Final = (
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
     ),
+    _gauge(
+        "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
+    ),
     _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
     _counter(
         "ties_total",
@@ -146,7 +157,34 @@ DECLARATIONS: Final = (
     ),
     _counter("dedup_lookups_total", "events", "Events looked for among those seen.", Label("level", DEDUP_LEVELS)),
     _counter("dedup_hits_total", "events", "Events found among those seen.", Label("level", DEDUP_LEVELS)),
-    _gauge("consumer_lag_events", "events", "Events in a partition that are not settled yet.", PARTITION),
+    _gauge(
+        "consumer_lag_events",
+        "events",
+        "Events in a partition that are not settled yet, up to its high watermark.",
+        PARTITION,
+    ),
+    _gauge(
+        "held_events",
+        "events",
+        "Events in a partition that cannot be read yet, since they are behind the start of an open transaction of a "
+        "producer; consumer_lag_events counts them, too.",
+        PARTITION,
+    ),
+    _gauge(
+        "held_seconds",
+        "seconds",
+        "How long the same open transaction has held back events of a partition; 0: none does.",
+        PARTITION,
+    ),
+    _counter(
+        "events_lost_total",
+        "events",
+        "Offsets that were gone before they were read: deleted by retention, cut off by a leader that did not have "
+        "them (truncation), or deleted with their topic (recreated).",
+        Label("partition", "number of a partition"),
+        Label("reason", LOSS_REASONS),
+        Label("consumer", CONSUMERS),
+    ),
     _gauge(
         "consumer_lag_seconds",
         "seconds",
@@ -179,6 +217,12 @@ DECLARATIONS: Final = (
         "Events of the audit: written, invalid (not an event), refused by PostgreSQL and put aside (rejected), "
         "or refused even there (dropped).",
         Label("outcome", AUDIT_OUTCOMES),
+    ),
+    _counter(
+        "audit_ties_total",
+        "events",
+        "New events of the audit with the timestamp and rank of another event of their transaction: the later position "
+        "wins, and the history has both.",
     ),
     _histogram("audit_batch_duration_seconds", "seconds", DURATIONS, "Time to write what one poll of the audit gave."),
     _gauge("audit_lag_events", "events", "Events in a partition that the audit has not written yet.", PARTITION),

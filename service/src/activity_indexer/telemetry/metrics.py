@@ -12,9 +12,11 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from activity_indexer.positions import LOSS_REASONS
 from activity_indexer.telemetry.declarations import (
     AUDIT_OUTCOMES,
     BULK_OUTCOMES,
+    CONSUMERS,
     DEAD_LETTER_STAGES,
     DECLARATIONS,
     DEDUP_LEVELS,
@@ -157,6 +159,10 @@ class Metrics:
         self._series.add("dedup_lookups_total", lookups, known)
         self._series.add("dedup_hits_total", hits, known)
 
+    def corrupt(self, partitions: int) -> None:
+        """So many partitions cannot go on."""
+        self._series.set("corrupt_partitions", partitions)
+
     def breaker(self, *, is_open: bool) -> None:
         """Whether intake is stopped because too many events fail."""
         self._series.set("breaker_open", int(is_open))
@@ -199,9 +205,26 @@ class Metrics:
         """Events of a partition that are not settled."""
         self._series.set("consumer_lag_events", events, str(partition))
 
-    def lag_seconds(self, partition: int, seconds: float) -> None:
-        """How long ago the oldest of them was published."""
-        self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
+    def lag_seconds(self, partition: int, seconds: float | None) -> None:
+        """How long ago the oldest of them was published; None: it cannot be known, and is not shown."""
+        if seconds is None:
+            self._series.forget("consumer_lag_seconds", str(partition))
+        else:
+            self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
+
+    def undated(self, events: int) -> None:
+        """Events were written whose records carry no time that can be true."""
+        self._series.add("implausible_timestamps_total", events)
+
+    def held(self, partition: int, events: int, seconds: float) -> None:
+        """Events of a partition that an open transaction holds back, and for how long the same one has."""
+        self._series.set("held_events", events, str(partition))
+        self._series.set("held_seconds", seconds, str(partition))
+
+    def lost(self, partition: int, reason: str, consumer: str, events: int) -> None:
+        """Events were gone before the indexer or the audit read them."""
+        labels = _known(reason, LOSS_REASONS), _known(consumer, CONSUMERS)
+        self._series.add("events_lost_total", events, str(partition), *labels)
 
     def committed(self, partition: int, offset: int) -> None:
         """The next offset of a partition was committed."""
@@ -224,6 +247,10 @@ class Metrics:
     def audited(self, outcome: str, events: int = 1) -> None:
         """Events of the audit were written, invalid, rejected or dropped."""
         self._series.add("audit_events_total", events, _known(outcome, AUDIT_OUTCOMES))
+
+    def audit_ties(self, events: int) -> None:
+        """New events of the audit have the timestamp and rank of another one."""
+        self._series.add("audit_ties_total", events)
 
     def audit_batch(self, seconds: float) -> None:
         """The audit wrote what one poll gave."""
@@ -263,7 +290,7 @@ class Metrics:
 
     def _hold(self, partitions: Collection[int]) -> None:
         self._series.set("assigned_partitions", len(partitions))
-        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset"):
+        for name in ("consumer_lag_events", "consumer_lag_seconds", "committed_offset", "held_events", "held_seconds"):
             self._series.keep(name, map(str, partitions))
 
 

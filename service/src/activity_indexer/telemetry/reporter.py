@@ -14,11 +14,13 @@ from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary, Written
 from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
+from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Loss
 from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
 from activity_indexer.telemetry.masking import without_values
 from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.timestamps import format_timestamp
 
 KAFKA: Final = "kafka"
 ELASTICSEARCH: Final = "elasticsearch"
@@ -26,8 +28,29 @@ INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+TOPIC: Final = "topic"
+MEMBERSHIP: Final = "membership"
+OPEN_TRANSACTION: Final = "open_transaction"
+EVENTS_LOST: Final = "events_lost"
 _EVENT: Final = {Severity.BLOCKS: "blocked", Severity.WAITS: "failed", Severity.WARNS: "warned"}
 RECORDS: Final = "records"
+HELD_SHOWN: Final = 10.0
+"""How long a transaction must be open before it is a fact (seconds): most end sooner, and are no news."""
+
+HELD_ADVICE: Final = (
+    "kafka-transactions find-hanging names the transaction; "
+    "where its producer is gone, kafka-transactions abort ends it"
+)
+LOSS_SHOWN: Final = 3600.0
+"""How long it is a fact that events were lost (seconds)."""
+
+LOSS_ADVICE: Final = {
+    RETENTION: "the topic's retention deleted them before they were read: find out why the group was behind, raise "
+    "retention.ms, and publish the events again if their producer still has them",
+    TRUNCATION: "the partition ends before the offset that was read last: a broker without these records became its "
+    "leader. What is there is read again from its first record",
+    RECREATED: "they were in the topic that was deleted, and not read yet: publish them again",
+}
 _ANSWERED: Final = frozenset({"done", "partial", "split"})
 
 
@@ -51,6 +74,7 @@ class Reporter:
         self._repeats = Repeats()
         self._up: dict[str, bool] = {}
         self._problems: set[tuple[str, str]] = set()
+        self._lost: dict[int, int] = {}
         self._revoked_at: float | None = None
 
     @property
@@ -86,6 +110,15 @@ class Reporter:
         metrics = self._metrics
         metrics.batch(summary.events, summary.size, summary.duration)
         metrics.event_ages(summary.ages)
+        if summary.undated:
+            metrics.undated(summary.undated)
+            self._tell(
+                logging.WARNING,
+                "events.undated",
+                events=summary.undated,
+                reason="the timestamps of their records are not milliseconds since the epoch, or are ahead of this "
+                "machine's clock: correct the producer, or set the topic's message.timestamp.type to LogAppendTime",
+            )
         if summary.example is not None:
             self.follow(summary.example)
         for (outcome, event_type), count in summary.outcomes.items():
@@ -201,8 +234,56 @@ class Reporter:
         else:
             self._wait(name, reason)
 
+    def kafka(self, problem: str | None) -> None:
+        """Kafka answers, or does not and why."""
+        self.dependency(KAFKA, up=problem is None, reason=problem or "")
+
+    def topic(self, problem: str | None) -> None:
+        """The transactions topic exists, or does not and what to do."""
+        self._block_while(TOPIC, problem)
+
+    def membership(self, problem: str | None) -> None:
+        """This process may be a member of its group, or may not and what to do."""
+        self._block_while(MEMBERSHIP, problem)
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again."""
+        log_recreated(self._log, topic, "indexer")
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before they were read."""
+        log_loss(self._log, loss, "indexer")
+        number = loss.partition.partition
+        self._metrics.lost(number, loss.reason, "indexer", loss.events)
+        self._lost[number] = self._lost.get(number, 0) + loss.events
+        self._health.partition(number, lost=self._lost[number])
+        self._health.warned(
+            EVENTS_LOST,
+            f"{loss.events} events from offset {loss.first} on ({loss.reason})",
+            f"partition {number}",
+            LOSS_ADVICE[loss.reason],
+            LOSS_SHOWN,
+        )
+
+    def held(self, partition: Partition, events: int, seconds: float) -> None:
+        """Events wait behind an open transaction of a producer."""
+        number = partition.partition
+        self._metrics.held(number, events, seconds)
+        self._health.partition(number, behind_transaction=events)
+        if not events or seconds < HELD_SHOWN:
+            self.solved(OPEN_TRANSACTION, f"partition {number}")
+            return
+        since = format_timestamp(int(time.time() - seconds) * 1_000_000)
+        self.problem(
+            OPEN_TRANSACTION,
+            f"{events} events wait behind a transaction that a producer left open since {since}",
+            subject=f"partition {number}",
+            advice=HELD_ADVICE,
+        )
+
     def corrupt(self, partitions: Mapping[Partition, str]) -> None:
         """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
+        self._metrics.corrupt(len(partitions))
         if partitions:
             self._block(RECORDS, "; ".join(partitions.values()))
         else:
@@ -218,7 +299,7 @@ class Reporter:
             self._revoked_at = None
         self._health.assigned(len(numbers))
         for number in numbers:
-            self._health.partition(number)
+            self._health.partition(number, lost=self._lost.get(number))
         self._log.info("partitions.assigned", partitions=numbers)
 
     def revoked(self) -> None:
@@ -227,6 +308,8 @@ class Reporter:
         self._metrics.rebalancing(going_on=True)
         self._revoked_at = self._clock()
         self._health.revoked()
+        for subject in [subject for code, subject in self._problems if code == OPEN_TRANSACTION]:
+            self.solved(OPEN_TRANSACTION, subject)
         self._log.info("partitions.revoked")
 
     def committed(self, partition: Partition, offset: int) -> None:
@@ -257,7 +340,7 @@ class Reporter:
         self._metrics.lag(partition.partition, events)
         self._health.partition(partition.partition, lag=events)
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         """The oldest of them was published so long ago."""
         self._metrics.lag_seconds(partition.partition, seconds)
         self._health.partition(partition.partition, lag_seconds=seconds)
@@ -310,6 +393,12 @@ class Reporter:
     def _block(self, code: str, reason: str) -> None:
         self.problem(code, reason, severity=Severity.BLOCKS)
 
+    def _block_while(self, code: str, problem: str | None) -> None:
+        if problem is None:
+            self.solved(code)
+        else:
+            self._block(code, problem)
+
     def _tell(self, level: int, event: str, *kind: str, **fields: Any) -> None:
         """A line that repeats while a problem lasts: shown once per interval."""
         suppressed = self._repeats.suppressed(self._clock(), event, *kind)
@@ -317,15 +406,62 @@ class Reporter:
             self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))
 
 
+def log_loss(log: Any, loss: Loss, consumer: str) -> None:
+    """The line of events that were gone before they were read."""
+    log.error(
+        "events.lost",
+        consumer=consumer,
+        topic=loss.partition.topic,
+        partition=loss.partition.partition,
+        reason=loss.reason,
+        first_offset=loss.first,
+        events=loss.events,
+        advice=LOSS_ADVICE[loss.reason],
+    )
+
+
+def log_recreated(log: Any, topic: str, consumer: str) -> None:
+    """The line of a topic that is not the one that was read before."""
+    log.error(
+        "topic.recreated",
+        consumer=consumer,
+        topic=topic,
+        advice="the topic was deleted and created again: it is read from its first record, whatever was committed",
+    )
+
+
 class AuditReporter:
     """What the audit tells. Its connection to Kafka is not shown: the indexer shows its own."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = structlog.get_logger("activity_indexer.audit")
+
+    def kafka(self, problem: str | None) -> None:
+        """The audit's own wait for Kafka is reported where it calls Kafka."""
+
+    def topic(self, problem: str | None) -> None:
+        """The indexer reports a missing topic."""
+
+    def membership(self, problem: str | None) -> None:
+        """The indexer has the same name, and reports that it is in use."""
+
+    def recreated(self, topic: str) -> None:
+        """The topic was deleted and created again."""
+        log_recreated(self._log, topic, "audit")
+
+    def lost(self, loss: Loss) -> None:
+        """Events were gone before the audit read them."""
+        log_loss(self._log, loss, "audit")
+        self._metrics.lost(loss.partition.partition, loss.reason, "audit", loss.events)
 
     def events(self, outcome: AuditOutcome, count: int) -> None:
         """Events have this outcome."""
         self._metrics.audited(outcome, count)
+
+    def ties(self, count: int) -> None:
+        """Events have the timestamp and rank of another one."""
+        self._metrics.audit_ties(count)
 
     def batch(self, events: int, seconds: float) -> None:  # noqa: ARG002 - the events are counted by outcome
         """What one poll gave is written."""

@@ -1,6 +1,7 @@
 """What counts as a difference between audit and index."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_reader import Stored
 from activity_indexer.document import live_document, tombstone
-from activity_indexer.event import CREATED, DELETED, UPDATED, Event, Position, event_version
+from activity_indexer.event import CREATED, DELETED, UNKNOWN_POSITION, UPDATED, Event, Position, event_version
 from activity_indexer.reconcile.compare import Difference, Kind, difference, same_content
 from activity_indexer.reindex.writer import event_of
 
@@ -63,6 +64,28 @@ def test_the_kind_of_a_difference(audit: Kept | None, index: Stored | None, kind
     assert (found and found.kind) == kind
     if found:
         assert found == Difference(found.kind, "a", audit and audit.version, index and index.version)
+
+
+OTHER_BODY = BODY.replace(b"1.50", b"1.51")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "same", "kind"),
+    [
+        (Position(5, 0, 1), Position(5, 0, 2), False, Kind.NEWER),
+        (Position(5, 1, 1), Position(5, 0, 2), False, Kind.OLDER),
+        (Position(5, 0, 1), Position(5, 0, 1), False, Kind.DIFFERENT),
+        (Position(5, 0, 1), Position(5, 0, 2), True, None),
+        (UNKNOWN_POSITION, Position(5, 0, 2), False, Kind.NEWER),
+    ],
+)
+def test_of_a_tie_the_position_says_which_is_newer(
+    ours: Position, theirs: Position, same: bool, kind: Kind | None
+) -> None:
+    audit = replace(kept(), position=ours)
+    index = replace(kept(body=BODY if same else OTHER_BODY), position=theirs)
+    found = difference(audit, stored(VERSION + 1, document(index)))
+    assert (found and found.kind) == kind
 
 
 @pytest.mark.parametrize(

@@ -121,13 +121,13 @@ async def test_a_repair_leaves_the_trace_id_of_the_same_version_and_gives_that_o
     old = Old({("a", version): TRACE, ("b", version - 1): TRACE})
     audit = Audit([kept("a"), kept("b"), kept("c")])
     anything = cast("Any", index)
-    repairer = Repairer(cast("Any", audit), cast("Any", old), rewriter(index), anything, delete_extra=False)
+    repairer = Repairer(cast("Any", audit), cast("Any", old), rewriter(index), anything, cast("Any", None))
     differences = [
         Difference(Kind.DIFFERENT, "a", version, version),
         Difference(Kind.OLDER, "b", version, version - 1),
         Difference(Kind.MISSING, "c", version, None),
     ]
-    assert {repair.outcome for repair in await repairer.repair(differences)} == {DONE}
+    assert {repair.outcome for repair in await repairer.write(differences)} == {DONE}
     assert found(index) == {"a": TRACE.decode(), "b": None, "c": None}
 
 

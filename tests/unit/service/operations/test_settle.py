@@ -8,13 +8,14 @@ import pytest
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_reader import Stored
 from activity_indexer.adapters.topic_reader import passed
+from activity_indexer.event import UPDATED
 from activity_indexer.reconcile import settle
 from activity_indexer.reconcile.compare import Difference, Kind
 from activity_indexer.reconcile.settle import Settler
 
 
 def kept(identifier: str, version: int) -> Kept:
-    return Kept(identifier, version << 8, False, None, "u", None, 0)
+    return Kept(identifier, version << 8, False, None, "u", UPDATED, 0)
 
 
 @dataclass
@@ -46,9 +47,14 @@ class Side:
     async def these(self, ids: Sequence[str]) -> dict[str, Kept | Stored]:
         there = getattr(self.world, self.name)
         make = (
-            kept if self.name == "audit" else lambda each, version: Stored(each, version << 8, b'{"event_type":null}')
+            kept
+            if self.name == "audit"
+            else lambda each, version: Stored(each, version << 8, b'{"event_type":"transaction.updated"}')
         )
         return {each: make(each, there[each]) for each in ids if each in there}
+
+    async def offsets(self) -> dict[int, int]:
+        return {0: self.world.committed_to["g.audit"]}
 
     async def rejected(self, ids: Sequence[str]) -> dict[str, Kept]:
         return {each: kept(each, version) for each, version in self.world.rejects.items() if each in ids}
@@ -60,7 +66,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settler(world: World, timeout: float = 0.05) -> Settler:
-    return Settler(Side(world, "audit"), Side(world, "index"), world, ("g", "g.audit"), timeout)  # type: ignore[arg-type]
+    return Settler(Side(world, "audit"), Side(world, "index"), world, "g", timeout)  # type: ignore[arg-type]
 
 
 MISSING = Difference(Kind.MISSING, "a", 4 << 8, None)

@@ -44,6 +44,8 @@ def used(metrics):
     metrics.rebalanced(0.5)
     metrics.lag(0, 7)
     metrics.lag_seconds(0, 2.5)
+    metrics.held(0, 5, 30.0)
+    metrics.lost(0, "retention", "indexer", 40)
     metrics.committed(0, 42)
     metrics.commit(done=True)
     metrics.audited("written", 4)

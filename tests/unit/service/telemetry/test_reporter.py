@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from types import SimpleNamespace
 
@@ -10,9 +11,10 @@ from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Backlog, Partition
+from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
-from activity_indexer.telemetry.reporter import AuditReporter, Reporter
+from activity_indexer.telemetry.reporter import LOSS_SHOWN, AuditReporter, Reporter
 
 
 class Clock:
@@ -163,12 +165,14 @@ def test_an_open_breaker_is_an_alarm_that_says_what_to_do_and_shows_no_values(re
     assert metrics.snapshot()["breaker_open"] == 0
 
 
-def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health):
+def test_a_partition_that_cannot_go_on_makes_it_not_ready_with_the_reason(reporter, health, metrics):
     reporter.corrupt({Partition("transactions", 1): "partition 1 cannot go on at the offset 17"})
     assert health.ready().reasons[0] == "records: partition 1 cannot go on at the offset 17"
     assert not health.ready().ok
     assert health.live().ok
+    assert metrics.snapshot()["corrupt_partitions"] == 1
     reporter.corrupt({})
+    assert metrics.snapshot()["corrupt_partitions"] == 0
     assert health.ready().ok
 
 
@@ -254,6 +258,95 @@ def test_at_debug_each_event_and_each_dead_letter_is_told_in_full(reporter, logs
     assert [line["event"] for line in logs] == ["Processing transaction message", *["event.dead_lettered"] * 2]
     assert logs[0]["message_id"] == event.message_id
     assert logs[1]["message"].endswith("'4111 1111 1111 1111'")
+
+
+LOST = Loss(Partition("transactions", 3), RETENTION, 20, 40)
+
+
+def test_events_that_were_lost_are_an_error_line_a_number_and_a_fact_for_an_hour(
+    reporter, metrics, health, clock, logs
+):
+    reporter.lost(LOST)
+    (line,) = logs
+    assert (line["event"], line["log_level"]) == ("events.lost", "error")
+    assert (line["partition"], line["reason"], line["first_offset"], line["events"]) == (3, "retention", 20, 40)
+    assert "retention" in line["advice"]
+    assert metrics.snapshot()["events_lost_total"] == {"3": {"retention": {"indexer": 40}}}
+    ok, reasons = health.ready()
+    assert ok
+    assert reasons[0].startswith("warning: events_lost (partition 3): 40 events from offset 20 on (retention); ")
+    reporter.lost(LOST)
+    reporter.assigned([LOST.partition])
+    assert health.partitions()[3].lost == 80
+    clock.now += LOSS_SHOWN + 1
+    health.ticked()
+    health.polled()
+    assert health.ready() == (True, [])
+
+
+@pytest.mark.parametrize("reason", LOSS_REASONS)
+def test_every_kind_of_loss_has_its_advice(reporter, logs, reason):
+    reporter.lost(LOST._replace(reason=reason))
+    assert logs[0]["advice"]
+
+
+def test_a_transaction_that_stays_open_is_a_fact_with_since_when_until_it_ends(reporter, metrics, health, logs):
+    place = Partition("transactions", 3)
+    reporter.held(place, 50, 1.0)
+    assert health.ready() == (True, [])
+    assert not logs
+    for seconds in (20.0, 25.0):
+        reporter.held(place, 51, seconds)
+    assert metrics.snapshot()["held_events"] == {"3": 51}
+    assert metrics.snapshot()["held_seconds"] == {"3": 25.0}
+    assert health.partitions()[3].behind_transaction == 51
+    assert [line["event"] for line in logs] == ["open_transaction.warned"]
+    (reason,) = health.ready().reasons
+    assert re.fullmatch(
+        r"warning: open_transaction \(partition 3\): 51 events wait behind a transaction that a producer left open "
+        r"since .+Z; kafka-transactions .+",
+        reason,
+    )
+    reporter.held(place, 0, 0.0)
+    assert health.ready() == (True, [])
+    assert health.partitions()[3].behind_transaction == 0
+    assert [line["event"] for line in logs] == ["open_transaction.warned", "open_transaction.recovered"]
+
+
+def test_what_holds_a_partition_is_forgotten_with_the_partition(reporter, health):
+    reporter.held(Partition("transactions", 3), 51, 20.0)
+    reporter.revoked()
+    reporter.assigned([])
+    assert health.ready() == (True, [])
+
+
+@pytest.mark.parametrize("tell", [Reporter.topic, Reporter.membership])
+def test_what_an_operator_must_set_right_makes_it_not_ready(reporter, health, tell):
+    tell(reporter, "do this")
+    assert not health.ready().ok
+    assert health.ready().reasons[0].endswith(": do this")
+    assert health.live().ok
+    tell(reporter, None)
+    assert health.ready() == (True, [])
+
+
+def test_a_topic_that_was_created_again_is_an_error_line(reporter, logs):
+    reporter.recreated("transactions")
+    assert (logs[0]["event"], logs[0]["log_level"], logs[0]["topic"]) == ("topic.recreated", "error", "transactions")
+
+
+def test_what_the_audit_lost_is_counted_apart(metrics, logs):
+    audit = AuditReporter(metrics)
+    audit.lost(LOST)
+    audit.recreated("transactions")
+    audit.kafka("away")
+    audit.topic("missing")
+    audit.membership("in use")
+    assert metrics.snapshot()["events_lost_total"] == {"3": {"retention": {"audit": 40}}}
+    assert [(line["event"], line["consumer"]) for line in logs] == [
+        ("events.lost", "audit"),
+        ("topic.recreated", "audit"),
+    ]
 
 
 def test_the_audit_is_counted_apart(metrics):

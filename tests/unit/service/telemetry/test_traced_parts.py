@@ -118,7 +118,19 @@ class Source:
             await asyncio.sleep(0.001)
         return found
 
+    def begin_from(self, stored: Any) -> None:
+        pass
+
+    def begun(self) -> Sequence[Any]:
+        return []
+
+    def reached(self) -> Mapping[Partition, Any]:
+        return {}
+
     async def commit(self) -> None:
+        pass
+
+    async def close(self) -> None:
         pass
 
     async def lag(self) -> Mapping[Partition, Any]:
