@@ -62,6 +62,12 @@ def value(identifier: str = "a", seconds: float = 0, kind: str = CREATED, **fiel
     return json.dumps(event(identifier, kind, at(seconds), **fields)).encode()
 
 
+def taken(body: bytes) -> bytes:
+    """The bulk answer that says that every document of the body was written."""
+    items = b",".join([b'{"index":{"status":201}}'] * (body.count(b"\n") // 2))
+    return b'{"errors":false,"took":250,"items":[%b]}' % items
+
+
 class Clock:
     """Time that passes when told to."""
 
@@ -82,7 +88,7 @@ class Seen:
     buried: list[tuple[Record, Failure, str]] = field(default_factory=list)
     decoded: list[Event] = field(default_factory=list)
     lags: dict[Partition, int] = field(default_factory=dict)
-    ages: dict[Partition, float] = field(default_factory=dict)
+    ages: dict[Partition, float | None] = field(default_factory=dict)
     held_back: dict[Partition, tuple[int, float]] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -139,6 +145,9 @@ class Seen:
     def recovered(self) -> None:
         self.calls.append(("recovered", None))
 
+    def waits_alone(self, documents: int, reason: str) -> None:
+        self.calls.append(("waits_alone", (documents, reason)))
+
     def concurrency(self, in_flight: int, limit: int) -> None:
         pass
 
@@ -187,7 +196,7 @@ class Seen:
     def lost(self, loss: Loss) -> None:
         self.calls.append(("lost", loss))
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         self.ages[partition] = seconds
 
     def pending(self, events: int) -> None:

@@ -31,7 +31,7 @@ async def redis_server(folder: Path, *options: str) -> AsyncIterator[str]:
     """A server on a free port with these options of its command line; gives its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    folder.mkdir(parents=True, exist_ok=True)
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     process = await asyncio.create_subprocess_exec(
         executable(), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
         "--appendonly", "no", *options, stdout=asyncio.subprocess.DEVNULL,

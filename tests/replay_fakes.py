@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress, Span, Spans, Tell, narrowed
@@ -102,13 +103,17 @@ class MemoryTransactions:
 class MemoryDocuments:
     """replay.ports.Documents in memory; `away` tells why it does not answer."""
 
-    there: dict[str, int] = field(default_factory=dict)
+    there: dict[str, int | StoredDocument] = field(default_factory=dict)
     away: str = ""
 
-    async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
+    async def states(self, identifiers: Sequence[str]) -> Mapping[str, StoredDocument]:
         if self.away:
             raise Unavailable(self.away)
-        return {each: self.there[each] for each in identifiers if each in self.there}
+        found = {each: self.there[each] for each in identifiers if each in self.there}
+        return {
+            each: state if isinstance(state, StoredDocument) else StoredDocument(state, deleted=False)
+            for each, state in found.items()
+        }
 
 
 def stored(record: OutRecord, offset: int = 0, partition: int = 0, topic: str = "t.dlq") -> StoredDeadLetter:

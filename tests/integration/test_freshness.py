@@ -129,3 +129,22 @@ async def test_a_replay_is_as_fresh_as_its_own_record_and_what_comes_late_is_not
     assert (await running.settled(5))["late"] == 1
     await asyncio.sleep(0.5)
     assert await measured(running) == before
+
+
+@pytest.mark.parametrize("timestamp", [0, 1_790_000_000])
+async def test_a_producer_whose_clock_cannot_be_right_makes_no_age_and_is_counted(
+    place: Place, indexer: Start, timestamp: int
+) -> None:
+    """Zero and seconds: neither lag, age nor freshness is that of half a century."""
+    process = await indexer(CONSUMER_FRESHNESS_INTERVAL="0.1").ready()
+    await place.producer.send_and_wait(place.name, encoded(event("a")), timestamp_ms=timestamp)
+    await process.settled(1)
+    await eventually(lambda: process.metric("implausible_timestamps_total"), 1)
+    assert process.logged("events.undated")
+    await eventually(lambda: process.metric("consumer_lag_events"), 0)
+    assert await process.metric("event_age_seconds_count") == 0
+    assert await process.metric("freshness_seconds_count") == 0
+    assert await process.metric("consumer_lag_seconds") == 0
+    await place.publish([event("b")])
+    await eventually(lambda: process.metric("freshness_seconds_count"), lambda count: count >= 1)
+    assert await process.metric("event_age_seconds_sum") < 600

@@ -130,6 +130,7 @@ async def test_several_indexes_behind_the_alias_need_people(place: Place, connec
         with pytest.raises(UnexpectedIndex, match="must stand for one index"):
             await index.check()
         await place.es.indices.delete_alias(index=place.index, name=place.name)
+        await place.es.indices.put_alias(index=new, name=place.name, filter=NOT_DELETED, is_write_index=True)
         await index.check()
         assert index.written == new
         assert index.identity != first

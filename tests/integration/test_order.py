@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from operations_support import called
 from support import CREATED, DELETED, UPDATED, Indexer, Place, Servers, environment, event, eventually, moment
 
 pytestmark = pytest.mark.integration
@@ -71,7 +72,7 @@ async def test_of_one_moment_deletion_beats_update_and_update_beats_creation(pla
         "updated",
         "late",
         "deleted",
-        "duplicate",
+        "late",
     ]
     assert await states(place) == {}
 
@@ -104,6 +105,150 @@ async def test_whatever_the_order_and_the_number_of_deliveries_the_state_is_the_
     gone = {f"t{number}" for number in range(1, 40, 2) if number % 8 >= 3}
     expected = {f"t{number}": "after 3" for number in range(40) if f"t{number}" not in gone}
     assert await states(place) == expected
+
+
+async def test_of_events_with_one_timestamp_the_one_that_was_published_last_wins(place: Place, indexer: Start) -> None:
+    process = await indexer(CONSUMER_BATCH_TIMEOUT="1").ready()
+    ties = [event("a", UPDATED, moment(0), status=status) for status in ("pending", "processing", "completed")]
+    assert await one_by_one(process, place, *ties, ties[0], ties[2]) == ["updated"] * 5
+    assert await process.metric("ties_total", result="later") == 4
+    in_one = [event("b", UPDATED, moment(0), status=status) for status in ("pending", "processing", "completed")]
+    await place.publish([*in_one, in_one[2]])
+    assert (await process.settled(9))["late"] == 2
+    assert await states(place) == {"a": "completed", "b": "completed"}
+    assert await process.metric("ties_total", result="earlier") == 2
+    assert await place.dead_letters() == []
+
+
+async def test_nanoseconds_and_corrected_users_decide_as_they_were_published(place: Place, indexer: Start) -> None:
+    process = await indexer().ready()
+    second = "2024-01-01T12:00:00"
+    later, earlier = (event("nano", UPDATED, f"{second}.1234569{digit}Z", status=digit) for digit in ("9", "1"))
+    wrong, right = (event("user", UPDATED, f"{second}Z", user_id=user) for user in ("wrong", "right"))
+    removed = [removal("gone", 0) | {"transaction": {"id": "gone", "user_id": user}} for user in ("wrong", "right")]
+    for value in (later, earlier, wrong, right, *removed):
+        await place.publish([value], key=value["transaction"]["user_id"])
+    await process.settled(6)
+    documents = await place.documents(place.index)
+    assert (documents["nano"]["status"], documents["nano"]["_updated_at"]) == ("9", f"{second}.123456990Z")
+    assert (documents["user"]["user_id"], documents["gone"]["user_id"]) == ("right", "right")
+
+
+def greatest(sent: list[tuple[dict[str, Any], Any]]) -> dict[str, Any]:
+    """The state of each transaction by the order of events, which is written down here once more."""
+    state: dict[str, tuple[Any, dict[str, Any]]] = {}
+    for value, place in sent:
+        rank = [CREATED, UPDATED, DELETED].index(value["event_type"])
+        digits = value["timestamp"].rstrip("Z").partition(".")
+        order = (digits[0], digits[2].ljust(9, "0"), rank, place.timestamp, place.partition, place.offset)
+        identifier = value["transaction"]["id"]
+        if identifier not in state or state[identifier][0] < order:
+            state[identifier] = order, value
+    return {identifier: value for identifier, (_, value) in state.items()}
+
+
+@pytest.mark.parametrize("dedup", ["true", "false"])
+async def test_two_indexers_with_copies_and_ties_in_two_partitions_end_with_the_order_of_events(
+    place: Place, indexer: Start, dedup: str
+) -> None:
+    processes = [await indexer(CONSUMER_ENABLE_DEDUP=dedup, CONSUMER_MAX_IN_FLIGHT="8").ready() for _ in range(2)]
+    chance = random.Random(11)  # noqa: S311 - the same at each run
+    values: list[dict[str, Any]] = []
+    for number in range(400):
+        times = [moment(0), moment(0).replace("Z", chance.choice([".1234561Z", ".1234562Z", "Z"]))]
+        kinds = [CREATED, UPDATED, UPDATED, DELETED if number % 5 == 0 else UPDATED]
+        events = [
+            event(f"t{number}", kind, times[at % 2], status=f"s{at}", user_id=chance.choice(["u1", "u2"]))
+            for at, kind in enumerate(kinds)
+        ]
+        values += events + chance.choices(events, k=3)
+    chance.shuffle(values)
+    sent: list[tuple[dict[str, Any], Any]] = []
+    for at in range(0, len(values), 100):
+        some = values[at : at + 100]
+        places = [
+            await place.producer.send(place.name, json.dumps(value).encode(), partition=chance.randrange(2))
+            for value in some
+        ]
+        sent += zip(some, await asyncio.gather(*places), strict=True)
+    await eventually(place.lag, 0, timeout=60)
+    expected = greatest(sent)
+    documents = await place.documents(place.index)
+    assert documents.keys() == expected.keys()
+    wrong = {
+        identifier: (documents[identifier], value)
+        for identifier, value in expected.items()
+        if ("_deleted_at" in documents[identifier]) != (value["event_type"] == DELETED)
+        or documents[identifier]["user_id"] != value["transaction"]["user_id"]
+        or documents[identifier].get("status", value["transaction"]["status"]) != value["transaction"]["status"]
+    }
+    assert wrong == {}
+    assert sum([await process.metric("ties_total", result="later") for process in processes]) > 0
+    assert await place.dead_letters() == []
+
+
+async def test_a_replayed_event_does_not_win_over_a_tie_that_was_published_after_it(
+    place: Place, indexer: Start
+) -> None:
+    process = await indexer().ready()
+    later = event("a", UPDATED, moment(0), status="later")
+    await place.publish([later])
+    await process.settled(1)
+    position = (await place.documents())["a"]["_position"].split(":")
+    told = [("replay-timestamp", b"2024-01-01T00:00:00Z"), ("replay-partition", b"0"), ("replay-offset", b"0")]
+    await place.publish([event("a", UPDATED, moment(0), status="earlier")], headers=told)
+    assert (await process.settled(2))["late"] == 1
+    document = (await place.documents())["a"]
+    assert (document["status"], document["_position"].split(":")) == ("later", position)
+
+
+async def test_an_index_of_an_older_release_is_refused_with_the_way_out_and_reindex_is_that_way(
+    place: Place, indexer: Start
+) -> None:
+    process = await indexer().ready()
+    ties = [event("a", UPDATED, moment(0), status=status) for status in ("one", "two")]
+    await place.publish([*ties, event("b"), removal("c", 1)])
+    await process.settled(4)
+    assert process.terminate() == 0
+    await age(place)
+    refused = indexer()
+    reasons = await eventually(refused.reasons, lambda text: "versions of an older release" in text)
+    assert "activity-indexer reindex" in reasons
+    done = await called(place, "reindex", "--from", "topic", "--drop-old")
+    assert done.code == 0, done
+    await refused.ready()
+    try:
+        documents = await place.documents(f"{place.name}-000002")
+        assert {key: found["_version"] >> 10 for key, found in documents.items()} == {
+            "a": 1_704_110_400_000_000,
+            "b": 1_704_110_400_000_000,
+            "c": 1_704_110_401_000_000,
+        }
+        assert documents["a"]["status"] == "two"
+    finally:
+        refused.end()
+        await place.es.indices.delete(index=f"{place.name}-000002")
+
+
+async def age(place: Place) -> None:
+    """Make the index as an older release would have written it: other versions, no positions, no mark."""
+    await place.es.indices.refresh(index=place.index)
+    hits = (await place.es.search(index=place.index, version=True))["hits"]["hits"]
+    made = (await place.es.indices.get(index=place.index))[place.index]
+    await place.es.indices.delete(index=place.index)
+    del made["mappings"]["_meta"]
+    await place.es.indices.create(
+        index=place.index,
+        mappings=made["mappings"],
+        aliases=made["aliases"],
+        settings={"analysis": made["settings"]["index"]["analysis"]},
+    )
+    for hit in hits:
+        source = {name: value for name, value in hit["_source"].items() if name not in ("_position", "source")}
+        await place.es.index(
+            index=place.index, id=hit["_id"], document=source, version=hit["_version"] >> 8, version_type="external"
+        )
+    await place.es.indices.refresh(index=place.index)
 
 
 async def test_a_deleted_transaction_does_not_come_back_also_after_a_restart_of_elasticsearch(

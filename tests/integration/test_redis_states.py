@@ -20,7 +20,7 @@ BROKEN = {
     "read-only": (("--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes"), "read-only replica"),
     "without scripts": (("--rename-command", "EVALSHA", "", "--rename-command", "EVAL", ""), "it must allow MGET"),
     "without rights": (
-        tuple(["--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting"]),
+        ("--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting"),
         "it must allow MGET",
     ),
     "a cluster": (("--cluster-enabled", "yes"), "Redis Cluster is not supported"),

@@ -12,6 +12,8 @@ import pytest
 from operations_support import begun, called, ended
 from support import DELETED, UPDATED, Indexer, Place, event, eventually, moment
 
+from activity_indexer.document import NOT_DELETED
+
 pytestmark = pytest.mark.integration
 
 BASE = 300
@@ -201,7 +203,7 @@ async def test_between_the_two_steps_of_the_move_searches_see_the_old_index_and_
     assert (interrupted.code, interrupted.last["outcome"]) == (5, "interrupted"), interrupted
     new = f"{place.name}-000002"
     actions = [
-        {"add": {"index": place.index, "alias": place.name, "is_write_index": False}},
+        {"add": {"index": place.index, "alias": place.name, "filter": NOT_DELETED, "is_write_index": False}},
         {"add": {"index": new, "alias": place.name, "filter": {"match_none": {}}, "is_write_index": True}},
     ]
     await place.es.indices.update_aliases(actions=actions)
@@ -254,4 +256,4 @@ async def test_two_at_once_is_refused(place: Place, indexer: Callable[..., Index
 async def test_without_an_index_it_is_refused(place: Place) -> None:
     found = await called(place, "reindex", "--from", "topic")
     assert found.code == 4
-    assert f"the alias {place.name} is absent" in found.stderr
+    assert f"the alias {place.name} does not exist" in found.stderr

@@ -284,16 +284,20 @@ async def test_a_damaged_batch_holds_only_its_partition_and_is_named_with_advice
 
 def spoil(place: Place, found: bytes) -> Callable[[], None]:
     """Change a byte in the partition 0 on the broker's disk; what this gives changes it back."""
-    (log,) = (place.servers.stack.settings.home / "data/kafka").glob(f"**/{place.name}-0/*.log")
+    log = place.servers.stack.settings.home / "data/kafka" / f"{place.name}-0" / "00000000000000000000.log"
+    file = log.open("r+b", buffering=0)
+    at = file.read().index(found) + 1
 
     def put(byte: bytes) -> None:
-        with log.open("r+b") as file:
-            file.seek(at)
-            file.write(byte)
+        file.seek(at)
+        file.write(byte)
 
-    at = log.read_bytes().index(found) + 1
+    def mend() -> None:
+        put(found[1:2])
+        file.close()
+
     put(b"!")
-    return lambda: put(found[1:2])
+    return mend
 
 
 async def command(place: Place, tmp_path: Path, *arguments: str, **variables: str) -> tuple[int, str]:

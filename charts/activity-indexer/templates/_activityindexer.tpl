@@ -94,7 +94,8 @@
 {{- if not $v.serviceAccount.create -}}{{- $_ := set $account "name" (default "default" $v.serviceAccount.name) -}}{{- end -}}
 {{- with $v.serviceAccount.annotations -}}{{- $_ := set $account "annotations" . -}}{{- end -}}
 {{- with $account -}}{{- $_ := set $t "serviceAccount" . -}}{{- end -}}
-{{- range $field := list "imagePullSecrets" "resources" "extraEnvFrom" "podLabels" "podAnnotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
+{{- $_ := set $t "resources" (include "activity-indexer.resources" . | fromJson) -}}
+{{- range $field := list "imagePullSecrets" "extraEnvFrom" "podLabels" "podAnnotations" "nodeSelector" "tolerations" "affinity" "priorityClassName" -}}
 {{- with get $v $field -}}{{- $_ := set $t $field . -}}{{- end -}}
 {{- end -}}
 {{- with $v.commonLabels -}}{{- $_ := set $t "podLabels" (merge (dict) ($t.podLabels | default dict) .) -}}{{- end -}}

@@ -116,6 +116,34 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* Bytes for what grows with the size of events, and beside it 256 MiB for the process itself (docs/scaling.md). */}}
+{{- define "activity-indexer.memoryBudget" -}}
+{{- dig "CONSUMER_MEMORY_BUDGET" 0 .Values.config | default 268435456 | int64 }}
+{{- end }}
+
+{{- define "activity-indexer.memoryNeeded" -}}
+{{- add (include "activity-indexer.memoryBudget" . | int64) 268435456 }}
+{{- end }}
+
+{{- /* `resources` of the indexer, as JSON; the limit of memory follows from the budget. */}}
+{{- define "activity-indexer.resources" -}}
+{{- $resources := deepCopy .Values.resources -}}
+{{- $limits := $resources.limits | default dict -}}
+{{- if not $limits.memory -}}
+{{- $_ := set $limits "memory" (printf "%dMi" (divf (include "activity-indexer.memoryNeeded" . | float64) 1048576 | ceil | int64)) -}}
+{{- end -}}
+{{- toJson (set $resources "limits" $limits) }}
+{{- end }}
+
+{{- /* Bytes of a quantity such as 512Mi or 1G; 0: not understood. */}}
+{{- define "activity-indexer.bytes" -}}
+{{- $text := toString . -}}
+{{- $number := regexFind "^[0-9]+" $text -}}
+{{- $unit := trimPrefix $number $text -}}
+{{- $factors := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- if and $number (hasKey $factors $unit) -}}{{- mul (int64 $number) (get $factors $unit) -}}{{- else -}}0{{- end -}}
+{{- end }}
+
 {{- define "activity-indexer.httpPort" -}}
 {{- int64 (dig "CONSUMER_HTTP_PORT" 8080 .Values.config) }}
 {{- end }}
@@ -154,6 +182,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $parked := dig "KAFKA_PARKED_TOPIC" "" .Values.config | default (printf "%s.parked" $deadLetters) }}
 {{- if or (eq $topic $deadLetters) (eq $topic $parked) (eq $deadLetters $parked) }}
 {{- fail (printf "config.KAFKA_TRANSACTIONS_TOPIC, config.KAFKA_DEAD_LETTER_TOPIC and config.KAFKA_PARKED_TOPIC must be three different topics, or dead letters are read again as events: got %s, %s, %s" $topic $deadLetters $parked) }}
+{{- end }}
+{{- $budget := include "activity-indexer.memoryBudget" . | int64 }}
+{{- $record := dig "KAFKA_MAX_RECORD_BYTES" 0 .Values.config | default 16777216 | int64 }}
+{{- if lt $budget (mul 16 $record) }}
+{{- fail (printf "config.CONSUMER_MEMORY_BUDGET (%d) must be at least 16 times config.KAFKA_MAX_RECORD_BYTES (%d): raise it, or lower that" $budget $record) }}
+{{- end }}
+{{- $needed := include "activity-indexer.memoryNeeded" . | int64 }}
+{{- $limit := include "activity-indexer.bytes" (dig "limits" "memory" "" .Values.resources) | int64 }}
+{{- if and $limit (lt $limit $needed) (not (hasKey .Values.secrets "CONSUMER_MEMORY_BUDGET")) }}
+{{- fail (printf "resources.limits.memory (%v) must be at least config.CONSUMER_MEMORY_BUDGET (%d) and 256Mi: leave it empty, or lower the budget, and config.KAFKA_MAX_RECORD_BYTES to a sixteenth of it" .Values.resources.limits.memory $budget) }}
 {{- end }}
 {{- if le (include "activity-indexer.gracePeriod" . | float64) $shutdown }}
 {{- fail (printf "terminationGracePeriodSeconds (%v) must be above config.CONSUMER_SHUTDOWN_TIMEOUT (%g s): raise it, or leave it empty" .Values.terminationGracePeriodSeconds $shutdown) }}

@@ -101,7 +101,7 @@ ports:
   {{- toYaml (index $.Values.probes $probe) | nindent 2 }}
 {{- end }}
 resources:
-  {{- toYaml .Values.resources | nindent 2 }}
+  {{- include "activity-indexer.resources" . | fromJson | toYaml | nindent 2 }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
 volumeMounts:

@@ -12,11 +12,13 @@ from activity_indexer_operator.spec import Template
 GRACE_SECONDS: Final = 15
 """What the grace period of a pod is above the shutdown limit."""
 USER: Final = 65532
-RESOURCES: Final[dict[str, Any]] = {
-    # No CPU limit: throttling would delay the group's heartbeats.
-    "requests": {"cpu": "100m", "memory": "128Mi"},
-    "limits": {"memory": "512Mi"},
-}
+BUDGET_VARIABLE: Final = "CONSUMER_MEMORY_BUDGET"
+MEBIBYTE: Final = 1024 * 1024
+DEFAULT_BUDGET: Final = 256 * MEBIBYTE
+"""What the indexer's memory budget is unless the variable says otherwise (bytes)."""
+
+BESIDE_BUDGET: Final = 256 * MEBIBYTE
+"""What its process takes beside the budget (bytes)."""
 
 
 def pod_spec(
@@ -68,7 +70,7 @@ def _container(name: str, template: Template, environment: Environment, image: s
         "startupProbe": _probe("/startupz", period=2, failures=150, timeout=2),
         "readinessProbe": _probe("/readyz", period=5, failures=3, timeout=3),
         "livenessProbe": _probe("/livez", period=10, failures=3, timeout=5),
-        "resources": template.resources or RESOURCES,
+        "resources": template.resources or _resources(template),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -76,6 +78,14 @@ def _container(name: str, template: Template, environment: Environment, image: s
         },
         "volumeMounts": mounts,
     }
+
+
+def _resources(template: Template) -> dict[str, Any]:
+    """No CPU limit: throttling would delay the group's heartbeats. The limit of memory follows from the budget."""
+    given = next((str(each.get("value")) for each in template.extra_env if each.get("name") == BUDGET_VARIABLE), "")
+    budget = int(given) if given.isdecimal() else DEFAULT_BUDGET
+    limit = -(-(budget + BESIDE_BUDGET) // MEBIBYTE)
+    return {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": f"{limit}Mi"}}
 
 
 def _variables(template: Template, environment: Environment) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ class HttpServer:
     async def start(self) -> int:
         """Listen on all addresses; returns the port, a free one when 0 was asked for."""
         await self._runner.setup()
-        self._connections = Connections(self._runner.server)
+        self._connections = Connections(lambda: self._runner.server and self._runner.server())
         self._server = await asyncio.get_running_loop().create_server(self._connections, None, self._port)
         port: int = self._server.sockets[0].getsockname()[1]
         return port

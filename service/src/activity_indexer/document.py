@@ -10,10 +10,16 @@ import msgspec
 from activity_indexer.event import DELETED, RANKS, Event, Order, Position
 from activity_indexer.timestamps import parse_nanoseconds
 
-encode: Final = msgspec.json.Encoder().encode
+encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 NOT_DELETED: Final[dict[str, Any]] = {"bool": {"must_not": {"exists": {"field": "_deleted_at"}}}}
 """The alias' filter: searches do not see tombstones."""
+
+VERSION_SCALE: Final = "activity_indexer_version_scale"
+"""Key of the mapping's _meta that says how the versions of the documents are counted."""
+
+CURRENT_SCALE: Final = 2
+"""Versions with room for ties; those of an index without the key are smaller by 256."""
 
 MAX_KEYWORD: Final = 8191
 """Characters of a keyword that is indexed: four bytes each stay below Lucene's limit of 32,766 bytes a term."""
@@ -80,6 +86,10 @@ class _Stored(msgspec.Struct, gc=False):
 _stored: Final = msgspec.json.Decoder(_Stored).decode
 
 
+ORDER_FIELDS: Final = ("event_type", "_updated_at", "_deleted_at", "_position")
+"""Fields of a document that tell the order of the event that wrote it."""
+
+
 def order_of(source: bytes) -> Order | None:
     """The order of the event that wrote a document or tombstone; None of one that no event wrote."""
     try:
@@ -118,6 +128,7 @@ def mappings(enrichment: Mapping[str, Any]) -> dict[str, Any]:
     """The explicit, closed mapping; `enrichment` are the properties that the strategies declare."""
     date = {"type": "date", "ignore_malformed": True}
     return {
+        "_meta": {VERSION_SCALE: CURRENT_SCALE},
         "dynamic": False,
         "properties": {
             "id": _keyword(),

@@ -82,8 +82,9 @@ class SettingsError(ActivityIndexerError):
 
 
 def reason_of(error: BaseException) -> str:
-    """The error's text with the causes that it does not name, such as the operating system's: client libraries keep
-    these apart, and "Connection error" alone helps nobody.
+    """The error's text with the causes that it does not name, such as an error of the operating system.
+
+    Client libraries keep these apart, and "Connection error" alone says nothing.
     """
     text = str(error) or type(error).__name__
     for cause in _causes(error):

@@ -117,10 +117,8 @@ class IndexWatch:
                 return reply
             try:
                 await self.check()
-            except UnexpectedIndex:
+            except Refused:
                 continue
-            except Refused as error:
-                raise Unavailable(str(error)) from None
             if self._is_of_the_index(reply):
                 return reply
 
@@ -147,13 +145,14 @@ class IndexWatch:
         self._failure = Unavailable("Elasticsearch: the check of the index was given up")
         try:
             await self._index.check()
-        except UnexpectedIndex as error:
-            self._failure = UnexpectedIndex(str(error))
-            self._doubt = True
+        except Refused as error:
+            unexpected = isinstance(error, UnexpectedIndex)
+            self._failure = UnexpectedIndex(str(error)) if unexpected else Refused(str(error))
+            self._doubt = self._doubt or unexpected
             self._as_expected.clear()
             self._observer.index(str(error))
-        except (Unavailable, Refused) as error:  # requests report it
-            self._failure = type(error)(str(error))
+        except Unavailable as error:  # requests report it
+            self._failure = Unavailable(str(error))
         else:
             self._failure = None
             self._checked_at = self._clock()

@@ -1,4 +1,4 @@
-"""One budget in bytes for everything in the process that grows with the size of events, and who may use how much of it."""
+"""One budget in bytes for everything in the process that grows with the size of events, and its shares."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ class BatchSummary:
     `outcomes` counts by (outcome, event type); outcome is `indexed`, `updated`, `deleted`, `duplicate`, `late` or
     `dead_lettered`. `ties` counts events that differ from another one of the same transaction, type and timestamp:
     `later` ones took that one's place, `earlier` ones did not. `ages` are the times from publishing to now of the
-    events that were written (seconds), and `example` is one document of theirs that a search can find.
+    events that were written (seconds), and `example` is one document of theirs that a search can find; `undated` counts
+    events without an age, as the timestamp of their record cannot be true.
     """
 
     events: int
@@ -41,6 +42,7 @@ class BatchSummary:
     known_in_store: int = 0
     duration: float = 0.0
     ages: list[float] = field(default_factory=list)
+    undated: int = 0
     example: Written | None = None
     ties: Counter[str] = field(default_factory=Counter)
 
@@ -49,9 +51,7 @@ class BatchSummary:
         return sum(count for (name, _), count in self.outcomes.items() if name == outcome)
 
     def wrote(self, written: Written, now: float, *, findable: bool) -> None:
-        """A document was written; a record without a timestamp has no age."""
-        if written.published <= 0:
-            return
+        """A document was written whose time of publishing is known."""
         self.ages.append(now - written.published)
         if self.example is None and findable:
             self.example = written
@@ -102,6 +102,9 @@ class Observer(Protocol):
 
     def recovered(self) -> None:
         """Elasticsearch takes requests again."""
+
+    def waits_alone(self, documents: int, reason: str) -> None:
+        """So many documents are refused without a verdict while the index takes others; each is sent by itself."""
 
     def concurrency(self, in_flight: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
@@ -157,8 +160,11 @@ class Observer(Protocol):
     def held(self, partition: Partition, events: int, seconds: float) -> None:
         """So many events wait behind an open transaction of a producer, the same one for so long; 0: none."""
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
-        """The oldest event of a partition that is not settled was published so long ago; 0: there is none."""
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
+        """The oldest event of a partition that is not settled was published so long ago.
+
+        0: there is none; None: its time is not known.
+        """
 
     def pending(self, events: int) -> None:
         """So many events of all partitions can be settled and are not yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from activity_indexer.dead_letter import LATEST, REPLAY_OFFSET, REPLAY_PARTITION, REPLAY_TIMESTAMP
@@ -15,7 +16,7 @@ MAX_PARTITION: Final = (1 << 31) - 1
 
 def position_of(record: Record) -> Position:
     """The record's own position; of a replayed record its original's, which the replay noted in headers."""
-    if record.headers and (original := _original(record)) is not None:
+    if record.headers and (original := noted_position(record.headers)) is not None:
         return original
     published = record.timestamp
     if not 0 <= published <= LATEST:  # producers may stamp their records with any number
@@ -23,14 +24,18 @@ def position_of(record: Record) -> Position:
     return Position(published, record.partition, record.offset)
 
 
-def _original(record: Record) -> Position | None:
-    told = dict(record.headers)
-    if REPLAY_OFFSET not in told:
-        return None
+def noted_position(headers: Sequence[tuple[str, bytes | None]]) -> Position | None:
+    """The position of the original that a replay noted in the headers, if it did."""
+    told = dict(headers)
+    timestamp, partition, offset = (told.get(name) for name in (REPLAY_TIMESTAMP, REPLAY_PARTITION, REPLAY_OFFSET))
+    return position_in(timestamp, partition, offset) if timestamp and partition and offset else None
+
+
+def position_in(timestamp: bytes, partition: bytes, offset: bytes) -> Position | None:
+    """The position in three headers; None when they make none: a producer may write headers of any name."""
     try:
-        published = parse_timestamp(told[REPLAY_TIMESTAMP].decode()) // 1000
-        position = Position(published, int(told[REPLAY_PARTITION]), int(told[REPLAY_OFFSET]))
-    except (KeyError, ValueError, TypeError, AttributeError):  # a producer may write headers of these names
+        position = Position(parse_timestamp(timestamp.decode()) // 1000, int(partition), int(offset))
+    except ValueError:
         return None
     valid = position.published <= LATEST and position.partition <= MAX_PARTITION and position.offset <= MAX_OFFSET
     return position if valid and min(position) >= 0 else None

@@ -9,7 +9,7 @@ from typing import Any
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
-from activity_indexer.adapters.elasticsearch import mapped
+from activity_indexer.adapters.elasticsearch_client import mapped
 from activity_indexer.adapters.write_index import find_write_index
 from activity_indexer.timestamps import format_timestamp
 
@@ -31,7 +31,7 @@ async def purge_tombstones(client: AsyncElasticsearch, alias: str, before: int) 
     A tombstone that changes meanwhile stays. Raises Unavailable or Refused.
     """
     try:
-        found = await find_write_index(client, alias)
+        found = await find_write_index(client, alias, any_scale=True)
         for index in sorted({found.name, found.searched}):
             async for progress in _purge(client, index, before):
                 yield progress

@@ -1,5 +1,7 @@
-"""What REDIS_URL may say. The client would take a path that is no number for database 0, and end with an option that it
-does not know; a server that nothing depends on must not end the process.
+"""What REDIS_URL may say.
+
+The client would take a path that is no number for database 0, and fail for an option that it does not know when it
+connects. Nothing depends on Redis, so what is wrong must be found at the start.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from urllib.parse import unquote, urlsplit
 _NUMBER: Final = r"[0-9]+"
 _SWITCH: Final = "true|false|yes|no|1|0"
 _TEXT: Final = r"[^\s&]+"
-_PLAIN_OPTIONS: Final[Mapping[str, str]] = {
+_PLAIN_OPTIONS: Final[dict[str, str]] = {
     "client_name": _TEXT,
     "db": _NUMBER,
     "health_check_interval": _NUMBER,
     "protocol": "2|3",
     "socket_keepalive": _SWITCH,
 }
-_TLS_OPTIONS: Final[Mapping[str, str]] = {
+_TLS_OPTIONS: Final[dict[str, str]] = {
     "ssl_ca_certs": _TEXT,
     "ssl_cert_reqs": "required|optional|none",
     "ssl_certfile": _TEXT,

@@ -213,6 +213,13 @@ def test_a_wide_operator_has_its_lease_at_home_and_its_work_everywhere() -> None
         ("config.KAFKA_PARKED_TOPIC=transactions.dlq", "must be three different topics"),
         ("config.KAFKA_TRANSACTIONS_TOPIC=my topic", "KAFKA_TRANSACTIONS_TOPIC"),
         ("config.KAFKA_DEAD_LETTER_TOPIC=..", "KAFKA_DEAD_LETTER_TOPIC"),
+        ("config.REDIS_URL=redis://redis/cache", "REDIS_URL"),
+        ("config.REDIS_URL=redis://redis?ssl=true", "REDIS_URL"),
+        ("config.CONSUMER_MEMORY_BUDGET=134217728", "at least 16 times config.KAFKA_MAX_RECORD_BYTES (16777216)"),
+        (
+            "resources.limits.memory=500M",
+            "resources.limits.memory (500M) must be at least config.CONSUMER_MEMORY_BUDGET",
+        ),
         ("replica=3", "replica"),
         ("image.digest=latest", "digest"),
         ("operator.watch.clusterWide=yes", "clusterWide"),
@@ -222,3 +229,22 @@ def test_a_wide_operator_has_its_lease_at_home_and_its_work_everywhere() -> None
 )
 def test_values_that_cannot_work_are_refused_with_a_reason(values: str, reason: str) -> None:
     assert reason in refusal("activity-indexer", "--set", values)
+
+
+@pytest.mark.parametrize(
+    ("values", "limit"),
+    [
+        ("mode=deployment", "512Mi"),
+        ("config.CONSUMER_MEMORY_BUDGET=536870912", "768Mi"),
+        ("config.CONSUMER_MEMORY_BUDGET=67108864,config.KAFKA_MAX_RECORD_BYTES=4194304", "320Mi"),
+        ("resources.limits.memory=1Gi", "1Gi"),
+    ],
+)
+def test_the_limit_of_memory_follows_from_the_budget(values: str, limit: str) -> None:
+    deployments = objects(template("activity-indexer", "--set", values), "Deployment")
+    (pod,) = [body["spec"]["template"]["spec"] for body in deployments if body["metadata"]["name"].endswith("-indexer")]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"memory": limit}
+    resource = template("activity-indexer", "--set", f"{values},mode=resource")
+    found = [body["spec"]["workload"]["template"]["resources"] for body in objects(resource, "ActivityIndexer")]
+    assert {str(each["limits"]) for each in found} == {str({"memory": limit})}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,18 @@ def test_variables_that_are_given_win_over_fields() -> None:
 
 def test_the_names_that_the_indexer_makes_up_are_given_to_it() -> None:
     assert made(SPEC)["ConfigMap"]["data"]["KAFKA_DEAD_LETTER_TOPIC"] == "transactions.dlq"
+
+
+@pytest.mark.parametrize(
+    ("variables", "limit"),
+    [
+        ([], "512Mi"),
+        ([{"name": "CONSUMER_MEMORY_BUDGET", "value": "536870912"}], "768Mi"),
+        ([{"name": "CONSUMER_MEMORY_BUDGET", "valueFrom": {"configMapKeyRef": {"name": "a", "key": "b"}}}], "512Mi"),
+    ],
+)
+def test_the_limit_of_memory_follows_from_the_budget(variables: list[dict[str, Any]], limit: str) -> None:
+    value = copy.deepcopy(SPEC)
+    value["workload"]["template"]["extraEnv"] = variables
+    [container] = pod(value)["spec"]["containers"]
+    assert container["resources"]["limits"] == {"memory": limit}

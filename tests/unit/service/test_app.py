@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from activity_indexer.app import App, _finish, _names
+from activity_indexer.app import AUDIT, App, _finish, _names
 from activity_indexer.ending import Deadline, Ending
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import load_settings
@@ -82,7 +82,14 @@ async def test_a_defect_in_the_background_does_not_pass_for_a_clean_end() -> Non
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await _finish([asyncio.create_task(for_ever()), asyncio.create_task(fail())], Deadline.after(0.01))
+        await _finish([asyncio.create_task(for_ever()), asyncio.create_task(fail(), name=AUDIT)], Deadline.after(0.01))
+
+
+async def test_what_only_watches_is_not_waited_for() -> None:
+    watches = [asyncio.create_task(for_ever()) for _ in range(3)]
+    async with asyncio.timeout(5):
+        await _finish(watches, Deadline.after(600))
+    assert all(task.cancelled() for task in watches)
 
 
 def test_names_are_separated_by_commas() -> None:

@@ -194,13 +194,21 @@ async def test_a_producers_clock_that_is_ahead_makes_no_negative_age(source: Kaf
     assert await backlog(source) == Backlog(1, 0.0)
 
 
-async def test_records_without_a_timestamp_are_measured_from_the_assignment(
-    source: KafkaAuditSource, client: Client, clock: Clock
+@pytest.mark.parametrize("published", [-0.001, 0.0, NOW / 1000, NOW * 1000])
+async def test_records_whose_timestamp_cannot_be_true_are_measured_from_when_they_were_read(
+    source: KafkaAuditSource, client: Client, clock: Clock, published: float
 ) -> None:
-    client.polls, client.end = [[Record(0, -0.001)]], 1
+    """Neither from 1970 nor from the assignment: a stream of them would age without end."""
+    client.polls, client.end = [[Record(0, published)]], 2
+    clock.now += 600
     await source.poll()
     clock.now += 30
-    assert await backlog(source) == Backlog(1, 30.0)
+    assert await backlog(source) == Backlog(2, 30.0)
+    await source.commit()
+    assert await backlog(source) == Backlog(1, 30.0), "what is left was published after that"
+    client.polls = [[Record(1, published)]]
+    await source.poll()
+    assert await backlog(source) == Backlog(1, 0.0)
 
 
 async def test_an_offset_is_committed_with_the_topics_id(source: KafkaAuditSource, client: Client) -> None:

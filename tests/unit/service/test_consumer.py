@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from core_support import TOPIC, Seen, Told
+from core_support import NOW, TOPIC, Seen, Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -723,3 +723,17 @@ async def test_nothing_is_taken_in_while_the_index_is_not_as_expected() -> None:
         assert subject.broker.polls == 0
         subject.sink.as_expected = True
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
+
+
+@pytest.mark.parametrize("published", [-1, 0, int(NOW), int(NOW * 1e6)])
+async def test_a_partition_whose_oldest_record_has_no_time_that_can_be_true_has_a_lag_in_events_only(
+    published: int,
+) -> None:
+    gate = Gate()
+    subject = Subject(gate)
+    subject.broker.log[ONE] = [Told(b"x", 0, timestamp=published)]
+    async with subject.running():
+        await subject.until(lambda: subject.seen.lags.get(ONE) == 1 and ONE in subject.seen.ages)
+        assert subject.seen.ages[ONE] is None
+        gate.opened.set()
+        await subject.until(lambda: subject.seen.ages[ONE] == 0.0)

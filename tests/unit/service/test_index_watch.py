@@ -115,13 +115,25 @@ async def test_an_answer_from_elsewhere_is_not_believed_though_all_is_well_again
     assert subject.index.requests == 2
 
 
-@pytest.mark.parametrize("problem", [Unavailable("silent"), Refused("no right")])
-async def test_an_odd_answer_that_cannot_be_checked_is_no_answer(problem: ActivityIndexerError) -> None:
+async def test_an_odd_answer_that_cannot_be_checked_is_no_answer() -> None:
     subject = await Subject(Index(answers=[REFUSED])).ready()
-    subject.index.problem = problem
-    with pytest.raises(Unavailable, match=str(problem)):
+    subject.index.problem = Unavailable("silent")
+    with pytest.raises(Unavailable, match="silent"):
         await subject.watch.bulk(b"")
     assert subject.watch.as_expected
+
+
+async def test_a_check_that_is_refused_stops_requests_and_casts_no_doubt_on_what_was_written() -> None:
+    subject = await Subject(Index(answers=[REFUSED])).ready()
+    subject.index.problem = Refused("no right")
+    sending = asyncio.create_task(subject.watch.bulk(b""))
+    await asyncio.sleep(0.01)
+    assert not sending.done()
+    assert subject.seen.told("index")[-1] == "no right"
+    assert await subject.watch.confirm() is Standing.SAFE
+    subject.index.problem = None
+    assert await subject.watch.confirm() is Standing.SAFE
+    assert await sending == WRITTEN
 
 
 async def test_callers_share_a_check_that_began_after_their_calls() -> None:

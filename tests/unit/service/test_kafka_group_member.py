@@ -1,11 +1,16 @@
 """A static member that was replaced stays out of its group; what it may join, it joins."""
 
 import asyncio
+import inspect
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.errors import KafkaConnectionError
 
 from activity_indexer.adapters.kafka_group_member import GroupMember
@@ -97,3 +102,17 @@ async def test_one_that_stays_out_ends_at_once(member: GroupMember, told: list[s
     assert told
     member._coordinator._closing.set_result(None)
     assert await asyncio.wait_for(waiting, 1) is False
+
+
+def test_the_clients_own_parts_are_as_they_are_expected() -> None:
+    for method, names in (
+        (GroupCoordinator._do_rejoin_group, ["self", "subscription"]),
+        (GroupCoordinator._send_req, ["self", "request"]),
+        (GroupCoordinator.fetch_committed_offsets, ["self", "partitions"]),
+        (GroupCoordinator.commit_offsets, ["self", "assignment", "offsets"]),
+        (GroupCoordinator.coordinator_dead, ["self"]),
+        (AIOKafkaClient._metadata_update, ["self", "cluster_metadata", "topics"]),
+        (AIOKafkaAdminClient._send_request, ["self", "request", "node_id"]),
+        (TopicPartitionState.seek, ["self", "position"]),
+    ):
+        assert list(inspect.signature(method).parameters) == names

@@ -7,6 +7,7 @@ import yaml
 from core_support import Told
 
 from activity_indexer.memory import BASE, COPIES, DEFAULT_BUDGET, MEBIBYTE, SMALLEST_BUDGET, MemoryShares, record_bytes
+from activity_indexer_operator import generate_pod
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,6 +33,10 @@ def test_what_is_fetched_of_each_partition_is_kept_within_the_share_of_all(parti
 def test_the_bytes_of_a_record_are_all_of_its_bytes() -> None:
     assert record_bytes(Told(b"12345", key=b"678", headers=[("h", b"9")])) == 10
     assert record_bytes(Told(None, key=None)) == 0
+
+
+def test_the_operator_knows_the_same_budget() -> None:
+    assert (generate_pod.DEFAULT_BUDGET, generate_pod.BESIDE_BUDGET) == (DEFAULT_BUDGET, BASE)
 
 
 def test_the_manifests_limit_is_the_budget_and_the_base() -> None:

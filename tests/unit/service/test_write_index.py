@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from activity_indexer.adapters.write_index import History, IndexTime, WriteIndex, the_write_index, unlike
-from activity_indexer.document import NOT_DELETED, mappings
+from activity_indexer.document import NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.errors import UnexpectedIndex
 
 ALIAS = "t"
@@ -39,6 +39,12 @@ def test_one_index_with_our_alias_is_written_and_searched() -> None:
     one = found()
     assert (one.name, one.searched, one.moving, one.uuid) == ("t-000001", "t-000001", False, "u1")
     assert unlike(one, mappings(ENRICHMENT)) == ""
+
+
+@pytest.mark.parametrize(("meta", "current"), [({}, False), ({VERSION_SCALE: 1}, False), ({VERSION_SCALE: 2}, True)])
+def test_an_index_tells_how_its_versions_are_counted(meta: dict[str, int], current: bool) -> None:
+    assert found(mappings={"_meta": meta}).has_current_scale is current
+    assert found().has_current_scale
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
+from activity_indexer.published import published_at
 from activity_indexer.settings import Settings
 
 LEAVE_TIMEOUT: Final = 5.0
@@ -76,7 +77,9 @@ class KafkaAuditSource:
         return {place: Commit(offset, topic_id) for place, offset in self._handed.items()}
 
     async def poll(self) -> Sequence[Record]:
-        """At most DATABASE_BATCH_SIZE records, or the audit's share of the memory, collected for CONSUMER_COMMIT_INTERVAL.
+        """At most DATABASE_BATCH_SIZE records, and the audit's share of the memory.
+
+        They are collected for CONSUMER_COMMIT_INTERVAL.
 
         Raises Unavailable or Refused.
         """
@@ -212,10 +215,9 @@ class KafkaAuditSource:
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
         self._handed[place] = records[-1].offset + 1
-        if records[0].timestamp > 0:
-            self._oldest.setdefault(place, records[0].timestamp / 1000)
-        if records[-1].timestamp > 0:
-            self._since[place] = records[-1].timestamp / 1000
+        now = time.time()  # from which on is measured what has no time of its own
+        self._oldest.setdefault(place, published_at(records[0].timestamp, now) or now)
+        self._since[place] = published_at(records[-1].timestamp, now) or now
 
     async def _pass_markers(self) -> None:
         """With nothing left to hand out, take over the client's positions: they pass the end marks of transactions."""

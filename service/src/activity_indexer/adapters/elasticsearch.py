@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping, Sequence
 from traceback import clear_frames
 from typing import Any
@@ -14,6 +15,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from elasticsearch.serializer import JsonSerializer
 
 from activity_indexer.adapters.document_lookup import found_documents, lookup_body
+from activity_indexer.adapters.elasticsearch_client import NotElasticsearch, connect, mapped, require_supported
 from activity_indexer.adapters.write_index import (
     BUILDING,
     AliasMissing,
@@ -22,19 +24,19 @@ from activity_indexer.adapters.write_index import (
     read_history,
     unlike,
 )
-from activity_indexer.document import NOT_DELETED, mappings
+from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.document import settings as index_settings
-from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex, reason_of
+from activity_indexer.errors import Unavailable, UnexpectedIndex, reason_of
 from activity_indexer.index_watch import CHECK_TIMEOUT
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
+HANDED_ON = frozenset({401, 403, 413})
 BULK_QUERY = (
     "require_alias=true&filter_path="
     "errors,took,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,error"
 )
-RETRY_STATUS = frozenset({408, 429, 502, 503, 504})
 
 
 class _Bytes(JsonSerializer):
@@ -45,35 +47,6 @@ class _Bytes(JsonSerializer):
 
 
 AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
-"""The second is for proxies, which answer in forms of their own."""
-
-
-def connect(settings: ElasticsearchSettings, **more: Any) -> AsyncElasticsearch:
-    """A client without retries of its own: it repeats push-back without a pause."""
-    arguments: dict[str, Any] = {
-        "request_timeout": settings.request_timeout,
-        "max_retries": 0,
-        "retry_on_timeout": False,
-        "retry_on_status": (),
-        **more,
-    }
-    if settings.api_key.get_secret_value():
-        arguments["api_key"] = settings.api_key.get_secret_value()
-    elif settings.username:
-        arguments["basic_auth"] = (settings.username, settings.password.get_secret_value())
-    if any(host.startswith("https") for host in settings.hosts):
-        arguments["verify_certs"] = settings.verify_certs
-        arguments["ssl_show_warn"] = False
-        if settings.ca_file:
-            arguments["ca_certs"] = str(settings.ca_file)
-    return AsyncElasticsearch(settings.hosts, **arguments)
-
-
-def mapped(error: Exception) -> Unavailable | Refused:
-    """An error of the client in our words."""
-    if isinstance(error, ApiError) and error.meta.status not in RETRY_STATUS:
-        return Refused(f"Elasticsearch answers {error.meta.status}: {error}")
-    return Unavailable(f"Elasticsearch: {reason_of(error)}")
 
 
 class ElasticsearchIndex:
@@ -99,21 +72,11 @@ class ElasticsearchIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
-        return await self._send(self._target, body)
+        return await send_bulk(self._bulk_client, self._target, body)
 
     async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
         """Those of these documents that exist, by id, as the primary shards have them."""
-        return found_documents(identifiers, await self._send(self._lookup, lookup_body(identifiers)))
-
-    async def _send(self, target: str, body: bytes) -> BulkReply:
-        try:
-            answer = await self._bulk_client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
-            status, content = answer.meta.status, answer.body
-        except ApiError as error:
-            status, content = error.meta.status, error.body
-        except TransportError as error:
-            raise _away(error) from None
-        return BulkReply(status, _as_bytes(content))
+        return found_documents(identifiers, await send_bulk(self._bulk_client, self._lookup, lookup_body(identifiers)))
 
     async def searchable(self, identifier: str) -> int | None:
         """Version of a document as a search of the alias finds it; None when it finds none."""
@@ -129,11 +92,23 @@ class ElasticsearchIndex:
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent; add to the mapping what newer strategies declare."""
         try:
-            await self._prepare()
+            await self._prepare_patiently()
         except (ApiError, TransportError) as error:
             raise mapped(error) from error
 
+    async def _prepare_patiently(self) -> None:
+        """An index that was made a moment ago has a primary shard soon."""
+        deadline = time.monotonic() + CHECK_TIMEOUT
+        while True:
+            try:
+                return await self._prepare()
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.2)
+
     async def _prepare(self) -> None:
+        await require_supported(self._client)
         try:
             await self._check()
         except AliasMissing:
@@ -161,6 +136,9 @@ class ElasticsearchIndex:
         found = await find_write_index(self._client, self._settings.index)
         if odd := unlike(found, self._mappings()):
             raise UnexpectedIndex(odd)
+        if not found.has_current_scale:  # an empty index that was made by hand
+            meta = {**found.mappings.get("_meta", {}), VERSION_SCALE: CURRENT_SCALE}
+            await self._client.indices.put_mapping(index=found.name, meta=meta)
         if missing := missing_properties(self._mappings(), found.mappings):  # such as the fields of a new strategy
             await self._client.indices.put_mapping(index=found.name, properties=missing)
             self._log.info("mapping.extended", index=found.name, fields=sorted(missing))
@@ -222,8 +200,26 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
     return missing
 
 
+async def send_bulk(client: AsyncElasticsearch, target: str, body: bytes) -> BulkReply:
+    """One bulk request by a client that hands bytes over. Raises Unavailable when Elasticsearch does not answer it.
+
+    Of what stands before Elasticsearch only a refused login and a body that is too large are handed on.
+    """
+    try:
+        answer = await client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
+    except ApiError as error:
+        return BulkReply(error.meta.status, _as_bytes(error.body))
+    except NotElasticsearch as error:
+        if error.status in HANDED_ON:
+            return BulkReply(error.status, error.message.encode())
+        raise _away(error) from None
+    except TransportError as error:
+        raise _away(error) from None
+    return BulkReply(answer.meta.status, _as_bytes(answer.body))
+
+
 def _away(error: TransportError) -> Unavailable:
-    text = f"Elasticsearch: {reason_of(error)}"
+    text = f"Elasticsearch: {error.message if isinstance(error, NotElasticsearch) else reason_of(error)}"
     _forget(error)
     return Unavailable(text)
 

@@ -12,14 +12,19 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from msgspec import Raw
 
-from activity_indexer.adapters.elasticsearch import AS_IT_CAME, connect, mapped
+from activity_indexer.adapters.elasticsearch import AS_IT_CAME
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.paging import PageSize
 from activity_indexer.adapters.write_index import find_write_index
 from activity_indexer.errors import Refused
+from activity_indexer.event import base_version
 from activity_indexer.settings import ElasticsearchSettings
 
 KEEP_ALIVE: Final = "10m"
 """How long Elasticsearch keeps a point in time while nobody asks."""
+
+OLDER_SCALE: Final = 8
+"""Bits that the versions of older releases lack."""
 
 _HEADERS: Final = {"content-type": "application/json", "accept": "application/json"}
 _encode: Final = msgspec.json.Encoder().encode
@@ -92,11 +97,13 @@ async def write_index(client: AsyncElasticsearch, alias: str) -> str:
 class IndexReader:
     """Reads one index by its own name, so that the alias' filter hides nothing. Raises Unavailable or Refused.
 
+    `older` says that an older release has written the index: its versions are told as this release counts them.
     `strays` are documents that do not carry their own id (the field `id` is not the `_id`): nothing of ours wrote them;
     `stray_examples` are the first of them.
     """
 
-    def __init__(self, settings: ElasticsearchSettings, index: str) -> None:
+    def __init__(self, settings: ElasticsearchSettings, index: str, *, older: bool = False) -> None:
+        self._shift = OLDER_SCALE if older else 0
         self._client = connect(settings, serializers=AS_IT_CAME)
         self._index = index
         self.strays = 0
@@ -127,12 +134,12 @@ class IndexReader:
         return {hit.id: self._stored(hit) for hit in _docs(answer).docs if hit.found}
 
     async def trace_ids(self, ids: Sequence[str]) -> dict[tuple[str, int], bytes]:
-        """The trace ids (hexadecimal digits) of those of these documents that have one, by id and version."""
+        """The trace ids (hexadecimal digits) of those of these documents that have one, by id and base version."""
         if not ids:
             return {}
         answer = await self._ask("POST", f"/{self._index}/_mget?_source_includes=_trace_id", {"ids": list(ids)})
         return {
-            (found.id, found.version): found.source.trace_id.encode()
+            (found.id, base_version(found.version << self._shift)): found.source.trace_id.encode()
             for found in _traced(answer).docs
             if isinstance(found.source.trace_id, str) and _TRACE_ID.fullmatch(found.source.trace_id)
         }
@@ -162,9 +169,8 @@ class IndexReader:
             self.stray_examples.append(self._stored(hit))
         return False
 
-    @staticmethod
-    def _stored(hit: _Hit) -> Stored:
-        return Stored(hit.id, hit.version, bytes(hit.source))
+    def _stored(self, hit: _Hit) -> Stored:
+        return Stored(hit.id, hit.version << self._shift, bytes(hit.source))
 
     async def _ask(self, method: str, target: str, body: Any = None) -> bytes:
         try:

@@ -11,9 +11,9 @@ from typing import Any, Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
-from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.write_index import BUILDING, NOTHING, find_write_index
-from activity_indexer.document import NOT_DELETED, mappings
+from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.document import settings as index_settings
 from activity_indexer.errors import Refused
 from activity_indexer.settings import ElasticsearchSettings
@@ -40,11 +40,12 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An index under construction; `written`: the alias' writes go to it already."""
+    """An index under construction; `written`: the alias' writes go to it, `older`: an older release has begun it."""
 
     index: str
     state: State
     written: bool
+    older: bool = False
 
 
 class IndexVersions:
@@ -70,15 +71,25 @@ class IndexVersions:
 
     async def searched(self) -> str:
         """The index that searches of the alias see."""
-        return (await find_write_index(self._client, self._alias)).searched
+        return (await find_write_index(self._client, self._alias, any_scale=True)).searched
+
+    async def is_of_older_scale(self, index: str) -> bool:
+        """Whether an older release has written the documents: their versions are smaller by 256."""
+        return not _has_current_scale(await self._meta(index))
+
+    async def _meta(self, index: str) -> Mapping[str, Any]:
+        found = await self._client.indices.get_mapping(index=index)
+        meta: Mapping[str, Any] = found[index]["mappings"].get("_meta", {})
+        return meta
 
     async def building(self) -> Found | None:
         """The index under construction, if there is one."""
         for index in await self._behind(self._alias + BUILDING):
-            meta = (await self._client.indices.get_mapping(index=index))[index]["mappings"].get("_meta", {})
+            meta = await self._meta(index)
             told = dict(meta.get(META, {"source": ""}))
             told["offsets"] = {int(partition): offset for partition, offset in told.get("offsets", {}).items()}
-            return Found(index, State(**told), index in await self._behind(self._alias))
+            written = index in await self._behind(self._alias)
+            return Found(index, State(**told), written, older=not _has_current_scale(meta))
         return None
 
     async def create(self, state: State) -> str:
@@ -89,7 +100,7 @@ class IndexVersions:
             await self._client.indices.create(
                 index=name,
                 settings=index_settings(wanted.shards, wanted.replicas, "30s"),
-                mappings={**mappings(self._enrichment), "_meta": {META: asdict(state)}},
+                mappings={**mappings(self._enrichment), "_meta": _written_meta(state)},
                 aliases={self._alias + BUILDING: {"is_hidden": True}},
             )
         except BadRequestError as error:
@@ -100,7 +111,7 @@ class IndexVersions:
 
     async def save(self, index: str, state: State) -> None:
         """Remember how far it is."""
-        await self._client.indices.put_mapping(index=index, meta={META: asdict(state)})
+        await self._client.indices.put_mapping(index=index, meta=_written_meta(state))
 
     async def discard(self, index: str) -> None:
         """Delete a version."""
@@ -157,6 +168,14 @@ class IndexVersions:
         found = await self._client.indices.get_settings(index=f"{self._alias}-*", name="index.uuid")
         numbers = [re.fullmatch(rf"{re.escape(self._alias)}-(\d{{6}})", index) for index in found.body]
         return f"{self._alias}-{max([int(number[1]) for number in numbers if number], default=0) + 1:06d}"
+
+
+def _has_current_scale(meta: Mapping[str, Any]) -> bool:
+    return bool(meta.get(VERSION_SCALE) == CURRENT_SCALE)
+
+
+def _written_meta(state: State) -> dict[str, Any]:
+    return {VERSION_SCALE: CURRENT_SCALE, META: asdict(state)}
 
 
 def advanced(state: State, offsets: Mapping[int, int]) -> State:

@@ -57,8 +57,8 @@ class CorruptPartition:
 class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that hands out ports.UndecodedRecord for what it cannot decode, and never raises for it.
 
-    `max_record_bytes` is the size of the largest record; `shares` bound what is fetched and not handed out yet. A partition whose next batch is damaged is left out until it
-    can be read; `corrupt` tells which.
+    `max_record_bytes` is the size of the largest record; `shares` bound what is fetched and not handed out. A
+    partition whose next batch is damaged is left out until it can be read; `corrupt` tells which.
     """
 
     def __init__(self, *, max_record_bytes: int, shares: MemoryShares | None = None, **arguments: Any) -> None:

@@ -21,19 +21,19 @@ Polled = dict[Any, list[Any]]
 class BoundedPoll:
     """Takes records in steps, each as large as the records seen so far let fit into the bytes that are left.
 
-    What the client holds is compressed: a megabyte of it may become a gigabyte. One record may be larger than the limit.
+    What the client holds is compressed: a megabyte may become a gigabyte. One record may be larger than the limit.
     """
 
     def __init__(self, largest: int) -> None:
         self._largest = float(max(1, largest))
 
-    async def __call__(self, consumer: Any, timeout: float, max_records: int, max_bytes: int) -> Polled:  # noqa: ASYNC109
-        """Records by partition, waiting for the first of them at most so many seconds. Raises what the client raises."""
+    async def __call__(self, consumer: Any, wait: float, max_records: int, max_bytes: int) -> Polled:
+        """Records by partition, waiting for the first at most so many seconds. Raises what the client raises."""
         self._largest = max(1.0, self._largest * DECAY)
         count, left = 0, max_bytes
         polled: Polled = {}
         more = await consumer.getmany(
-            timeout_ms=int(timeout * 1000), max_records=self._step(FIRST_STEP, max_records, left)
+            timeout_ms=int(wait * 1000), max_records=self._step(FIRST_STEP, max_records, left)
         )
         while more:
             for partition, records in more.items():
@@ -55,8 +55,10 @@ class BoundedPoll:
 
 
 def _at_once(question: Coroutine[Any, Any, Polled]) -> Polled:
-    """What the client has by now. It waits when partitions are being taken: the records that were polled before must
-    be handed out first, as after the rebalance they may be somebody else's. An error comes again with the next poll.
+    """What the client has by now; an error comes again with the next poll.
+
+    The client waits when partitions are being taken. Then the records that were polled before must be handed out first:
+    after the rebalance they may be those of another member.
     """
     try:
         question.send(None)

@@ -25,8 +25,8 @@ from activity_indexer.errors import Unavailable, reason_of
 from activity_indexer.settings import RedisSettings
 
 NO_CLUSTER: Final = (
-    "Redis Cluster is not supported: set REDIS_URL to a server with cluster-enabled no; until then duplicates are found "
-    "in memory and by Elasticsearch alone"
+    "Redis Cluster is not supported: set REDIS_URL to a server with cluster-enabled no; until then duplicates are "
+    "found in memory and by Elasticsearch alone"
 )
 _RIGHTS: Final = "it must allow MGET, SET, EVAL, EVALSHA and SCRIPT LOAD, for keys that begin with REDIS_KEY_PREFIX"
 _FULL: Final = "it is full: raise its maxmemory, or set its maxmemory-policy to volatile-ttl"

@@ -9,15 +9,18 @@ from typing import Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from activity_indexer.adapters.elasticsearch import connect, mapped
+from activity_indexer.adapters.document_reader import state_of
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.write_index import AliasMissing, find_write_index
+from activity_indexer.dead_letters.document_state import StoredDocument
+from activity_indexer.document import ORDER_FIELDS
 from activity_indexer.pipeline.decode import MAX_ID_BYTES
 from activity_indexer.settings import ElasticsearchSettings
 
 MAX_ASKED: Final = 1000
 """Documents that are asked for at once."""
 
-FILTER: Final = "docs._id,docs._version,docs.found"
+FILTER: Final = "docs._id,docs._version,docs.found,docs._source"
 
 
 @asynccontextmanager
@@ -34,9 +37,9 @@ class ReplayDocuments:
         self._client = client
         self._alias = alias
 
-    async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
-        """Versions of those that are there, by id; what was written a moment ago counts."""
-        found: dict[str, int] = {}
+    async def states(self, identifiers: Sequence[str]) -> Mapping[str, StoredDocument]:
+        """Those that exist, by id; what was written a moment ago counts."""
+        found: dict[str, StoredDocument] = {}
         possible = [each for each in identifiers if 0 < len(each.encode(errors="replace")) <= MAX_ID_BYTES]
         try:
             for some in _batched(possible, MAX_ASKED):
@@ -45,13 +48,15 @@ class ReplayDocuments:
             raise mapped(error) from error
         return found
 
-    async def _some(self, identifiers: Sequence[str]) -> dict[str, int]:
+    async def _some(self, identifiers: Sequence[str]) -> dict[str, StoredDocument]:
         try:
             index = (await find_write_index(self._client, self._alias)).name
-            answer = await self._client.mget(index=index, ids=list(identifiers), source=False, filter_path=FILTER)
+            answer = await self._client.mget(
+                index=index, ids=list(identifiers), source_includes=list(ORDER_FIELDS), filter_path=FILTER
+            )
         except (AliasMissing, NotFoundError):  # there is no index yet, and so nothing in it
             return {}
-        return {each["_id"]: int(each["_version"]) for each in answer.get("docs", []) if each.get("found")}
+        return {each["_id"]: state_of(each) for each in answer.get("docs", []) if each.get("found")}
 
 
 def _batched(items: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from activity_indexer.document import NOT_DELETED
-from activity_indexer.errors import Unavailable, UnexpectedIndex
+from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE
+from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 
 BUILDING: Final = ".building"
 """Suffix of the alias of an index that a reindex is building."""
@@ -60,6 +60,11 @@ class WriteIndex:
     def moving(self) -> bool:
         """Whether a reindex is moving the alias."""
         return self.name != self.searched
+
+    @property
+    def has_current_scale(self) -> bool:
+        """Whether the versions of the documents are counted as this release counts them."""
+        return bool(self.mappings.get("_meta", {}).get(VERSION_SCALE) == CURRENT_SCALE)
 
     @property
     def uuid(self) -> str:
@@ -122,8 +127,8 @@ class IndexTime:
         return f"{index.uuid}-{history.digest}{self._mark}"
 
 
-async def find_write_index(client: AsyncElasticsearch, alias: str) -> WriteIndex:
-    """The index behind the alias that is written to.
+async def find_write_index(client: AsyncElasticsearch, alias: str, *, any_scale: bool = False) -> WriteIndex:
+    """The index behind the alias that is written to; `any_scale` also takes one that an older release has written.
 
     Raises AliasMissing, UnexpectedIndex with advice when the alias is not as an indexer or a reindex leaves it, and the
     client's own errors.
@@ -134,7 +139,13 @@ async def find_write_index(client: AsyncElasticsearch, alias: str) -> WriteIndex
         raise AliasMissing(
             f"the alias {alias} does not exist: start an indexer, or correct ELASTICSEARCH_INDEX"
         ) from None
-    return the_write_index(alias, behind)
+    found = the_write_index(alias, behind)
+    if not any_scale and not found.has_current_scale and (await client.count(index=found.name))["count"]:
+        raise UnexpectedIndex(
+            f"the documents of {found.name} have versions of an older release, which leave no room for events with the "
+            f"same timestamp: stop the indexers of that release, then {REINDEX}"
+        )
+    return found
 
 
 def the_write_index(alias: str, behind: Mapping[str, Any]) -> WriteIndex:
@@ -257,6 +268,8 @@ async def read_history(client: AsyncElasticsearch, index: WriteIndex) -> History
     except ApiError as error:
         if error.meta.status == 403:
             return None
+        if error.error == "index_closed_exception":
+            raise Refused(f"the index {index.name} is closed: POST /{index.name}/_open") from None
         raise
     found = answer.body.get("indices", {}).get(index.name, {}).get("shards", {})
     shards = {

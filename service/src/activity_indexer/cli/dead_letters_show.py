@@ -27,6 +27,7 @@ from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Offsets, Selection
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.replay.identity import original_position
 from activity_indexer.settings import Settings
 
 
@@ -99,7 +100,7 @@ async def _outlook(settings: Settings, letter: StoredDeadLetter) -> Outlook:
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # that it is away is told on the page
     names = [name.strip() for name in settings.consumer.enrichments.split(",") if name.strip()]
     latest = int((time.time() + settings.consumer.max_clock_skew) * 1e6)
-    event, error = readable_event(letter.value, latest, load_enrichments(names))
+    event, error = readable_event(letter.value, latest, load_enrichments(names), original_position(letter))
     identifier = event.transaction.id if event else letter.facts.transaction_id
     if not is_document_id(identifier):
         return outlook(event, error, None, letter.stage, asked=False)

@@ -8,9 +8,9 @@ from enum import Enum
 from typing import Any
 
 from activity_indexer.errors import EventError
-from activity_indexer.event import Event, version_microseconds
+from activity_indexer.event import UNKNOWN_POSITION, Event, Order, Position, base_version, version_microseconds
 from activity_indexer.pipeline.decode import MAX_ID_BYTES, decode_event
-from activity_indexer.timestamps import format_timestamp
+from activity_indexer.timestamps import format_nanoseconds, format_timestamp
 
 
 class Standing(Enum):
@@ -24,14 +24,17 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
-    """A document's event version; `deleted`: it is a tombstone."""
+    """A document's version; `deleted`: it is a tombstone. `order` is that of its event, when it is known."""
 
     version: int
     deleted: bool
+    order: Order | None = None
 
     @property
     def time(self) -> str:
         """The timestamp of the event that wrote it, RFC 3339."""
+        if self.order:
+            return format_nanoseconds(self.order.timestamp)
         return format_timestamp(version_microseconds(self.version))
 
 
@@ -61,11 +64,11 @@ class Outlook:
 
 
 def readable_event(
-    value: bytes | None, latest: int, enrich: Callable[[Event], object]
+    value: bytes | None, latest: int, enrich: Callable[[Event], object], position: Position = UNKNOWN_POSITION
 ) -> tuple[Event | None, EventError | None]:
-    """The event in a payload, and why it would not get as far as Elasticsearch now; `latest` as in decode_event."""
+    """The event in a payload, and why it would not get as far as Elasticsearch now; arguments as in decode_event."""
     try:
-        event = decode_event(value, latest)
+        event = decode_event(value, latest, position)
     except EventError as error:
         return None, error
     try:
@@ -81,13 +84,16 @@ def is_document_id(identifier: str) -> bool:
     return 0 < len(identifier.encode(errors="replace")) <= MAX_ID_BYTES
 
 
-def standing(event: Event, document: StoredDocument | None) -> Standing:
-    """How the document stands beside the event."""
+def standing(version: int, order: Order, document: StoredDocument | None) -> Standing:
+    """How the document stands beside an event of this base version and order."""
     if document is None:
         return Standing.ABSENT
-    if document.version == event.version:
+    theirs = base_version(document.version)
+    if theirs != version:
+        return Standing.OLDER if theirs < version else Standing.NEWER
+    if document.order is None or document.order == order:
         return Standing.SAME
-    return Standing.OLDER if document.version < event.version else Standing.NEWER
+    return Standing.OLDER if document.order < order else Standing.NEWER
 
 
 def outlook(
@@ -97,7 +103,7 @@ def outlook(
     if event is None:
         now = f"; its document now: {_described(document)}" if asked else ""
         return Outlook(False, f"a replay as it is would change nothing: {_words(error)}{now}", None, document)
-    found = standing(event, document)
+    found = standing(event.version, event.order, document)
     what = _described(document, found)
     if found in (Standing.SAME, Standing.NEWER):
         return Outlook(False, f"{what}: a replay would change nothing", found, document)

@@ -25,7 +25,7 @@ MAX_ERROR_CHARACTERS: Final = 300
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _decode_value: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 _raw_values: Final = msgspec.json.Decoder(dict[str, Raw]).decode
-_encode: Final = msgspec.json.Encoder().encode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _SEPARATORS: Final = re.compile(r"[\s-]+")
 
 
@@ -126,8 +126,10 @@ def _check(added: Enrichment) -> None:
         raise TypeError(f"expected an Enrichment, got {type(added).__name__}")
     if isinstance(added.terms, str) or not all(isinstance(term, str) for term in added.terms):
         raise TypeError(f"expected terms to be a list of strings, got {added.terms!r}")
-    if b"\n" in _encode(dict(added.fields)):
+    text = _encode(dict(added.fields))
+    if b"\n" in text:
         raise ValueError("expected fields on one line of JSON, got a line break in a msgspec.Raw")
+    _raw_values(text)  # a Decimal may be no number, a msgspec.Raw no JSON
 
 
 def _describe(error: Exception) -> str:

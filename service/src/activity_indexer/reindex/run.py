@@ -134,8 +134,12 @@ class Reindex:
         if found is None:
             return None
         await self._nobody_builds(found)
+        if found.older and found.written:
+            raise Refused(
+                f"an older release has begun to move the alias to {found.index}: finish that with its own reindex first"
+            )
         other = found.state.source != self._wishes.source
-        if found.written or not (other or self._wishes.anew):
+        if found.written or not (other or found.older or self._wishes.anew):
             return found
         await self._versions.discard(found.index)
         return None
@@ -181,10 +185,7 @@ class Reindex:
     async def _fill(self, filler: Filler) -> None:
         if filler.state.filled:
             return
-        audit, old = (
-            AuditReader(self._settings.database, self._settings.pipeline),
-            IndexReader(self._settings.elasticsearch, self.result.old),
-        )
+        audit, old = AuditReader(self._settings.database, self._settings.pipeline), await self._old_index()
         try:
             total = await audit.estimate()
             filler.tell = lambda done: self._tell("fill from the audit", done, total)
@@ -207,8 +208,12 @@ class Reindex:
     def _reading(self, before: int, left: int) -> Callable[[int], None]:
         return lambda done: self._tell("read the topic", done - before, left)
 
+    async def _old_index(self) -> IndexReader:
+        older = await self._versions.is_of_older_scale(self.result.old)
+        return IndexReader(self._settings.elasticsearch, self.result.old, older=older)
+
     async def _verify(self, filler: Filler) -> None:
-        old = IndexReader(self._settings.elasticsearch, self.result.old)
+        old = await self._old_index()
         new = IndexReader(self._settings.elasticsearch, self.result.new)
         total = await self._versions.count(self.result.old)
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+from activity_indexer.dead_letters.document_state import Standing, StoredDocument, standing
 from activity_indexer.dead_letters.payload import read_facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import EventError, Refused, Unavailable
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.replay.correction import Correction, corrected
-from activity_indexer.replay.identity import Identity, identity
+from activity_indexer.replay.identity import Identity, identity, original_position
 from activity_indexer.replay.ports import Documents
 from activity_indexer.replay.records import Addressed, lies_at, parked, sent_again
 
@@ -81,8 +82,8 @@ class Decider:
         """The decisions, in order; `latest` is the greatest timestamp that is believed (microseconds)."""
         found = [self._first(letter, latest) for letter in letters]
         asked = {decision.event.identifier for decision in found if decision.event}
-        versions = await self._versions(sorted(asked))
-        return [_checked(decision, versions) for decision in found] if versions else found
+        states = await self._states(sorted(asked))
+        return [_checked(decision, states) for decision in found] if states else found
 
     def _first(self, letter: StoredDeadLetter, latest: int) -> Decision:
         """What can be told without the index."""
@@ -96,7 +97,7 @@ class Decider:
             return Decision(letter, Fate.REFUSED, reason=letter.incomplete)
         if letter.replay_count >= wanted.max_replays and not wanted.include_parked:
             made = partial(parked, letter, wanted.parked_topic)
-            return Decision(letter, Fate.PARKED, made, event=identity(letter.facts))
+            return Decision(letter, Fate.PARKED, made, event=identity(letter.facts, original_position(letter)))
         return self._to_send(letter, topic, latest)
 
     def _to_send(self, letter: StoredDeadLetter, topic: str, latest: int) -> Decision:
@@ -112,13 +113,13 @@ class Decider:
                 return Decision(letter, Fate.REFUSED, reason=f"invalid after the correction: {fails}", fails=fails)
         facts = letter.facts if value is letter.value else read_facts(value, letter.original_key)
         made = partial(sent_again, letter, self._wanted.replay_id, topic, value)
-        return Decision(letter, Fate.SENT, made, fails=fails, event=identity(facts))
+        return Decision(letter, Fate.SENT, made, fails=fails, event=identity(facts, original_position(letter)))
 
-    async def _versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
+    async def _states(self, identifiers: Sequence[str]) -> Mapping[str, StoredDocument]:
         if self._wanted.include_stale or not identifiers:
             return {}
         try:
-            found = await self._documents.versions(identifiers)
+            found = await self._documents.states(identifiers)
         except (Unavailable, Refused) as error:
             self.blind = str(error)
             return {}
@@ -126,8 +127,10 @@ class Decider:
         return found
 
 
-def _checked(decision: Decision, versions: Mapping[str, int]) -> Decision:
+def _checked(decision: Decision, states: Mapping[str, StoredDocument]) -> Decision:
     event = decision.event
-    if event is None or versions.get(event.identifier, -1) < event.version:
+    if event is None:
+        return decision
+    if standing(event.version, event.order, states.get(event.identifier)) in (Standing.ABSENT, Standing.OLDER):
         return decision
     return Decision(decision.letter, Fate.STALE, event=event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Span, Spans, Tell
@@ -38,8 +39,8 @@ class Transactions(Protocol):
 class Documents(Protocol):
     """The index, by document."""
 
-    async def versions(self, identifiers: Sequence[str]) -> Mapping[str, int]:
-        """Versions of those documents that are there, tombstones among them. Raises Unavailable or Refused."""
+    async def states(self, identifiers: Sequence[str]) -> Mapping[str, StoredDocument]:
+        """Those of these documents that exist, tombstones among them. Raises Unavailable or Refused."""
 
 
 class Groups(Protocol):

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from activity_indexer.dead_letter import REPLAY_ID
+from activity_indexer.dead_letters.document_state import Standing, standing
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Spans
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
-from activity_indexer.replay.identity import identity
+from activity_indexer.replay.identity import identity, original_position
 from activity_indexer.replay.ports import Documents, Groups, Letters
 from activity_indexer.replay.settled import Settled
 
@@ -90,15 +91,15 @@ async def _back(replay_id: str, letters: Letters, since: Spans, found: Report) -
 
 
 async def _classify(sent: Sequence[StoredDeadLetter], documents: Documents, found: Report) -> None:
-    events = [event for letter in sent if (event := identity(letter.facts))]
+    events = [event for letter in sent if (event := identity(letter.facts, original_position(letter)))]
     try:
-        versions = await documents.versions(sorted({event.identifier for event in events}))
+        states = await documents.states(sorted({event.identifier for event in events}))
     except (Unavailable, Refused):
         return
     for event in events:
-        there = versions.get(event.identifier, -1)
-        found.indexed += there == event.version
-        found.stale += there > event.version
+        beside = standing(event.version, event.order, states.get(event.identifier))
+        found.indexed += beside is Standing.SAME
+        found.stale += beside is Standing.NEWER
 
 
 def _place(letter: StoredDeadLetter) -> str:

@@ -103,6 +103,12 @@ DECLARATIONS: Final = (
         AGES,
         "Time from the publishing of an event to Elasticsearch's acknowledgement; of every event that is written.",
     ),
+    _counter(
+        "implausible_timestamps_total",
+        "events",
+        "Events written whose record carries no timestamp that can be true: none, one before September 2001 (a time in "
+        "seconds), or one more than an hour ahead. They have no age, lag in seconds, or freshness.",
+    ),
     _histogram(
         "freshness_seconds",
         "seconds",
@@ -142,7 +148,12 @@ DECLARATIONS: Final = (
     _gauge(
         "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
     ),
-    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
+    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of valid events fails."),
+    _gauge(
+        "documents_sent_alone",
+        "",
+        "Documents that are refused without a verdict while others pass: each is sent by itself.",
+    ),
     _counter(
         "ties_total",
         "events",

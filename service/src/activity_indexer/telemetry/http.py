@@ -66,7 +66,7 @@ class HttpServer:
     async def start(self) -> int:
         """Listen; returns the port, which is a free one when 0 was asked for. Raises Refused when it cannot be had."""
         await self._runner.setup()
-        self._connections = Connections(self._runner.server)
+        self._connections = Connections(lambda: self._runner.server and self._runner.server())
         try:
             self._server = await asyncio.get_running_loop().create_server(self._connections, self._host, self._port)
         except OSError as error:

@@ -159,6 +159,10 @@ class Metrics:
         self._series.add("dedup_lookups_total", lookups, known)
         self._series.add("dedup_hits_total", hits, known)
 
+    def waits_alone(self, documents: int) -> None:
+        """So many documents are sent by themselves."""
+        self._series.set("documents_sent_alone", documents)
+
     def corrupt(self, partitions: int) -> None:
         """So many partitions cannot go on."""
         self._series.set("corrupt_partitions", partitions)
@@ -205,9 +209,16 @@ class Metrics:
         """Events of a partition that are not settled."""
         self._series.set("consumer_lag_events", events, str(partition))
 
-    def lag_seconds(self, partition: int, seconds: float) -> None:
-        """How long ago the oldest of them was published."""
-        self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
+    def lag_seconds(self, partition: int, seconds: float | None) -> None:
+        """How long ago the oldest of them was published; None: it cannot be known, and is not shown."""
+        if seconds is None:
+            self._series.forget("consumer_lag_seconds", str(partition))
+        else:
+            self._series.set("consumer_lag_seconds", max(0.0, seconds), str(partition))
+
+    def undated(self, events: int) -> None:
+        """Events were written whose records carry no time that can be true."""
+        self._series.add("implausible_timestamps_total", events)
 
     def held(self, partition: int, events: int, seconds: float) -> None:
         """Events of a partition that an open transaction holds back, and for how long the same one has."""

@@ -28,6 +28,8 @@ INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+ALONE: Final = "documents"
+AUDIT: Final = "audit"
 TOPIC: Final = "topic"
 MEMBERSHIP: Final = "membership"
 OPEN_TRANSACTION: Final = "open_transaction"
@@ -51,7 +53,7 @@ LOSS_ADVICE: Final = {
     "leader. What is there is read again from its first record",
     RECREATED: "they were in the topic that was deleted, and not read yet: publish them again",
 }
-_ANSWERED: Final = frozenset({"done", "partial", "split"})
+_ANSWERED: Final = frozenset({"done", "partial"})
 
 
 class Reporter:
@@ -110,6 +112,15 @@ class Reporter:
         metrics = self._metrics
         metrics.batch(summary.events, summary.size, summary.duration)
         metrics.event_ages(summary.ages)
+        if summary.undated:
+            metrics.undated(summary.undated)
+            self._tell(
+                logging.WARNING,
+                "events.undated",
+                events=summary.undated,
+                reason="the timestamps of their records are not milliseconds since the epoch, or are ahead of this "
+                "machine's clock: correct the producer, or set the topic's message.timestamp.type to LogAppendTime",
+            )
         if summary.example is not None:
             self.follow(summary.example)
         for (outcome, event_type), count in summary.outcomes.items():
@@ -152,7 +163,7 @@ class Reporter:
     def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
         """A bulk request ended."""
         self._metrics.bulk(outcome, seconds, size)
-        if outcome in _ANSWERED:
+        if outcome in _ANSWERED and (ELASTICSEARCH, "") not in self._problems:
             self._set_up(ELASTICSEARCH, up=True)
 
     def retried(self, reason: str, count: int) -> None:
@@ -174,6 +185,14 @@ class Reporter:
         self._set_up(ELASTICSEARCH, up=True)
         self.solved(ELASTICSEARCH)
 
+    def waits_alone(self, documents: int, reason: str) -> None:
+        """Documents are refused without a verdict while the index takes others."""
+        self._metrics.waits_alone(documents)
+        if not documents:
+            self.solved(ALONE)
+        elif reason:
+            self._wait(ALONE, f"{documents} sent alone, refused while others pass: {reason}")
+
     def concurrency(self, in_flight: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
         self._metrics.in_flight(in_flight, limit)
@@ -181,13 +200,14 @@ class Reporter:
     # What failed
 
     def breaker_opened(self, share: float, example: str) -> None:
-        """Too many events fail: intake is stopped until people mend what breaks them."""
+        """Too many valid events fail: intake is stopped until what is held passes."""
         self._metrics.breaker(is_open=True)
         self._block(
             BREAKER,
-            f"{share:.0%} of the latest events cannot be indexed, such as: {without_values(example)}; "
-            "intake is stopped. It goes on when the mapping is mended; where the events themselves are at fault, "
-            "restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them",
+            f"{share:.0%} of the latest valid events cannot be indexed, such as: {without_values(example)}; "
+            "intake is stopped, except for a batch in each CONSUMER_BREAKER_RETRY_INTERVAL. It goes on when what is "
+            "held, or that batch, passes: correct the mapping, the strategy or the producer. "
+            "CONSUMER_BREAKER_THRESHOLD=1 dead-letters what fails without a pause",
         )
 
     def breaker_closed(self) -> None:
@@ -331,7 +351,7 @@ class Reporter:
         self._metrics.lag(partition.partition, events)
         self._health.partition(partition.partition, lag=events)
 
-    def lag_seconds(self, partition: Partition, seconds: float) -> None:
+    def lag_seconds(self, partition: Partition, seconds: float | None) -> None:
         """The oldest of them was published so long ago."""
         self._metrics.lag_seconds(partition.partition, seconds)
         self._health.partition(partition.partition, lag_seconds=seconds)
@@ -422,10 +442,14 @@ def log_recreated(log: Any, topic: str, consumer: str) -> None:
 
 
 class AuditReporter:
-    """What the audit tells. Its connection to Kafka is not shown: the indexer shows its own."""
+    """What the audit reports: metrics, and facts that only warn, as indexing goes on without it.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Its connection to Kafka is not shown: the indexer shows its own.
+    """
+
+    def __init__(self, metrics: Metrics, health: Health) -> None:
         self._metrics = metrics
+        self._health = health
         self._log = structlog.get_logger("activity_indexer.audit")
 
     def kafka(self, problem: str | None) -> None:
@@ -445,6 +469,8 @@ class AuditReporter:
         """Events were gone before the audit read them."""
         log_loss(self._log, loss, "audit")
         self._metrics.lost(loss.partition.partition, loss.reason, "audit", loss.events)
+        reason = f"{loss.events} events from offset {loss.first} on were gone before they were read ({loss.reason})"
+        self._health.warned(f"{AUDIT}_events_lost", reason, f"partition {loss.partition.partition}", seconds=LOSS_SHOWN)
 
     def events(self, outcome: AuditOutcome, count: int) -> None:
         """Events have this outcome."""
@@ -464,7 +490,16 @@ class AuditReporter:
         for partition, (events, seconds) in partitions.items():
             self._metrics.audit_lag(partition.partition, events, seconds)
 
-    def dependency(self, name: str, *, up: bool) -> None:
-        """A server takes calls, or does not."""
-        if name != KAFKA:
-            self._metrics.dependency("postgres", up=up)
+    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
+        """A server takes calls, or does not and why."""
+        if name == KAFKA:
+            return
+        self._metrics.dependency("postgres", up=up)
+        if up:
+            self._health.settled(AUDIT)
+        else:
+            self._health.warned(AUDIT, f"it is paused: {reason}")
+
+    def crashed(self, error: Exception) -> None:
+        """A defect ended it; it begins again."""
+        self._health.warned(AUDIT, f"it ended by a defect and begins again, see the log: {type(error).__name__}")

@@ -91,6 +91,10 @@ class Series(Collector):
             found = distributions[labels] = Distribution(self._bounds[name])
         return found
 
+    def forget(self, name: str, *labels: str) -> None:
+        """Show the value of a gauge no longer."""
+        self._numbers[name].pop(labels, None)
+
     def keep(self, name: str, values: Iterable[str]) -> None:
         """Forget the values of a gauge with one label, except those of `values`."""
         kept = {(value,) for value in values}

@@ -11,7 +11,7 @@ from activity_indexer.dead_letters.document_state import (
     unknown,
 )
 from activity_indexer.errors import EnrichmentError
-from activity_indexer.event import Event, event_version
+from activity_indexer.event import Event, Position, event_version
 from activity_indexer.timestamps import parse_nanoseconds
 
 NEVER = 2**62
@@ -46,6 +46,29 @@ def test_a_replay_changes_older_documents_only(
     assert found.changes is changes
     assert found.as_json()["state"] == state
     assert words in found.text
+
+
+PLACE = Position(1000, 1, 7)
+
+
+@pytest.mark.parametrize(
+    ("published", "ties", "state", "changes"),
+    [(999, 0, "older", True), (999, 3, "older", True), (1000, 0, "same", False), (1001, 0, "newer", False)],
+)
+def test_between_events_of_one_timestamp_the_position_decides(
+    published: int, ties: int, state: str, changes: bool
+) -> None:
+    found, _ = readable_event(encoded(event("t", UPDATED, moment(5))), NEVER, lambda _: None, PLACE)
+    assert found is not None
+    order = found.order._replace(position=PLACE._replace(published=published))
+    told = outlook(found, None, StoredDocument(found.version + ties, False, order), "enrich")
+    assert (told.as_json()["state"], told.changes) == (state, changes)
+
+
+def test_the_time_of_a_document_has_its_nanoseconds() -> None:
+    found = readable_event(encoded(event("t", UPDATED, "2024-01-01T12:00:05.000000007Z")), NEVER, lambda _: None)[0]
+    assert found is not None
+    assert StoredDocument(found.version, False, found.order).time == "2024-01-01T12:00:05.000000007Z"
 
 
 def test_what_elasticsearch_refused_must_be_mended_first() -> None:

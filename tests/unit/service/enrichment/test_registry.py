@@ -5,6 +5,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from activity_indexer.document import live_document
 from activity_indexer.enrichment import Enrichment, Registry
 from activity_indexer.enrichment.loading import Loaded, load_strategies
 from activity_indexer.errors import EnrichmentError, SettingsError
@@ -111,6 +112,9 @@ def test_the_message_of_a_failure_is_short(event):
         Enrichment({"points": object()}),
         Enrichment({"points": "\ud800"}),
         Enrichment({"points": msgspec.Raw(b"[1,\n2]")}),
+        Enrichment({"points": msgspec.Raw(b"[1,")}),
+        Enrichment({"points": Decimal("NaN")}),
+        Enrichment({"deep": [{"points": Decimal("-Infinity")}]}),
         Enrichment({}, "gold"),
         Enrichment({}, [7]),
     ],
@@ -118,6 +122,13 @@ def test_the_message_of_a_failure_is_short(event):
 def test_what_would_break_the_document_concerns_its_event_alone(event, gives):
     with pytest.raises(EnrichmentError, match="strategy points: "):
         registry_of(Strategy(gives=gives))(event("loyalty"))
+
+
+@pytest.mark.parametrize("text", ["1.50", "0.1000000000000000055511151231257827", "-7", "1E+3", "9007199254740993"])
+def test_a_decimal_is_written_as_a_number_with_all_its_digits(event, text):
+    fields, words, enriched = registry_of(Strategy(gives=Enrichment({"points": [Decimal(text)]})))(event("loyalty"))
+    lines = live_document(event("loyalty"), fields, words, enriched=enriched, now=b"now")
+    assert f'"points":[{text}]'.encode() in lines
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What becomes of a dead letter, and the plan that counts it."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,14 @@ from replay_support import MISSING
 from support import DELETED, encoded, event, moment
 
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
+from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
-from activity_indexer.event import CREATED, event_version
+from activity_indexer.event import CREATED, UNKNOWN_POSITION, Order, event_version
 from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
 from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.decide import Decider, Decision, Fate, Wanted
+from activity_indexer.replay.identity import original_position
 from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan, read_ends, written_ends
 from activity_indexer.replay.progress import Counters, Position
 from activity_indexer.replay.records import lies_at
@@ -30,9 +33,12 @@ def letter(value: object = None, offset: int = 0, topic: str = "t", **headers: s
 
 
 async def fate(
-    found: StoredDeadLetter, wanted: Wanted = WANTED, there: dict[str, int] | None = None, settled: tuple[str, ...] = ()
+    found: StoredDeadLetter,
+    wanted: Wanted = WANTED,
+    there: Mapping[str, int | StoredDocument] | None = None,
+    settled: tuple[str, ...] = (),
 ) -> Decision:
-    (decision,) = await Decider(wanted, MemoryDocuments(there or {}), settled).decide([found], LATEST)
+    (decision,) = await Decider(wanted, MemoryDocuments(dict(there or {})), settled).decide([found], LATEST)
     return decision
 
 
@@ -80,11 +86,34 @@ async def test_a_key_that_the_dead_letter_was_given_is_taken_away_again() -> Non
     assert decision.made().record.key is None
 
 
-@pytest.mark.parametrize(("there", "wanted"), [(-1, Fate.SENT), (0, Fate.STALE), (1, Fate.STALE), (None, Fate.SENT)])
+@pytest.mark.parametrize(("there", "wanted"), [(-1, Fate.SENT), (0, Fate.STALE), (256, Fate.STALE), (None, Fate.SENT)])
 async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fate) -> None:
     documents = {} if there is None else {"a": VERSION + there}
     assert (await fate(letter(), there=documents)).fate is wanted
     assert (await fate(letter(), replace(WANTED, include_stale=True), documents)).fate is Fate.SENT
+
+
+def state(published: int, ties: int = 0) -> StoredDocument:
+    """A document of the letter's timestamp and type, of an event that was published so many milliseconds later."""
+    position = original_position(letter())
+    order = Order(1_704_110_400_000_000_000, 0, position._replace(published=position.published + published))
+    return StoredDocument(VERSION + ties, False, order)
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [(state(-1), Fate.SENT), (state(-1, 9), Fate.SENT), (state(0), Fate.STALE), (state(1), Fate.STALE)],
+)
+async def test_of_ties_the_position_tells_which_is_stale(there: StoredDocument, wanted: Fate) -> None:
+    assert (await fate(letter(), there={"a": there})).fate is wanted
+
+
+def test_the_position_of_a_dead_letter_is_that_of_its_original() -> None:
+    first = letter(offset=5)
+    assert original_position(first) == (first.original_timestamp // 1000, 0, 5)
+    noted = {"replay-timestamp": "2024-01-01T12:00:00.005Z", "replay-partition": "3", "replay-offset": "9"}
+    assert original_position(letter(offset=5, **noted)) == (1_704_110_400_005, 3, 9)
+    assert original_position(with_headers(first, **{"dead-letter-offset": "none"})) == UNKNOWN_POSITION
 
 
 async def test_a_deletion_that_is_there_makes_older_events_stale() -> None:
