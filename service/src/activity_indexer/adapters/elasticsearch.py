@@ -104,7 +104,8 @@ class ElasticsearchIndex:
 
     async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
         """Those of these documents that exist, by id, as the primary shards have them."""
-        return found_documents(identifiers, await self._send(self._lookup, lookup_body(identifiers)))
+        reply = await self._send(self._lookup, lookup_body(identifiers))
+        return found_documents(identifiers, reply, self.written)
 
     async def _send(self, target: str, body: bytes) -> BulkReply:
         try:
