@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -46,15 +47,21 @@ class Record:
     partition: int = 0
     key: bytes = b"user"
     headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 0
+    timestamp: int = 1_700_000_000_000
+
+
+@functools.cache
+def _all_written(documents: int) -> BulkReply:
+    items = b",".join([b'{"index":{"status":201}}'] * documents)
+    return BulkReply(200, b'{"errors":false,"items":[%b]}' % items)
 
 
 class Nowhere:
     """Takes every document and every dead letter."""
 
-    async def bulk(self, _body: bytes) -> BulkReply:
+    async def bulk(self, body: bytes) -> BulkReply:
         """All is well."""
-        return BulkReply(200, b'{"errors":false}')
+        return _all_written(body.count(b"\n") // 2)
 
     async def read(self, _identifiers: Sequence[str]) -> dict[str, Stored]:
         """Nothing is kept."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import gc
 import json
 import os
@@ -60,12 +61,18 @@ class Record:
     timestamp: int = 1_700_000_000_000
 
 
+@functools.cache
+def _all_written(documents: int) -> BulkReply:
+    items = b",".join([b'{"index":{"status":201}}'] * documents)
+    return BulkReply(200, b'{"errors":false,"took":3,"items":[%b]}' % items)
+
+
 class Nowhere:
     """Takes every document and every dead letter."""
 
-    async def bulk(self, _body: bytes) -> BulkReply:
+    async def bulk(self, body: bytes) -> BulkReply:
         """All is well."""
-        return BulkReply(200, b'{"errors":false,"took":3}')
+        return _all_written(body.count(b"\n") // 2)
 
     async def read(self, _identifiers: Sequence[str]) -> dict[str, Stored]:
         """Nothing is kept."""

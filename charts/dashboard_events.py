@@ -78,8 +78,8 @@ GLANCE: Final = Row(
         Panel(
             "Intake stopped",
             "none",
-            "Indexers that stopped intake, because too large a share of events fails or the index is not as expected, and "
-            "partitions that cannot go on, because their next batch is damaged.",
+            "Indexers that stopped intake, because too large a share of valid events fails or the index is not as "
+            "expected, and partitions that cannot go on, because their next batch is damaged.",
             {
                 "indexers": "sum(activity_indexer_breaker_open{PODS})",
                 "index": "sum(1 - activity_indexer_index_as_expected{PODS})",
@@ -259,8 +259,12 @@ FAILURES: Final = Row(
         Panel(
             "Sent again, by reason",
             "suffix: events/s",
-            "Documents of requests that were pushed back or got no answer.",
-            {"{{reason}}": rate("retries_total{PODS}", "reason")},
+            "Documents of requests that were pushed back or got no answer; alone: how many are sent by themselves now.",
+            {
+                "{{reason}}": rate("retries_total{PODS}", "reason"),
+                "alone": "sum(activity_indexer_documents_sent_alone{PODS})",
+            },
+            ("ActivityIndexerDocumentsSentAlone",),
             stacked=True,
             width=6,
         ),

@@ -62,6 +62,12 @@ def value(identifier: str = "a", seconds: float = 0, kind: str = CREATED, **fiel
     return json.dumps(event(identifier, kind, at(seconds), **fields)).encode()
 
 
+def taken(body: bytes) -> bytes:
+    """The bulk answer that says that every document of the body was written."""
+    items = b",".join([b'{"index":{"status":201}}'] * (body.count(b"\n") // 2))
+    return b'{"errors":false,"took":250,"items":[%b]}' % items
+
+
 class Clock:
     """Time that passes when told to."""
 
@@ -138,6 +144,9 @@ class Seen:
 
     def recovered(self) -> None:
         self.calls.append(("recovered", None))
+
+    def waits_alone(self, documents: int, reason: str) -> None:
+        self.calls.append(("waits_alone", (documents, reason)))
 
     def concurrency(self, in_flight: int, limit: int) -> None:
         pass

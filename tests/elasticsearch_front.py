@@ -11,6 +11,8 @@ from aiohttp import web
 
 PASSED_ON = ("content-type", "accept", "authorization")
 PASSED_BACK = ("content-type", "x-elastic-product")
+ELASTICSEARCH = {"x-elastic-product": "Elasticsearch"}
+"""What Elasticsearch names itself with."""
 Answer = web.StreamResponse | None
 Rule = Callable[["Bulk"], Awaitable[Answer]]
 
@@ -44,7 +46,8 @@ class Bulk:
             else items.pop(0)
             for name in self.ids
         ]
-        return web.Response(body=msgspec.json.encode({"errors": True, "items": found}), content_type="application/json")
+        body = msgspec.json.encode({"errors": True, "items": found})
+        return web.Response(body=body, content_type="application/json", headers=ELASTICSEARCH)
 
     async def torn(self) -> Answer:
         """Begin an answer and break the connection in its middle."""
@@ -102,13 +105,20 @@ class Front:
 
 
 def status(number: int, error: str = "", reason: str = "said the front") -> Rule:
-    """A rule that refuses every request."""
+    """A rule that refuses every request, as Elasticsearch does with an error and as a gateway does without one."""
 
     async def answer(_bulk: Bulk) -> Answer:
-        content = {"error": {"type": error, "reason": reason}, "status": number} if error else "<html>no</html>"
-        return web.Response(status=number, body=msgspec.json.encode(content), content_type="application/json")
+        if not error:
+            return page(number)
+        content = msgspec.json.encode({"error": {"type": error, "reason": reason}, "status": number})
+        return web.Response(status=number, body=content, content_type="application/json", headers=ELASTICSEARCH)
 
     return answer
+
+
+def page(number: int = 200, text: str = "<html><body>sign in</body></html>") -> web.Response:
+    """What a gateway answers."""
+    return web.Response(status=number, text=text, content_type="text/html")
 
 
 async def sleepy(bulk: Bulk, seconds: float) -> Answer:

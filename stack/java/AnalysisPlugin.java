@@ -6,14 +6,11 @@ import java.util.regex.Pattern;
 import org.apache.lucene.analysis.CharArraySet;
 import org.apache.lucene.analysis.FilteringTokenFilter;
 import org.apache.lucene.analysis.TokenStream;
-import org.apache.lucene.analysis.Tokenizer;
 import org.apache.lucene.analysis.email.UAX29URLEmailTokenizer;
 import org.apache.lucene.analysis.miscellaneous.ASCIIFoldingFilter;
 import org.apache.lucene.analysis.pattern.PatternCaptureGroupTokenFilter;
 import org.apache.lucene.analysis.tokenattributes.CharTermAttribute;
 import org.elasticsearch.common.settings.Settings;
-import org.elasticsearch.index.analysis.AbstractTokenFilterFactory;
-import org.elasticsearch.index.analysis.AbstractTokenizerFactory;
 import org.elasticsearch.index.analysis.NormalizingTokenFilterFactory;
 import org.elasticsearch.index.analysis.TokenFilterFactory;
 import org.elasticsearch.index.analysis.TokenizerFactory;
@@ -35,18 +32,20 @@ public final class AnalysisPlugin extends Plugin implements org.elasticsearch.pl
 
     @Override
     public Map<String, AnalysisProvider<TokenizerFactory>> getTokenizers() {
-        return Map.of("uax_url_email", (index, environment, name, settings) -> new AbstractTokenizerFactory(name) {
-            @Override
-            public Tokenizer create() {
-                UAX29URLEmailTokenizer tokenizer = new UAX29URLEmailTokenizer();
-                tokenizer.setMaxTokenLength(settings.getAsInt("max_token_length", UAX29URLEmailTokenizer.MAX_TOKEN_LENGTH_LIMIT));
-                return tokenizer;
-            }
-        });
+        return Map.of("uax_url_email", (index, environment, name, settings) -> TokenizerFactory.newFactory(name, () -> {
+            UAX29URLEmailTokenizer tokenizer = new UAX29URLEmailTokenizer();
+            tokenizer.setMaxTokenLength(settings.getAsInt("max_token_length", UAX29URLEmailTokenizer.MAX_TOKEN_LENGTH_LIMIT));
+            return tokenizer;
+        }));
     }
 
     private static TokenFilterFactory filter(String name, UnaryOperator<TokenStream> wrap) {
-        return new AbstractTokenFilterFactory(name) {
+        return new TokenFilterFactory() {
+            @Override
+            public String name() {
+                return name;
+            }
+
             @Override
             public TokenStream create(TokenStream stream) {
                 return wrap.apply(stream);
@@ -60,12 +59,18 @@ public final class AnalysisPlugin extends Plugin implements org.elasticsearch.pl
     }
 
     /** Accent folding, also in the normalizers of keyword fields; those keep the folded form alone. */
-    private static final class Folding extends AbstractTokenFilterFactory implements NormalizingTokenFilterFactory {
+    private static final class Folding implements NormalizingTokenFilterFactory {
+        private final String name;
         private final boolean preserveOriginal;
 
         Folding(String name, Settings settings) {
-            super(name);
+            this.name = name;
             preserveOriginal = settings.getAsBoolean("preserve_original", false);
+        }
+
+        @Override
+        public String name() {
+            return name;
         }
 
         @Override

@@ -1,12 +1,16 @@
 """What each answer of Elasticsearch leads to: from a server of ours before it, and from the real one."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
-from elasticsearch_front import Answer, Bulk, Front, Rule, sleepy, status
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from elasticsearch_front import ELASTICSEARCH, Answer, Bulk, Front, Rule, page, sleepy, status
 from support import Indexer, Place, event, eventually, moment
 
 from activity_indexer.document import NOT_DELETED, settings
@@ -79,11 +83,11 @@ async def slow(bulk: Bulk) -> Answer:
 
 
 async def html(_bulk: Bulk) -> Answer:
-    return web.Response(text="<html>hello</html>", content_type="application/json")
+    return page()
 
 
 async def short(_bulk: Bulk) -> Answer:
-    return web.json_response({"errors": True, "items": []})
+    return web.json_response({"errors": True, "items": []}, headers=ELASTICSEARCH)
 
 
 async def odd_items(bulk: Bulk) -> Answer:
@@ -212,7 +216,7 @@ async def test_of_a_request_that_is_refused_as_a_whole_the_guilty_document_is_fo
 # Suspect
 
 
-@pytest.mark.parametrize("rule", [status(500, "null_pointer_exception"), html, odd_item])
+@pytest.mark.parametrize("rule", [status(500, "null_pointer_exception"), odd_item])
 async def test_what_nobody_can_explain_is_tried_three_times_more_and_then_dead_lettered(
     place: Place, front: Front, indexer: Start, rule: Rule
 ) -> None:
@@ -226,7 +230,159 @@ async def test_what_nobody_can_explain_is_tried_three_times_more_and_then_dead_l
     assert int(dict(letter.headers)["dead-letter-attempts"]) >= 4
 
 
+# Gateways
+
+GATEWAYS: dict[str, Callable[[], web.Response]] = {
+    "302 to a login page": lambda: web.Response(status=302, headers={"location": "/login"}),
+    "308 to another host": lambda: web.Response(status=308, headers={"location": "http://localhost:1/elsewhere"}),
+    "200 with HTML": page,
+    "200 with nothing": lambda: web.Response(status=200),
+    "200 with {}": lambda: web.json_response({}),
+    "200 of a mock": lambda: web.json_response({"errors": False, "items": []}, headers=ELASTICSEARCH),
+    "204": lambda: web.Response(status=204),
+    "truncated JSON": lambda: web.Response(
+        body=b'{"errors":true,"items":[{"index":{"status":40', content_type="application/json", headers=ELASTICSEARCH
+    ),
+    **{
+        str(number): lambda number=number: page(number) for number in (400, 404, 405, 407, 410, 421, 425, 499, 500, 507)
+    },
+    **{str(number): lambda number=number: page(number) for number in (520, 522, 524, 526, 530)},
+}
+
+
+async def test_an_answer_of_a_gateway_is_an_outage_that_tells_what_came(
+    place: Place, front: Front, indexer: Start
+) -> None:
+    process = await indexer(CONSUMER_BACKOFF_MAX="0.3").ready()
+    for number, (name, answer) in enumerate(GATEWAYS.items()):
+
+        async def rule(_bulk: Bulk, answer: Callable[[], web.Response] = answer) -> Answer:
+            return answer()
+
+        front.rule = rule
+        front.bulks.clear()
+        await place.publish(events(20, f"{name}-"))
+        reasons = await eventually(process.reasons, lambda found: "waiting: elasticsearch" in found)
+        assert reasons.startswith("200 "), name
+        assert "<" not in reasons, name
+        await eventually(lambda: _count(front), lambda found: found > 6)
+        assert await process.outcomes() == ({"indexed": 20 * number} if number else {}), name
+        front.rule = None
+        assert await process.settled(20 * (number + 1)) == {"indexed": 20 * (number + 1)}, name
+    assert await nothing_dead_lettered(place)
+
+
+async def _count(front: Front) -> int:
+    return len(front.bulks)
+
+
+async def test_a_document_that_a_gateway_refuses_waits_alone_and_says_so(
+    place: Place, front: Front, indexer: Start
+) -> None:
+    front.rule = holding("t5", html)
+    process = await indexer(CONSUMER_BACKOFF_MAX="0.3").ready()
+    await place.publish(events(10))
+    await eventually(process.outcomes, {})
+    reasons = await eventually(process.reasons, lambda found: "waiting: documents" in found)
+    assert "1 sent alone, refused while others pass" in reasons
+    assert "sign in" in reasons
+    await place.publish(events(20, "u"))
+    assert await process.settled(20) == {"indexed": 20}
+    front.rule = None
+    assert await process.settled(30) == {"indexed": 30}
+    assert await nothing_dead_lettered(place)
+
+
 # Against the real server
+
+
+async def test_an_index_that_refuses_every_document_is_a_halt_with_the_reason(place: Place, indexer: Start) -> None:
+    """The trial document, which is known to be good, is refused in the same way."""
+    process = await indexer(CONSUMER_BACKOFF_MAX="0.5").ready()
+    await place.es.indices.put_settings(index=place.index, settings={"index.default_pipeline": "nope"})
+    await place.publish(events(20))
+    reasons = await eventually(process.reasons, lambda found: found.startswith("503"))
+    assert "elasticsearch: illegal_argument_exception: pipeline with id [nope] does not exist" in reasons
+    await asyncio.sleep(1)
+    assert await process.outcomes() == {}
+    await place.es.indices.put_settings(index=place.index, settings={"index.default_pipeline": None})
+    assert await process.settled(20) == {"indexed": 20}
+    await process.ready()
+    assert await nothing_dead_lettered(place)
+
+
+DEFECTS: dict[str, dict[str, Any]] = {
+    "required routing": {"_routing": {"required": True}},
+    "a strict mapping": {"dynamic": "strict"},
+    "user_id as a number": {"properties": {"user_id": {"type": "integer"}}},
+    "metadata as text": {"properties": {"metadata": {"type": "keyword"}}},
+}
+
+
+@pytest.mark.parametrize("mapping", DEFECTS.values(), ids=DEFECTS)
+async def test_an_index_of_another_form_dead_letters_nothing(
+    place: Place, indexer: Start, mapping: dict[str, Any]
+) -> None:
+    process = await indexer(CONSUMER_BACKOFF_MAX="0.5").ready()
+    broken = f"{place.name}-broken"
+    analysis = settings(1, 0, "1s")["analysis"]
+    await place.es.indices.create(index=broken, mappings=mapping, settings={"analysis": analysis})
+    try:
+        await place.es.indices.update_aliases(
+            actions=[
+                {"remove": {"index": place.index, "alias": place.name}},
+                {"add": {"index": broken, "alias": place.name, "is_write_index": True}},
+            ]
+        )
+        await place.publish(events(20))
+        assert (await eventually(process.reasons, lambda found: found.startswith("503"))) != "503"
+        await asyncio.sleep(1)
+        assert await process.outcomes() == {}
+        await place.es.indices.update_aliases(
+            actions=[
+                {"remove": {"index": broken, "alias": place.name}},
+                {"add": {"index": place.index, "alias": place.name, "is_write_index": True, "filter": NOT_DELETED}},
+            ]
+        )
+        assert await process.settled(20) == {"indexed": 20}
+        await process.ready()
+        assert await nothing_dead_lettered(place)
+    finally:
+        await place.es.indices.delete(index=broken)
+
+
+LARGE = 40_000_000
+
+
+async def test_a_document_too_large_for_the_cluster_is_dead_lettered_while_others_pass(
+    place: Place, indexer: Start
+) -> None:
+    """Elasticsearch pushes it back for ever, though nothing else is under way."""
+    process = await indexer(
+        CONSUMER_BATCH_BYTES="90000000",
+        CONSUMER_BACKOFF_MAX="0.3",
+        CONSUMER_PUSH_BACK_TRIES="4",
+        CONSUMER_PUSH_BACK_TIMEOUT="5",
+        KAFKA_MAX_REQUEST_BYTES=str(LARGE),
+    ).ready()
+    await place.admin.create_topics([NewTopic(place.dead_letter_topic, 1, 1)])
+    raised = {"max.message.bytes": str(LARGE)}
+    for topic in (place.name, place.dead_letter_topic):
+        await place.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, raised)])
+    await place.publish(events(3))
+    async with AIOKafkaProducer(bootstrap_servers=place.servers.kafka, max_request_size=LARGE) as producer:
+        large = event("large", description="n" * 24_000_000)
+        await producer.send_and_wait(place.name, json.dumps(large).encode(), key=b"user_1")
+    await place.publish(events(3, "u"))
+    reasons = await eventually(process.reasons, lambda found: "waiting: documents" in found)
+    assert "es_rejected_execution_exception" in reasons
+    await place.publish(events(10, "v"))
+    await eventually(place.count, 16)
+    assert await process.settled(17) == {"indexed": 16, "dead_lettered": 1}
+    (letter,) = await place.dead_letters()
+    headers = dict(letter.headers)
+    assert (headers["dead-letter-stage"], headers["dead-letter-error"]) == (b"index", b"push_back_never_ends")
+    assert "waiting: documents" not in await process.reasons()
 
 
 async def block(place: Place, **blocks: bool) -> None:
@@ -316,7 +472,7 @@ async def test_a_broken_mapping_stops_intake_instead_of_moving_the_topic_into_th
         CONSUMER_BATCH_SIZE="10",
         CONSUMER_BREAKER_MIN_FAILURES="30",
         CONSUMER_BREAKER_WINDOW="100",
-        CONSUMER_BREAKER_RETRY_INTERVAL="1",
+        CONSUMER_BREAKER_RETRY_INTERVAL="6",
     ).ready()
     await break_mapping(place, broken=True)
     await place.publish([*events(400), event("poison", note="no address", metadata={"a": 1}), *events(100, "u")])
@@ -342,7 +498,7 @@ async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_m
     place: Place, indexer: Start
 ) -> None:
     process = await indexer(
-        CONSUMER_BATCH_TIMEOUT="3", CONSUMER_BREAKER_MIN_FAILURES="20", CONSUMER_BREAKER_RETRY_INTERVAL="1"
+        CONSUMER_BATCH_TIMEOUT="3", CONSUMER_BREAKER_MIN_FAILURES="20", CONSUMER_BREAKER_RETRY_INTERVAL="6"
     ).ready()
     await break_mapping(place, broken=True)
     poison = b'{"event_type":"transaction.created","timestamp":"%b","transaction":%b}' % (
@@ -357,3 +513,40 @@ async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_m
     await break_mapping(place, broken=False)
     assert await process.settled(50) == {"indexed": 49, "dead_lettered": 1}
     await process.ready()
+
+
+BREAKER = {
+    "CONSUMER_BATCH_SIZE": "10",
+    "CONSUMER_BREAKER_MIN_FAILURES": "30",
+    "CONSUMER_BREAKER_WINDOW": "100",
+    "CONSUMER_BREAKER_RETRY_INTERVAL": "1.5",
+}
+
+
+async def refusing_events(bulk: Bulk) -> Answer:
+    """Refuse all events but not the trial document, as a mapping does that is broken for what the trial lacks."""
+    refused = {name: (400, "document_parsing_exception") for name in bulk.ids if name.startswith("t")}
+    return await bulk.with_items(refused)
+
+
+async def test_events_that_are_refused_themselves_do_not_stop_intake_for_ever(
+    place: Place, front: Front, indexer: Start
+) -> None:
+    """Neither a restart nor another setting is needed, and what comes after them is indexed."""
+    front.rule = refusing_events
+    process = await indexer(**BREAKER).ready()
+    await place.publish(events(60))
+    await eventually(process.reasons, lambda found: "breaker" in found)
+    await place.publish(events(40, "u"))
+    assert await process.settled(100) == {"indexed": 40, "dead_lettered": 60}
+    await process.ready()
+    assert await process.metric("breaker_open") == 0
+
+
+async def test_invalid_events_never_stop_intake(place: Place, indexer: Start) -> None:
+    process = await indexer(**BREAKER).ready()
+    await place.publish([b"never valid"] * 300)
+    await place.publish(events(10))
+    assert await process.settled(310) == {"indexed": 10, "dead_lettered": 300}
+    assert await process.metric("breaker_open") == 0
+    assert (await process.get("/readyz"))[0] == 200

@@ -73,6 +73,12 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   severity: warning
   summary: {{ `{{ $labels.pod }} cannot commit offsets.` | quote }}
   description: {{ `{{ $value | humanize }} commits failed in 15 minutes. After a restart it would repeat that work; nothing is lost or written twice.` | quote }}
+- alert: ActivityIndexerDocumentsSentAlone
+  expr: max by (pod) (activity_indexer_documents_sent_alone{ {{- $pods -}} }) > 0
+  for: 10m
+  severity: warning
+  summary: {{ `{{ $labels.pod }} has documents that are refused again and again while others pass.` | quote }}
+  description: {{ `{{ $value | humanize }} documents are sent by themselves and get no verdict of Elasticsearch: they are too large for it now, or a gateway refuses them. Offsets of their partitions wait for them; /readyz shows what is answered.` | quote }}
 - alert: ActivityIndexerRebalancesOften
   expr: max by (pod) (increase(activity_indexer_rebalances_total{ {{- $pods -}} }[15m])) > 10
   for: 5m
@@ -89,7 +95,7 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   for: 1m
   severity: critical
   summary: {{ `{{ $labels.pod }} stopped intake.` | quote }}
-  description: Too large a share of events fails for good. They are held, and not moved into the dead letters, until people have looked; its log and /readyz show an example.
+  description: Elasticsearch or an enrichment refuses too large a share of valid events. They are held and tried again, and one batch at a time goes on to the dead letters; the log and /readyz show an example.
 - alert: ActivityIndexerIndexUnexpected
   expr: min by (pod) (activity_indexer_index_as_expected{ {{- $pods -}} }) == 0
   for: 1m

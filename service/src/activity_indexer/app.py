@@ -30,7 +30,7 @@ from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.index_watch import IndexWatch
-from activity_indexer.indexing import BulkWriter
+from activity_indexer.indexing import BulkWriter, Tries
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.pipeline.rereads import Rereads
@@ -45,6 +45,7 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
+from activity_indexer.trial import trial_document
 
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
@@ -159,7 +160,8 @@ class App:
         self._goodbyes["dead letters"] = dead_letters.stop
         store = self._seen_store(index, watch) if consumer.enable_dedup else None
         rereads = Rereads(store)
-        writer = BulkWriter(watch, limit, self._backoff, self.observer, consumer.max_retries)
+        tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
+        writer = BulkWriter(watch, limit, self._backoff, self.observer, tries, trial=trial_document(registry))
         processor = Processor(
             self._deduplicator(store, watch, calls) if store else None,
             registry,
@@ -175,7 +177,7 @@ class App:
             MeasuredSource(source, calls),
             Batcher(consumer.batch_size, consumer.batch_bytes, consumer.batch_timeout, time.monotonic),
             processor.process,
-            lambda: limit.limit,
+            lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,
             self.observer,
             IntakeLimits(

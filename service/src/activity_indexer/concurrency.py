@@ -52,10 +52,13 @@ class AdaptiveLimit:
             self._in_flight += 1
         return self._clock()
 
-    def release(self, started: float, *, pushed_back: bool) -> None:
-        """Give the place back and learn from how the request went."""
+    def release(self, started: float, *, pushed_back: bool | None) -> None:
+        """Give the place back and learn from how the request went; None: there is nothing to learn from it."""
         self._in_flight -= 1
         now = self._clock()
+        if pushed_back is None:
+            self._wake()
+            return
         if pushed_back or now - started > self._latency_target:
             if started > self._decreased_at:
                 self._limit = max(1.0, self._limit * DECREASE)

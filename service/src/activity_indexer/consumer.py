@@ -150,7 +150,7 @@ class Indexer:
             self._full.append(waiting)
         self._start_batches()
         self._observer.buffered(self._batcher.buffered + sum(len(batch.records) for batch in self._full))
-        if self._full or self._breaker.is_open or not self._sink.as_expected or self._is_memory_used_up():
+        if self._full or not self._breaker.lets_in() or not self._sink.as_expected or self._is_memory_used_up():
             await self._wait_for_a_place()
             return
         due = self._batcher.due_in
@@ -167,6 +167,7 @@ class Indexer:
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
         records = [record for partition in polled.values() for record in partition]
         self._observer.polled(len(records), sum(len(record.value or b"") for record in records))
+        self._breaker.polled(len(records))
         for partition in polled:  # records may come before `assigned` is told of their partition
             self._offsets.setdefault(partition, PartitionOffsets())
         self._full += self._batcher.add(polled, self._offsets)
@@ -241,7 +242,7 @@ class Indexer:
             self._offsets = {partition: PartitionOffsets() for partition in self._offsets}
             for partition, (_, end) in ranges.items():
                 self._rereads.expect(partition, end)
-            self._half_open_breaker()
+            self._give_breaker_up()
             self._in_doubt = False
             await self._source.seek({partition: start for partition, (start, _) in ranges.items()})
         self._observer.read_again(sum(end - start for start, end in ranges.values()))
@@ -261,12 +262,12 @@ class Indexer:
         self._held = {}
         self._in_doubt = False
         self._rereads.revoked()
-        self._half_open_breaker()
+        self._give_breaker_up()
 
-    def _half_open_breaker(self) -> None:
+    def _give_breaker_up(self) -> None:
         """For when the batch that held it open was given up, and none is left to close it."""
         if self._breaker.is_open:
-            self._breaker.half_open()
+            self._breaker.give_up()
             self._observer.breaker_closed()
 
     async def _commit_often(self) -> None:

@@ -103,6 +103,9 @@ class Observer(Protocol):
     def recovered(self) -> None:
         """Elasticsearch takes requests again."""
 
+    def waits_alone(self, documents: int, reason: str) -> None:
+        """So many documents are refused without a verdict while the index takes others; each is sent by itself."""
+
     def concurrency(self, in_flight: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
 

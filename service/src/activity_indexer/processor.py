@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -28,6 +29,8 @@ from activity_indexer.trace_context import TraceContext, trace_contexts
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
+SINK = frozenset({"enrich", "index"})
+"""Stages whose failures may be the system's own fault; before them the event itself is invalid."""
 Chain = list[int]
 """Events of one transaction in one batch, by their place in it, the newest first."""
 
@@ -58,10 +61,17 @@ class _Work:
     known: Known = field(default_factory=Known)
     earlier: dict[int, Settled] = field(default_factory=dict)
     entries: dict[str, bytes] = field(default_factory=dict)
+    skipped: int = 0
     summary: BatchSummary = field(init=False)
 
     def __post_init__(self) -> None:
         self.summary = BatchSummary(len(self.batch.records), self.batch.size)
+
+    @property
+    def sent(self) -> int:
+        """Valid events that were not known already."""
+        invalid = sum(event is None for event in self.events) if self.failures else 0
+        return len(self.batch.records) - invalid - self.skipped
 
     def event(self, at: int) -> Event:
         event = self.events[at]
@@ -97,6 +107,7 @@ class Processor:
         self._now = now
         self._tracing = tracing or Untraced()
         self._clock = clock
+        self._let_go_at = float("-inf")
         self._rereads = rereads if rereads is not None else Rereads()
 
     async def process(self, batch: Batch) -> None:
@@ -159,6 +170,7 @@ class Processor:
             for at, message_id in enumerate(work.message_ids):
                 if message_id in known and not (again and at in again) and (settled := known.get(message_id)):
                     self._compare(work, at, settled)
+            work.skipped = len(work.outcomes)
 
     @staticmethod
     def _compare(work: _Work, at: int, settled: Settled) -> None:
@@ -263,19 +275,45 @@ class Processor:
         )
 
     async def _bury(self, work: _Work) -> None:
-        """Dead-letter what failed, unless so much fails that intake stops instead."""
-        if self._breaker.record(len(work.batch.records), len(work.failures)) and work.failures:
-            with self._breaker.holding():
-                await self._hold(work)
-        if not work.failures:
+        """Dead-letter what failed; what the sink refused waits first while it refuses most."""
+        if not work.failures and not self._breaker.is_open and not self._breaker.watches_types:
+            self._breaker.record(work.sent, 0)
             return
-        places = sorted(work.failures)
+        invalid = {at for at, failure in work.failures.items() if failure.error.stage not in SINK}
+        await self._dead_letter(work, sorted(invalid))
+        if self._record(work) and (held := work.failures.keys() - invalid):
+            with self._breaker.holding():
+                await self._hold(work, held)
+        await self._dead_letter(work, sorted(work.failures.keys() - invalid))
+
+    async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
+        if not places:
+            return
         records = work.batch.records
         await self._send([dead_letter(records[at], work.failures[at], work.trace.dead_letter(at)) for at in places])
         for at in places:
             work.outcomes[at] = "dead_lettered"
             with work.trace.event(at):
                 self._observer.dead_lettered(records[at], work.failures[at], _event_type(work, at))
+
+    def _record(self, work: _Work) -> bool:
+        """Count what reached the sink; returns whether the breaker is open."""
+        failed = Counter(failure.error.stage for failure in work.failures.values())
+        was_open = self._breaker.is_open
+        if failed["enrich"] or self._breaker.watches_types:
+            types = Counter(event.transaction.transaction_type for event in work.events if event and not event.deleted)
+            self._breaker.record_enriched(
+                types,
+                Counter(
+                    work.event(at).transaction.transaction_type
+                    for at, failure in work.failures.items()
+                    if failure.error.stage == "enrich"
+                ),
+            )
+        is_open = self._breaker.record(work.sent - failed["enrich"], failed["index"])
+        if was_open and not is_open:
+            self._observer.breaker_closed()
+        return is_open
 
     async def _send(self, records: Sequence[OutRecord]) -> None:
         attempt = 0
@@ -287,20 +325,30 @@ class Processor:
             await asyncio.sleep(self._limits.backoff.delay(attempt))
             attempt += 1
 
-    async def _hold(self, work: _Work) -> None:
-        """Wait with what failed until it passes; what Elasticsearch refused is tried again now and then."""
-        while self._breaker.is_open and work.failures:
-            example = next(iter(work.failures.values())).error
-            self._observer.breaker_opened(self._breaker.share, f"{example.stage} {example.code}: {example.message}")
+    async def _hold(self, work: _Work, held: Collection[int]) -> None:
+        """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""
+        while self._breaker.is_open and (left := [at for at in held if at in work.failures]):
+            error = work.failures[left[0]].error
+            self._observer.breaker_opened(self._breaker.share, f"{error.stage} {error.code}: {error.message}")
             await asyncio.sleep(self._limits.breaker_retry_interval)
-            before = len(work.failures)
-            again = [[at] for at, failure in work.failures.items() if failure.error.stage == "index"]
-            await self._index(work, again)
-            if len(work.failures) < before and self._breaker.bears(len(work.batch.records), len(work.failures)):
-                break
-        if self._breaker.is_open:
-            self._breaker.close()
-            self._observer.breaker_closed()
+            await self._index(work, [[at] for at in left])
+            if not self._breaker.is_open:
+                return
+            failures = sum(at in work.failures for at in left)
+            if failures < len(left) and self._breaker.bears(work.sent, failures):
+                self._breaker.close()
+                self._observer.breaker_closed()
+            elif self._goes(failures):
+                self._breaker.half_open()
+                return
+
+    def _goes(self, failures: int) -> bool:
+        """Whether a held batch goes to the dead letters, so that one more is tried: one in each interval."""
+        now = self._clock()
+        if not failures or now - self._let_go_at < self._limits.breaker_retry_interval:
+            return False
+        self._let_go_at = now
+        return True
 
     async def _remember(self, work: _Work) -> None:
         """Mark what is safe and not marked yet, but never a dead letter: its replay would be taken for a duplicate."""

@@ -45,6 +45,25 @@ def secret_url(*schemes: str) -> Any:
     return AfterValidator(check)
 
 
+def _nodes(value: SecretStr) -> SecretStr:
+    urls = [url.strip() for url in value.get_secret_value().split(",")]
+    if "" in urls:
+        raise ValueError("expected a URL on both sides of each comma, got an empty one")
+    parts = [urlsplit(url) for url in urls if _names_a_host(url, ("http", "https"))]
+    if len(parts) < len(urls) or any(each.port == 0 for each in parts):
+        raise ValueError(
+            "expected a URL that begins with http:// or https:// and names a host, with a port from 1 to 65535 if any "
+            "(in a password, special characters are percent-encoded)"
+        )
+    if any(each.query for each in parts):
+        raise ValueError("expected a URL without a query, got one with ?")
+    if len({each.scheme for each in parts}) > 1:
+        raise ValueError("expected https:// for each node or http:// for each, got both")
+    if len({(each.username, each.password) for each in parts if each.username is not None}) > 1:
+        raise ValueError("expected one user and password for all nodes, got different ones")
+    return value
+
+
 def _database_url(value: SecretStr) -> SecretStr:
     parse_database_url(value.get_secret_value())
     return value
@@ -124,6 +143,16 @@ OptionalKafkaName = Annotated[
     ),
 ]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
+Nodes = Annotated[
+    SecretStr,
+    AfterValidator(_nodes),
+    Field(
+        json_schema_extra={
+            "pattern": r"^ *(http://[^\s,?#]+( *, *http://[^\s,?#]+)*|https://[^\s,?#]+( *, *https://[^\s,?#]+)*) *$"
+        }
+    ),
+]
+"""HTTP servers, separated by commas; the pattern is for charts, which cannot ask more."""
 database_url = AfterValidator(_database_url)
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 

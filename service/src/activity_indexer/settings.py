@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -22,6 +23,7 @@ from activity_indexer.setting_values import (
     KafkaName,
     Megabyte,
     Milliseconds,
+    Nodes,
     OptionalKafkaName,
     Seconds,
     Servers,
@@ -187,8 +189,10 @@ class ElasticsearchSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="ELASTICSEARCH_")
 
-    url: Annotated[SecretStr, secret_url("http", "https")] = Field(
-        SecretStr("http://elasticsearch:9200"), description="One node or several, separated by commas."
+    url: Nodes = Field(
+        SecretStr("http://elasticsearch:9200"),
+        description="One node or several, separated by commas, each with a path if it has one; without a port 80, or "
+        "443 of https.",
     )
     index: str = Field(
         "transactions",
@@ -212,6 +216,11 @@ class ElasticsearchSettings(_Section):
     def _one_login(self) -> ElasticsearchSettings:
         if self.api_key.get_secret_value() and self.username:
             raise ValueError("set ELASTICSEARCH_API_KEY or ELASTICSEARCH_USERNAME, not both")
+        in_url = any(urlsplit(host).username is not None for host in self.hosts)
+        if in_url and (self.api_key.get_secret_value() or self.username):
+            raise ValueError(
+                "set a user in ELASTICSEARCH_URL, or ELASTICSEARCH_USERNAME, or ELASTICSEARCH_API_KEY: one of them"
+            )
         return self
 
     @property
@@ -289,6 +298,14 @@ class ConsumerSettings(_Section):
     max_retries: int = Field(
         3, ge=0, le=100, description="Further tries for an event whose failure nobody can explain."
     )
+    push_back_tries: int = Field(
+        10,
+        ge=1,
+        le=1000,
+        description="Tries of a document that Elasticsearch pushes back alone while it takes others; then it is "
+        "dead-lettered.",
+    )
+    push_back_timeout: Seconds = Field(120.0, description="Least time over which these tries are made (seconds).")
     backoff_initial: Seconds = Field(0.2, description="First wait before a retry (seconds); doubles, with jitter.")
     backoff_max: Seconds = Field(10.0, description="Longest wait before a retry (seconds).")
     latency_target: Seconds = Field(5.0, description="Bulk latency above which fewer requests are under way (seconds).")
@@ -296,19 +313,23 @@ class ConsumerSettings(_Section):
     dedup_memory_size: int = Field(100_000, ge=0, description="Message ids kept in memory.")
     dedup_ttl: Seconds = Field(
         86_400.0,
-        description=(
-            "How long Redis keeps a message id (seconds). It is relied on for index.gc_deletes of the index (60 s) at most; "
-            "after that Elasticsearch is asked, and recognizes duplicates by their version."
-        ),
+        description="How long Redis keeps a message id (seconds); it is relied on for index.gc_deletes (60 s) at most, "
+        "then Elasticsearch is asked.",
     )
     enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
     breaker_threshold: float = Field(
-        0.5, gt=0, le=1, description="Share of failed events that stops intake instead of dead-lettering all; 1: never."
+        0.5,
+        gt=0,
+        le=1,
+        description="Share of valid events refused by Elasticsearch that stops intake instead of dead-lettering all; "
+        "1: never.",
     )
-    breaker_window: int = Field(1000, ge=10, description="Events over which that share is taken.")
-    breaker_min_failures: int = Field(100, ge=1, description="Failed events in the window before intake can stop.")
+    breaker_window: int = Field(1000, ge=10, description="Valid events over which that share is taken.")
+    breaker_min_failures: int = Field(
+        100, ge=1, description="Failed events in the window, of valid ones, before intake can stop."
+    )
     breaker_retry_interval: Seconds = Field(
-        30.0, description="How often failed documents are tried again meanwhile (seconds)."
+        30.0, description="How often failed documents, and then one more batch, are tried meanwhile (seconds)."
     )
     memory_budget: int = Field(
         DEFAULT_BUDGET,

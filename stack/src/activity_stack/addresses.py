@@ -44,6 +44,11 @@ class Addresses:
         return f"https://{HOST}:{self.instance.settings.ports.elasticsearch_secure}"
 
     @property
+    def elasticsearch_8(self) -> str:
+        """URL of the optional node of the major version before, without security."""
+        return f"http://{HOST}:{self.instance.settings.ports.elasticsearch_8}"
+
+    @property
     def redis(self) -> str:
         """URL, plain text and no password."""
         return redis.Redis(self.instance).address()
@@ -83,6 +88,7 @@ class Addresses:
             "ACTIVITY_STACK_ELASTICSEARCH_SECURE_URL": self.elasticsearch_secure,
             "ACTIVITY_STACK_ELASTICSEARCH_USERNAME": elasticsearch.USER,
             "ACTIVITY_STACK_ELASTICSEARCH_PASSWORD": elasticsearch.PASSWORD,
+            "ACTIVITY_STACK_ELASTICSEARCH_8_URL": self.elasticsearch_8,
             "ACTIVITY_STACK_REDIS_TLS_URL": self.redis_tls,
             "ACTIVITY_STACK_DATABASE_TLS_URL": self.postgres_tls,
             "ACTIVITY_STACK_REDIS_USERNAME": redis.USER,

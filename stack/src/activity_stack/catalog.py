@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from activity_stack.elasticsearch import Elasticsearch, SecureElasticsearch
+from activity_stack.elasticsearch import Elasticsearch, Elasticsearch8, SecureElasticsearch
 from activity_stack.fronts import PostgresTls, RedisTls
 from activity_stack.kafka import Kafka
 from activity_stack.postgres import Postgres
@@ -24,4 +24,4 @@ def build_servers(instance: Instance) -> dict[str, Server]:
     servers: list[Server] = [Kafka(instance), Elasticsearch(instance), redis, postgres]
     servers += [] if redis.has_tls() else [RedisTls(instance)]
     servers += [] if postgres.has_tls() else [PostgresTls(instance)]
-    return {server.name: server for server in [*servers, SecureElasticsearch(instance)]}
+    return {server.name: server for server in [*servers, SecureElasticsearch(instance), Elasticsearch8(instance)]}

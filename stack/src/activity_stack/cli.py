@@ -55,7 +55,7 @@ def main(ctx: click.Context, home: Path | None, port_offset: int | None) -> None
 @AS_JSON
 @click.pass_obj
 def up(stack: Stack, names: tuple[str, ...], *, fresh: bool, as_json: bool) -> None:
-    """Start servers, by default all but elasticsearch-secure, and wait until they are ready."""
+    """Start servers, by default all but elasticsearch-secure and elasticsearch-8, and wait until they are ready."""
     _show(stack.up(names or None, fresh=fresh), as_json=as_json)
 
 

@@ -196,6 +196,20 @@ class Elasticsearch(JavaServer):
         (folder / "plugin-descriptor.properties").write_text("\n".join(lines) + "\n")
 
 
+class Elasticsearch8(Elasticsearch):
+    """One node of the major version before, without security."""
+
+    name = "elasticsearch-8"
+    locks = ("elasticsearch-8",)
+
+    def listens_on(self) -> dict[str, int]:
+        """HTTP and the transport between nodes."""
+        return {
+            "elasticsearch_8": self.ports.elasticsearch_8,
+            "elasticsearch_8_transport": self.ports.elasticsearch_8_transport,
+        }
+
+
 class SecureElasticsearch(Elasticsearch):
     """One node with HTTPS, users and API keys."""
 

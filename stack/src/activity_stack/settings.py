@@ -32,6 +32,8 @@ class Ports:
     elasticsearch_transport: int = 19210
     elasticsearch_secure: int = 19201
     elasticsearch_secure_transport: int = 19211
+    elasticsearch_8: int = 19202
+    elasticsearch_8_transport: int = 19212
     redis: int = 16379
     redis_tls: int = 16380
     postgres: int = 15432

@@ -6,7 +6,7 @@ import fcntl
 import json
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from activity_stack.errors import StackError
@@ -61,7 +61,11 @@ def load_state(path: Path) -> State:
     """The saved state; an empty one where there is none or where it was left damaged."""
     try:
         raw: dict[str, Any] = json.loads(path.read_bytes())
-        ports = Ports(**raw["ports"]) if raw["ports"] else None
+        known = {each.name for each in fields(Ports)}  # another version of the stack may have further servers
+        saved = raw["ports"]
+        ports = Ports(**{name: port for name, port in saved.items() if name in known}) if saved else None
+        if saved and not known & saved.keys():
+            return State()
         return State(
             ports, bool(raw.get("ports_chosen")), {name: _record(entry) for name, entry in raw["servers"].items()}
         )

@@ -14,7 +14,8 @@ from elastic_transport import ConnectionTimeout, HttpHeaders
 from elastic_transport._models import ApiResponseMeta, NodeConfig
 from elasticsearch import ApiError
 
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex, mapped
+from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
+from activity_indexer.adapters.elasticsearch_client import Node, mapped, nodes
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -28,12 +29,16 @@ class Server:
     status: int = 200
     body: bytes = b'{"errors":false}'
     content_type: str | None = "application/json"
+    product: str = "Elasticsearch"
+    more: dict[str, str] = field(default_factory=dict)
     port: int = 0
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
 
     async def answer(self, request: web.Request) -> web.Response:
         self.requests.append((request.path_qs, dict(request.headers), await request.read()))
-        headers = {"x-elastic-product": "Elasticsearch"}
+        headers = dict(self.more)
+        if self.product:
+            headers["x-elastic-product"] = self.product
         if self.content_type:
             headers["content-type"] = self.content_type
         return web.Response(status=self.status, body=self.body, headers=headers)
@@ -71,7 +76,7 @@ async def test_a_request_is_the_very_bytes_to_the_alias(server: Server, connect:
     reply = await connect().bulk(BODY)
     (path, headers, body) = server.requests[0]
     assert path.startswith("/t/_bulk?require_alias=true&filter_path=errors,")
-    assert "x-ndjson" in headers["Content-Type"]
+    assert (headers["Content-Type"], headers["Accept"]) == ("application/x-ndjson", "application/json")
     assert "Authorization" not in headers
     assert body == BODY
     assert (reply.status, reply.body) == (200, b'{"errors":false}')
@@ -97,20 +102,127 @@ async def test_a_request_carries_the_login(server: Server, connect: Any, login: 
         ("application/json", b"not JSON"),
         ("application/json; charset=UTF-8", b"{}"),
         ("application/vnd.elasticsearch+json;compatible-with=9", b"{}"),
-        ("text/html", b"<html>too large</html>"),
-        ("text/plain; charset=utf-8", b"upstream connect error"),
-        ("application/xml", b"<Error/>"),
-        ("application/octet-stream", b"\xff\x00"),
-        (None, b""),
     ],
 )
-async def test_every_answer_comes_back_once_with_its_status_and_bytes(
-    server: Server, connect: Any, status: int, content_type: str | None, body: bytes
+async def test_an_answer_of_elasticsearch_comes_back_once_with_its_status_and_bytes(
+    server: Server, connect: Any, status: int, content_type: str, body: bytes
 ) -> None:
     server.status, server.content_type, server.body = status, content_type, body
     reply = await connect().bulk(BODY)
     assert (reply.status, reply.body) == (status, body)
     assert len(server.requests) == 1, "the policy of retries is the writer's"
+
+
+HTML = b"<html><head><title>Login</title></head><body>sign\n in</body></html>"
+FOREIGN = [
+    *((status, "text/html", "", HTML) for status in (200, 302, 400, 404, 405, 407, 410, 499, 500, 503, 507, 522, 530)),
+    (200, "application/json", "", b"{}"),
+    (200, "application/json", "", b'{"errors":false}'),
+    (200, "text/html", "Elasticsearch", HTML),
+    (204, None, "", b""),
+    (308, "application/json", "Elasticsearch", b"{}"),
+    (200, "application/octet-stream", "", b"\xff\x00"),
+    (200, "audio/x", "", b"x"),
+    (200, "nonsense", "", b"x"),
+]
+
+
+@pytest.mark.parametrize(("status", "content_type", "product", "body"), FOREIGN)
+async def test_an_answer_of_anything_else_is_none_and_what_it_was_is_told(
+    server: Server, connect: Any, status: int, content_type: str | None, product: str, body: bytes
+) -> None:
+    server.status, server.content_type, server.product, server.body = status, content_type, product, body
+    with pytest.raises(Unavailable) as caught:
+        await connect().bulk(BODY)
+    text = str(caught.value)
+    assert f"{status}" in text
+    assert "not an answer of Elasticsearch" in text
+    assert "<" not in text
+    if body == HTML:
+        assert "Login sign in" in text
+
+
+@pytest.mark.parametrize("status", [401, 403, 413])
+async def test_a_login_or_a_limit_of_a_gateway_is_handed_on_with_its_text(
+    server: Server, connect: Any, status: int
+) -> None:
+    server.status, server.content_type, server.product, server.body = status, "text/html", "", HTML
+    reply = await connect().bulk(BODY)
+    assert reply.status == status
+    assert b"Login sign in" in reply.body
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_is_not_followed_and_its_goal_is_told(server: Server, connect: Any, status: int) -> None:
+    goal = f"http://localhost:{server.port}/elsewhere"
+    server.status, server.body, server.more = status, b"", {"location": f"{goal}?token=secret"}
+    index = connect(username="u", password="p")
+    with pytest.raises(Unavailable, match=f"to {goal}") as caught:
+        await index.bulk(BODY)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(Unavailable):
+        await index.prepare()
+    assert not [path for path, _, _ in server.requests if "elsewhere" in path]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "product", "expected"),
+    [
+        ({"version": {"number": "7.17.9"}}, "application/json", "Elasticsearch", "got Elasticsearch 7.17.9"),
+        ({"version": {"number": "10.0.0"}}, "application/json", "Elasticsearch", "got Elasticsearch 10.0.0"),
+        ({"version": {"number": "7.10.2"}}, "application/json", "", "Elasticsearch 7.10.2"),
+        ({"version": {"number": "2.19.0", "distribution": "opensearch"}}, "application/json", "", "OpenSearch 2.19.0"),
+        ({}, "application/json", "Elasticsearch", "names no version"),
+        ({"version": 9}, "application/json", "Elasticsearch", "names no version"),
+        ([], "application/json", "Elasticsearch", "names no version"),
+        ("<html>portal</html>", "text/html", "", "200 OK, not an answer of Elasticsearch: portal"),
+        ("<html>portal</html>", "text/html", "Elasticsearch", "not an answer of Elasticsearch: portal"),
+    ],
+)
+async def test_another_product_or_version_is_refused_by_name_and_number(
+    server: Server, connect: Any, body: Any, content_type: str, product: str, expected: str
+) -> None:
+    server.body = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    server.content_type, server.product = content_type, product
+    with pytest.raises(Refused) as caught:
+        await connect().prepare()
+    assert expected in str(caught.value)
+
+
+async def test_every_request_speaks_plain_json_which_version_8_takes(server: Server, connect: Any) -> None:
+    server.body = json.dumps({"version": {"number": "8.19.0"}}).encode()
+    with pytest.raises(Exception, match=r"."):
+        await connect().prepare()
+    assert len(server.requests) > 1, "the version is taken"
+    for _, headers, _ in server.requests:
+        assert "compatible-with" not in headers.get("Accept", "") + headers.get("Content-Type", "")
+
+
+async def test_who_may_not_ask_for_the_version_is_not_kept_from_working(server: Server, connect: Any) -> None:
+    server.status, server.body = 403, b'{"error":{"type":"security_exception","reason":"no"},"status":403}'
+    with pytest.raises(Refused, match="403"):
+        await connect().prepare()
+    assert len(server.requests) > 1
+
+
+async def test_a_path_and_the_login_of_a_url_are_used(server: Server, connect: Any) -> None:
+    await connect(url=f"http://me:p%40ss@127.0.0.1:{server.port}/es/prefix/").bulk(BODY)
+    path, headers, _ = server.requests[0]
+    assert path.startswith("/es/prefix/t/_bulk?")
+    assert headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://a", ["http://a:80"]),
+        ("https://a, https://b:9243/es/", ["https://a:443", "https://b:9243/es"]),
+        ("http://[::1]:9200", ["http://[::1]:9200"]),
+    ],
+)
+def test_nodes_have_the_port_of_their_scheme(url: str, expected: list[str]) -> None:
+    found = nodes(ElasticsearchSettings(url=url, verify_certs=False))
+    assert [Node(each).base_url for each in found] == expected
 
 
 async def test_no_connection_is_unavailable(connect: Any) -> None:

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 import pytest
 from core_support import Clock, Seen
 
-from activity_indexer.adapters.memory import MemoryIndex, refusal, reply
+from activity_indexer.adapters.memory import MemoryIndex, bulk_answer, refusal, reply
 from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import index_line
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.event import UPDATED, Event, Transaction
-from activity_indexer.indexing import BulkWriter, Document
+from activity_indexer.indexing import BulkWriter, Document, Tries
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply
+from activity_indexer.trial import TRIAL_ID
 
 FAST = Backoff(0.0001, 0.0002)
 
@@ -37,13 +38,19 @@ class Subject:
 
     index: MemoryIndex = field(default_factory=MemoryIndex)
     backoff: Backoff = FAST
-    max_retries: int = 3
+    tries: Tries = field(default_factory=Tries)
     clock: Clock = field(default_factory=lambda: Clock(1000.0))
     seen: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
         self.limit = AdaptiveLimit(4, 60.0, asyncio.get_running_loop().time)
-        self.writer = BulkWriter(self.index, self.limit, self.backoff, self.seen, self.max_retries, self.clock)
+        self.writer = BulkWriter(self.index, self.limit, self.backoff, self.seen, self.tries, self.clock, self.clock)
+
+    async def until_alone(self) -> None:
+        """Wait until a document is sent by itself."""
+        async with asyncio.timeout(2):
+            while self.writer.alone == 0:  # noqa: ASYNC110 - the writer tells nobody else
+                await asyncio.sleep(0.0005)
 
     async def write(self, *wanted: Document) -> Sequence[Document]:
         async with asyncio.timeout(2):
@@ -54,12 +61,15 @@ class Subject:
 
 
 def first(times: int, answer: BulkReply | Exception) -> Callable[[list[str]], BulkReply | None]:
-    """The first requests get this answer, all later ones pass."""
-    left = iter(range(times))
+    """The first requests get this answer, all later ones pass; so does a trial document between them."""
+    left = times
 
-    def on_request(_: list[str]) -> BulkReply | None:
-        if next(left, None) is None:
+    def on_request(ids: list[str]) -> BulkReply | None:
+        nonlocal left
+        if not left:
             return None
+        if ids != [TRIAL_ID]:
+            left -= 1
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -147,7 +157,9 @@ async def test_an_outage_lets_one_request_at_a_time_try() -> None:
 
     subject = Subject(MemoryIndex(on_request=first(5, Unavailable("away")), pause=note))
     await subject.write(document())
-    assert limits == [2, 1, 1, 1, 1, 1]
+    assert limits[0] == 2
+    assert set(limits[1:]) == {1}
+    assert len(limits) == 6 + subject.index.trials
 
 
 async def test_push_back_for_single_items_lets_fewer_requests_at_a_time_try() -> None:
@@ -208,7 +220,7 @@ async def test_400_is_bisected_to_the_guilty_document(count: int) -> None:
     written = await subject.write(*documents(count))
     assert [number for number, each in enumerate(written) if each.error] == [count * 2 // 3]
     assert len(subject.index.documents) == count - 1
-    assert len(subject.index.requests) <= 2 * math.ceil(math.log2(count)) + 1
+    assert len(subject.index.requests) <= 2 * math.ceil(math.log2(count)) + 1 + (count == 1)
 
 
 async def test_two_guilty_documents_are_both_found() -> None:
@@ -232,7 +244,7 @@ async def test_what_can_never_pass_is_refused_at_once_with_the_reason() -> None:
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
 async def test_a_suspect_is_tried_so_many_times_more_and_then_refused(max_retries: int) -> None:
-    subject = Subject(MemoryIndex(on_item=items({"d1": [ODD] * 99})), max_retries=max_retries)
+    subject = Subject(MemoryIndex(on_item=items({"d1": [ODD] * 99})), tries=Tries(suspect=max_retries))
     written = await subject.write(*documents(3))
     assert [each.attempts for each in written] == [1, 1 + max_retries, 1]
     assert written[1].error
@@ -255,7 +267,8 @@ async def test_first_and_last_failure_are_told() -> None:
     subject = Subject(MemoryIndex(on_item=items({"a": [ODD] * 9})))
 
     async def later() -> None:
-        subject.clock.now += 10
+        if subject.index.trials == 0:
+            subject.clock.now += 10
 
     subject.index.pause = later
     (written,) = await subject.write(document("a"))
@@ -297,11 +310,225 @@ async def test_an_answer_that_makes_no_sense_is_tried_again(body: bytes) -> None
     assert len(subject.index.requests) == 3
 
 
-async def test_answers_that_never_make_sense_refuse_in_the_end() -> None:
-    subject = Subject(MemoryIndex(on_request=first(999, reply(200, b"garbage"))))
+NOT_ELASTICSEARCH = [
+    *(reply(status, b"<html><body>sign in</body></html>") for status in (200, 201, 302, 400, 404, 405, 407, 410, 421)),
+    *(reply(status, b"") for status in (200, 204, 308, 425, 499, 500, 507, 520, 522, 524, 526, 530)),
+    reply(200, {}),
+    reply(200, {"took": 1, "errors": True}),
+    reply(200, {"errors": False}),
+    reply(200, {"errors": False, "items": []}),
+    reply(200, b'{"errors":true,"items":[{"index":{"status":40'),
+    reply(400, {"error": "no handler found"}),
+]
+
+
+@pytest.mark.parametrize("answer", NOT_ELASTICSEARCH, ids=str)
+async def test_an_answer_that_is_not_elasticsearchs_is_an_outage_however_long(answer: BulkReply) -> None:
+    subject = Subject(MemoryIndex(on_request=first(60, answer)))
+    written = await subject.write(*documents(4))
+    assert {each.result for each in written} == {"written"}
+    assert subject.seen.told("halted") == []
+    assert len(subject.index.requests) == 61
+    assert str(answer.status) in subject.seen.told("outage")[0]
+
+
+async def test_the_reason_of_an_outage_is_the_first_text_of_what_came() -> None:
+    page = b"<html><head><script>x()</script></head><body><h1>Please</h1>\n sign in</body></html>"
+    subject = Subject(MemoryIndex(on_request=first(2, reply(302, page))))
+    await subject.write(document())
+    assert subject.seen.told("outage")[0] == "302 Please sign in"
+
+
+# The index, or the document?
+
+
+def all_but_the_trial(answer: Item) -> Callable[[str], Item | None]:
+    return lambda identifier: None if identifier == TRIAL_ID else answer
+
+
+BROKEN = [
+    (BAD, "document_parsing_exception: failed to parse"),
+    (ODD, "null_pointer_exception: null"),
+    (Item(400, ItemError("illegal_argument_exception", "odd")), "illegal_argument_exception: odd"),
+    (Item(400, ItemError("routing_missing_exception", "routing is required")), "routing_missing_exception: routing"),
+    (
+        Item(400, ItemError("illegal_argument_exception", "pipeline with id [nope] does not exist")),
+        "illegal_argument_exception: pipeline with id [nope] does not exist",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answer", "told"), BROKEN)
+async def test_an_index_that_refuses_a_good_document_refuses_none_for_good(answer: Item, told: str) -> None:
+    broken = True
+    subject = Subject(MemoryIndex(on_item=lambda _: answer if broken else None), Backoff(0.001, 0.001))
+    writing = asyncio.create_task(subject.write(*documents(20)))
+    await asyncio.sleep(0.05)
+    assert not writing.done()
+    assert told in subject.seen.told("halted")[-1]
+    assert len(subject.index.requests) > 5
+    broken = False
+    written = await writing
+    assert {each.result for each in written} == {"written"}
+    assert subject.seen.names().count("recovered") == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [refusal(400, "illegal_argument_exception", "malformed"), refusal(500, "null_pointer_exception", "null")]
+)
+async def test_a_request_is_not_bisected_while_nothing_passes(answer: BulkReply) -> None:
+    broken = True
+    subject = Subject(MemoryIndex(on_request=lambda _: answer if broken else None), Backoff(0.001, 0.001))
+    writing = asyncio.create_task(subject.write(*documents(8)))
+    await asyncio.sleep(0.05)
+    assert "known to be good" in subject.seen.told("halted")[-1]
+    assert {len(ids) for ids in subject.index.requests} == {8}
+    broken = False
+    written = await writing
+    assert {each.result for each in written} == {"written"}
+
+
+async def test_a_gateway_that_takes_no_body_at_all_is_an_outage() -> None:
+    subject = Subject(MemoryIndex(on_request=first(20, reply(413, b"<html>too large</html>"))))
+    written = await subject.write(*documents(4))
+    assert {each.result for each in written} == {"written"}
+    assert {len(ids) for ids in subject.index.requests[:20]} == {4}
+
+
+async def test_a_bad_document_that_is_alone_in_the_topic_is_refused() -> None:
+    subject = Subject(MemoryIndex(on_item=all_but_the_trial(BAD)))
+    (written,) = await subject.write(document())
+    assert written.error
+    assert written.error.code == "document_parsing_exception"
+    assert (subject.index.trials, written.attempts) == (2, 2), "the index took another one before and after"
+
+
+async def test_an_index_that_is_corrected_between_a_document_and_the_trial_refuses_none_for_good() -> None:
+    answers = [BAD] * 3
+    subject = Subject(MemoryIndex(on_item=lambda _: answers.pop() if answers else None))
     written = await subject.write(*documents(3))
-    assert {each.error.code for each in written if each.error} == {"unknown_answer"}
-    assert not any(each.result for each in written)
+    assert {each.result for each in written} == {"written"}
+    assert subject.index.trials == 1
+
+
+async def test_what_passes_costs_no_trial() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"d1": [BUSY]})))
+    await subject.write(*documents(5))
+    assert subject.index.trials == 0
+
+
+def refusing(field: str) -> Item:
+    return Item(400, ItemError("document_parsing_exception", f"failed to parse field [{field}] of type [integer]"))
+
+
+async def test_where_others_pass_only_the_trials_own_defect_holds_a_document() -> None:
+    """A mapping of another's, which takes other documents than ours: a bad one among them blocks nothing."""
+    answers = {TRIAL_ID: refusing("user_id"), "d1": refusing("metadata"), "d2": refusing("user_id")}
+    subject = Subject(MemoryIndex(on_item=answers.get), Backoff(0.001, 0.001))
+    wanted = documents(4)
+    writing = asyncio.create_task(subject.write(*wanted))
+    await asyncio.sleep(0.05)
+    assert [each.settled for each in wanted] == [True, True, False, True]
+    assert wanted[1].error
+    assert "user_id" in subject.seen.told("halted")[-1]
+    answers.clear()
+    await writing
+    assert wanted[2].result == "written"
+
+
+async def test_while_one_waits_for_an_operator_others_that_pass_are_no_recovery() -> None:
+    denied = Item(400, ItemError("strict_dynamic_mapping_exception", "strict"))
+    answers = {"d1": denied}
+    subject = Subject(MemoryIndex(on_item=answers.get), Backoff(0.001, 0.001))
+    writing = asyncio.create_task(subject.write(*documents(2)))
+    await asyncio.sleep(0.01)
+    await subject.writer.write([document("other")])
+    assert "recovered" not in subject.seen.names()
+    answers.clear()
+    await writing
+    assert subject.seen.names()[-1] != "halted"
+    assert "recovered" in subject.seen.names()
+
+
+# Push-back that never ends
+
+TOO_LARGE = Item(429, ItemError("es_rejected_execution_exception", "rejected execution of primary operation"))
+
+
+def passing_time(subject: Subject, seconds: float) -> None:
+    async def pause() -> None:
+        subject.clock.now += seconds
+
+    subject.index.pause = pause
+
+
+async def test_a_document_that_is_pushed_back_alone_for_long_enough_is_refused_and_no_other_waits() -> None:
+    """Elasticsearch refuses all documents of a shard when one of them is too large."""
+
+    def crowded(ids: list[str]) -> BulkReply | None:
+        return bulk_answer([TOO_LARGE] * len(ids)) if "d5" in ids else None
+
+    subject = Subject(MemoryIndex(on_request=crowded), tries=Tries(3, 10, 120.0))
+    passing_time(subject, 5)
+    wanted = documents(8)
+    writing = asyncio.create_task(subject.write(*wanted))
+    await subject.until_alone()
+    limit = subject.limit.limit
+    await asyncio.sleep(0.001)
+    assert [each.settled for each in wanted] == [each is not wanted[5] for each in wanted]
+    await writing
+    assert wanted[5].error
+    assert wanted[5].error.code == "push_back_never_ends"
+    assert "while the index took others" in wanted[5].error.message
+    assert "rejected execution of primary operation" in wanted[5].error.message
+    assert wanted[5].tries_alone >= 10
+    assert subject.writer.alone == 0
+    assert subject.seen.told("waits_alone")[-1][0] == 0
+    assert subject.limit.limit == limit, "its tries are no reason for fewer requests"
+
+
+@pytest.mark.parametrize("tries", [Tries(3, 1000, 0.0), Tries(3, 1, 1e9)], ids=["too few tries", "too early"])
+async def test_until_then_it_is_tried_again(tries: Tries) -> None:
+    subject = Subject(MemoryIndex(on_item=items({"a": [TOO_LARGE] * 50})), tries=tries)
+    (written,) = await subject.write(document("a"))
+    assert (written.result, written.error, written.attempts) == ("written", None, 51)
+    assert subject.writer.alone == 0
+
+
+async def test_while_everything_is_pushed_back_nothing_is_refused() -> None:
+    busy = True
+    subject = Subject(MemoryIndex(on_item=lambda _: TOO_LARGE if busy else None), tries=Tries(3, 2, 1.0))
+    passing_time(subject, 50)
+    writing = asyncio.create_task(subject.write(*documents(3)))
+    await asyncio.sleep(0.02)
+    assert {len(ids) for ids in subject.index.requests} == {3}
+    assert subject.seen.told("outage")
+    busy = False
+    written = await writing
+    assert {each.result for each in written} == {"written"}
+
+
+async def test_a_document_that_only_a_gateway_refuses_waits_alone_and_is_never_refused() -> None:
+    page = reply(503, b"<html>blocked by policy</html>")
+    subject = Subject(MemoryIndex(on_request=lambda ids: page if "d1" in ids else None), tries=Tries(3, 2, 0.0))
+    wanted = documents(4)
+    writing = asyncio.create_task(subject.writer.write(wanted))
+    await asyncio.sleep(0.05)
+    assert [each.settled for each in wanted] == [True, False, True, True]
+    assert subject.seen.told("waits_alone")[-1] == (1, "http_503: 503 blocked by policy")
+    subject.index.on_request = lambda _: None
+    await writing
+    assert wanted[1].result == "written"
+
+
+async def test_who_gives_up_waits_alone_no_more() -> None:
+    subject = Subject(MemoryIndex(on_item=items({"a": [TOO_LARGE] * 10_000})), tries=Tries(3, 10**9, 0.0))
+    writing = asyncio.create_task(subject.writer.write([document("a")]))
+    await subject.until_alone()
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert subject.writer.alone == 0
+    assert subject.limit.in_flight == 0
 
 
 @pytest.mark.parametrize(

@@ -30,10 +30,16 @@ from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
+from activity_indexer.trial import TRIAL_ID
 
 PARTITION = Partition(TOPIC, 0)
 FAST = Backoff(0.0001, 0.0002)
 BAD = Item(400, ItemError("document_parsing_exception", "failed to parse"))
+
+
+def refusing(which: Callable[[str], bool]) -> Callable[[str], Item | None]:
+    """The index takes good documents, as the trial one, and refuses these."""
+    return lambda identifier: BAD if identifier != TRIAL_ID and which(identifier) else None
 
 
 def enrich(found: Event) -> tuple[Mapping[str, Any], str, bool]:
@@ -53,6 +59,7 @@ class Subject:
     seen: Seen = field(default_factory=Seen)
     clock: Clock = field(default_factory=lambda: Clock(NOW))
     dedup: bool = True
+    retry_interval: float = 0.001
     tracker: PartitionOffsets = field(default_factory=PartitionOffsets)
     offset: int = 0
     rereads: Rereads = field(default_factory=Rereads)
@@ -68,7 +75,7 @@ class Subject:
             self.dead_letters,
             self.breaker,
             self.seen,
-            Limits(86_400.0, 0.001, FAST),
+            Limits(86_400.0, self.retry_interval, FAST),
             self.clock,
             rereads=self.rereads,
         )
@@ -288,7 +295,7 @@ async def test_when_the_newest_event_is_refused_the_next_newest_takes_its_place(
 
 
 async def test_when_all_events_of_a_transaction_are_refused_all_are_dead_letters() -> None:
-    subject = Subject(MemoryIndex(on_item=lambda _: BAD))
+    subject = Subject(MemoryIndex(on_item=refusing(lambda _: True)))
     await subject.process(value("a", 1), value("a", 2, UPDATED))
     assert subject.outcomes == {"dead_lettered": 2}
     assert subject.tracker.mark() == 2
@@ -395,15 +402,25 @@ def strict() -> Breaker:
     return Breaker(0.5, 100, 3)
 
 
-async def test_when_most_events_fail_they_are_held_until_the_cause_is_repaired() -> None:
+@pytest.mark.parametrize("stage", ["index", "enrich"])
+async def test_when_the_sink_refuses_most_events_they_are_held_until_the_cause_is_gone(stage: str) -> None:
     broken = True
-    subject = Subject(MemoryIndex(on_item=lambda _: BAD if broken else None), breaker=strict())
+
+    def failing(found: Event) -> tuple[Mapping[str, Any], str, bool]:
+        if broken and stage == "enrich":
+            raise EnrichmentError("enrichment_failed", "broken")
+        return enrich(found)
+
+    index = MemoryIndex(on_item=refusing(lambda _: broken and stage == "index"))
+    subject = Subject(index, breaker=strict(), retry_interval=0.02)
+    subject.processor._enricher = failing
     processing = asyncio.create_task(subject.process(*(value(f"x{number}") for number in range(4))))
     await asyncio.sleep(0.01)
     assert subject.breaker.is_open
-    assert "document_parsing_exception" in subject.seen.told("breaker_opened")[0]
+    assert stage in subject.seen.told("breaker_opened")[0]
     assert not processing.done()
     assert subject.breaker.held == 1
+    assert not subject.breaker.lets_in()
     broken = False
     await processing
     assert not subject.breaker.is_open
@@ -416,10 +433,12 @@ async def test_when_most_events_fail_they_are_held_until_the_cause_is_repaired()
 
 async def test_a_bad_event_among_those_held_does_not_hold_the_others_for_ever() -> None:
     broken = True
-    subject = Subject(MemoryIndex(on_item=lambda each: BAD if broken or each == "bad" else None), breaker=strict())
+    index = MemoryIndex(on_item=refusing(lambda each: broken or each == "bad"))
+    subject = Subject(index, breaker=strict(), retry_interval=0.02)
     processing = asyncio.create_task(subject.process(b"no JSON", value("bad"), *(value(f"x{each}") for each in "abcd")))
     await asyncio.sleep(0.01)
     assert subject.breaker.is_open
+    assert [record.value for record in subject.dead_letters.records] == [b"no JSON"], "it waits for nothing"
     subject.clock.now += 100
     broken = False
     await processing
@@ -430,15 +449,59 @@ async def test_a_bad_event_among_those_held_does_not_hold_the_others_for_ever() 
     assert int(bad["attempts"]) >= 2
 
 
-async def test_events_that_were_never_valid_are_held_for_people() -> None:
+async def test_invalid_events_never_stop_intake_however_many() -> None:
     subject = Subject(breaker=strict())
-    processing = asyncio.create_task(subject.process(b"1", b"2", b"3"))
-    await asyncio.sleep(0.01)
+    for _ in range(5):
+        await subject.process(*[b"no JSON", b"{}"] * 20)
+    await subject.process(value("a"))
+    assert not subject.breaker.is_open
+    assert subject.outcomes == {"dead_lettered": 200, "indexed": 1}
+    assert subject.seen.told("breaker_opened") == []
+
+
+async def test_few_enrichments_of_a_type_that_fail_stop_nothing() -> None:
+    subject = Subject(breaker=strict())
+    await subject.process(*(value(f"x{each}", status="cursed") for each in range(8)), value("a"), value("b"))
+    assert not subject.breaker.is_open
+    assert subject.outcomes == {"dead_lettered": 8, "indexed": 2}
+
+
+async def test_held_events_that_are_at_fault_themselves_are_let_go_and_the_next_batch_closes_it() -> None:
+    subject = Subject(MemoryIndex(on_item=refusing(lambda each: each.startswith("bad"))), breaker=strict())
+    await subject.process(*(value(f"bad{number}") for number in range(4)))
+    assert subject.outcomes == {"dead_lettered": 4}
+    assert subject.breaker.is_open
+    assert subject.breaker.lets_in(), "one more poll"
+    subject.breaker.polled(10)
+    assert not subject.breaker.lets_in()
+    await subject.process(value("a"), value("b"))
+    assert not subject.breaker.is_open
+    assert subject.seen.told("breaker_closed")
+
+
+async def test_one_held_batch_is_let_go_in_each_interval() -> None:
+    subject = Subject(MemoryIndex(on_item=refusing(lambda _: True)), breaker=strict(), retry_interval=0.1)
+    batches = [subject.batch(*(value(f"{name}{number}") for number in range(4))) for name in "abc"]
+    processing = [asyncio.create_task(subject.processor.process(batch)) for batch in batches]
+    await asyncio.sleep(0.15)
+    assert sum(each.done() for each in processing) == 1
+    assert len(subject.dead_letters.records) == 4
+    subject.index.on_item = lambda _: None
+    await asyncio.gather(*processing)
+    assert subject.outcomes == {"dead_lettered": 4, "indexed": 8}
+
+
+async def test_an_index_that_refuses_good_documents_dead_letters_nothing() -> None:
+    broken = True
+    subject = Subject(MemoryIndex(on_item=lambda _: BAD if broken else None), breaker=Breaker(1.0, 100, 10))
+    processing = asyncio.create_task(subject.process(*(value(f"x{number}") for number in range(20))))
+    await asyncio.sleep(0.02)
+    assert "document_parsing_exception: failed to parse" in subject.seen.told("halted")[0]
     assert not processing.done()
-    assert subject.dead_letters.records == []
-    subject.breaker.close()
+    broken = False
     await processing
-    assert subject.outcomes == {"dead_lettered": 3}
+    assert subject.outcomes == {"indexed": 20}
+    assert subject.dead_letters.records == []
 
 
 async def test_good_batches_pass_while_the_breaker_is_open() -> None:

@@ -13,7 +13,7 @@ from activity_indexer.adapters.redis_client import connect as connect_redis
 from activity_indexer.errors import SettingsError
 from activity_indexer.redis_url import PATTERN
 from activity_indexer.setting_values import shown
-from activity_indexer.settings import SECTIONS, declared, load_settings, unknown_variables
+from activity_indexer.settings import SECTIONS, ElasticsearchSettings, declared, load_settings, unknown_variables
 
 PREFIXES = tuple(str(section.model_config["env_prefix"]) for section in SECTIONS)
 
@@ -182,6 +182,50 @@ def test_a_bad_url_is_refused_without_a_word_of_its_password(
     assert "a value that is not shown" in line
     assert "hunter2" not in line
     assert "hun" not in line
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://a:9200,", "an empty one"),
+        ("http://a:9200,,http://b:9200", "an empty one"),
+        ("http://a:9200,https://b:9200", "got both"),
+        ("http://a:9200/?pretty=true", "without a query"),
+        ("http://a:0", "a port from 1 to 65535"),
+        ("http://a:65536", "a port from 1 to 65535"),
+        ("a:9200", "begins with http:// or https://"),
+        ("http://a:9200,b:9200", "begins with http:// or https://"),
+        ("http://u:p@a:9200,http://v:p@b:9200", "one user and password"),
+    ],
+)
+def test_a_url_of_elasticsearch_that_cannot_be_used_is_refused_by_name(
+    environment: pytest.MonkeyPatch, url: str, expected: str
+) -> None:
+    given_values(environment, ELASTICSEARCH_URL=url)
+    (line,) = refusal()
+    assert line.startswith("ELASTICSEARCH_URL: expected ")
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://a", "https://a", "http://a:9200/es/prefix/", "http://u:p@a:9200", " http://a:9200 , http://b:9200 "],
+)
+def test_a_url_of_elasticsearch_that_can_be_used_is_taken_here_and_by_the_chart(
+    environment: pytest.MonkeyPatch, url: str
+) -> None:
+    given_values(environment, ELASTICSEARCH_URL=url)
+    assert load_settings().elasticsearch.hosts == [each.strip() for each in url.split(",")]
+    pattern = ElasticsearchSettings.model_json_schema()["properties"]["url"]["pattern"]
+    assert re.search(pattern, url)
+    assert not re.search(pattern, url + ",")
+    assert not re.search(pattern, url + ", ftp://b")
+
+
+@pytest.mark.parametrize("more", [{"ELASTICSEARCH_USERNAME": "v"}, {"ELASTICSEARCH_API_KEY": "k"}])
+def test_a_user_is_set_in_one_place(environment: pytest.MonkeyPatch, more: dict[str, str]) -> None:
+    given_values(environment, ELASTICSEARCH_URL="http://u:p@a:9200", **more)
+    assert "one of them" in refusal()[0]
 
 
 SECRET = st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=6).filter(str.strip)

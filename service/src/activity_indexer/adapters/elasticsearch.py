@@ -15,6 +15,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
 from elasticsearch.serializer import JsonSerializer
 
 from activity_indexer.adapters.document_lookup import found_documents, lookup_body
+from activity_indexer.adapters.elasticsearch_client import NotElasticsearch, connect, mapped, require_supported
 from activity_indexer.adapters.write_index import (
     BUILDING,
     AliasMissing,
@@ -25,17 +26,17 @@ from activity_indexer.adapters.write_index import (
 )
 from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.document import settings as index_settings
-from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex, reason_of
+from activity_indexer.errors import Unavailable, UnexpectedIndex, reason_of
 from activity_indexer.index_watch import CHECK_TIMEOUT
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
 BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
+HANDED_ON = frozenset({401, 403, 413})
 BULK_QUERY = (
     "require_alias=true&filter_path="
     "errors,took,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,error"
 )
-RETRY_STATUS = frozenset({408, 429, 502, 503, 504})
 
 
 class _Bytes(JsonSerializer):
@@ -46,35 +47,6 @@ class _Bytes(JsonSerializer):
 
 
 AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
-"""The second is for proxies, which answer in forms of their own."""
-
-
-def connect(settings: ElasticsearchSettings, **more: Any) -> AsyncElasticsearch:
-    """A client without retries of its own: it repeats push-back without a pause."""
-    arguments: dict[str, Any] = {
-        "request_timeout": settings.request_timeout,
-        "max_retries": 0,
-        "retry_on_timeout": False,
-        "retry_on_status": (),
-        **more,
-    }
-    if settings.api_key.get_secret_value():
-        arguments["api_key"] = settings.api_key.get_secret_value()
-    elif settings.username:
-        arguments["basic_auth"] = (settings.username, settings.password.get_secret_value())
-    if any(host.startswith("https") for host in settings.hosts):
-        arguments["verify_certs"] = settings.verify_certs
-        arguments["ssl_show_warn"] = False
-        if settings.ca_file:
-            arguments["ca_certs"] = str(settings.ca_file)
-    return AsyncElasticsearch(settings.hosts, **arguments)
-
-
-def mapped(error: Exception) -> Unavailable | Refused:
-    """An error of the client in our words."""
-    if isinstance(error, ApiError) and error.meta.status not in RETRY_STATUS:
-        return Refused(f"Elasticsearch answers {error.meta.status}: {error}")
-    return Unavailable(f"Elasticsearch: {reason_of(error)}")
 
 
 class ElasticsearchIndex:
@@ -100,22 +72,12 @@ class ElasticsearchIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
-        return await self._send(self._target, body)
+        return await send_bulk(self._bulk_client, self._target, body)
 
     async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
         """Those of these documents that exist, by id, as the primary shards have them."""
-        reply = await self._send(self._lookup, lookup_body(identifiers))
+        reply = await send_bulk(self._bulk_client, self._lookup, lookup_body(identifiers))
         return found_documents(identifiers, reply, self.written)
-
-    async def _send(self, target: str, body: bytes) -> BulkReply:
-        try:
-            answer = await self._bulk_client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
-            status, content = answer.meta.status, answer.body
-        except ApiError as error:
-            status, content = error.meta.status, error.body
-        except TransportError as error:
-            raise _away(error) from None
-        return BulkReply(status, _as_bytes(content))
 
     async def searchable(self, identifier: str) -> int | None:
         """Version of a document as a search of the alias finds it; None when it finds none."""
@@ -147,6 +109,7 @@ class ElasticsearchIndex:
             await asyncio.sleep(0.2)
 
     async def _prepare(self) -> None:
+        await require_supported(self._client)
         try:
             await self._check()
         except AliasMissing:
@@ -238,8 +201,26 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
     return missing
 
 
+async def send_bulk(client: AsyncElasticsearch, target: str, body: bytes) -> BulkReply:
+    """One bulk request by a client that hands bytes over. Raises Unavailable when Elasticsearch does not answer it.
+
+    Of what stands before Elasticsearch only a refused login and a body that is too large are handed on.
+    """
+    try:
+        answer = await client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
+    except ApiError as error:
+        return BulkReply(error.meta.status, _as_bytes(error.body))
+    except NotElasticsearch as error:
+        if error.status in HANDED_ON:
+            return BulkReply(error.status, error.message.encode())
+        raise _away(error) from None
+    except TransportError as error:
+        raise _away(error) from None
+    return BulkReply(answer.meta.status, _as_bytes(answer.body))
+
+
 def _away(error: TransportError) -> Unavailable:
-    text = f"Elasticsearch: {reason_of(error)}"
+    text = f"Elasticsearch: {error.message if isinstance(error, NotElasticsearch) else reason_of(error)}"
     _forget(error)
     return Unavailable(text)
 

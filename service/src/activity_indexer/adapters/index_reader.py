@@ -12,7 +12,8 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 from msgspec import Raw
 
-from activity_indexer.adapters.elasticsearch import AS_IT_CAME, connect, mapped
+from activity_indexer.adapters.elasticsearch import AS_IT_CAME
+from activity_indexer.adapters.elasticsearch_client import connect, mapped
 from activity_indexer.adapters.paging import PageSize
 from activity_indexer.adapters.write_index import find_write_index
 from activity_indexer.errors import Refused

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from elastic_transport import TransportError
-from elasticsearch import ApiError
 
 from activity_indexer.adapters.document_lookup import found_documents, lookup_body
-from activity_indexer.adapters.elasticsearch import AS_IT_CAME, BULK_HEADERS, connect
-from activity_indexer.errors import Refused, Unavailable, reason_of
+from activity_indexer.adapters.elasticsearch import AS_IT_CAME, send_bulk
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.errors import Refused
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
@@ -30,22 +29,11 @@ class NamedIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON. Raises Unavailable when there is no answer."""
-        return await self._send(self._target, body)
+        return await send_bulk(self._client, self._target, body)
 
     async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
         """Those of these documents that exist, by id. Raises Unavailable or Refused."""
-        return found_documents(identifiers, await self._send(self._lookup, lookup_body(identifiers)))
-
-    async def _send(self, target: str, body: bytes) -> BulkReply:
-        try:
-            answer: Any = await self._client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
-            status, content = answer.meta.status, answer.body
-        except ApiError as error:
-            status, content = error.meta.status, error.body
-        except TransportError as error:
-            raise Unavailable(f"Elasticsearch: {reason_of(error)}") from None
-        found = content if isinstance(content, bytes) else str(content or "").encode()
-        return BulkReply(status, found)
+        return found_documents(identifiers, await send_bulk(self._client, self._lookup, lookup_body(identifiers)))
 
     async def prepare(self) -> None:
         """Called when the name stands for nothing any more. Raises Refused."""

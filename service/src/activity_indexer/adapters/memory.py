@@ -15,6 +15,7 @@ from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
+from activity_indexer.trial import TRIAL_ID
 
 NO_REQUEST: Final = "Validation Failed: 1: no requests added;"
 MAX_ID_BYTES: Final = 512
@@ -38,7 +39,8 @@ METADATA_FIELDS: Final = frozenset(
 @dataclass(frozen=True, slots=True)
 class _Operation:
     identifier: str
-    version: int
+    version: int | None
+    """None when the write depends on a sequence number, which no document has here."""
     source: bytes
 
 
@@ -65,7 +67,7 @@ class MemoryIndex:
     `on_request` may answer a request (by the ids in it) or raise Unavailable, and `on_item` may answer for a document
     (by its id); None lets it pass; `on_read` may raise when documents are read. `pause` is awaited before each answer.
     A `missing` index is made by `prepare`, unless `unprepared` says why it cannot be. `requests` are the ids of each
-    bulk request, `reads` those of each read.
+    bulk request, `reads` those of each read, and `trials` counts the requests of the trial document.
     """
 
     on_request: Callable[[list[str]], BulkReply | None] = _passes
@@ -78,6 +80,7 @@ class MemoryIndex:
     documents: dict[str, Stored] = field(default_factory=dict)
     requests: list[list[str]] = field(default_factory=list)
     reads: list[list[str]] = field(default_factory=list)
+    trials: int = 0
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Write the documents of the body (NDJSON). Raises what `on_request` raises."""
@@ -86,7 +89,10 @@ class MemoryIndex:
         except _BadRequest as refused:
             return reply(400, _failure(400, refused.error))
         identifiers = [operation.identifier for operation in operations]
-        self.requests.append(identifiers)
+        if identifiers == [TRIAL_ID]:
+            self.trials += 1
+        else:
+            self.requests.append(identifiers)
         await self.pause()
         if answer := self.on_request(identifiers):
             return answer
@@ -122,6 +128,8 @@ class MemoryIndex:
 
     def _put(self, operation: _Operation) -> Item:
         found = self.documents.get(operation.identifier)
+        if operation.version is None:
+            return Item(409, ItemError("version_conflict_engine_exception", "no document was found"))
         if found and found.version >= operation.version:
             return Item(409, _conflict(operation, found.version))
         self.documents[operation.identifier] = Stored(operation.version, operation.source)
@@ -147,7 +155,7 @@ def _operations(body: bytes) -> Iterator[_Operation]:
             raise _BadRequest("illegal_argument_exception", f"Malformed action/metadata line: {error}") from None
         if len(told["_id"].encode()) > MAX_ID_BYTES:
             raise _BadRequest("action_request_validation_exception", "id is too long, must be no longer than 512 bytes")
-        yield _Operation(told["_id"], told["version"], source)
+        yield _Operation(told["_id"], None if "if_seq_no" in told else told["version"], source)
 
 
 def _check(source: bytes) -> None:
@@ -180,7 +188,7 @@ def bulk_answer(items: Sequence[Item]) -> BulkReply:
         for item in items
     ]
     errors = any(item.error.type for item in items)
-    return reply(200, {"errors": errors, "items": told} if errors else {"errors": False})
+    return reply(200, {"errors": errors, "items": told})
 
 
 def reply(status: int, answer: Any) -> BulkReply:

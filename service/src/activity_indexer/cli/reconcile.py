@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
 from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex, connect
+from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
+from activity_indexer.adapters.elasticsearch_client import connect
 from activity_indexer.adapters.index_reader import IndexReader, Stored, write_index
 from activity_indexer.adapters.index_writer import NamedIndex
 from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace

@@ -62,6 +62,8 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "strict_dynamic_mapping_exception": "The index refuses unknown fields, which the indexer's own mapping does "
         "not: set dynamic to false in the mapping and replay as it is.",
         "request_too_large": "The document alone is over http.max_content_length: raise that and replay, or correct.",
+        "push_back_never_ends": "The document is too large for the memory that the nodes have for indexing: give them "
+        "more heap, or raise indexing_pressure.memory.limit, and replay; or correct it.",
         "too_many_ties": "More than 255 different events of this transaction have one timestamp: correct the "
         "producer's timestamps; the document is that of the latest event that was taken.",
         "unknown_answer": "Something that is not Elasticsearch answered, such as a proxy: mend the way to it, and "

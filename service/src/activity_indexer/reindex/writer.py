@@ -14,13 +14,14 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import encode, live_document, tombstone
 from activity_indexer.errors import EventError
 from activity_indexer.event import DELETED, Event, Transaction
-from activity_indexer.indexing import BulkWriter, Document
+from activity_indexer.indexing import BulkWriter, Document, Tries
 from activity_indexer.observer import Observer
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import BulkIndex, Enricher
 from activity_indexer.settings import ConsumerSettings
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_nanoseconds, format_timestamp
+from activity_indexer.trial import trial_document
 
 ANY_TIME: Final = 2**62
 """What the audit has was believed once: its timestamps are not judged again."""
@@ -65,7 +66,8 @@ class Rewriter:
         limit = AdaptiveLimit(settings.max_in_flight, settings.latency_target, time.monotonic)
         backoff = Backoff(settings.backoff_initial, settings.backoff_max)
         observer = cast("Observer", Waits(tell))
-        writer = BulkWriter(index, limit, backoff, observer, settings.max_retries)
+        tries = Tries(settings.max_retries, settings.push_back_tries, settings.push_back_timeout)
+        writer = BulkWriter(index, limit, backoff, observer, tries, trial=trial_document(enricher))
         self._writer = OrderedWriter(writer, index, backoff, observer)
         self._enricher = enricher
 

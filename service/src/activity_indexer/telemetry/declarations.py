@@ -148,7 +148,12 @@ DECLARATIONS: Final = (
     _gauge(
         "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
     ),
-    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of events fails."),
+    _gauge("breaker_open", "", "1 while intake is stopped because too large a share of valid events fails."),
+    _gauge(
+        "documents_sent_alone",
+        "",
+        "Documents that are refused without a verdict while others pass: each is sent by itself.",
+    ),
     _counter(
         "ties_total",
         "events",

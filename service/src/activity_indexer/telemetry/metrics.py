@@ -159,6 +159,10 @@ class Metrics:
         self._series.add("dedup_lookups_total", lookups, known)
         self._series.add("dedup_hits_total", hits, known)
 
+    def waits_alone(self, documents: int) -> None:
+        """So many documents are sent by themselves."""
+        self._series.set("documents_sent_alone", documents)
+
     def corrupt(self, partitions: int) -> None:
         """So many partitions cannot go on."""
         self._series.set("corrupt_partitions", partitions)

@@ -28,6 +28,7 @@ INDEX: Final = "index"
 REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
+ALONE: Final = "documents"
 AUDIT: Final = "audit"
 TOPIC: Final = "topic"
 MEMBERSHIP: Final = "membership"
@@ -52,7 +53,7 @@ LOSS_ADVICE: Final = {
     "leader. What is there is read again from its first record",
     RECREATED: "they were in the topic that was deleted, and not read yet: publish them again",
 }
-_ANSWERED: Final = frozenset({"done", "partial", "split"})
+_ANSWERED: Final = frozenset({"done", "partial"})
 
 
 class Reporter:
@@ -162,7 +163,7 @@ class Reporter:
     def bulk_request(self, outcome: str, seconds: float, size: int) -> None:
         """A bulk request ended."""
         self._metrics.bulk(outcome, seconds, size)
-        if outcome in _ANSWERED:
+        if outcome in _ANSWERED and (ELASTICSEARCH, "") not in self._problems:
             self._set_up(ELASTICSEARCH, up=True)
 
     def retried(self, reason: str, count: int) -> None:
@@ -184,6 +185,14 @@ class Reporter:
         self._set_up(ELASTICSEARCH, up=True)
         self.solved(ELASTICSEARCH)
 
+    def waits_alone(self, documents: int, reason: str) -> None:
+        """Documents are refused without a verdict while the index takes others."""
+        self._metrics.waits_alone(documents)
+        if not documents:
+            self.solved(ALONE)
+        elif reason:
+            self._wait(ALONE, f"{documents} sent alone, refused while others pass: {reason}")
+
     def concurrency(self, in_flight: int, limit: int) -> None:
         """Bulk requests under way, and how many may be."""
         self._metrics.in_flight(in_flight, limit)
@@ -191,13 +200,14 @@ class Reporter:
     # What failed
 
     def breaker_opened(self, share: float, example: str) -> None:
-        """Too many events fail: intake is stopped until people mend what breaks them."""
+        """Too many valid events fail: intake is stopped until what is held passes."""
         self._metrics.breaker(is_open=True)
         self._block(
             BREAKER,
-            f"{share:.0%} of the latest events cannot be indexed, such as: {without_values(example)}; "
-            "intake is stopped. It goes on when the mapping is mended; where the events themselves are at fault, "
-            "restart with CONSUMER_BREAKER_THRESHOLD=1 to dead-letter them",
+            f"{share:.0%} of the latest valid events cannot be indexed, such as: {without_values(example)}; "
+            "intake is stopped, except for a batch in each CONSUMER_BREAKER_RETRY_INTERVAL. It goes on when what is "
+            "held, or that batch, passes: correct the mapping, the strategy or the producer. "
+            "CONSUMER_BREAKER_THRESHOLD=1 dead-letters what fails without a pause",
         )
 
     def breaker_closed(self) -> None:

@@ -1,6 +1,7 @@
 """Calls to servers are timed, counted, and otherwise as they were."""
 
 import pytest
+from core_support import taken
 from prometheus_client import CollectorRegistry
 
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemorySeen
@@ -22,7 +23,7 @@ def count(registry: CollectorRegistry, name: str, **labels: str) -> float | None
 
 class Index:
     async def bulk(self, body: bytes) -> BulkReply:
-        return BulkReply(200, b'{"errors":false,"took":250}')
+        return BulkReply(200, taken(body))
 
     async def prepare(self) -> None:
         pass

@@ -81,6 +81,23 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, met
     assert shown["batch_bytes"]["sum"] == 5000
 
 
+def test_an_unexpected_index_makes_the_indexer_not_ready_until_it_is_corrected(reporter, health, metrics, logs):
+    health.started()
+    health.assigned(1)
+    reporter.index(None)
+    assert metrics.snapshot()["index_as_expected"] == 1
+    reporter.index("rolled over: POST /_aliases {}")
+    assert health.ready() == (False, ["index: rolled over: POST /_aliases {}"])
+    assert health.live().ok
+    assert metrics.snapshot()["index_as_expected"] == 0
+    reporter.index(None)
+    assert health.ready().ok
+    assert metrics.snapshot()["index_as_expected"] == 1
+    reporter.read_again(7)
+    assert metrics.snapshot()["events_read_again_total"] == 7
+    assert [line["event"] for line in logs] == ["index.blocked", "index.recovered", "events.read_again"]
+
+
 def test_while_redis_is_away_nothing_is_counted_as_looked_up_there(reporter, metrics, logs):
     reporter.seen_store(False, "no connection")
     reporter.batch_done(BatchSummary(5, 100, looked_up=5))

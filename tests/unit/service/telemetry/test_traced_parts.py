@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from audit_support import value as audit_value
-from core_support import NOW, TOPIC, Clock, Seen, Told, value
+from core_support import NOW, TOPIC, Clock, Seen, Told, taken, value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -167,8 +167,8 @@ class _Ignored:
 
 
 class Index:
-    async def bulk(self, _: bytes) -> BulkReply:
-        return BulkReply(200, b'{"errors":false,"took":250}')
+    async def bulk(self, body: bytes) -> BulkReply:
+        return BulkReply(200, taken(body))
 
     async def prepare(self) -> None:
         pass
