@@ -71,7 +71,7 @@ class Front:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        if request.path.endswith("/_bulk"):
+        if request.path.endswith("/_bulk") and body.startswith(b'{"index"'):  # else it only looks documents up
             bulk = Bulk(self, request, body)
             self.bulks.append(bulk)
             if self.rule and (answer := await self.rule(bulk)) is not None:

@@ -1,11 +1,11 @@
 """How DATABASE_URL and DATABASE_CA_FILE become a connection."""
 
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from activity_indexer.database_url import parse_database_url
+from activity_indexer.settings import DatabaseSettings
 
 
 @pytest.fixture
@@ -16,12 +16,12 @@ def authority(tmp_path: Path) -> Path:
 
 
 def options(url: str, authority: Path | None) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(parse_database_url(url, authority).url).query)
+    return parse_qs(urlsplit(DatabaseSettings(url=url, ca_file=authority).address.url).query)
 
 
 def test_without_a_ca_file_the_url_is_taken_as_it_is() -> None:
     url = "postgresql://a:p%40ss@host:1/db?sslmode=require&target_session_attrs=primary"
-    assert parse_database_url(url).url == url
+    assert DatabaseSettings(url=url).address.url == url
 
 
 @pytest.mark.parametrize("mode", ["", "?sslmode=disable", "?sslmode=prefer", "?sslmode=verify-full"])
@@ -35,12 +35,11 @@ def test_the_name_is_not_checked_where_the_url_says_so(authority: Path) -> None:
 
 
 def test_other_options_stay(authority: Path) -> None:
-    certificate = authority.with_name("c.pem")
-    certificate.touch()
-    url = f"postgresql://a:b@host/db?options=-csearch_path%3Daudit&sslcert={certificate}"
-    assert parse_database_url(url, authority).server_settings == {"search_path": "audit"}
-    assert options(url, authority)["sslcert"] == [str(certificate)]
+    url = f"postgresql://a:b@host/db?options=-csearch_path%3Daudit&sslcert={quote(str(authority))}"
+    assert options(url, authority)["sslcert"] == [str(authority)]
+    assert DatabaseSettings(url=url, ca_file=authority).address.server_settings == {"search_path": "audit"}
 
 
 def test_the_password_is_left_as_it_is(authority: Path) -> None:
-    assert parse_database_url("postgresql://a:p%3Fs@host/db", authority).url.startswith("postgresql://a:p%3Fs@host/db?")
+    address = DatabaseSettings(url="postgresql://a:p%3Fs@host/db", ca_file=authority).address
+    assert address.url.startswith("postgresql://a:p%3Fs@host/db?")
