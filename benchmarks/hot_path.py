@@ -47,7 +47,7 @@ class Record:
     partition: int = 0
     key: bytes = b"user"
     headers: tuple[tuple[str, bytes], ...] = ()
-    timestamp: int = 0
+    timestamp: int = 1_700_000_000_000
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from support import Indexer, Place, Servers
 
@@ -22,7 +23,9 @@ OWN_PORTS = 4300
 def levels_of_loggers() -> Iterator[None]:
     """A program under test sets levels for its whole process; here they end with the test."""
     before = {name: logging.getLogger(name).level for name in ("", "aiokafka", "kopf")}
+    lines = structlog.get_config()
     yield
+    structlog.configure(**lines)
     for name, level in before.items():
         logging.getLogger(name).setLevel(level)
 

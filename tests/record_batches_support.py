@@ -60,6 +60,7 @@ class Batch:
     producer: int = -1
     magic: int = 2
     packed: bytes | None = None
+    time: int = FIRST_TIME
 
     def encoded(self) -> bytes:
         content = b"".join(self.records)
@@ -77,8 +78,8 @@ class Batch:
             0,
             self.attributes | self.codec,
             last,
-            FIRST_TIME,
-            FIRST_TIME + 1000,
+            self.time,
+            self.time + 1000,
             self.producer,
             0 if self.producer >= 0 else -1,
             0 if self.producer >= 0 else -1,

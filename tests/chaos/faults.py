@@ -167,11 +167,20 @@ async def rolled_over(system: System, _: random.Random) -> Heal:
         with suppress(BadRequestError):  # it is there
             await system.place.es.indices.create(index=second)
 
+    async def entry() -> dict[str, Any]:
+        found = await system.place.es.indices.get_alias(index=first["index"], name=alias)
+        return dict(found[first["index"]]["aliases"][alias])
+
+    first = {"index": system.place.index, "alias": alias}
     await patiently(make)
-    await change({"add": {"index": second, "alias": alias, "is_write_index": True}})
+    before = await patiently(entry)
+    await change(
+        {"add": {**first, **before, "is_write_index": False}},
+        {"add": {"index": second, "alias": alias, "is_write_index": True}},
+    )
 
     async def heal() -> None:
-        await change({"remove": {"index": second, "alias": alias}})
+        await change({"remove": {"index": second, "alias": alias}}, {"add": {**first, **before}})
         await patiently(lambda: system.place.es.indices.delete(index=second, ignore_unavailable=True))
 
     return heal
@@ -259,6 +268,35 @@ async def postgres_full(system: System, _: random.Random) -> Heal:
         return heal
     await _execute(system, _FULL)
     return lambda: _execute(system, _NOT_FULL)
+
+
+async def postgres_restored(system: System, _: random.Random) -> Heal:
+    """The audit's tables go back to what they were some seconds ago, as from a backup; its connections end."""
+    kept = f"{system.place.database}_kept"
+    await _execute(system, _KEEP.format(kept=kept))
+    return lambda: _execute(system, _RESTORE.format(kept=kept))
+
+
+_KEEP = """
+    DO $$ DECLARE name text; BEGIN
+        EXECUTE 'CREATE SCHEMA {kept}';
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
+            EXECUTE format('CREATE TABLE {kept}.%I AS TABLE %I', name, name);
+        END LOOP;
+    END $$;
+"""
+_RESTORE = """
+    DO $$ DECLARE name text; names text; BEGIN
+        SELECT string_agg(quote_ident(tablename), ', ') INTO names FROM pg_tables WHERE schemaname = current_schema();
+        EXECUTE 'TRUNCATE ' || names || ' CASCADE';
+        FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = '{kept}' LOOP
+            EXECUTE format('INSERT INTO %I OVERRIDING SYSTEM VALUE TABLE {kept}.%I', name, name);
+        END LOOP;
+        EXECUTE 'DROP SCHEMA {kept} CASCADE';
+        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+            AND datname = current_database();
+    END $$;
+"""
 
 
 _FULL = """
@@ -361,6 +399,7 @@ FAULTS = [
     Fault("transaction open", "topic", (3, 8), transaction_open),
     Fault("ports flooded", "ports", (4, 8), ports_flooded),
     Fault("redis full", "redis", (3, 7), redis_configured(REDIS_FULL, REDIS_ROOMY)),
+    Fault("postgres restored", "postgres", (2, 5), postgres_restored),
     Fault("redis read-only", "redis", (3, 7), redis_configured(REDIS_REPLICA, REDIS_MASTER)),
 ]  # fmt: skip
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -43,7 +43,7 @@ class Metrics:
     def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
         self.lags = partitions
 
-    def dependency(self, name: str, *, up: bool) -> None:
+    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
         pass
 
 

@@ -14,7 +14,13 @@ MIXTURES = {
     "elasticsearch and its network": ["elasticsearch killed", "connections half-closed", "redis killed"],
     "kafka and the group": ["broker restarted", "rebalance storm", "partitions added", "indexer killed"],
     "zombies and clocks": ["indexer frozen", "clock moved", "redis flushed", "postgres killed"],
-    "gateways and bystanders": ["gateway pages", "transaction open", "redis full", "ports flooded"],
+    "gateways and bystanders": [
+        "gateway pages",
+        "transaction open",
+        "redis full",
+        "ports flooded",
+        "postgres restored",
+    ],
     "an index of another's": ["index rolled over", "redis read-only", "nothing but gateway pages"],
     "dead letters and disks": [
         "dead letters short of replicas",

@@ -252,3 +252,49 @@ async def test_a_deletion_may_carry_anything_beside_its_ids(place: Place, hostil
     await place.publish([{"event_type": DELETED, "transaction": odd, "timestamp": moment(5)}])
     assert (await process.settled(3))["deleted"] == 1
     assert (await place.documents()).keys() == {"b"}
+
+
+async def test_every_date_that_is_accepted_is_found_by_a_range(place: Place, hostile: Callable[[], Indexer]) -> None:
+    dates = {
+        "plain": "2024-01-01T12:00:00Z",
+        "micros": "2024-01-01T12:00:00.123456Z",
+        "nanos": "2024-01-01T12:00:00.123456789Z",
+        "finer": "2024-01-01T12:00:00.1234567891Z",
+        "no-offset": "2024-01-01T12:00:00",
+        "small": "2024-01-01t12:00:00z",
+        "blank": "2024-01-01 12:00:00Z",
+        "leap": "2023-12-31T23:59:60Z",
+        "offset-18": "2024-01-01T23:00:00+18:00",
+        "offset-23": "2024-01-01T23:00:00+23:59",
+        "minus": "2024-01-01T00:00:00-00:00",
+    }
+    process = await hostile().ready()
+    await place.publish([event(name, timestamp=date, created_at=date) for name, date in dates.items()])
+    assert await process.settled(len(dates)) == {"indexed": len(dates)}
+    await place.es.indices.refresh(index=place.name)
+    for field in ("created_at", "_updated_at"):
+        day = {"range": {field: {"gte": "2023-12-31T00:00:00Z", "lt": "2024-01-03T00:00:00Z"}}}
+        found = await place.es.search(index=place.name, query=day, size=100, source=False)
+        assert {hit["_id"] for hit in found["hits"]["hits"]} == dates.keys(), field
+
+
+async def test_no_spelling_of_a_name_is_found_in_a_field_of_ours(place: Place, hostile: Callable[[], Indexer]) -> None:
+    process = await hostile().ready()
+    forged = {
+        "enrichment.day": ("enrichment.day", "2001-01-01"),
+        "\\u0065nrichment.day": ("enrichment.day", "2001-01-01"),
+        "_updated_at.": ("_updated_at", "2001-01-01"),
+        "search_content.": ("search_content", "forged"),
+        "event_type.": ("event_type", "forged"),
+        "source.": ("source", "forged"),
+    }
+    names = list(forged)
+    for number, (name, (_, value)) in enumerate(forged.items()):
+        whole = json.dumps(event(f"t{number}")).replace('"user_id"', f'"{name}": "{value}", "user_id"')
+        await place.publish([whole.encode()])
+    assert await process.settled(len(names)) == {"indexed": len(names)}
+    await place.es.indices.refresh(index=place.name)
+    for field, value in forged.values():
+        assert (await place.es.count(index=place.name, query={"match": {field: value}}))["count"] == 0, field
+    found = await place.es.count(index=place.name, query={"term": {"source": "test"}})
+    assert found["count"] == len(names)

@@ -136,6 +136,18 @@ async def test_an_indexer_that_has_never_joined_its_group_is_found_by_its_audit(
     assert f"group {place.group} has no members: no indexer runs" in problems
 
 
+async def test_an_audit_that_is_paused_is_reported_though_its_database_answers_here(
+    place: Place, indexer: Callable[..., Indexer]
+) -> None:
+    running = await indexer(DATABASE_URL="postgresql://x:y@127.0.0.1:1/z", CONSUMER_ENABLE_AUDIT_DB="true").ready()
+    await place.publish([event("t1")])
+    await eventually(running.reasons, lambda found: found.startswith("200 warning: audit: it is paused"))
+    await running.settled(1)
+    code, problems, _ = await looked(place, audit=True)
+    assert code == 7
+    assert any("warning: audit: it is paused" in problem for problem in problems), problems
+
+
 async def test_it_reports_what_an_indexer_waits_for_while_its_readiness_is_good(
     place: Place, indexer: Callable[..., Indexer]
 ) -> None:

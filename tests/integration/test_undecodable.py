@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import json
 import random
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,15 @@ async def produce(place: Place, batch: bytes, partition: int = 0) -> int:
     return int(offset)
 
 
+def fresh(records: Sequence[bytes], **more: Any) -> Batch:
+    """A batch that the topic's retention keeps."""
+    return Batch(records, time=int(time.time() * 1000), **more)
+
+
 def batch(*values: bytes, odd: int | None = None, **more: Any) -> bytes:
     """A batch of events; the record `odd` has a header whose name is not UTF-8."""
     records = [record(at, value, headers=ODD if at == odd else ()) for at, value in enumerate(values)]
-    return Batch(records, **more).encoded()
+    return fresh(records, **more).encoded()
 
 
 def events(*names: str) -> list[bytes]:
@@ -102,7 +108,7 @@ async def test_a_damaged_record_in_a_compressed_batch_is_isolated_as_well(place:
     """The broker looks at no bytes behind a record's headers there."""
     process = await indexer().ready()
     damaged = field(body(1, b"value") + b"!")
-    await produce(place, Batch([record(0, b"a"), damaged, record(2, b"c")], codec=4).encoded())
+    await produce(place, fresh([record(0, b"a"), damaged, record(2, b"c")], codec=4).encoded())
     await place.publish([event("d")])
     assert await process.settled(4) == {"indexed": 1, "dead_lettered": 3}
     assert sorted(headers(letter)["error"] for letter in await place.dead_letters()) == [
@@ -119,7 +125,7 @@ async def test_a_damaged_record_that_the_broker_accepts_is_isolated_with_its_byt
     damaged = record(1000, b"b")
     process = await indexer(CONSUMER_ENABLE_AUDIT_DB="true").ready()
     a, c, d = events("a", "c", "d")
-    first = await produce(place, Batch([record(0, a), damaged, record(2, c)]).encoded())
+    first = await produce(place, fresh([record(0, a), damaged, record(2, c)]).encoded())
     await produce(place, batch(d))
     assert await process.settled(4) == {"indexed": 3, "dead_lettered": 1}
     assert sorted(await place.documents()) == ["a", "c", "d"]
@@ -146,7 +152,7 @@ async def test_a_bomb_costs_little_memory_and_stops_nothing(place: Place, indexe
     await produce(place, batch(*events("a")))
     await process.settled(1)
     before = memory(process)
-    bomb = Batch([record(0, b"0" * BOMB)], codec=4).encoded()
+    bomb = fresh([record(0, b"0" * BOMB)], codec=4).encoded()
     assert len(bomb) < 50_000
     for _ in range(3):
         await produce(place, bomb)
@@ -228,7 +234,7 @@ async def test_a_dead_letter_topic_of_a_thousand_bytes_stops_nothing(place: Plac
     await with_dead_letter_topic(place, max_message_bytes="1000")
     process = await indexer().ready()
     odd = [(b"\xff", noise(900))]
-    await produce(place, Batch([record(0, noise(3000), headers=odd)]).encoded())
+    await produce(place, fresh([record(0, noise(3000), headers=odd)]).encoded())
     await place.publish([event("good")])
     assert await process.settled(2) == {"indexed": 1, "dead_lettered": 1}
     (letter,) = await place.dead_letters()

@@ -14,7 +14,7 @@ FIELDS: Final = ("event_type", "_updated_at", "_deleted_at", "_position")
 
 TIES: Final = 255
 _FRACTION: Final = re.compile(r"\.(\d+)")
-_POSITION: Final = re.compile(r"(-?\d+):(-?\d+):(-?\d+)")
+_POSITION: Final = re.compile(r"(-?\d{1,19}):(-?\d{1,19}):(-?\d{1,19})")
 
 
 class State(msgspec.Struct, frozen=True):

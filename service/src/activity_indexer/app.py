@@ -120,7 +120,8 @@ class App:
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
                 asyncio.create_task(
-                    run_audit(self._settings, self.metrics, self._ending, telemetry.audit(), address), name=AUDIT
+                    run_audit(self._settings, self.metrics, self.health, self._ending, telemetry.audit(), address),
+                    name=AUDIT,
                 )
             )
         if not await self._until("elasticsearch", watch.prepare):

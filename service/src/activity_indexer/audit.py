@@ -79,8 +79,8 @@ class AuditMetrics(Protocol):
     def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
         """What of each partition the audit has not written; partitions of other members are not among them."""
 
-    def dependency(self, name: str, *, up: bool) -> None:
-        """`postgresql` or `kafka` takes calls, or does not."""
+    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
+        """`postgresql` or `kafka` takes calls, or does not and why."""
 
 
 class Audit:

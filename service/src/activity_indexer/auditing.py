@@ -14,30 +14,42 @@ from activity_indexer.audit import Audit
 from activity_indexer.ending import Ending, say_goodbye
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.calls import Calls, MeasuredAudit
+from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import AuditReporter
 from activity_indexer.tracing import Tracing
 
 
 async def run_audit(
-    settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing, address: HttpAddress | None = None
+    settings: Settings,
+    metrics: Metrics,
+    health: Health,
+    ending: Ending,
+    tracing: Tracing,
+    address: HttpAddress | None = None,
 ) -> None:
     """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
+    reporter = AuditReporter(metrics, health)
     while not ending.begun:
         try:
-            await _run_once(settings, metrics, ending, tracing, address)
-        except Exception:
+            await _run_once(settings, metrics, reporter, ending, tracing, address)
+        except Exception as error:
             log.exception("audit.crashed")
+            reporter.crashed(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(settings.consumer.backoff_max):
                     await ending.wait()
 
 
 async def _run_once(
-    settings: Settings, metrics: Metrics, ending: Ending, tracing: Tracing, address: HttpAddress | None
+    settings: Settings,
+    metrics: Metrics,
+    reporter: AuditReporter,
+    ending: Ending,
+    tracing: Tracing,
+    address: HttpAddress | None,
 ) -> None:
-    reporter = AuditReporter(metrics)
     source = KafkaAuditSource(settings, address, reporter)
     store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(metrics, tracing))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -126,26 +126,28 @@ def smaller_forms(record: OutRecord) -> Iterator[OutRecord]:
     The first has the beginning of the value. Size and SHA-256 of the value are told, so that the original can be found.
     """
     own = [(name, value) for name, value in record.headers if name.startswith(PREFIX)]
-    told = dict(own)
-    if record.value is not None and PREFIX + "truncated" not in told:
-        found = Truncation(len(record.value), hashlib.sha256(record.value).hexdigest())
-        own += [(PREFIX + name, text.encode()) for name, text in truncated(found).items()]
     others = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
-    yield OutRecord(record.key, _beginning(record.value, KEPT_VALUE_BYTES), [*others, *own])
+    value = record.value or b""
+    marks: list[tuple[str, bytes]] = []
+    if PREFIX + "truncated" not in dict(own):
+        found = Truncation(len(value), hashlib.sha256(value).hexdigest())
+        marks = [(PREFIX + name, text.encode()) for name, text in truncated(found).items()]
+
+    def form(key: bytes | None, size: int, headers: Sequence[tuple[str, bytes]]) -> OutRecord:
+        if len(value) <= size:
+            return OutRecord(key, record.value, headers)
+        return OutRecord(key, value[:size], [*headers, *marks])
+
+    yield form(record.key, KEPT_VALUE_BYTES, [*others, *own])
     if others:
         own.append((PREFIX + "headers-dropped", str(len(others)).encode()))
-        yield OutRecord(record.key, _beginning(record.value, KEPT_VALUE_BYTES), own)
+        yield form(record.key, KEPT_VALUE_BYTES, own)
     key = record.key
     if key is not None and len(key) > MAX_KEY_BYTES:
+        own.append((PREFIX + "key-size", str(len(key)).encode()))
         key = None
-        own.append((PREFIX + "key-size", str(len(record.key or b"")).encode()))
-    own = [(name, value[:MAX_SMALL_HEADER]) for name, value in own]
-    for size in SMALL_SIZES:
-        yield OutRecord(key, _beginning(record.value, size), own)
-
-
-def _beginning(value: bytes | None, size: int) -> bytes | None:
-    return None if value is None else value[:size]
+    own = [(name, content[:MAX_SMALL_HEADER]) for name, content in own]
+    yield from (form(key, size, own) for size in SMALL_SIZES)
 
 
 def truncated(found: Truncation) -> dict[str, str]:

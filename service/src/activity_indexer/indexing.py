@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import DocumentError, EventError, Refused, Unavailable
@@ -60,8 +62,7 @@ class Tries:
     push_back_timeout: float = 120.0
 
 
-@dataclass(slots=True, eq=False)
-class Document:
+class Document(msgspec.Struct, eq=False):
     """One document on its way: `lines` are its two lines of the bulk request, `version` is the one in them.
 
     `result` is set when Elasticsearch has it (or a newer one), `error` when it never will. `overwrite` also replaces

@@ -50,12 +50,6 @@ class BatchSummary:
         """Events with this outcome."""
         return sum(count for (name, _), count in self.outcomes.items() if name == outcome)
 
-    def wrote(self, written: Written, now: float, *, findable: bool) -> None:
-        """A document was written whose time of publishing is known."""
-        self.ages.append(now - written.published)
-        if self.example is None and findable:
-            self.example = written
-
 
 class Observer(Protocol):
     """Told of everything that people may want to know; its methods are cheap and never raise."""

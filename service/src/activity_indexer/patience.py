@@ -25,8 +25,8 @@ class Stopped(Exception):
 class DependencyReport(Protocol):
     """Told of every change."""
 
-    def __call__(self, name: str, *, up: bool) -> None:
-        """The server of this name takes calls, or does not."""
+    def __call__(self, name: str, *, up: bool, reason: str = "") -> None:
+        """The server of this name takes calls, or does not and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Patience:
         changed = self.state.condition != condition
         self.state = State(condition, reason, time.monotonic() if changed else self.state.since)
         if changed:
-            self._report(self._name, up=False)
+            self._report(self._name, up=False, reason=reason)
             log = self._log.error if condition == "refused" else self._log.warning
             log("audit.paused", dependency=self._name, condition=condition, reason=reason)
 

@@ -222,34 +222,37 @@ class Processor:
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
         left: list[Chain] = []
+        now = self._now()
         for chain, document in zip(chains, documents, strict=True):
             if document.error:
                 self._fail(work, chain[0], document.error, document)
                 if len(chain) > 1:
                     left.append(chain[1:])
             elif document.result:
-                self._written(work, chain, document)
+                self._written(work, chain, document, now)
         return left
 
-    def _written(self, work: _Work, chain: Chain, document: Document) -> None:
-        newest = document.event
-        work.failures.pop(chain[0], None)
-        if document.tied and document.result != Result.DUPLICATE:
-            work.summary.ties["later" if document.result == Result.WRITTEN else "earlier"] += 1
-        late = document.result == Result.LATE
+    @staticmethod
+    def _written(work: _Work, chain: Chain, document: Document, now: float) -> None:
+        at, newest, result, summary = chain[0], document.event, document.result, work.summary
+        if work.failures:
+            work.failures.pop(at, None)
+        if document.tied and result != Result.DUPLICATE:
+            summary.ties["later" if result == Result.WRITTEN else "earlier"] += 1
+        late = result == Result.LATE
         if work.message_ids and not (late and document.tied):  # of a tie, what is known of the later event is kept
-            work.entries[work.message_ids[chain[0]]] = entry_of(newest, 0 if late else document.version)
-        if document.result == Result.WRITTEN:
-            work.outcomes[chain[0]] = WRITTEN[newest.event_type]
-            now = self._now()
-            published = published_at(work.batch.records[chain[0]].timestamp, now)
+            work.entries[work.message_ids[at]] = entry_of(newest, 0 if late else document.version)
+        if result == Result.WRITTEN:
+            work.outcomes[at] = WRITTEN[newest.event_type]
+            published = published_at(work.batch.records[at].timestamp, now)
             if published is None:
-                work.summary.undated += 1
+                summary.undated += 1
             else:
-                written = Written(newest.transaction.id, document.version, published)
-                work.summary.wrote(written, now, findable=not newest.deleted)
+                summary.ages.append(now - published)
+                if summary.example is None and not newest.deleted:
+                    summary.example = Written(newest.transaction.id, document.version, published)
         else:
-            work.outcomes[chain[0]] = document.result or Result.LATE
+            work.outcomes[at] = result or Result.LATE
         for at in chain[1:]:
             event = work.event(at)
             ties = event.order.ties(newest.order)

@@ -313,10 +313,8 @@ class ConsumerSettings(_Section):
     dedup_memory_size: int = Field(100_000, ge=0, description="Message ids kept in memory.")
     dedup_ttl: Seconds = Field(
         86_400.0,
-        description=(
-            "How long Redis keeps a message id (seconds). It is relied on for index.gc_deletes of the index (60 s) at "
-            "most; after that Elasticsearch is asked, and recognizes duplicates by their version."
-        ),
+        description="How long Redis keeps a message id (seconds); it is relied on for index.gc_deletes (60 s) at most, "
+        "then Elasticsearch is asked.",
     )
     enable_dedup: bool = Field(True, description="Whether duplicates are looked for before Elasticsearch is asked.")
     breaker_threshold: float = Field(

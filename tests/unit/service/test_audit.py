@@ -114,7 +114,7 @@ class Metrics:
     def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
         assert partitions
 
-    def dependency(self, name: str, *, up: bool) -> None:
+    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
         self.dependencies.append((name, up))
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -108,8 +108,13 @@ PLACE = [("dead-letter-topic", b"transactions"), ("dead-letter-partition", b"3")
 RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
 
 
-def writer(**settings: Any) -> DeadLetterTopic:
-    return DeadLetterTopic(KafkaSettings(**settings), prepared)
+def writer(limit: int = 10**9, **settings: Any) -> DeadLetterTopic:
+    """A writer to a topic whose limit (bytes) is this when it is asked."""
+
+    async def limits(_: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+        return dict.fromkeys(topics, limit)
+
+    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits)
 
 
 def refusing(error: Exception, value: bytes) -> Refusal:
@@ -158,7 +163,7 @@ def taking(limit: int) -> Refusal:
 async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> None:
     topic.refusal = taking(100_000)
     value = b"v" * 300_000
-    assert await writer().send([OutRecord(b"k", value, [("h", b"x"), *PLACE]), RECORDS[0]]) == ([], "")
+    assert await writer(100_000).send([OutRecord(b"k", value, [("h", b"x"), *PLACE]), RECORDS[0]]) == ([], "")
     found = next(record for record in topic.sent() if record.key == b"k")
     told = dict(found.headers)
     assert found.value == value[:65_536]
@@ -172,7 +177,7 @@ async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> 
 
 async def test_a_refusal_breaks_no_sequence_and_is_remembered(topic: Topic) -> None:
     topic.refusal = taking(100_000)
-    letters = writer()
+    letters = writer(100_000)
     large = OutRecord(b"k", b"v" * 300_000, PLACE)
     for _ in range(3):
         assert await letters.send([large]) == ([], "")
@@ -190,7 +195,7 @@ async def test_whatever_the_topic_takes_something_is_written(topic: Topic, limit
     large = OutRecord(
         b"k" * 5_000, b"v" * 300_000, [("large", b"h" * 200_000), *PLACE, ("dead-letter-message", b"m" * 2000)]
     )
-    assert await writer().send([large]) == ([], "")
+    assert await writer(limit).send([large]) == ([], "")
     (found,) = topic.sent()
     told = dict(found.headers)
     assert size_in_batch(found) <= limit
@@ -203,9 +208,31 @@ async def test_whatever_the_topic_takes_something_is_written(topic: Topic, limit
 
 async def test_a_topic_that_takes_nothing_says_what_to_raise(topic: Topic) -> None:
     topic.refusal = taking(10)
-    unsent, problem = await writer().send(RECORDS)
+    unsent, problem = await writer(10).send(RECORDS)
     assert unsent == RECORDS
     assert "raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES" in problem
+
+
+@pytest.mark.parametrize("limit", [1, 10**9], ids=["the limit takes nothing", "the limit was raised meanwhile"])
+async def test_a_record_is_not_truncated_for_a_limit_that_is_not_the_reason(topic: Topic, limit: int) -> None:
+    letters = writer(limit)
+    topic.refusal = taking(1)
+    record = OutRecord(b"k", b"v" * 2_000, PLACE)
+    unsent, problem = await letters.send([record])
+    assert unsent == [record]
+    assert "raise its max.message.bytes" in problem
+    topic.refusal = lambda _: None
+    assert await letters.send(unsent) == ([], "")
+    assert [(each.value, each.headers) for each in topic.sent()] == [(record.value, PLACE)]
+
+
+async def test_only_what_is_cut_is_marked_as_truncated(topic: Topic) -> None:
+    topic.refusal = taking(10_000)
+    record = OutRecord(b"k", b"v" * 5_000, [("large", b"h" * 9_000), *PLACE])
+    assert await writer(10_000).send([record]) == ([], "")
+    (found,) = topic.sent()
+    assert found.value == record.value
+    assert list(found.headers) == [*PLACE, ("dead-letter-headers-dropped", b"1")]
 
 
 async def test_our_own_limit_truncates_as_well(topic: Topic) -> None:
@@ -235,7 +262,7 @@ async def test_an_unknown_error_of_a_keyed_record_is_a_problem(topic: Topic) -> 
 async def test_one_that_was_truncated_before_keeps_the_size_and_hash_of_the_original(topic: Topic) -> None:
     topic.refusal = taking(5_000)
     told = [("dead-letter-truncated", b"true"), ("dead-letter-size", b"999999"), ("dead-letter-sha256", b"abc")]
-    assert await writer().send([OutRecord(b"k", b"v" * 65_536, [*PLACE, *told])]) == ([], "")
+    assert await writer(5_000).send([OutRecord(b"k", b"v" * 65_536, [*PLACE, *told])]) == ([], "")
     (found,) = topic.sent()
     sizes = [value for name, value in found.headers if name == "dead-letter-size"]
     assert (sizes, len(found.value or b"")) == ([b"999999"], 4096)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from itertools import chain
+import math
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -14,6 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
 from activity_indexer.adapters.kafka_internals import create_batch, has_odd_headers, size_in_batch
+from activity_indexer.adapters.replay_limits import record_limits
 from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import OutRecord
@@ -21,6 +23,12 @@ from activity_indexer.settings import KafkaSettings
 
 COMPRESSION: Final = "zstd"
 """Large payloads are mostly text: compressed, many of them fit that would not."""
+
+LEAST_LIMIT: Final = 512
+"""A topic that takes less is no place for dead letters: they wait until its max.message.bytes is raised."""
+
+LIMIT_AGE: Final = 10.0
+"""Seconds for which the topic's limit is believed."""
 
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
 
@@ -34,10 +42,16 @@ class DeadLetterTopic:
     """
 
     def __init__(
-        self, settings: KafkaSettings, prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics
+        self,
+        settings: KafkaSettings,
+        prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics,
+        ask_limits: Callable[[KafkaSettings, Sequence[str]], Awaitable[Mapping[str, int]]] = record_limits,
     ) -> None:
         self._settings = settings
         self._prepare = prepare
+        self._ask_limits = ask_limits
+        self._topic_limit = (-math.inf, 0)
+        """When the topic's limit was asked (monotonic seconds), and what it was (bytes)."""
         self._log = structlog.get_logger("activity_indexer.kafka")
         self._producers: dict[bool, Any] = {}
         """By whether they are idempotent."""
@@ -89,19 +103,41 @@ class DeadLetterTopic:
         return (self._key_needed and record.key is None) or size_in_batch(record) >= self._refused_size
 
     async def _send_alone(self, record: OutRecord) -> str:
-        """Write a record, or as much of it as the topic takes."""
-        for form in chain([record], smaller_forms(record)):
+        """Write a record, or as much of it as the topic takes by its own limit.
+
+        A record that is within the limit is not truncated: the limit was another when it was refused, and it is tried
+        again.
+        """
+        try:
+            await self._write_alone(record)
+        except _TOO_LARGE:
+            limit = await self._limit()
+        else:
+            return ""
+        size = size_in_batch(record)
+        if size > limit >= LEAST_LIMIT:
+            forms = list(smaller_forms(record))
+            form = next((each for each in forms if size_in_batch(each) <= limit), forms[-1])  # compressed, it may fit
             try:
                 await self._write_alone(form)
             except _TOO_LARGE:
-                continue
-            if form is not record:
+                size = size_in_batch(form)
+            else:
                 self._tell_truncated(record, form)
-            return ""
+                return ""
         return (
-            f"the dead-letter topic {self._settings.dead_letters} refuses a record of {size_in_batch(form)} bytes, the "
-            f"smallest that says what failed: raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"
+            f"the dead-letter topic {self._settings.dead_letters} refuses a record of {size} bytes: "
+            f"raise its max.message.bytes and KAFKA_MAX_REQUEST_BYTES"
         )
+
+    async def _limit(self) -> int:
+        """Bytes of a record that the topic takes, and we send. Raises Unavailable or Refused."""
+        asked, found = self._topic_limit
+        if time.monotonic() - asked > LIMIT_AGE:
+            topic = self._settings.dead_letters
+            found = (await self._ask_limits(self._settings, [topic])).get(topic, self._settings.max_request_bytes)
+            self._topic_limit = time.monotonic(), found
+        return min(found, self._settings.max_request_bytes)
 
     async def _write_alone(self, record: OutRecord) -> None:
         size = size_in_batch(record)
@@ -154,6 +190,7 @@ class DeadLetterTopic:
     async def stop(self) -> None:
         """Close the connections; the next record opens them again, and finds out again what the topic refuses."""
         self._refused_size = self._settings.max_request_bytes + 1
+        self._topic_limit = (-math.inf, 0)
         self._key_needed = False
         for idempotent in (True, False):
             await self._stop(idempotent=idempotent)

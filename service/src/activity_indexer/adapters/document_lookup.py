@@ -26,6 +26,7 @@ class _Get(msgspec.Struct, gc=False):
 
 class _Update(msgspec.Struct, gc=False):
     status: int
+    index: str = msgspec.field(name="_index", default="")
     version: int = msgspec.field(name="_version", default=0)
     get: _Get = msgspec.field(default_factory=_Get)
     error: Raw = Raw()
@@ -47,8 +48,12 @@ def lookup_body(identifiers: Sequence[str]) -> bytes:
     return b"".join([b'{"update":{"_id":%b}}\n%b' % (_encode(each), _NO_CHANGE) for each in identifiers])
 
 
-def found_documents(identifiers: Sequence[str], reply: BulkReply) -> Mapping[str, Stored]:
-    """Those of the documents that the answer has. Raises Unavailable, or Refused when an operator has to act."""
+def found_documents(identifiers: Sequence[str], reply: BulkReply, written: str = "") -> Mapping[str, Stored]:
+    """Those of the documents that the answer has. Raises Unavailable, or Refused when an operator has to act.
+
+    `written` is the index that took the writes. Another one that has taken its place meanwhile lacks documents that
+    exist, and must not be believed.
+    """
     if reply.status != 200:
         raise _failure(reply.status, reply.body)
     try:
@@ -60,6 +65,8 @@ def found_documents(identifiers: Sequence[str], reply: BulkReply) -> Mapping[str
     for item in items:
         if item.status not in (200, 404) or (item.status == 404 and b"document_missing" not in bytes(item.error)):
             raise _failure(item.status, bytes(item.error))
+        if written and item.index != written:
+            raise Unavailable(f"Elasticsearch: expected documents of index {written}, got those of {item.index}")
     found = zip(identifiers, items, strict=True)
     return {each: Stored(item.version, bytes(item.get.source)) for each, item in found if item.status == 200}
 

@@ -76,7 +76,8 @@ class ElasticsearchIndex:
 
     async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:
         """Those of these documents that exist, by id, as the primary shards have them."""
-        return found_documents(identifiers, await send_bulk(self._bulk_client, self._lookup, lookup_body(identifiers)))
+        reply = await send_bulk(self._bulk_client, self._lookup, lookup_body(identifiers))
+        return found_documents(identifiers, reply, self.written)
 
     async def searchable(self, identifier: str) -> int | None:
         """Version of a document as a search of the alias finds it; None when it finds none."""

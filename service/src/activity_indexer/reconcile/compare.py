@@ -12,8 +12,10 @@ from msgspec import Raw
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_reader import Stored
 from activity_indexer.document import order_of
+from activity_indexer.errors import EventError
 from activity_indexer.event import EVENT_TYPES, base_version, event_version
 from activity_indexer.pipeline.decode import OWN_FIELDS
+from activity_indexer.reindex.writer import event_of
 
 
 class Kind(StrEnum):
@@ -94,9 +96,18 @@ def _same_fields(kept: Kept, fields: dict[str, Raw]) -> bool:
     """The canonical form: fields by name, numbers by their digits. Field order and blanks do not count."""
     if _plain(fields.get("event_type", Raw(b"null"))) != kept.event_type:
         return False
-    wanted = {name: raw for name, raw in _fields(kept.body or b"{}").items() if name not in OWN_FIELDS}
-    found = {name: raw for name, raw in fields.items() if name not in OWN_FIELDS}
+    wanted = _fields(_written(kept))
+    found = {name: raw for name, raw in fields.items() if name.partition(".")[0] not in OWN_FIELDS}
     return wanted.keys() == found.keys() and all(_same(wanted[name], found[name]) for name in wanted)
+
+
+def _written(kept: Kept) -> bytes:
+    """The transaction as the indexer writes it: an older release kept it as it came."""
+    try:
+        event = event_of(kept)
+    except EventError:
+        event = None
+    return event.body if event else kept.body or b"{}"
 
 
 def _same(one: Raw, other: Raw) -> bool:

@@ -29,6 +29,7 @@ REDIS: Final = "redis"
 BREAKER: Final = "breaker"
 DEAD_LETTERS: Final = "dead_letters"
 ALONE: Final = "documents"
+AUDIT: Final = "audit"
 TOPIC: Final = "topic"
 MEMBERSHIP: Final = "membership"
 OPEN_TRANSACTION: Final = "open_transaction"
@@ -441,10 +442,14 @@ def log_recreated(log: Any, topic: str, consumer: str) -> None:
 
 
 class AuditReporter:
-    """What the audit tells. Its connection to Kafka is not shown: the indexer shows its own."""
+    """What the audit reports: metrics, and facts that only warn, as indexing goes on without it.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Its connection to Kafka is not shown: the indexer shows its own.
+    """
+
+    def __init__(self, metrics: Metrics, health: Health) -> None:
         self._metrics = metrics
+        self._health = health
         self._log = structlog.get_logger("activity_indexer.audit")
 
     def kafka(self, problem: str | None) -> None:
@@ -464,6 +469,8 @@ class AuditReporter:
         """Events were gone before the audit read them."""
         log_loss(self._log, loss, "audit")
         self._metrics.lost(loss.partition.partition, loss.reason, "audit", loss.events)
+        reason = f"{loss.events} events from offset {loss.first} on were gone before they were read ({loss.reason})"
+        self._health.warned(f"{AUDIT}_events_lost", reason, f"partition {loss.partition.partition}", seconds=LOSS_SHOWN)
 
     def events(self, outcome: AuditOutcome, count: int) -> None:
         """Events have this outcome."""
@@ -483,7 +490,16 @@ class AuditReporter:
         for partition, (events, seconds) in partitions.items():
             self._metrics.audit_lag(partition.partition, events, seconds)
 
-    def dependency(self, name: str, *, up: bool) -> None:
-        """A server takes calls, or does not."""
-        if name != KAFKA:
-            self._metrics.dependency("postgres", up=up)
+    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
+        """A server takes calls, or does not and why."""
+        if name == KAFKA:
+            return
+        self._metrics.dependency("postgres", up=up)
+        if up:
+            self._health.settled(AUDIT)
+        else:
+            self._health.warned(AUDIT, f"it is paused: {reason}")
+
+    def crashed(self, error: Exception) -> None:
+        """A defect ended it; it begins again."""
+        self._health.warned(AUDIT, f"it ended by a defect and begins again, see the log: {type(error).__name__}")

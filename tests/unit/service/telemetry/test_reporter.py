@@ -81,6 +81,23 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(reporter, met
     assert shown["batch_bytes"]["sum"] == 5000
 
 
+def test_an_unexpected_index_makes_the_indexer_not_ready_until_it_is_corrected(reporter, health, metrics, logs):
+    health.started()
+    health.assigned(1)
+    reporter.index(None)
+    assert metrics.snapshot()["index_as_expected"] == 1
+    reporter.index("rolled over: POST /_aliases {}")
+    assert health.ready() == (False, ["index: rolled over: POST /_aliases {}"])
+    assert health.live().ok
+    assert metrics.snapshot()["index_as_expected"] == 0
+    reporter.index(None)
+    assert health.ready().ok
+    assert metrics.snapshot()["index_as_expected"] == 1
+    reporter.read_again(7)
+    assert metrics.snapshot()["events_read_again_total"] == 7
+    assert [line["event"] for line in logs] == ["index.blocked", "index.recovered", "events.read_again"]
+
+
 def test_while_redis_is_away_nothing_is_counted_as_looked_up_there(reporter, metrics, logs):
     reporter.seen_store(False, "no connection")
     reporter.batch_done(BatchSummary(5, 100, looked_up=5))
@@ -335,8 +352,8 @@ def test_a_topic_that_was_created_again_is_an_error_line(reporter, logs):
     assert (logs[0]["event"], logs[0]["log_level"], logs[0]["topic"]) == ("topic.recreated", "error", "transactions")
 
 
-def test_what_the_audit_lost_is_counted_apart(metrics, logs):
-    audit = AuditReporter(metrics)
+def test_what_the_audit_lost_is_counted_apart(metrics, health, logs):
+    audit = AuditReporter(metrics, health)
     audit.lost(LOST)
     audit.recreated("transactions")
     audit.kafka("away")
@@ -349,8 +366,8 @@ def test_what_the_audit_lost_is_counted_apart(metrics, logs):
     ]
 
 
-def test_the_audit_is_counted_apart(metrics):
-    audit = AuditReporter(metrics)
+def test_the_audit_is_counted_apart(metrics, health):
+    audit = AuditReporter(metrics, health)
     audit.events("written", 5)
     audit.batch(5, 0.1)
     audit.dependency("postgresql", up=False)
@@ -362,6 +379,20 @@ def test_the_audit_is_counted_apart(metrics):
     assert shown["audit_lag_events"] == {"1": 2}
     assert shown["audit_lag_seconds"] == {"1": 61.5}
     assert shown["dependency_up"] == {"postgres": 0}
+
+
+def test_a_paused_audit_is_a_warning_until_its_database_takes_calls(metrics, health):
+    audit = AuditReporter(metrics, health)
+    audit.dependency("kafka", up=False, reason="no broker")
+    assert health.facts() == []
+    audit.dependency("postgresql", up=False, reason="password authentication failed")
+    assert health.ready() == (True, ["warning: audit: it is paused: password authentication failed"])
+    audit.dependency("postgresql", up=True)
+    assert health.facts() == []
+    audit.crashed(ValueError("x"))
+    assert health.facts()[0].reason.endswith("see the log: ValueError")
+    audit.lost(LOST)
+    assert [fact.code for fact in health.facts()] == ["audit", "audit_events_lost"]
 
 
 def test_a_problem_is_a_fact_and_a_line_until_it_is_solved(reporter, health, logs):
