@@ -365,7 +365,7 @@ async def test_a_document_too_large_for_the_cluster_is_dead_lettered_while_other
         CONSUMER_PUSH_BACK_TIMEOUT="5",
         KAFKA_MAX_REQUEST_BYTES=str(LARGE),
         KAFKA_MAX_RECORD_BYTES=str(LARGE),
-        CONSUMER_MEMORY_BUDGET=str(10 * LARGE),
+        CONSUMER_MEMORY_BUDGET=str(16 * LARGE),
     ).ready()
     await place.admin.create_topics([NewTopic(place.dead_letter_topic, 1, 1)])
     raised = {"max.message.bytes": str(LARGE)}
