@@ -13,6 +13,7 @@ from activity_indexer.document import index_line
 from activity_indexer.pipeline.outcome import Item, all_done, classify_item, current_version, read_failure, read_items
 from activity_indexer.ports import BulkIndex, BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
+from activity_indexer.trial import TRIAL_ID, trial_document
 
 Look = Callable[[str], Awaitable[tuple[int, bytes] | None]]
 
@@ -197,3 +198,13 @@ async def test_a_malformed_request_is_refused_as_a_whole(subject: Subject, body:
     error = read_failure(reply.status, reply.body)
     assert error.type.endswith("_exception")
     assert error.reason
+
+
+async def test_the_trial_document_is_parsed_and_never_written(subject: Subject) -> None:
+    """So a document that is refused can be told from an index that refuses all."""
+    await subject.index.prepare()
+    for _ in range(2):
+        (item,) = items(await subject.index.bulk(trial_document()))
+        assert (item.status, item.error.type) == (409, "version_conflict_engine_exception")
+        assert classify_item(item).value == "done"
+    assert await subject.look(TRIAL_ID) is None

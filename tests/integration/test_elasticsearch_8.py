@@ -55,20 +55,15 @@ async def test_events_are_indexed_and_bad_ones_dead_lettered(older_place: Place,
     await eventually(place.lag, 0)
 
 
-async def test_an_index_that_refuses_good_documents_is_told_of(older_place: Place, start_on: Start) -> None:
+async def test_a_document_that_is_refused_alone_is_dead_lettered(older_place: Place, start_on: Start) -> None:
     """The trial document is parsed and never written there, too."""
     place = older_place
-    await place.es.indices.create(
-        index=place.index,
-        mappings={"properties": {"user_id": {"type": "integer"}}},
-        settings={"analysis": {"analyzer": {"folded": {"type": "custom", "tokenizer": "standard"}}}},
-        aliases={place.name: {"is_write_index": True}},
-    )
-    process = start_on(place)
-    await place.publish([event(f"t{number}") for number in range(20)])
-    assert "[user_id]" in await eventually(process.reasons, lambda found: "user_id" in found)
-    assert await process.outcomes() == {}
-    assert await place.dead_letters() == []
+    process = await start_on(place).ready()
+    await place.es.indices.put_mapping(index=place.index, properties={"note": {"type": "ip"}})
+    await place.publish([event("bad", note="no address")])
+    assert await process.settled(1) == {"dead_lettered": 1}
+    (letter,) = await place.dead_letters()
+    assert dict(letter.headers)["dead-letter-stage"] == b"index"
     assert (await place.es.count(index=place.index))["count"] == 0
 
 
