@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from activity_indexer.breaker import Breaker
@@ -180,7 +181,12 @@ class Indexer:
             self._footprint_under_way += footprint
             task = asyncio.create_task(self._run_batch(self._full.popleft()))
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(partial(self._ended, footprint))
+
+    def _ended(self, footprint: int, task: asyncio.Task[None]) -> None:
+        """A batch has ended, even if it was cancelled before it began."""
+        self._under_way.discard(task)
+        self._footprint_under_way -= footprint
 
     async def _run_batch(self, batch: Batch) -> None:
         try:
@@ -189,8 +195,6 @@ class Indexer:
             raise
         except BaseException as error:  # noqa: BLE001 - a defect: run() raises it, the process ends and says so
             self._crash = error
-        finally:
-            self._footprint_under_way -= batch.footprint
 
     async def _wait_for_a_place(self) -> None:
         if self._under_way:

@@ -737,3 +737,13 @@ async def test_a_partition_whose_oldest_record_has_no_time_that_can_be_true_has_
         assert subject.seen.ages[ONE] is None
         gate.opened.set()
         await subject.until(lambda: subject.seen.ages[ONE] == 0.0)
+
+
+async def test_a_batch_that_is_given_up_before_it_begins_takes_no_memory() -> None:
+    subject = Subject(batch_size=1, drain_timeout=0.0, memory=2 * RECORDS_ONE)
+    subject.broker.publish(2)
+    subject.broker.assign()
+    subject.indexer._take(await subject.broker.poll(0, 2))
+    await subject.indexer.revoked()
+    await asyncio.sleep(0)
+    assert not subject.indexer._is_memory_used_up()
