@@ -90,13 +90,21 @@ def test_ten_thousand_transactions_become_what_they_must_be(shop: Story) -> None
 
 def test_index_audit_dead_letters_and_status_agree(shop: Story) -> None:
     live = TRANSACTIONS - DELETED
-    eventually(lambda: shop.status()["healthy"] and shop.documents() == live, f"{live} documents", interval=3)
+    eventually(lambda: searched(shop, live), f"{live} documents, and all is well", interval=3)
     status = eventually(lambda: audited(shop, live), f"{live} rows in the audit", interval=3, timeout=300)
     assert status["elasticsearch"]["found"]["tombstones"] == DELETED
     assert status["deadLetters"]["found"]["total"] == INVALID
     assert shop.differences() == {}
     eventually(lambda: shop.depth(OURS) == INVALID, "the resource tells of the dead letters", timeout=90)
     assert shop.condition(OURS, "DeadLetterEmpty") == "EventsWaiting"
+
+
+def searched(story: Story, documents: int) -> bool:
+    """Whether searches find so many documents. Raises ValueError with what is wrong, if anything is."""
+    status = story.status()
+    if status["problems"]:
+        raise ValueError("; ".join(status["problems"]))
+    return bool(status["elasticsearch"]["found"]["documents"] == documents)
 
 
 def audited(story: Story, rows: int) -> dict[str, Any] | None:

@@ -45,6 +45,7 @@ ALLOWED = (
         "Group Coordinator Request failed: .*GroupCoordinatorNotAvailableError",
         "likewise: a broker that no group has asked before makes its topic of offsets first",
     ),
+    Allowed("have versions of an older release", "the upgrade from 0.1.0 needs a reindex, and says so"),
 )
 LEASE = "lease/activity-indexer-operator"
 TWO_OPERATORS = {"replicas": 2}
@@ -89,17 +90,19 @@ def test_the_release_before_runs(old: Story, before: Release, helm: Helm, tmp_pa
     eventually(lambda: old.condition(OURS) == "ReplicasAvailable", "the resource is ready", timeout=240)
 
 
-def test_an_upgrade_to_this_one_under_load_loses_nothing_and_delivers_nothing_again(
+def test_an_upgrade_to_this_one_under_load_asks_for_a_reindex_loses_nothing_and_delivers_nothing_again(
     old: Story, helm: Helm, tmp_path: Path, shown: Show, before: Release
 ) -> None:
     old.load("through", *LOAD)
     eventually(lambda: old.documents() > 0, "documents of the load", timeout=180)
-    pods = set(old.cluster.ready_pods(INDEXERS))
+    stop(old, OPERATOR, OPERATORS)
+    stop(old, INDEXER, INDEXERS)
     new = values(old)
     given = write(new | {"operator": new["operator"] | TWO_OPERATORS}, tmp_path)
-    helm("upgrade", "activity-indexer", CHART, "--values", given, "--wait", "--timeout", "10m")
+    helm("upgrade", "activity-indexer", CHART, "--values", given, "--timeout", "10m")
+    pod = eventually(lambda: refusing(old), "an indexer that refuses the index of the older release", timeout=240)
+    old.cluster.kubectl("exec", pod, "--", "activity-indexer", "reindex", "--from", "topic", "--json", timeout=300)
     old.cluster.rolled_out(INDEXER, 600)
-    assert not pods & set(old.cluster.ready_pods(INDEXERS))
     assert old.loaded("job/through")["verified"]["ok"] is True
     eventually(lambda: old.differences() == {}, "audit and index agree", timeout=180, interval=3)
     expected = records(old)
@@ -107,6 +110,20 @@ def test_an_upgrade_to_this_one_under_load_loses_nothing_and_delivers_nothing_ag
     again = settled(old) - expected
     shown.keep("upgrade.txt", f"from {before.version} to this: {expected} events, {again} of them delivered again\n")
     assert again == 0, "delivered again"
+
+
+def stop(story: Story, workload: str, selector: str) -> None:
+    """Ends all pods of a workload."""
+    story.cluster.kubectl("scale", workload, "--replicas=0")
+    eventually(lambda: not story.cluster.get("pods", "-l", selector)["items"], f"no pod of {workload}", timeout=120)
+
+
+def refusing(story: Story) -> str | None:
+    """A pod that runs and says why it is not ready."""
+    told = [line.pod for line in story.logs.lines("^activity-indexer-") if "versions of an older release" in line.text]
+    pods = story.cluster.get("pods", "-l", INDEXERS)["items"]
+    running = {pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"}
+    return next((pod for pod in told if pod in running), None)
 
 
 def test_its_objects_are_those_of_this_release(old: Story) -> None:

@@ -21,7 +21,7 @@ BUILDING: Final = ".building"
 NOTHING: Final[dict[str, Any]] = {"match_none": {}}
 """The alias' filter on a new index that is written already and not searched yet."""
 
-REINDEX: Final = "build an index as expected with: activity-indexer reindex"
+REINDEX: Final = "build an index as expected with: activity-indexer reindex --from audit (or --from topic)"
 _HISTORY: Final = (
     "indices.*.shards.*.routing.primary,"
     "indices.*.shards.*.commit.user_data.history_uuid,"
