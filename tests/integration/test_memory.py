@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
-from elasticsearch_front import Bulk, Front
+from elasticsearch_front import ELASTICSEARCH, Bulk, Front
 from support import Indexer, Place, Servers, encoded, event, eventually
 
 from activity_indexer.memory import BASE, DEFAULT_BUDGET
@@ -42,7 +42,9 @@ async def slow(bulk: Bulk) -> web.Response:
     await asyncio.sleep(1.0)
     items = [{"index": {"status": 201}} for _ in bulk.ids]
     return web.Response(
-        body=msgspec.json.encode({"errors": False, "took": 1000, "items": items}), content_type="application/json"
+        body=msgspec.json.encode({"errors": False, "took": 1000, "items": items}),
+        content_type="application/json",
+        headers=ELASTICSEARCH,
     )
 
 
