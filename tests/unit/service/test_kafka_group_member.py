@@ -1,6 +1,7 @@
 """A static member that was replaced stays out of its group; what it may join, it joins."""
 
 import asyncio
+import gc
 import inspect
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import TopicPartitionState
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import IllegalGenerationError, KafkaConnectionError
 
 from activity_indexer.adapters.kafka_group_member import GroupMember
+from activity_indexer.adapters.kafka_internals import RecordsConsumer
 
 
 class Coordinator:
@@ -116,3 +118,29 @@ def test_the_clients_own_parts_are_as_they_are_expected() -> None:
         (TopicPartitionState.seek, ["self", "position"]),
     ):
         assert list(inspect.signature(method).parameters) == names
+
+
+async def test_a_commit_that_is_given_up_and_fails_later_is_no_error_of_the_loop(
+    member: GroupMember, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+
+    async def commit(_member: GroupMember, _offsets: object) -> None:
+        """As the client does: what is cancelled from outside goes on within."""
+
+        async def request() -> None:
+            await asyncio.sleep(0.02)
+            failed.set()
+            raise IllegalGenerationError
+
+        await asyncio.shield(request())
+
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reported.append(context))
+    monkeypatch.setattr(RecordsConsumer, "commit", commit)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(member.commit({}), 0.001)
+    await failed.wait()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert reported == []

@@ -175,6 +175,12 @@ class GroupMember(RecordsConsumer):
         found = await self._coordinator.fetch_committed_offsets([_place(partition) for partition in partitions])
         return {Partition(*place): Commit.read(kept.offset, kept.metadata) for place, kept in found.items()}
 
+    async def commit(self, offsets: Any = None) -> None:
+        """Commit. A commit that is given up goes on in the client: its failure is reported to nobody then."""
+        committing = asyncio.ensure_future(super().commit(offsets))
+        committing.add_done_callback(_take_error)
+        await asyncio.shield(committing)
+
     async def commit_for_group(self, commits: Mapping[Partition, Commit]) -> None:
         """Commit for any partitions of the topic, also for those that other members have."""
         subscription = self._subscription.subscription
@@ -195,3 +201,8 @@ def name_in_use(instance: str, group: str, holder: str) -> str:
 
 def _place(partition: Partition) -> TopicPartition:
     return TopicPartition(*partition)
+
+
+def _take_error(task: asyncio.Future[None]) -> None:
+    if not task.cancelled():
+        task.exception()
