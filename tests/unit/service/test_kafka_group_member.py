@@ -1,7 +1,6 @@
 """A static member that was replaced stays out of its group; what it may join, it joins."""
 
 import asyncio
-import gc
 import inspect
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -142,5 +141,4 @@ async def test_a_commit_that_is_given_up_and_fails_later_is_no_error_of_the_loop
         await asyncio.wait_for(member.commit({}), 0.001)
     await failed.wait()
     await asyncio.sleep(0)
-    gc.collect()
     assert reported == []
