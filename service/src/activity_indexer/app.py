@@ -68,6 +68,7 @@ class App:
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
         self._ending = Ending(consumer.shutdown_timeout)
+        self._seen: RedisSeenStore | None = None
         self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
         self._log = structlog.get_logger("activity_indexer.app")
 
@@ -114,7 +115,10 @@ class App:
         calls = Calls(self.metrics, telemetry.indexer())
         alias = self._settings.elasticsearch.index
         watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
-        indexer = self._indexer(index, watch, source, registry, calls)
+        deduplicator = self._deduplicator(index, watch, calls) if self._settings.consumer.enable_dedup else None
+        if deduplicator:
+            background.append(asyncio.create_task(deduplicator.watch()))
+        indexer = self._indexer(deduplicator, watch, source, registry, calls)
         if not await self._until("kafka", self._prepare_topics):
             return
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
@@ -151,19 +155,23 @@ class App:
         await _finish(background, self._ending.deadline)
 
     def _indexer(
-        self, index: ElasticsearchIndex, watch: IndexWatch, source: GroupSource, registry: Registry, calls: Calls
+        self,
+        deduplicator: Deduplicator | None,
+        watch: IndexWatch,
+        source: GroupSource,
+        registry: Registry,
+        calls: Calls,
     ) -> Indexer:
         consumer = self._settings.consumer
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka)
         self._goodbyes["dead letters"] = dead_letters.stop
-        store = self._seen_store(index, watch) if consumer.enable_dedup else None
-        rereads = Rereads(store)
+        rereads = Rereads(self._seen)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
         writer = BulkWriter(watch, limit, self._backoff, self.observer, tries, trial=trial_document(registry))
         processor = Processor(
-            self._deduplicator(store, watch, calls) if store else None,
+            deduplicator,
             registry,
             OrderedWriter(writer, watch, self._backoff, self.observer),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
@@ -190,21 +198,16 @@ class App:
             rereads=rereads,
         )
 
-    def _seen_store(self, index: ElasticsearchIndex, watch: IndexWatch) -> RedisSeenStore:
-        ttl = self._settings.consumer.dedup_ttl
-        group = self._settings.kafka.consumer_group
-
-        store = RedisSeenStore(
+    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
+        consumer = self._settings.consumer
+        group, ttl = self._settings.kafka.consumer_group, consumer.dedup_ttl
+        store = self._seen = RedisSeenStore(
             self._settings.redis,
             ttl,
             lambda: seen_namespace(group, watch.namespace),
             lambda: min(ttl, index.remembers),
         )
         self._goodbyes["redis"] = store.stop
-        return store
-
-    def _deduplicator(self, store: RedisSeenStore, watch: IndexWatch, calls: Calls) -> Deduplicator:
-        consumer = self._settings.consumer
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             MeasuredSeen(store, calls),

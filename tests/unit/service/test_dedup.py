@@ -1,5 +1,6 @@
 """Message ids that were settled before."""
 
+import asyncio
 import math
 from dataclasses import dataclass, field
 
@@ -176,6 +177,23 @@ async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_ques
     subject.clock.now += 5.1
     await subject.dedup.mark(marks("a"), subject.index)
     assert subject.reports == [(False, "Redis is away"), (True, "")]
+
+
+async def test_a_store_that_takes_marks_again_is_back_though_no_events_come() -> None:
+    subject = Subject()
+    subject.dedup.retry_interval = 0.01
+    await subject.dedup.known([])
+    subject.store.problem = "Redis is away"
+    await subject.dedup.mark(marks("a"), subject.index)
+    watching = asyncio.create_task(subject.dedup.watch())
+    subject.clock.now += 0.02
+    await asyncio.sleep(0.05)
+    assert {up for up, _ in subject.reports} == {False}
+    subject.store.problem = ""
+    subject.clock.now += 0.02
+    await asyncio.sleep(0.05)
+    watching.cancel()
+    assert subject.reports[-1] == (True, "")
 
 
 async def test_a_new_index_knows_nothing_of_the_old_ones_ids() -> None:

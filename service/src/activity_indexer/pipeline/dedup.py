@@ -10,14 +10,19 @@ then it would answer the same. After that it is asked, and its answer is cheap, 
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from activity_indexer.errors import Unavailable
 from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
+
+
+PROBE: Final[Mapping[str, bytes]] = {"probe": b""}
+"""Is marked to see whether the store takes marks; no message id looks like it."""
 
 
 class Settled(NamedTuple):
@@ -167,7 +172,18 @@ class Deduplicator:
             return
         self.recent.expire(self.clock(), self.lifetime())
         self.recent.add(entries)
-        if not entries or self.store is None or self.clock() < self._away_until:
+        if entries:
+            await self._mark_in_store(entries)
+
+    async def watch(self) -> None:
+        """Look again and again whether a store that failed takes marks: without events nothing else would."""
+        while True:
+            await asyncio.sleep(self.retry_interval)
+            if self._failing:
+                await self._mark_in_store(PROBE)
+
+    async def _mark_in_store(self, entries: Mapping[str, bytes]) -> None:
+        if self.store is None or self.clock() < self._away_until:
             return
         try:
             await self.store.mark(entries)
