@@ -20,7 +20,6 @@ from activity_indexer.errors import Unavailable
 from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
 
-
 PROBE: Final[Mapping[str, bytes]] = {"probe": b""}
 """Is marked to see whether the store takes marks; no message id looks like it."""
 
