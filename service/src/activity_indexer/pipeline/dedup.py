@@ -20,7 +20,7 @@ from activity_indexer.errors import Unavailable
 from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
 
-PROBE: Final[Mapping[str, bytes]] = {"probe": b""}
+PROBE: Final[Mapping[str, bytes]] = {"probe": b"0"}
 """Is marked to see whether the store takes marks; no message id looks like it."""
 
 
