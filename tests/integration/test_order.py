@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import random
 import subprocess
 import sys
@@ -282,8 +283,10 @@ async def test_searches_and_counts_do_not_see_tombstones_and_a_look_behind_the_a
         "id": "a",
         "user_id": "user_1",
         "_deleted_at": moment(1),
+        "_position": behind["a"]["_position"],
         "_version": behind["a"]["_version"],
     }
+    assert re.fullmatch(r"\d{13}:\d:\d+", behind["a"]["_position"])
     assert behind.keys() == {"a", "b", "never-seen"}
 
 

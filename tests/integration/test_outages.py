@@ -194,7 +194,7 @@ async def test_an_absent_topic_is_waited_for_and_the_reason_says_what_to_do(stac
         process = start_on(place)
         reasons = await eventually(process.reasons, lambda found: place.name in found)
         assert reasons.startswith("503")
-        assert f"topic {place.name} is absent" in reasons
+        assert f"topic {place.name} does not exist" in reasons
         assert "KAFKA_TOPIC_PARTITIONS" in reasons
         assert await place.partition_count(place.name) == 0
         await place.admin.create_topics([NewTopic(place.name, 2, 1)])
