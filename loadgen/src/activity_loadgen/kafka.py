@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -17,6 +18,7 @@ BROKER_DEFAULT: Final = -1
 TOPIC_ALREADY_EXISTS: Final = 36
 RETRY_SECONDS: Final = 0.5
 CONNECT_TIMEOUT_MS: Final = 5_000
+TIMESTAMP_TYPE: Final = "message.timestamp.type"
 
 Say = Callable[[str], None]
 
@@ -172,6 +174,19 @@ async def ensure_topic(connection: KafkaConnection, topic: str, partitions: int,
             say(f"created topic {topic} with {partitions} partitions")
 
     await wait_for(lambda: asyncio.wait_for(attempt(), max(wait, 1)), what=_name(connection), wait=wait, say=say)
+
+
+async def has_brokers_time(connection: KafkaConnection, topic: str) -> bool:
+    """Whether the broker writes its own time into the topic's records; False also when it does not say."""
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, {TIMESTAMP_TYPE: ""})
+    try:
+        async with admin_client(connection) as client:
+            answers = await client.describe_configs([resource])
+    except KafkaError:
+        return False
+    told = [each for answer in answers for each in answer.to_object()["resources"]]
+    entries = [entry for each in told for entry in each.get("config_entries") or ()]
+    return any(entry["config_value"] == "LogAppendTime" for entry in entries)
 
 
 async def _create(client: AIOKafkaAdminClient, topic: str, partitions: int) -> None:

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from activity_loadgen.generate import Event
-from activity_loadgen.kafka import CONNECT_TIMEOUT_MS, KafkaConnection, Say, ensure_topic
+from activity_loadgen.kafka import CONNECT_TIMEOUT_MS, KafkaConnection, Say, ensure_topic, has_brokers_time
 from activity_loadgen.ledger import Entry, Sink, entry_for
 from activity_loadgen.spans import NoSpans, Spans
 from activity_loadgen.stopping import unless_stopped
@@ -22,8 +22,6 @@ from activity_loadgen.stopping import unless_stopped
 MAX_REQUEST_BYTES: Final = 1_048_576
 BATCH_BYTES: Final = 262_144
 LINGER_MS: Final = 5
-BROKERS_TIME: Final = 1
-"""The client's word for a topic whose records have the time at which the broker appended them."""
 MAX_UNACKNOWLEDGED: Final = 20_000
 # Sending seldom suspends by itself: give the loop a turn this often.
 EVENTS_PER_TURN: Final = 64
@@ -105,8 +103,9 @@ async def publish(
     await unless_stopped(stop, ensure_topic(connection, options.topic, options.partitions, wait=options.wait, say=say))
     if stop.is_set():
         return PublishCounts()
+    brokers_time = await has_brokers_time(connection, options.topic)
     async with _producer(connection) as producer:
-        sending = _Sending(producer, run, options, on_ack, spans or NoSpans())
+        sending = _Sending(producer, run, options, on_ack, spans or NoSpans(), brokers_time=brokers_time)
         watch = asyncio.create_task(sending.watch(on_progress, say))
         work = asyncio.create_task(sending.send_all(events, stop))
         try:
@@ -123,7 +122,14 @@ class _Sending:
     """The state of one run: what is under way, what came back, and whether it still moves."""
 
     def __init__(
-        self, producer: AIOKafkaProducer, run: str, options: PublishOptions, on_ack: Sink, spans: Spans
+        self,
+        producer: AIOKafkaProducer,
+        run: str,
+        options: PublishOptions,
+        on_ack: Sink,
+        spans: Spans,
+        *,
+        brokers_time: bool,
     ) -> None:
         self.counts = PublishCounts()
         self._producer = producer
@@ -131,6 +137,7 @@ class _Sending:
         self._options = options
         self._on_ack = on_ack
         self._spans = spans
+        self._brokers_time = brokers_time
         self._started = self._moved = time.monotonic()
         self._room = asyncio.Event()
         self._failure: str | None = None
@@ -206,8 +213,8 @@ class _Sending:
         position = (record.partition, record.offset)
         ended = time.time_ns()
         self._spans.sent(event, record, started, ended)
-        # The client gives the whole batch the first record's timestamp: of a broker's own one only that is right.
-        published = record.timestamp if record.timestamp_type == BROKERS_TIME else started // 1_000_000
+        # Otherwise the client's answer is that of the whole batch, or of the broker's when it was sent twice.
+        published = record.timestamp if self._brokers_time else started // 1_000_000
         entry = entry_for(self._run, record.topic, event, position, ended // 1000, published)
         self.counts.add(entry, len(event.value or b""), now - self._started)
         self._on_ack(entry)

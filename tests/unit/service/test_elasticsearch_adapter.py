@@ -17,6 +17,7 @@ from elasticsearch import ApiError
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.elasticsearch_client import Node, mapped, nodes
 from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings
 
 BODY = b'{"index":{"_id":"a","version":1,"version_type":"external"}}\n{"id":"a"}\n'
@@ -150,6 +151,15 @@ async def test_a_login_or_a_limit_of_a_gateway_is_handed_on_with_its_text(
     reply = await connect().bulk(BODY)
     assert reply.status == status
     assert b"Login sign in" in reply.body
+
+
+async def test_elasticsearch_that_refuses_a_login_does_not_name_itself(server: Server, connect: Any) -> None:
+    error = {"type": "security_exception", "reason": "missing authentication credentials", "root_cause": []}
+    server.status, server.product, server.body = 401, "", json.dumps({"error": error, "status": 401}).encode()
+    assert await connect().bulk(BODY) == BulkReply(401, server.body)
+    server.status = 400
+    with pytest.raises(Unavailable, match="not an answer of Elasticsearch"):
+        await connect().bulk(BODY)
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])

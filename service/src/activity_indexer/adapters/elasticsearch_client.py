@@ -48,6 +48,16 @@ class _Root(msgspec.Struct, frozen=True):
         return f"{product} {self.version.number}"
 
 
+class _Error(msgspec.Struct, frozen=True):
+    type: str
+    root_cause: list[msgspec.Raw]
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    error: _Error
+
+
+_failure: Final = msgspec.json.Decoder(_Failure).decode
 _root: Final = msgspec.json.Decoder(_Root).decode
 
 
@@ -86,7 +96,7 @@ class Node(AiohttpHttpNode):
         """One exchange. Raises NotElasticsearch."""
         plain = HttpHeaders({name: _plain(value) for name, value in (headers or {}).items()})
         answer = await super().perform_request(method, target, body, plain, **more)
-        if not _genuine(method, answer.meta):
+        if not _genuine(method, answer.meta, answer.body):
             raise NotElasticsearch(_described(answer.meta, answer.body), answer.meta.status)
         return answer
 
@@ -100,11 +110,23 @@ def _plain(value: str) -> str:
     return f"application/{value[len(_VENDOR) :].partition(';')[0]}" if value.startswith(_VENDOR) else value
 
 
-def _genuine(method: str, meta: ApiResponseMeta) -> bool:
-    """Whether Elasticsearch answered: it names itself, redirects nobody, and speaks JSON."""
-    if meta.headers.get("x-elastic-product") != PRODUCT or 300 <= meta.status < 400:
+def _genuine(method: str, meta: ApiResponseMeta, body: bytes) -> bool:
+    """Whether Elasticsearch answered: it names itself, redirects nobody, and speaks JSON.
+
+    Where it refuses a login it does not name itself, but its error has a form of its own.
+    """
+    if meta.headers.get("x-elastic-product") != PRODUCT:
+        return meta.status in _NEEDS_OPERATOR and _refuses_login(body)
+    if 300 <= meta.status < 400:
         return False
     return method == "HEAD" or (meta.mimetype or "").endswith(("json", "yaml", "cbor", "smile"))
+
+
+def _refuses_login(body: bytes) -> bool:
+    try:
+        return _failure(body).error.type == "security_exception"
+    except (ValueError, RecursionError):
+        return False
 
 
 def _described(meta: ApiResponseMeta, body: bytes) -> str:

@@ -94,7 +94,7 @@ async def migrate(connection: Any, steps: list[Migration], pipeline: Pipeline) -
 
 async def check_pipeline(connection: Any, pipeline: Pipeline) -> None:
     """Raises Refused when the database has nothing of this pipeline: what others wrote says nothing about it."""
-    if await connection.fetchval("SELECT to_regclass('audit_pipelines')") is None:
+    if not await has_pipelines(connection):
         raise Refused(
             "the audit has not written into this database yet, or only an older version has: start an indexer with "
             "CONSUMER_ENABLE_AUDIT_DB=true first, or correct DATABASE_URL"
@@ -103,6 +103,12 @@ async def check_pipeline(connection: Any, pipeline: Pipeline) -> None:
         others = await _others(connection, pipeline)
         whose = f"belongs to the pipeline {', '.join(others)}" if others else "belongs to no pipeline yet"
         raise Refused(_of_others(pipeline, whose))
+
+
+async def has_pipelines(connection: Any) -> bool:
+    """Whether an audit of this release has written into the database."""
+    found: bool = await connection.fetchval("SELECT to_regclass('audit_pipelines') IS NOT NULL")
+    return found
 
 
 async def _is_registered(connection: Any, pipeline: Pipeline) -> bool:

@@ -12,7 +12,7 @@ from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.postgres_connection import connect as connect_database
 from activity_indexer.adapters.postgres_connection import transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
-from activity_indexer.adapters.postgres_schema import check_pipeline
+from activity_indexer.adapters.postgres_schema import check_pipeline, has_pipelines
 from activity_indexer.adapters.redis_client import NO_CLUSTER, ask
 from activity_indexer.adapters.redis_client import connect as connect_redis
 from activity_indexer.errors import Refused, Unavailable
@@ -66,9 +66,12 @@ async def audit_status(settings: DatabaseSettings, pipeline: Pipeline, limit: fl
         connection = await connect_database(settings, "activity-indexer status", limit)
         try:
             async with transaction(connection, settings):
+                version = str(await connection.fetchval("SHOW server_version")).split(" ")[0]
+                if not await has_pipelines(connection):  # the server is up, and no audit has begun
+                    return Audit(version=version, transactions=None, events=None, rejects=None)
                 await check_pipeline(connection, pipeline)
                 return Audit(
-                    version=str(await connection.fetchval("SHOW server_version")).split(" ")[0],
+                    version=version,
                     transactions=await _rows(connection, "transactions", pipeline),
                     events=await _rows(connection, "transaction_events", pipeline),
                     rejects=await _rows(connection, "audit_rejects", pipeline),
