@@ -14,6 +14,7 @@ import aiohttp
 import msgspec
 import pytest
 from aiokafka import ConsumerRecord
+from aiokafka.admin import NewTopic
 from load_place import Place, enriched, positioned, tombstone
 
 from activity_loadgen.expected import ExpectedState, FinalEvent
@@ -94,6 +95,19 @@ async def test_the_topic_holds_at_each_offset_what_the_ledger_says(place: Place,
         entry = entries[record.partition, record.offset]
         assert (record.key.decode(), digest(record.value)) == (entry.user_id, entry.sha256)
         assert record.timestamp == entry.published
+
+
+async def test_the_ledger_has_the_brokers_time_where_the_broker_stamps_the_records(
+    place: Place, tmp_path: Path
+) -> None:
+    async with admin_client(place.kafka) as client:
+        await client.create_topics(
+            [NewTopic(place.name, 2, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})]
+        )
+    ledger = tmp_path / "run.jsonl"
+    _, records = await published(place, ledger, LoadOptions(count=200))
+    entries = {(entry.partition, entry.offset): entry.published for entry in read(ledger)}
+    assert {(record.partition, record.offset): record.timestamp for record in records} == entries
 
 
 async def test_the_topic_holds_the_generated_events_in_order_for_each_user(place: Place, tmp_path: Path) -> None:
