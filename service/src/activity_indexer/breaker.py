@@ -40,7 +40,7 @@ class Breaker:
     The same is watched for each transaction type whose enrichment fails, with the share `NEARLY_ALL`. A threshold of 1
     never opens it. While it is open, batches with failures are held and nothing is taken in, except that
     it lets one held batch go and one more poll in now and then (`half_open`). It closes when what was held passes, or
-    what was let in does.
+    what was let in does, and until the next failure when the last held batch was let go (`give_up`).
     """
 
     def __init__(self, threshold: float, window: int, min_failures: int) -> None:

@@ -342,7 +342,11 @@ class Processor:
                 self._breaker.close()
                 self._observer.breaker_closed()
             elif self._goes(failures):
-                self._breaker.half_open()
+                if self._breaker.held > 1:
+                    self._breaker.half_open()
+                else:  # nothing is left to try, and without events nothing would close it
+                    self._breaker.give_up()
+                    self._observer.breaker_closed()
                 return
 
     def _goes(self, failures: int) -> bool:
