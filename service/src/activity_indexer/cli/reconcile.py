@@ -48,7 +48,7 @@ EPILOG = epilog(
     "reconcile --output differences.jsonl",
     codes={
         Exit.DONE: "no differences, or all of them repaired",
-        Exit.REFUSED: "refused: no audit of this pipeline, no index, more changes than the limit, or nobody agreed",
+        Exit.REFUSED: "refused: no audit of this pipeline, no index, more changes than the limit, or no confirmation",
         Exit.DIFFERENT: "there are differences, or some could not be repaired",
     },
 )
@@ -237,7 +237,7 @@ async def _agree(plan: Plan, options: Options, compared: int) -> None:
     if not plan.changes or options.yes:
         return
     if not sys.stdin.isatty():
-        raise NotRepaired("nothing was changed: there is nobody to ask, and --yes was not given")
+        raise NotRepaired("nothing was changed: there is no terminal to ask at, and --yes was not given")
     if not await asyncio.to_thread(click.confirm, f"Change {plan.changes:,} documents?", default=False, err=True):
         raise NotRepaired("nothing was changed")
 
