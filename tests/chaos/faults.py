@@ -278,12 +278,14 @@ async def postgres_restored(system: System, _: random.Random) -> Heal:
 
 
 _KEEP = """
+    BEGIN ISOLATION LEVEL REPEATABLE READ;  -- as a backup does: all tables as they were at one moment
     DO $$ DECLARE name text; BEGIN
         EXECUTE 'CREATE SCHEMA {kept}';
         FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
             EXECUTE format('CREATE TABLE {kept}.%I AS TABLE %I', name, name);
         END LOOP;
     END $$;
+    COMMIT;
 """
 _RESTORE = """
     DO $$ DECLARE name text; names text; BEGIN
