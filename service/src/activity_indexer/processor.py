@@ -211,13 +211,11 @@ class Processor:
         if event.deleted:
             return _versioned(event, tombstone(event), work.earlier.get(at))
         try:
-            fields, search_content, enriched = self._enricher(event)
+            enriched = self._enricher(event)
         except EventError as error:
             return Document(event.version, b"", event, error=error.kept())
         context = work.contexts.get(at)
-        lines = live_document(
-            event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None
-        )
+        lines = live_document(event, enriched, now, context.trace_id if context else None)
         return _versioned(event, lines, work.earlier.get(at))
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
