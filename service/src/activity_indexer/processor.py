@@ -144,11 +144,12 @@ class Processor:
         latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
         append = work.events.append
         for at, record in enumerate(work.batch.records):
-            try:
-                append(decode_record(record, latest))
-            except EventError as error:
+            found = decode_record(record, latest)
+            if isinstance(found, EventError):
                 append(None)
-                self._fail(work, at, error.kept())
+                self._fail(work, at, found)
+            else:
+                append(found)
         if self._deduplicator is not None:
             work.message_ids = [event.message_id if event else "" for event in work.events]
         if self._observer.debug:
