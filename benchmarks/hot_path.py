@@ -133,8 +133,7 @@ def main() -> None:
         "message id": lambda: [event.message_id for event in events],
         "enrich": lambda: [registry(event) for event in events],
         "document": lambda: [
-            live_document(event, fields, text, enriched=ran, now=b"2026-01-01T00:00:00Z")
-            for event, (fields, text, ran) in zip(events, enriched, strict=True)
+            live_document(event, added, b"2026-01-01T00:00:00Z") for event, added in zip(events, enriched, strict=True)
         ],
         "whole batches": lambda: asyncio.run(whole(records)),
     }

@@ -10,13 +10,14 @@ from typing import Any
 from support import CREATED, event
 
 from activity_indexer.dead_letter import Failure
+from activity_indexer.document import encode
 from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
-from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord
+from activity_indexer.ports import Content, Enriched, Partition, Record, Truncation, UndecodedRecord
 from activity_indexer.positions import Loss
 
 TOPIC = "transactions"
@@ -37,6 +38,11 @@ class Told:
     key: bytes | None = b"user_1"
     headers: Sequence[tuple[str, bytes]] = ()
     timestamp: int = int(NOW * 1000)
+
+
+def enriched(fields: Mapping[str, Any] | None = None, search_content: str = "", *, ran: bool = True) -> Enriched:
+    """As an Enricher returns it."""
+    return Enriched(encode(fields or {}), encode(search_content), ran)
 
 
 def undecoded(

@@ -4,12 +4,12 @@ import asyncio
 import gc
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, one_batch, undecoded, value
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, enriched, headers, one_batch, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
@@ -27,7 +27,7 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
+from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
@@ -42,10 +42,10 @@ def refusing(which: Callable[[str], bool]) -> Callable[[str], Item | None]:
     return lambda identifier: BAD if identifier != TRIAL_ID and which(identifier) else None
 
 
-def enrich(found: Event) -> tuple[Mapping[str, Any], str, bool]:
+def enrich(found: Event) -> Enriched:
     if found.transaction.status == "cursed":
         raise EnrichmentError("enrichment_failed", "cursed")
-    return {"day": "2024-01-01"}, found.transaction.id, True
+    return enriched({"day": "2024-01-01"}, found.transaction.id)
 
 
 @dataclass
@@ -401,7 +401,7 @@ def strict() -> Breaker:
 async def test_when_the_sink_refuses_most_events_they_are_held_until_the_cause_is_gone(stage: str) -> None:
     broken = True
 
-    def failing(found: Event) -> tuple[Mapping[str, Any], str, bool]:
+    def failing(found: Event) -> Enriched:
         if broken and stage == "enrich":
             raise EnrichmentError("enrichment_failed", "broken")
         return enrich(found)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from audit_support import value as audit_value
-from core_support import NOW, TOPIC, Clock, Seen, Told, one_batch, taken, value
+from core_support import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -63,7 +63,7 @@ async def processed(*records: Told) -> tuple[MemoryIndex, MemoryDeadLetters, InM
     writer = BulkWriter(index, AdaptiveLimit(4, 60.0, loop.time), FAST, seen, 1)
     limits = Limits(86_400.0, 0.001, FAST)
     breaker = Breaker(1.0, 100, 10)
-    enrich = cast("Any", lambda _: ({}, "", True))
+    enrich = cast("Any", lambda _: enriched())
     processor = Processor(
         None, enrich, OrderedWriter(writer, index, FAST, seen), dead, breaker, seen, limits, Clock(NOW), tracing=spans
     )
