@@ -55,12 +55,12 @@ class _Work:
     contexts: Mapping[int, TraceContext]
     trace: BatchTrace
     events: list[Event | None] = field(default_factory=list)
-    message_ids: list[str] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     earlier: dict[int, Settled] = field(default_factory=dict)
-    entries: dict[str, bytes] = field(default_factory=dict)
+    entries: dict[bytes, bytes] = field(default_factory=dict)
     skipped: int = 0
     summary: BatchSummary = field(init=False)
 
@@ -151,7 +151,7 @@ class Processor:
             else:
                 append(found)
         if self._deduplicator is not None:
-            work.message_ids = [event.message_id if event else "" for event in work.events]
+            work.keys = [event.key if event else b"" for event in work.events]
         if self._observer.debug:
             for event in filter(None, work.events):
                 self._observer.event_decoded(event)
@@ -168,8 +168,8 @@ class Processor:
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
             again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
-            for at, message_id in enumerate(work.message_ids):
-                if message_id in known and not (again and at in again) and (settled := known.get(message_id)):
+            for at, key in enumerate(work.keys):
+                if key in known and not (again and at in again) and (settled := known.get(key)):
                     self._compare(work, at, settled)
             work.skipped = len(work.outcomes)
 
@@ -185,12 +185,12 @@ class Processor:
         if not is_copy:
             work.summary.ties["earlier"] += 1
 
-    def _asked(self, work: _Work) -> list[str]:
+    def _asked(self, work: _Work) -> list[bytes]:
         """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
         if not self._rereads:
-            return [message_id for message_id in work.message_ids if message_id]
-        pairs = zip(work.message_ids, work.batch.records, strict=True)
-        return [message_id for message_id, record in pairs if message_id and record not in self._rereads]
+            return [key for key in work.keys if key]
+        pairs = zip(work.keys, work.batch.records, strict=True)
+        return [key for key, record in pairs if key and record not in self._rereads]
 
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
@@ -239,8 +239,8 @@ class Processor:
         if document.tied and result != Result.DUPLICATE:
             summary.ties["later" if result == Result.WRITTEN else "earlier"] += 1
         late = result == Result.LATE
-        if work.message_ids and not (late and document.tied):  # of a tie, what is known of the later event is kept
-            work.entries[work.message_ids[at]] = entry_of(newest, 0 if late else document.version)
+        if work.keys and not (late and document.tied):  # of a tie, what is known of the later event is kept
+            work.entries[work.keys[at]] = entry_of(newest, 0 if late else document.version)
         if result == Result.WRITTEN:
             work.outcomes[at] = WRITTEN[newest.event_type]
             published = published_at(work.batch.records[at].timestamp, now)
@@ -259,8 +259,8 @@ class Processor:
             work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
             if ties and not is_copy:
                 work.summary.ties["earlier"] += 1
-            elif not ties and work.message_ids:
-                work.entries[work.message_ids[at]] = entry_of(event, 0)
+            elif not ties and work.keys:
+                work.entries[work.keys[at]] = entry_of(event, 0)
 
     def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
         now = self._now()

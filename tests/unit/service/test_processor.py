@@ -239,7 +239,7 @@ async def test_copies_in_a_later_batch_are_duplicates_that_raise_the_position_an
 async def test_what_another_indexer_took_is_known_from_the_store() -> None:
     subject = Subject()
     event = decode_event(value("a"), LATEST, Position(int(NOW * 1000), 0, 0))
-    await subject.store.mark({event.message_id: entry_of(event, event.version)})
+    await subject.store.mark({event.key: entry_of(event, event.version)})
     await subject.process(value("a"))
     assert subject.outcomes == {"duplicate": 1}
     assert subject.seen.batches[0].known_in_store == 1
@@ -324,7 +324,7 @@ async def test_a_dead_letter_is_never_marked_as_seen_so_that_its_replay_is_proce
     subject = Subject(MemoryIndex(on_item=lambda each: BAD if each == "bad" else None))
     await subject.process(value("bad"), value("good"))
     known = {identifier for _, identifier in subject.store.until}
-    assert known == {decode_event(value("good"), LATEST).message_id}
+    assert known == {decode_event(value("good"), LATEST).key}
     subject.index.on_item = lambda _: None
     await subject.process(value("bad"))
     assert "bad" in subject.index.documents
