@@ -17,7 +17,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from record_batches_support import Batch, record, values
 
 from activity_indexer.adapters import kafka_internals
-from activity_indexer.adapters.kafka_internals import RecordsConsumer, create_batch, size_in_batch
+from activity_indexer.adapters.kafka_internals import RecordsConsumer, batch_maker, size_in_batch
 from activity_indexer.adapters.record_batches import FetchedPartition, Reading
 from activity_indexer.errors import Unavailable
 from activity_indexer.memory import MemoryShares
@@ -181,7 +181,7 @@ class Producer:
 
 
 def built(records: Sequence[OutRecord]) -> bytes:
-    batch = create_batch(Producer(), records)
+    batch = batch_maker(Producer(), records)()
     for each in records:
         assert batch.append(timestamp=None, key=each.key, value=each.value, headers=list(each.headers))
     batch._set_producer_state(7, 1, 5)
