@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +31,9 @@ from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
 SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
+LETTERS = 1000
+"""Dead letters that are made and sent at once."""
+
 Chain = list[int]
 """Events of one transaction in one batch, by their place in it, the newest first."""
 
@@ -289,14 +292,27 @@ class Processor:
         await self._dead_letter(work, sorted(work.failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
-        if not places:
-            return
-        records = work.batch.records
-        await self._send([dead_letter(records[at], work.failures[at], work.trace.dead_letter(at)) for at in places])
+        """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
+        records, failures = work.batch.records, work.failures
+        for start in range(0, len(places), LETTERS):
+            sent = places[start : start + LETTERS]
+            await self._send([dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in sent])
+            work.outcomes.update(dict.fromkeys(sent, "dead_lettered"))
+            for alike in self._alike(work, sent):
+                with work.trace.event(alike[0]):
+                    self._observer.dead_lettered(
+                        records[alike[0]], failures[alike[0]], _event_type(work, alike[0]), len(alike)
+                    )
+
+    def _alike(self, work: _Work, places: Sequence[int]) -> Collection[Sequence[int]]:
+        """Those that are reported as one, as stage and error are the same; at debug each by itself."""
+        if self._observer.debug:
+            return [[at] for at in places]
+        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for at in places:
-            work.outcomes[at] = "dead_lettered"
-            with work.trace.event(at):
-                self._observer.dead_lettered(records[at], work.failures[at], _event_type(work, at))
+            error = work.failures[at].error
+            kinds[error.stage, error.code].append(at)
+        return kinds.values()
 
     def _record(self, work: _Work) -> bool:
         """Count what reached the sink; returns whether the breaker is open."""
