@@ -144,13 +144,14 @@ class Processor:
         self._observer.stage_done(name, time.perf_counter() - started)
 
     def _decode(self, work: _Work) -> None:
-        latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
+        now = self._now()
+        latest = int((now + self._limits.max_clock_skew) * 1e6)
         append = work.events.append
         for at, record in enumerate(work.batch.records):
             found = decode_record(record, latest)
             if isinstance(found, EventError):
                 append(None)
-                self._fail(work, at, found)
+                work.failures[at] = Failure(found, 1, now, now)
             else:
                 append(found)
         if self._deduplicator is not None:
@@ -227,7 +228,7 @@ class Processor:
         now = self._now()
         for chain, document in zip(chains, documents, strict=True):
             if document.error:
-                self._fail(work, chain[0], document.error, document)
+                self._fail(work, chain[0], document.error, document, now)
                 if len(chain) > 1:
                     left.append(chain[1:])
             elif document.result:
@@ -265,18 +266,15 @@ class Processor:
             elif not ties and work.message_ids:
                 work.entries[work.message_ids[at]] = entry_of(event, 0)
 
-    def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
-        now = self._now()
-        event = work.events[at]
+    @staticmethod
+    def _fail(work: _Work, at: int, error: EventError, document: Document, now: float) -> None:
         earlier = work.failures.get(at)
-        attempts = max(1, document.attempts) if document else 1
-        first_failure = (document and document.first_failure) or now
         work.failures[at] = Failure(
             error,
-            attempts + earlier.attempts if earlier else attempts,
-            earlier.first_failure if earlier else first_failure,
-            (document and document.last_failure) or now,
-            event.message_id if event else None,
+            max(1, document.attempts) + (earlier.attempts if earlier else 0),
+            earlier.first_failure if earlier else document.first_failure or now,
+            document.last_failure or now,
+            document.event.message_id,
         )
 
     async def _bury(self, work: _Work) -> None:

@@ -336,7 +336,9 @@ async def test_more_dead_letters_than_go_at_once_are_all_sent(monkeypatch: pytes
     monkeypatch.setattr(processor, "LETTERS", 3)
     subject = Subject(MemoryIndex())
     await subject.process(*[b"not JSON %d" % number for number in range(10)], value("a"))
-    assert [letter.value for letter in subject.dead_letters.records] == [b"not JSON %d" % number for number in range(10)]
+    assert [letter.value for letter in subject.dead_letters.records] == [
+        b"not JSON %d" % number for number in range(10)
+    ]
     assert subject.dead_letters.calls == 4
     assert subject.tracker.mark() == 11
 

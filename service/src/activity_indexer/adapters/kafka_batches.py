@@ -8,12 +8,17 @@ a batch. It takes records without key and value, too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
-from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.partitioner import DefaultPartitioner, murmur2
 
 from activity_indexer.adapters.kafka_internals import batch_maker
 from activity_indexer.ports import OutRecord
+
+
+MAX_KEPT_KEY: Final = 64
+"""Bytes of a key whose hash is kept."""
 
 
 class Partitions(NamedTuple):
@@ -30,8 +35,16 @@ class Partitions(NamedTuple):
 
     def choose(self, key: bytes | None) -> int:
         """The partition of a key, as every client of Kafka chooses it; without a key any one that has a leader."""
-        number: int = DefaultPartitioner()(key, self.known, self.available)
-        return number
+        if key is None or len(key) > MAX_KEPT_KEY:
+            number: int = DefaultPartitioner()(key, self.known, self.available)
+            return number
+        return self.known[_hash(key) % len(self.known)]
+
+
+@lru_cache(maxsize=8192)
+def _hash(key: bytes) -> int:
+    """The positive hash of a key, as the client's partitioner has it: in Python, and for the same few users."""
+    return int(murmur2(key)) & 0x7FFFFFFF
 
 
 def batches(producer: Any, records: Sequence[OutRecord]) -> Iterator[tuple[Any, int]]:

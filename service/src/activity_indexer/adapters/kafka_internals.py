@@ -191,10 +191,11 @@ def has_odd_headers(record: OutRecord) -> bool:
 
 def size_in_batch(record: OutRecord) -> int:
     """Bytes that a record takes at most in a batch of its own, uncompressed."""
-    headers: Any = record.headers
-    if has_odd_headers(record):
-        headers = [(str(name), value) for name, value in headers]  # an odd name is longer as text
-    return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(record.key, record.value, headers))
+    estimate: Callable[..., int] = DefaultRecordBatchBuilder.estimate_size_in_bytes
+    try:
+        return estimate(record.key, record.value, record.headers)
+    except TypeError:  # it takes a list alone, and names that are plain text: an odd one is longer as text
+        return estimate(record.key, record.value, [(str(name), value) for name, value in record.headers])
 
 
 class _AnyHeadersBatch(BatchBuilder):  # type: ignore[misc]
