@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +31,9 @@ from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
 SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
+LETTERS = 1000
+"""Dead letters that are made and sent at once."""
+
 Chain = list[int]
 """Events of one transaction in one batch, by their place in it, the newest first."""
 
@@ -141,13 +144,14 @@ class Processor:
         self._observer.stage_done(name, time.perf_counter() - started)
 
     def _decode(self, work: _Work) -> None:
-        latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
+        now = self._now()
+        latest = int((now + self._limits.max_clock_skew) * 1e6)
         append = work.events.append
         for at, record in enumerate(work.batch.records):
             found = decode_record(record, latest)
             if isinstance(found, EventError):
                 append(None)
-                self._fail(work, at, found)
+                work.failures[at] = Failure(found, 1, now, now)
             else:
                 append(found)
         if self._deduplicator is not None:
@@ -224,7 +228,7 @@ class Processor:
         now = self._now()
         for chain, document in zip(chains, documents, strict=True):
             if document.error:
-                self._fail(work, chain[0], document.error, document)
+                self._fail(work, chain[0], document.error, document, now)
                 if len(chain) > 1:
                     left.append(chain[1:])
             elif document.result:
@@ -262,18 +266,15 @@ class Processor:
             elif not ties and work.keys:
                 work.entries[work.keys[at]] = entry_of(event, 0)
 
-    def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
-        now = self._now()
-        event = work.events[at]
+    @staticmethod
+    def _fail(work: _Work, at: int, error: EventError, document: Document, now: float) -> None:
         earlier = work.failures.get(at)
-        attempts = max(1, document.attempts) if document else 1
-        first_failure = (document and document.first_failure) or now
         work.failures[at] = Failure(
             error,
-            attempts + earlier.attempts if earlier else attempts,
-            earlier.first_failure if earlier else first_failure,
-            (document and document.last_failure) or now,
-            event.message_id if event else None,
+            max(1, document.attempts) + (earlier.attempts if earlier else 0),
+            earlier.first_failure if earlier else document.first_failure or now,
+            document.last_failure or now,
+            document.event.message_id,
         )
 
     async def _bury(self, work: _Work) -> None:
@@ -289,14 +290,27 @@ class Processor:
         await self._dead_letter(work, sorted(work.failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
-        if not places:
-            return
-        records = work.batch.records
-        await self._send([dead_letter(records[at], work.failures[at], work.trace.dead_letter(at)) for at in places])
+        """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
+        records, failures = work.batch.records, work.failures
+        for start in range(0, len(places), LETTERS):
+            sent = places[start : start + LETTERS]
+            await self._send([dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in sent])
+            work.outcomes.update(dict.fromkeys(sent, "dead_lettered"))
+            for alike in self._alike(work, sent):
+                with work.trace.event(alike[0]):
+                    self._observer.dead_lettered(
+                        records[alike[0]], failures[alike[0]], _event_type(work, alike[0]), len(alike)
+                    )
+
+    def _alike(self, work: _Work, places: Sequence[int]) -> Collection[Sequence[int]]:
+        """Those that are reported as one, as stage and error are the same; at debug each by itself."""
+        if self._observer.debug:
+            return [[at] for at in places]
+        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for at in places:
-            work.outcomes[at] = "dead_lettered"
-            with work.trace.event(at):
-                self._observer.dead_lettered(records[at], work.failures[at], _event_type(work, at))
+            error = work.failures[at].error
+            kinds[error.stage, error.code].append(at)
+        return kinds.values()
 
     def _record(self, work: _Work) -> bool:
         """Count what reached the sink; returns whether the breaker is open."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
 
+from activity_indexer import processor
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -318,6 +319,28 @@ async def test_one_bad_event_is_dead_lettered_alone(stage: str, case: tuple[byte
     assert subject.tracker.mark() == 3
     assert subject.seen.outcomes["dead_lettered"] == 1
     assert subject.seen.buried[0][2] == kind
+
+
+async def test_dead_letters_of_a_batch_are_reported_by_kind_and_at_debug_each() -> None:
+    values = [b"not JSON", b"{}", value("a"), b"also not JSON", b"{}", b"[]"]
+    for debug, told in ((False, [(0, 2), (1, 2), (5, 1)]), (True, [(0, 1), (1, 1), (3, 1), (4, 1), (5, 1)])):
+        subject = Subject(MemoryIndex())
+        subject.seen.debug = debug
+        await subject.process(*values)
+        reported = zip(subject.seen.buried, subject.seen.told("dead_lettered"), strict=True)
+        assert [(record.offset, events) for (record, _, _), events in reported] == told
+        assert subject.seen.outcomes == {"dead_lettered": 5, "indexed": 1}
+
+
+async def test_more_dead_letters_than_go_at_once_are_all_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "LETTERS", 3)
+    subject = Subject(MemoryIndex())
+    await subject.process(*[b"not JSON %d" % number for number in range(10)], value("a"))
+    assert [letter.value for letter in subject.dead_letters.records] == [
+        b"not JSON %d" % number for number in range(10)
+    ]
+    assert subject.dead_letters.calls == 4
+    assert subject.tracker.mark() == 11
 
 
 async def test_a_dead_letter_is_never_marked_as_seen_so_that_its_replay_is_processed() -> None:
