@@ -1,21 +1,52 @@
-"""Makes one transaction: a card payment, a transfer between people, or a crypto movement."""
+"""Makes one transaction: a card payment, a transfer between people, or a crypto movement.
+
+A transaction is kept as JSON text in parts, because its text is most of what an event costs: the words are encoded once
+for a run, and an update shares every part with the transaction before except those that it changes.
+"""
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
 from activity_loadgen import vocabulary as words
 
 T = TypeVar("T")
-Transaction = dict[str, Any]
 
 # Shares of transactions whose amount is a refund, and one that a 64-bit float cannot hold.
 REFUND_SHARE: Final = 0.04
 HUGE_AMOUNT_SHARE: Final = 0.002
 MAX_MINOR_UNITS: Final = 250_000
 BEYOND_DOUBLE: Final = 2**53 + 1
+OTHER_AMOUNT_SHARE: Final = 0.25
+"""Updates that change the amount, too."""
+
+
+class User(NamedTuple):
+    """A user id: as it is, as a record's key, and as JSON."""
+
+    id: str
+    key: bytes
+    json: str
+
+
+class Transaction(msgspec.Struct, frozen=True, gc=False):
+    """A transaction in parts: JSON text, except the id, the user and the decimals of the currency.
+
+    `head` ends where the status begins, and `tail` begins with what follows the amount; the tail ends within the
+    metadata, so that more members can follow.
+    """
+
+    id: str
+    user: User
+    decimals: int
+    head: str
+    status: str
+    currency: str
+    amount: str
+    tail: str
+    revision: str = ""
 
 
 def pick(rng: random.Random, items: Sequence[T]) -> T:
@@ -23,33 +54,90 @@ def pick(rng: random.Random, items: Sequence[T]) -> T:
     return items[int(rng.random() * len(items))]
 
 
-def make_transaction(rng: random.Random, kind: str, user_id: str, created_at: str, run: str) -> Transaction:
-    """Build a whole transaction; `amount` is raw JSON so that its text stays exact.
+class TransactionMaker:
+    """Makes the transactions of a run and what becomes of them."""
 
-    `kind` is card, p2p or crypto; `created_at` is RFC 3339; `run` goes into `metadata.load_run`.
-    """
-    currency, decimals = pick(rng, words.CURRENCIES)
-    return {
-        "id": make_uuid(rng),
-        "user_id": user_id,
-        "transaction_type": kind,
-        "product": words.PRODUCTS[kind],
-        "status": pick(rng, words.FIRST_STATUSES),
-        "currency": currency,
-        "amount": msgspec.Raw(make_amount(rng, decimals).encode()),
-        "created_at": created_at,
-        "metadata": {**_METADATA[kind](rng), "load_run": run},
-    }
+    def __init__(self, rng: random.Random, run: str) -> None:
+        self._rng = rng
+        self._run = _json(run)
+        self._currencies = [(f',"currency":{_json(name)},"amount":', decimals) for name, decimals in words.CURRENCIES]
+        self._first = [_json(status) for status in words.FIRST_STATUSES]
+        self._later = [_json(status) for status in words.LATER_STATUSES]
+        self._types: dict[str, tuple[str, Callable[[], str]]] = {
+            kind: (f',"transaction_type":{_json(kind)},"product":{_json(words.PRODUCTS[kind])},"status":', metadata)
+            for kind, metadata in (("card", self._card), ("p2p", self._p2p), ("crypto", self._crypto))
+        }
+        self._merchants = [
+            _members(
+                merchant_name=each.name,
+                merchant_category_code=each.mcc,
+                merchant_city=each.city,
+                merchant_country=each.country,
+            )
+            for each in words.MERCHANTS
+        ]
+        self._card_networks = [_members(card_network=name) for name in words.CARD_NETWORKS]
+        self._entry_modes = [_members(entry_mode=name) for name in words.ENTRY_MODES]
+        self._given_names = [_json(name)[:-1] for name in words.GIVEN_NAMES]
+        self._family_names = [_json(name)[1:] for name in words.FAMILY_NAMES]
+        self._channels = [_members(channel=name) for name in words.CHANNELS]
+        self._notes = [_members(note=text) for text in words.NOTES]
+        self._assets = [(_members(asset=each.symbol, asset_name=each.name), each) for each in words.ASSETS]
+        self._sides = [_members(side=name) for name in words.SIDES]
 
+    def make(self, kind: str, user: User, created_at: str) -> Transaction:
+        """A whole transaction; `kind` is card, p2p or crypto, and `created_at` is RFC 3339."""
+        rng = self._rng
+        currency, decimals = pick(rng, self._currencies)
+        transaction_id = make_uuid(rng)
+        typed, metadata = self._types[kind]
+        return Transaction(
+            transaction_id,
+            user,
+            decimals,
+            f'{{"id":"{transaction_id}","user_id":{user.json}{typed}',
+            pick(rng, self._first),
+            currency,
+            make_amount(rng, decimals),
+            f',"created_at":"{created_at}","metadata":{{{metadata()},"load_run":{self._run}',
+        )
 
-def change(rng: random.Random, before: Transaction, number: int) -> Transaction:
-    """The whole transaction after its `number`-th update: another status, sometimes another amount."""
-    after = {**before, "status": pick(rng, words.LATER_STATUSES)}
-    after["metadata"] = {**before["metadata"], "revision": str(number)}
-    if rng.random() < 0.25:
-        decimals = dict(words.CURRENCIES)[before["currency"]]
-        after["amount"] = msgspec.Raw(make_amount(rng, decimals).encode())
-    return after
+    def change(self, before: Transaction, number: int) -> Transaction:
+        """The whole transaction after its `number`-th update: another status, sometimes another amount."""
+        status = pick(self._rng, self._later)
+        amount = before.amount
+        if self._rng.random() < OTHER_AMOUNT_SHARE:
+            amount = make_amount(self._rng, before.decimals)
+        return msgspec.structs.replace(before, status=status, amount=amount, revision=f',"revision":"{number}"')
+
+    def cancel(self, transaction: Transaction) -> Transaction:
+        """The transaction as its deletion shows it."""
+        return msgspec.structs.replace(transaction, status='"cancelled"')
+
+    def _card(self) -> str:
+        rng = self._rng
+        return (
+            f'{pick(rng, self._merchants)},"card_last_four":"{int(rng.random() * 10_000):04d}",'
+            f"{pick(rng, self._card_networks)},{pick(rng, self._entry_modes)}"
+        )
+
+    def _p2p(self) -> str:
+        rng = self._rng
+        return (
+            f'"direction":"{"sent" if rng.random() < 0.5 else "received"}","peer_id":"peer_{int(rng.random() * 100_000):05d}",'
+            f'"peer_name":{pick(rng, self._given_names)} {pick(rng, self._family_names)},'
+            f"{pick(rng, self._channels)},{pick(rng, self._notes)}"
+        )
+
+    def _crypto(self) -> str:
+        rng = self._rng
+        named, asset = pick(rng, self._assets)
+        network = pick(rng, asset.networks)
+        side = pick(rng, self._sides)
+        quantity = decimal_text(1 + int(rng.random() ** 4 * 25 * 10**asset.decimals), asset.decimals)
+        return (
+            f'{named},"network":"{network}",{side},"quantity":"{quantity}","wallet_address":"{_address(rng, network)}"'
+        )
 
 
 def make_uuid(rng: random.Random) -> str:
@@ -75,49 +163,20 @@ def decimal_text(units: int, decimals: int) -> str:
     return f"{whole}.{part:0{decimals}d}"
 
 
-def _card(rng: random.Random) -> Transaction:
-    merchant = pick(rng, words.MERCHANTS)
-    return {
-        "merchant_name": merchant.name,
-        "merchant_category_code": merchant.mcc,
-        "merchant_city": merchant.city,
-        "merchant_country": merchant.country,
-        "card_last_four": f"{int(rng.random() * 10_000):04d}",
-        "card_network": pick(rng, words.CARD_NETWORKS),
-        "entry_mode": pick(rng, words.ENTRY_MODES),
-    }
-
-
-def _p2p(rng: random.Random) -> Transaction:
-    return {
-        "direction": "sent" if rng.random() < 0.5 else "received",
-        "peer_id": f"peer_{int(rng.random() * 100_000):05d}",
-        "peer_name": f"{pick(rng, words.GIVEN_NAMES)} {pick(rng, words.FAMILY_NAMES)}",
-        "channel": pick(rng, words.CHANNELS),
-        "note": pick(rng, words.NOTES),
-    }
-
-
-def _crypto(rng: random.Random) -> Transaction:
-    asset = pick(rng, words.ASSETS)
-    network = pick(rng, asset.networks)
-    return {
-        "asset": asset.symbol,
-        "asset_name": asset.name,
-        "network": network,
-        "side": pick(rng, words.SIDES),
-        "quantity": decimal_text(1 + int(rng.random() ** 4 * 25 * 10**asset.decimals), asset.decimals),
-        "wallet_address": _address(rng, network),
-    }
-
-
 def _address(rng: random.Random, network: str) -> str:
     digits = f"{rng.getrandbits(160):040x}"
     return f"bc1q{digits[:38]}" if network in {"bitcoin", "lightning"} else f"0x{digits}"
 
 
-_METADATA: Final[dict[str, Callable[[random.Random], Transaction]]] = {
-    "card": _card,
-    "p2p": _p2p,
-    "crypto": _crypto,
-}
+def make_user(user_id: str) -> User:
+    """A user with this id."""
+    return User(user_id, user_id.encode(), _json(user_id))
+
+
+def _json(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _members(**members: str) -> str:
+    """The members of an object as JSON, without its braces."""
+    return msgspec.json.encode(members)[1:-1].decode()
