@@ -13,7 +13,7 @@ import msgspec
 
 from activity_loadgen.invalid import INVALID_KINDS, break_event
 from activity_loadgen.options import LoadOptions
-from activity_loadgen.transactions import Transaction, TransactionMaker, User, make_user, pick
+from activity_loadgen.transactions import Transaction, TransactionMaker, User, make_user
 
 SOURCE: Final = "synthetic_data_generator"
 RANKS: Final = {"created": 0, "updated": 1, "deleted": 2}
@@ -32,12 +32,11 @@ SAME_MICROSECOND_SHARE: Final = 0.5
 BELOW_MICROSECOND: Final = 617
 """Nanoseconds by which the digits below the microsecond grow from step to step."""
 
+DIGITS: Final = {"seconds": 0, "microseconds": 6, "nanoseconds": 9}
 ELSEWHERE: Final = "+05:30"
 ELSEWHERE_SECONDS: Final = 19_800
 USERS_KEPT: Final = 100_000
 """Users whose key and JSON are kept for their next event."""
-
-_CREATED: Final[Sequence[Kind]] = ("created",)
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -74,18 +73,17 @@ class Quota:
     """Chooses a share of things: exactly that share when their number is known, about that share if not."""
 
     def __init__(self, rng: random.Random, ratio: float, total: int | None) -> None:
-        self._rng = rng
+        self._random = rng.random
         self._ratio = ratio
-        self._left = total
+        self._left = total or 0
+        self._endless = total is None
         self._wanted = 0 if total is None else int(ratio * total + 0.5)
 
     def take(self) -> bool:
         """Whether the next thing is one of the chosen."""
-        chance = self._rng.random()
-        if self._left is None:
-            return chance < self._ratio
+        chance = self._random()
         if not self._wanted:
-            return False
+            return self._endless and chance < self._ratio
         chosen = chance * self._left < self._wanted
         self._left -= 1
         self._wanted -= chosen
@@ -96,7 +94,7 @@ class Users:
     """The users; the k-th most active is chosen with a weight of 1 / k**skew (Zipf)."""
 
     def __init__(self, rng: random.Random, first: str, number: int, skew: float) -> None:
-        self._rng = rng
+        self._random = rng.random
         self._first = make_user(first)
         self._heights = list(accumulate((rank + 1) ** -skew for rank in range(number)))
         self._made = lru_cache(maxsize=USERS_KEPT)(self._make)
@@ -106,7 +104,7 @@ class Users:
         heights = self._heights
         if len(heights) == 1:
             return self._first
-        return self._made(bisect(heights, self._rng.random() * heights[-1]))
+        return self._made(bisect(heights, self._random() * heights[-1]))
 
     def _make(self, rank: int) -> User:
         return make_user(f"{self._first.id}_{rank + 1}") if rank else self._first
@@ -141,12 +139,17 @@ class _Planner:
     def __init__(self, options: LoadOptions) -> None:
         rng = random.Random(options.run)  # noqa: S311 - reproducible, not secret
         self._rng = rng
-        self._options = options
+        self._random = rng.random
         self._tick_us = options.tick_us
         self._start_us = options.start_us
         self._unit = options.timestamps
+        self._digits = 1 + DIGITS[options.timestamps]
+        self._point = "." if options.timestamps != "seconds" else ""
         self._ties = options.tie_ratio
         self._scattered = options.scatter_ratio
+        self._traced = options.traceparent_ratio
+        self._sampled = options.trace_ratio
+        self._spread = options.spread
         self._maker = TransactionMaker(rng, options.run)
         self._users = Users(rng, options.user_id, options.users, options.user_skew)
         self._types = tuple(name for name, share in options.type_mix.items() if share > 0)
@@ -161,7 +164,7 @@ class _Planner:
         self._duplicates = Quota(rng, options.duplicate_ratio, options.count)
         self._invalids = Quota(rng, options.invalid_ratio, options.count)
 
-    def plan(self, step: int) -> Iterator[tuple[int, Event]]:
+    def plan(self, step: int) -> list[tuple[int, Event]]:
         """The events of the transaction that starts at this step, each with the step it is sent at."""
         updates = self._whole_updates + self._updates.take()
         deleted, late = self._deletes.take(), self._lates.take()
@@ -171,24 +174,28 @@ class _Planner:
             kinds, turns = self._kinds(updates, deleted=deleted)
             steps = list(accumulate((self._pause() for _ in kinds[1:]), initial=step))
             times = self._times(steps, turns)
+            states = self._states(kinds, steps)
+            events = [self._event(kind, at, state) for kind, at, state in zip(kinds, times, states, strict=True)]
         else:
-            kinds, steps, times = _CREATED, [step], [self._time_ns(step)]
-        states = self._states(kinds, steps)
-        events = [self._event(kind, at, state) for kind, at, state in zip(kinds, times, states, strict=True)]
-        yield from self._in_turn(events, steps, late=late)
+            steps, states = [step], [self._first(step)]
+            events = [self._event("created", self._time_ns(step), states[0])]
+        if late:
+            first = int(self._random() * (len(events) - 1))
+            steps[first], steps[first + 1] = steps[first + 1], steps[first]
+            events[first] = msgspec.structs.replace(events[first], delivery="late")
+        planned = list(zip(steps, events, strict=True))
         if self._duplicates.take():
-            chosen = int(self._rng.random() * len(events))
-            again = msgspec.structs.replace(
-                events[chosen], delivery="duplicate", key=self._key(states[chosen].user)
-            )
-            yield steps[chosen] + self._pause(), again
+            chosen = int(self._random() * len(events))
+            again = msgspec.structs.replace(events[chosen], delivery="duplicate", key=self._key(states[chosen].user))
+            planned.append((steps[chosen] + self._pause(), again))
         if self._invalids.take():
             due = max(steps) + self._pause()
-            yield due, self._invalid(due, states[-1])
+            planned.append((due, self._invalid(due, states[-1])))
+        return planned
 
     def _kinds(self, updates: int, *, deleted: bool) -> tuple[list[Kind], list[bool]]:
         """What happens to a transaction, and which of it is a tie with what comes before."""
-        ties = [self._rng.random() < self._ties for _ in range(updates)] if self._ties else [False] * updates
+        ties = [self._random() < self._ties for _ in range(updates)] if self._ties else [False] * updates
         turns = [turn for tie in ties for turn in ([False, True] if tie else [False])]
         kinds: list[Kind] = ["created", *["updated"] * len(turns), *["deleted"] * deleted]  # type: ignore[list-item]
         return kinds, [False, *turns, *[False] * deleted]
@@ -198,30 +205,26 @@ class _Planner:
         times: list[int] = []
         for step, tie in zip(steps, ties, strict=True):
             time = times[-1] if tie else self._time_ns(step)
-            if tie and self._unit == "nanoseconds" and self._rng.random() < SAME_MICROSECOND_SHARE:
-                time = time - time % 1000 + int(self._rng.random() * 1000)
+            if tie and self._unit == "nanoseconds" and self._random() < SAME_MICROSECOND_SHARE:
+                time = time - time % 1000 + int(self._random() * 1000)
             times.append(time)
         return times
 
     def _states(self, kinds: Sequence[Kind], steps: Sequence[int]) -> list[Transaction]:
         """The transaction as each of its events shows it."""
-        maker, heights = self._maker, self._type_heights
-        kind = self._types[bisect(heights, self._rng.random() * heights[-1])]
-        created_at = self._time_text(self._time_ns(steps[0]))
-        states = [maker.make(kind, self._users.choose(), created_at)]
+        states = [self._first(steps[0])]
         for number in range(1, len(kinds)):
-            states.append(maker.change(states[-1], number))
+            states.append(self._maker.change(states[-1], number))
         if kinds[-1] == "deleted":
-            states[-1] = maker.cancel(states[-1])
+            states[-1] = self._maker.cancel(states[-1])
         return states
 
-    def _in_turn(self, events: list[Event], steps: list[int], *, late: bool) -> Iterator[tuple[int, Event]]:
-        """The events as they are due; of a late one and its successor the places are exchanged, in `steps` too."""
-        if late:
-            first = int(self._rng.random() * (len(events) - 1))
-            steps[first], steps[first + 1] = steps[first + 1], steps[first]
-            events[first] = msgspec.structs.replace(events[first], delivery="late")
-        return zip(steps, events, strict=True)
+    def _first(self, step: int) -> Transaction:
+        """The transaction as it is created."""
+        heights = self._type_heights
+        kind = self._types[bisect(heights, self._random() * heights[-1])]
+        created_at = self._time_text(self._time_ns(step))
+        return self._maker.make(kind, self._users.choose(), created_at)
 
     def _event(self, kind: Kind, time: int, transaction: Transaction) -> Event:
         value = self._padding.fill(transaction, f"transaction.{kind}", self._time_text(time))
@@ -239,7 +242,7 @@ class _Planner:
         )
 
     def _invalid(self, step: int, transaction: Transaction) -> Event:
-        reason = pick(self._rng, self._broken)
+        reason = self._broken[int(self._random() * len(self._broken))]
         value = _value(transaction, "transaction.updated", self._time_text(self._time_ns(step)))
         return Event(
             key=self._key(transaction.user),
@@ -255,20 +258,20 @@ class _Planner:
 
     def _key(self, user: User) -> bytes:
         """The user's id; of a scattered event a key of its own, which leads to any partition."""
-        if self._scattered and self._rng.random() < self._scattered:
+        if self._scattered and self._random() < self._scattered:
             return f"{user.id}#{self._rng.getrandbits(32):08x}".encode()
         return user.key
 
     def _headers(self) -> tuple[Header, ...]:
-        ratio = self._options.trace_ratio
-        if ratio is None and self._rng.random() >= self._options.traceparent_ratio:
+        ratio = self._sampled
+        if ratio is None and self._random() >= self._traced:
             return ()
         trace, span = self._rng.getrandbits(128) | 1, self._rng.getrandbits(64) | 1
-        sampled = ratio is None or self._rng.random() < ratio
+        sampled = ratio is None or self._random() < ratio
         return (("traceparent", f"00-{trace:032x}-{span:016x}-{sampled:02x}".encode()),)
 
     def _pause(self) -> int:
-        return 1 + int(self._rng.random() * self._options.spread)
+        return 1 + int(self._random() * self._spread)
 
     def _time_ns(self, step: int) -> int:
         """A step's timestamp, in the unit of the options."""
@@ -281,17 +284,14 @@ class _Planner:
 
     def _time_text(self, time: int) -> str:
         """RFC 3339; mostly UTC with a Z, as producers differ also with an offset or with none."""
-        seconds, below = divmod(time, 1_000_000_000)
-        if self._unit == "microseconds":
-            fraction = f".{below // 1000:06}"
-        else:
-            fraction = f".{below:09}" if self._unit == "nanoseconds" else ""
-        form = self._rng.random()
+        seconds = time // 1_000_000_000
+        fraction = f"{time % 1_000_000_000 + 1_000_000_000}"[1 : self._digits]
+        form = self._random()
         if form < PLAIN_UTC_SHARE:
-            return f"{_second_text(seconds)}{fraction}Z"
+            return f"{_second_text(seconds)}{self._point}{fraction}Z"
         if form < OFFSET_SHARE:
-            return f"{_second_text(seconds + ELSEWHERE_SECONDS)}{fraction}{ELSEWHERE}"
-        return f"{_second_text(seconds)}{fraction}"
+            return f"{_second_text(seconds + ELSEWHERE_SECONDS)}{self._point}{fraction}{ELSEWHERE}"
+        return f"{_second_text(seconds)}{self._point}{fraction}"
 
 
 @lru_cache(maxsize=1_000)
@@ -313,7 +313,7 @@ class _Padding:
     """Grows an event to the wanted size with text that does not compress to nothing."""
 
     def __init__(self, rng: random.Random, wanted: int) -> None:
-        self._rng = rng
+        self._random = rng.random
         self._wanted = wanted
         self._text = "".join(f"{rng.getrandbits(64):016x}" for _ in range(PADDING_PIECE)) if wanted else ""
 
@@ -329,6 +329,6 @@ class _Padding:
     def _pieces(self, size: int) -> Iterator[str]:
         while size > 0:
             length = min(PADDING_PIECE, max(1, size - len('"",')))
-            start = int(self._rng.random() * (len(self._text) - length))
+            start = int(self._random() * (len(self._text) - length))
             yield self._text[start : start + length]
             size -= length + len('"",')

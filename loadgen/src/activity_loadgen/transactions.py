@@ -5,14 +5,12 @@ for a run, and an update shares every part with the transaction before except th
 """
 
 import random
-from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import msgspec
 
 from activity_loadgen import vocabulary as words
-
-T = TypeVar("T")
 
 # Shares of transactions whose amount is a refund, and one that a 64-bit float cannot hold.
 REFUND_SHARE: Final = 0.04
@@ -49,16 +47,12 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     revision: str = ""
 
 
-def pick(rng: random.Random, items: Sequence[T]) -> T:
-    """One of the items, each as likely as the next."""
-    return items[int(rng.random() * len(items))]
-
-
 class TransactionMaker:
     """Makes the transactions of a run and what becomes of them."""
 
     def __init__(self, rng: random.Random, run: str) -> None:
-        self._rng = rng
+        self._random = rng.random
+        self._bits = rng.getrandbits
         self._run = _json(run)
         self._currencies = [(f',"currency":{_json(name)},"amount":', decimals) for name, decimals in words.CURRENCIES]
         self._first = [_json(status) for status in words.FIRST_STATUSES]
@@ -87,85 +81,82 @@ class TransactionMaker:
 
     def make(self, kind: str, user: User, created_at: str) -> Transaction:
         """A whole transaction; `kind` is card, p2p or crypto, and `created_at` is RFC 3339."""
-        rng = self._rng
-        currency, decimals = pick(rng, self._currencies)
-        transaction_id = make_uuid(rng)
+        random = self._random
+        currency, decimals = self._currencies[int(random() * len(self._currencies))]
+        transaction_id = self._uuid()
         typed, metadata = self._types[kind]
         return Transaction(
             transaction_id,
             user,
             decimals,
             f'{{"id":"{transaction_id}","user_id":{user.json}{typed}',
-            pick(rng, self._first),
+            self._first[int(random() * len(self._first))],
             currency,
-            make_amount(rng, decimals),
+            self._amount(decimals),
             f',"created_at":"{created_at}","metadata":{{{metadata()},"load_run":{self._run}',
         )
 
     def change(self, before: Transaction, number: int) -> Transaction:
         """The whole transaction after its `number`-th update: another status, sometimes another amount."""
-        status = pick(self._rng, self._later)
+        random = self._random
+        status = self._later[int(random() * len(self._later))]
         amount = before.amount
-        if self._rng.random() < OTHER_AMOUNT_SHARE:
-            amount = make_amount(self._rng, before.decimals)
+        if random() < OTHER_AMOUNT_SHARE:
+            amount = self._amount(before.decimals)
         return msgspec.structs.replace(before, status=status, amount=amount, revision=f',"revision":"{number}"')
 
     def cancel(self, transaction: Transaction) -> Transaction:
         """The transaction as its deletion shows it."""
         return msgspec.structs.replace(transaction, status='"cancelled"')
 
+    def _uuid(self) -> str:
+        """A version 4 UUID."""
+        text = f"{self._bits(128):032x}"
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+
+    def _amount(self, decimals: int) -> str:
+        """An amount as exact JSON text with the currency's decimals, trailing zeros kept."""
+        random = self._random
+        if random() < HUGE_AMOUNT_SHARE:
+            return str(BEYOND_DOUBLE + 2 * int(random() * 1_000_000))
+        units = 1 + int(random() ** 3 * MAX_MINOR_UNITS)
+        return decimal_text(-units if random() < REFUND_SHARE else units, decimals)
+
     def _card(self) -> str:
-        rng = self._rng
+        random = self._random
+        merchants, networks, modes = self._merchants, self._card_networks, self._entry_modes
         return (
-            f'{pick(rng, self._merchants)},"card_last_four":"{int(rng.random() * 10_000):04d}",'
-            f"{pick(rng, self._card_networks)},{pick(rng, self._entry_modes)}"
+            f'{merchants[int(random() * len(merchants))]},"card_last_four":"{int(random() * 10_000):04d}",'
+            f"{networks[int(random() * len(networks))]},{modes[int(random() * len(modes))]}"
         )
 
     def _p2p(self) -> str:
-        rng = self._rng
+        random = self._random
+        given, family, channels, notes = self._given_names, self._family_names, self._channels, self._notes
+        direction = "sent" if random() < 0.5 else "received"
         return (
-            f'"direction":"{"sent" if rng.random() < 0.5 else "received"}","peer_id":"peer_{int(rng.random() * 100_000):05d}",'
-            f'"peer_name":{pick(rng, self._given_names)} {pick(rng, self._family_names)},'
-            f"{pick(rng, self._channels)},{pick(rng, self._notes)}"
+            f'"direction":"{direction}","peer_id":"peer_{int(random() * 100_000):05d}",'
+            f'"peer_name":{given[int(random() * len(given))]} {family[int(random() * len(family))]},'
+            f"{channels[int(random() * len(channels))]},{notes[int(random() * len(notes))]}"
         )
 
     def _crypto(self) -> str:
-        rng = self._rng
-        named, asset = pick(rng, self._assets)
-        network = pick(rng, asset.networks)
-        side = pick(rng, self._sides)
-        quantity = decimal_text(1 + int(rng.random() ** 4 * 25 * 10**asset.decimals), asset.decimals)
-        return (
-            f'{named},"network":"{network}",{side},"quantity":"{quantity}","wallet_address":"{_address(rng, network)}"'
-        )
-
-
-def make_uuid(rng: random.Random) -> str:
-    """A version 4 UUID out of the given randomness."""
-    text = f"{rng.getrandbits(128):032x}"
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
-
-
-def make_amount(rng: random.Random, decimals: int) -> str:
-    """An amount as exact JSON text with the currency's decimals, trailing zeros kept."""
-    if rng.random() < HUGE_AMOUNT_SHARE:
-        return str(BEYOND_DOUBLE + 2 * int(rng.random() * 1_000_000))
-    units = 1 + int(rng.random() ** 3 * MAX_MINOR_UNITS)
-    sign = "-" if rng.random() < REFUND_SHARE else ""
-    return sign + decimal_text(units, decimals)
+        random = self._random
+        named, asset = self._assets[int(random() * len(self._assets))]
+        network = asset.networks[int(random() * len(asset.networks))]
+        side = self._sides[int(random() * len(self._sides))]
+        quantity = decimal_text(1 + int(random() ** 4 * 25 * 10**asset.decimals), asset.decimals)
+        digits = f"{self._bits(160):040x}"
+        address = f"bc1q{digits[:38]}" if network in {"bitcoin", "lightning"} else f"0x{digits}"
+        return f'{named},"network":"{network}",{side},"quantity":"{quantity}","wallet_address":"{address}"'
 
 
 def decimal_text(units: int, decimals: int) -> str:
     """`units` of the smallest part as decimal text: (1050, 2) is 10.50."""
     if decimals == 0:
         return str(units)
-    whole, part = divmod(units, 10**decimals)
-    return f"{whole}.{part:0{decimals}d}"
-
-
-def _address(rng: random.Random, network: str) -> str:
-    digits = f"{rng.getrandbits(160):040x}"
-    return f"bc1q{digits[:38]}" if network in {"bitcoin", "lightning"} else f"0x{digits}"
+    text = f"{units:0{decimals + 1 + (units < 0)}d}"
+    return f"{text[:-decimals]}.{text[-decimals:]}"
 
 
 def make_user(user_id: str) -> User:
