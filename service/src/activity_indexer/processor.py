@@ -144,11 +144,12 @@ class Processor:
         latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
         append = work.events.append
         for at, record in enumerate(work.batch.records):
-            try:
-                append(decode_record(record, latest))
-            except EventError as error:
+            found = decode_record(record, latest)
+            if isinstance(found, EventError):
                 append(None)
-                self._fail(work, at, error.kept())
+                self._fail(work, at, found)
+            else:
+                append(found)
         if self._deduplicator is not None:
             work.message_ids = [event.message_id if event else "" for event in work.events]
         if self._observer.debug:
@@ -211,13 +212,11 @@ class Processor:
         if event.deleted:
             return _versioned(event, tombstone(event), work.earlier.get(at))
         try:
-            fields, search_content, enriched = self._enricher(event)
+            enriched = self._enricher(event)
         except EventError as error:
             return Document(event.version, b"", event, error=error.kept())
         context = work.contexts.get(at)
-        lines = live_document(
-            event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None
-        )
+        lines = live_document(event, enriched, now, context.trace_id if context else None)
         return _versioned(event, lines, work.earlier.get(at))
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:

@@ -4,12 +4,12 @@ import asyncio
 import gc
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, headers, undecoded, value
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, enriched, headers, one_batch, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
@@ -22,12 +22,12 @@ from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event, Position, base_version
 from activity_indexer.indexing import BulkWriter, Document
 from activity_indexer.offsets import PartitionOffsets
-from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import BulkReply, Content, OutRecord, Partition
+from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
@@ -42,10 +42,10 @@ def refusing(which: Callable[[str], bool]) -> Callable[[str], Item | None]:
     return lambda identifier: BAD if identifier != TRIAL_ID and which(identifier) else None
 
 
-def enrich(found: Event) -> tuple[Mapping[str, Any], str, bool]:
+def enrich(found: Event) -> Enriched:
     if found.transaction.status == "cursed":
         raise EnrichmentError("enrichment_failed", "cursed")
-    return {"day": "2024-01-01"}, found.transaction.id, True
+    return enriched({"day": "2024-01-01"}, found.transaction.id)
 
 
 @dataclass
@@ -81,11 +81,9 @@ class Subject:
         )
 
     def batch(self, *values: bytes | None) -> Batch:
-        batcher = Batcher(len(values), 10**9, 1.0, self.clock)
         records = [Told(each, self.offset + number) for number, each in enumerate(values)]
         self.offset += len(values)
-        (batch,) = batcher.add({PARTITION: records}, {PARTITION: self.tracker})
-        return batch
+        return one_batch(records, self.tracker, self.clock())
 
     async def process(self, *values: bytes | None) -> None:
         async with asyncio.timeout(2):
@@ -123,8 +121,7 @@ async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_e
         undecoded(value("b"), 4, first=1, content=Content.RECORDS),
         Told(value("c"), 5),
     ]
-    (batch,) = Batcher(3, 10**9, 1.0, subject.clock).add({PARTITION: records}, {PARTITION: subject.tracker})
-    await subject.processor.process(batch)
+    await subject.processor.process(one_batch(records, subject.tracker))
     assert subject.outcomes == {"indexed": 2, "dead_lettered": 1}
     assert subject.tracker.mark() == 6
     (found,) = subject.dead_letters.records
@@ -181,10 +178,8 @@ async def test_an_index_that_is_away_does_not_keep_what_it_did_not_take_in_memor
 async def test_a_record_whose_timestamp_cannot_be_true_has_no_age_and_is_not_followed(timestamp: int) -> None:
     """None, zero, seconds, microseconds, and too far ahead."""
     subject = Subject()
-    batcher = Batcher(2, 10**9, 1.0, subject.clock)
     records = [Told(value("a"), 0, timestamp=timestamp), Told(value("b"), 1)]
-    (batch,) = batcher.add({PARTITION: records}, {PARTITION: subject.tracker})
-    await subject.processor.process(batch)
+    await subject.processor.process(one_batch(records, subject.tracker))
     (summary,) = subject.seen.batches
     assert subject.outcomes == {"indexed": 2}
     assert len(summary.ages) == 1
@@ -406,7 +401,7 @@ def strict() -> Breaker:
 async def test_when_the_sink_refuses_most_events_they_are_held_until_the_cause_is_gone(stage: str) -> None:
     broken = True
 
-    def failing(found: Event) -> tuple[Mapping[str, Any], str, bool]:
+    def failing(found: Event) -> Enriched:
         if broken and stage == "enrich":
             raise EnrichmentError("enrichment_failed", "broken")
         return enrich(found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import NOW, Clock, Seen, Told
+from core_support import NOW, Clock, Seen, Told, enriched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED, encoded, event
@@ -55,7 +55,7 @@ class Indexer:
         seen = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.seen.seen_store)
         self.processor = Processor(
             seen if self.dedup else None,
-            lambda found: ({"user": found.transaction.user_id}, found.transaction.status, True),
+            lambda found: enriched({"user": found.transaction.user_id}, found.transaction.status),
             OrderedWriter(writer, self.index, FAST, self.seen),
             self.letters,
             Breaker(1.0, 100, 10),
