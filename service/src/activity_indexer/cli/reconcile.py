@@ -24,8 +24,8 @@ from activity_indexer.adapters.index_reader import IndexReader, Stored, write_in
 from activity_indexer.adapters.index_writer import NamedIndex
 from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
 from activity_indexer.adapters.topic_reader import TopicReader
-from activity_indexer.cli.common import Duration, Exit, failing_clearly, quiet_logging, read_settings
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
+from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.cli.reconcile_report import summary, summary_table
 from activity_indexer.enrichment.registry import load_enrichments
