@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Final, NamedTuple
 
 from activity_indexer.backoff import Backoff
@@ -268,17 +269,16 @@ class Processor:
         newest: list[int] = []
         older: dict[int, Sequence[int]] = {}
         places, written = chains.newest, documents
-        if any([document.result != Result.WRITTEN or document.tied for document in documents]):
-            pairs = list(zip(chains.newest, documents, strict=True))
-            usual = [pair for pair in pairs if pair[1].result == Result.WRITTEN and not pair[1].tied]
-            places, written = [at for at, _ in usual], [document for _, document in usual]
-            for at, document in pairs:
+        usual = [document.result == Result.WRITTEN and not document.tied for document in documents]
+        if not all(usual):
+            places, written = list(compress(chains.newest, usual)), list(compress(documents, usual))
+            for at, document, is_usual in zip(chains.newest, documents, usual, strict=True):
                 if document.error:
                     self._fail(work, at, document.error, document, now)
                     if rest := chains.older.get(at):
                         newest.append(rest[0])
                         older[rest[0]] = rest[1:]
-                elif document.result and (document.result != Result.WRITTEN or document.tied):
+                elif document.result and not is_usual:
                     self._settled_otherwise(work, at, document, now)
         self._written(work, places, written, now)
         if chains.older:
