@@ -130,7 +130,8 @@ class Deduplicator:
 
     The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds,
     so that a batch never waits for it twice. It is asked one question at a time, as the server answers one at a time:
-    else a question would wait for the answers to others, and be given up for it. A duplicate that slips through costs a version conflict in Elasticsearch.
+    else a question would wait for the answers to others, and be given up for it. A duplicate that slips through costs
+    a version conflict in Elasticsearch.
     A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
     `namespace` names the index that the ids were settled in, with its history: a new index knows none of them, and when
     it is empty no id is relied on. An id is relied on for `lifetime` seconds. `rely` is called when ids are known.
