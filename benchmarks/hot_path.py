@@ -21,7 +21,7 @@ from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.event import Event
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
-from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
@@ -108,11 +108,10 @@ async def whole(records: list[Record]) -> None:
     """Batches, processing, settling."""
     tracker = {Partition("transactions", 0): PartitionOffsets()}
     work = processor()
-    batches: list[Batch] = Batcher(BATCH, 1 << 26, 1, time.monotonic).add(
-        {Partition("transactions", 0): records}, tracker
-    )
-    for batch in batches:
-        await work.process(batch)
+    batcher = Batcher(BATCH, 1 << 26, 1, time.monotonic)
+    batcher.add({Partition("transactions", 0): records}, tracker)
+    while cut := batcher.cut():
+        await work.process(batcher.take(cut.records))
 
 
 def main() -> None:
@@ -134,8 +133,7 @@ def main() -> None:
         "message id": lambda: [event.message_id for event in events],
         "enrich": lambda: [registry(event) for event in events],
         "document": lambda: [
-            live_document(event, fields, text, enriched=ran, now=b"2026-01-01T00:00:00Z")
-            for event, (fields, text, ran) in zip(events, enriched, strict=True)
+            live_document(event, added, b"2026-01-01T00:00:00Z") for event, added in zip(events, enriched, strict=True)
         ],
         "whole batches": lambda: asyncio.run(whole(records)),
     }

@@ -183,7 +183,13 @@ class App:
         )
         return Indexer(
             MeasuredSource(source, calls),
-            Batcher(consumer.batch_size, consumer.batch_bytes, consumer.batch_timeout, time.monotonic),
+            Batcher(
+                consumer.batch_size,
+                consumer.batch_bytes,
+                consumer.batch_timeout,
+                time.monotonic,
+                consumer.request_events,
+            ),
             processor.process,
             lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,

@@ -233,11 +233,9 @@ class Audit:
         latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
         events: list[AuditEvent] = []
         for record in records:
-            try:
-                event = decode_record(record, latest)
-            except EventError:
-                continue  # the indexer dead-letters it, and says why
-            events.append(AuditEvent(event, record.topic, record.partition, record.offset))
+            found = decode_record(record, latest)
+            if not isinstance(found, EventError):  # the indexer dead-letters such a record, and reports why
+                events.append(AuditEvent(found, record.topic, record.partition, record.offset))
         return events
 
     async def _write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read]) -> None:

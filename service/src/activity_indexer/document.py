@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from activity_indexer.event import DELETED, RANKS, Event, Order, Position
+from activity_indexer.ports import Enriched
 from activity_indexer.timestamps import parse_nanoseconds
 
 encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -30,15 +31,7 @@ def index_line(transaction_id: str, version: int) -> bytes:
     return b'{"index":{"_id":%b,"version":%d,"version_type":"external"}}' % (encode(transaction_id), version)
 
 
-def live_document(
-    event: Event,
-    fields: Mapping[str, Any],
-    search_content: str,
-    *,
-    enriched: bool,
-    now: bytes,
-    trace_id: bytes | None = None,
-) -> bytes:
+def live_document(event: Event, enriched: Enriched, now: bytes, trace_id: bytes | None = None) -> bytes:
     """The two lines of a bulk request that write a live document.
 
     `now` is the time of enrichment, RFC 3339; `trace_id` the trace that the event belongs to, if any.
@@ -54,11 +47,11 @@ def live_document(
             b"" if source is None else b'"source":%b,' % encode(source),
             event.updated_at.encode(),
             *event.position,
-            b"true" if enriched else b"false",
+            b"true" if enriched.ran else b"false",
             now,
             b'"_trace_id":"%b",' % trace_id if trace_id else b"",
-            encode(fields),
-            encode(search_content),
+            enriched.fields,
+            enriched.search_content,
         )
     )
 

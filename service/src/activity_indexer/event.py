@@ -97,9 +97,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     source: str | None = None
 
     @property
+    def key(self) -> bytes:
+        """The message id as 16 bytes: what the indexer keeps of it in memory and in Redis."""
+        return event_key(self.transaction.id, self.event_type, self.timestamp)
+
+    @property
     def message_id(self) -> str:
         """32 hexadecimal digits, the same for every copy of this event and for its ties."""
-        return message_id(self.transaction.id, self.event_type, self.timestamp)
+        return self.key.hex()
 
     @property
     def deleted(self) -> bool:
@@ -123,10 +128,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return zlib.crc32(self.body or self.transaction.user_id.encode())
 
 
+def event_key(transaction_id: str, event_type: str, timestamp: int) -> bytes:
+    """Hash of transaction id, event type and timestamp (nanoseconds), in 16 bytes."""
+    text = f"{timestamp}:{RANKS[event_type]}:{transaction_id}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
 def message_id(transaction_id: str, event_type: str, timestamp: int) -> str:
-    """Hash of transaction id, event type and timestamp (nanoseconds)."""
-    told = f"{timestamp}:{RANKS[event_type]}:{transaction_id}"
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    """The key of such an event in hexadecimal digits: how logs, headers and commands write it."""
+    return event_key(transaction_id, event_type, timestamp).hex()
 
 
 def event_version(event_type: str, timestamp: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,6 +77,13 @@ def record_bytes(record: Record) -> int:
         for name, value in record.headers:
             size += len(name) + len(value or b"")
     return size
+
+
+def records_bytes(records: Sequence[Record]) -> int:
+    """The bytes of all values, keys and headers."""
+    if any([record.headers for record in records]):
+        return sum([record_bytes(record) for record in records])
+    return sum([len(record.value or b"") + len(record.key or b"") for record in records])
 
 
 def footprint(records: int, size: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
@@ -158,13 +158,13 @@ class BulkIndex(Protocol):
 
 
 class SeenStore(Protocol):
-    """Message ids that were settled before, shared by all indexers."""
+    """Message ids that were settled before, shared by all indexers. An id is 16 bytes, see event.Event.key."""
 
-    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+    async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked for those of the ids that are known, in one round trip. Raises Unavailable."""
 
-    async def mark(self, entries: Mapping[str, bytes]) -> None:
-        """Remember an entry (digits and colons) for each id, in one round trip. Raises Unavailable."""
+    async def mark(self, entries: Mapping[bytes, bytes]) -> None:
+        """Remember an entry for each id, all of one length, in one round trip. Raises Unavailable."""
 
 
 class OffsetStore(Protocol):
@@ -257,11 +257,19 @@ class AuditStore(Protocol):
         """Keep an event that the database refuses, apart."""
 
 
+class Enriched(NamedTuple):
+    """What enrichment adds to a document, as JSON text: the document's bytes are put together, not encoded again.
+
+    `fields` is the object `enrichment`, `search_content` the string; `ran` says whether a strategy of the type ran.
+    """
+
+    fields: bytes
+    search_content: bytes
+    ran: bool
+
+
 class Enricher(Protocol):
     """Adds what people search and filter by."""
 
-    def __call__(self, event: Event) -> tuple[Mapping[str, Any], str, bool]:
-        """The fields of `enrichment`, the text of `search_content`, and whether a strategy of the type ran.
-
-        Raises EnrichmentError.
-        """
+    def __call__(self, event: Event) -> Enriched:
+        """What to add to the document of this event. Raises EnrichmentError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +31,9 @@ from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
 SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
+LETTERS = 1000
+"""Dead letters that are made and sent at once."""
+
 Chain = list[int]
 """Events of one transaction in one batch, by their place in it, the newest first."""
 
@@ -55,12 +58,12 @@ class _Work:
     contexts: Mapping[int, TraceContext]
     trace: BatchTrace
     events: list[Event | None] = field(default_factory=list)
-    message_ids: list[str] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     earlier: dict[int, Settled] = field(default_factory=dict)
-    entries: dict[str, bytes] = field(default_factory=dict)
+    entries: dict[bytes, bytes] = field(default_factory=dict)
     skipped: int = 0
     summary: BatchSummary = field(init=False)
 
@@ -141,16 +144,18 @@ class Processor:
         self._observer.stage_done(name, time.perf_counter() - started)
 
     def _decode(self, work: _Work) -> None:
-        latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
+        now = self._now()
+        latest = int((now + self._limits.max_clock_skew) * 1e6)
         append = work.events.append
         for at, record in enumerate(work.batch.records):
-            try:
-                append(decode_record(record, latest))
-            except EventError as error:
+            found = decode_record(record, latest)
+            if isinstance(found, EventError):
                 append(None)
-                self._fail(work, at, error.kept())
+                work.failures[at] = Failure(found, 1, now, now)
+            else:
+                append(found)
         if self._deduplicator is not None:
-            work.message_ids = [event.message_id if event else "" for event in work.events]
+            work.keys = [event.key if event else b"" for event in work.events]
         if self._observer.debug:
             for event in filter(None, work.events):
                 self._observer.event_decoded(event)
@@ -167,8 +172,8 @@ class Processor:
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
             again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
-            for at, message_id in enumerate(work.message_ids):
-                if message_id in known and not (again and at in again) and (settled := known.get(message_id)):
+            for at, key in enumerate(work.keys):
+                if key in known and not (again and at in again) and (settled := known.get(key)):
                     self._compare(work, at, settled)
             work.skipped = len(work.outcomes)
 
@@ -184,12 +189,12 @@ class Processor:
         if not is_copy:
             work.summary.ties["earlier"] += 1
 
-    def _asked(self, work: _Work) -> list[str]:
+    def _asked(self, work: _Work) -> list[bytes]:
         """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
         if not self._rereads:
-            return [message_id for message_id in work.message_ids if message_id]
-        pairs = zip(work.message_ids, work.batch.records, strict=True)
-        return [message_id for message_id, record in pairs if message_id and record not in self._rereads]
+            return [key for key in work.keys if key]
+        pairs = zip(work.keys, work.batch.records, strict=True)
+        return [key for key, record in pairs if key and record not in self._rereads]
 
     async def _index(self, work: _Work, chains: list[Chain]) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
@@ -211,13 +216,11 @@ class Processor:
         if event.deleted:
             return _versioned(event, tombstone(event), work.earlier.get(at))
         try:
-            fields, search_content, enriched = self._enricher(event)
+            enriched = self._enricher(event)
         except EventError as error:
             return Document(event.version, b"", event, error=error.kept())
         context = work.contexts.get(at)
-        lines = live_document(
-            event, fields, search_content, enriched=enriched, now=now, trace_id=context.trace_id if context else None
-        )
+        lines = live_document(event, enriched, now, context.trace_id if context else None)
         return _versioned(event, lines, work.earlier.get(at))
 
     def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
@@ -225,7 +228,7 @@ class Processor:
         now = self._now()
         for chain, document in zip(chains, documents, strict=True):
             if document.error:
-                self._fail(work, chain[0], document.error, document)
+                self._fail(work, chain[0], document.error, document, now)
                 if len(chain) > 1:
                     left.append(chain[1:])
             elif document.result:
@@ -240,8 +243,8 @@ class Processor:
         if document.tied and result != Result.DUPLICATE:
             summary.ties["later" if result == Result.WRITTEN else "earlier"] += 1
         late = result == Result.LATE
-        if work.message_ids and not (late and document.tied):  # of a tie, what is known of the later event is kept
-            work.entries[work.message_ids[at]] = entry_of(newest, 0 if late else document.version)
+        if work.keys and not (late and document.tied):  # of a tie, what is known of the later event is kept
+            work.entries[work.keys[at]] = entry_of(newest, 0 if late else document.version)
         if result == Result.WRITTEN:
             work.outcomes[at] = WRITTEN[newest.event_type]
             published = published_at(work.batch.records[at].timestamp, now)
@@ -260,21 +263,18 @@ class Processor:
             work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
             if ties and not is_copy:
                 work.summary.ties["earlier"] += 1
-            elif not ties and work.message_ids:
-                work.entries[work.message_ids[at]] = entry_of(event, 0)
+            elif not ties and work.keys:
+                work.entries[work.keys[at]] = entry_of(event, 0)
 
-    def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
-        now = self._now()
-        event = work.events[at]
+    @staticmethod
+    def _fail(work: _Work, at: int, error: EventError, document: Document, now: float) -> None:
         earlier = work.failures.get(at)
-        attempts = max(1, document.attempts) if document else 1
-        first_failure = (document and document.first_failure) or now
         work.failures[at] = Failure(
             error,
-            attempts + earlier.attempts if earlier else attempts,
-            earlier.first_failure if earlier else first_failure,
-            (document and document.last_failure) or now,
-            event.message_id if event else None,
+            max(1, document.attempts) + (earlier.attempts if earlier else 0),
+            earlier.first_failure if earlier else document.first_failure or now,
+            document.last_failure or now,
+            document.event.message_id,
         )
 
     async def _bury(self, work: _Work) -> None:
@@ -290,14 +290,27 @@ class Processor:
         await self._dead_letter(work, sorted(work.failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
-        if not places:
-            return
-        records = work.batch.records
-        await self._send([dead_letter(records[at], work.failures[at], work.trace.dead_letter(at)) for at in places])
+        """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
+        records, failures = work.batch.records, work.failures
+        for start in range(0, len(places), LETTERS):
+            sent = places[start : start + LETTERS]
+            await self._send([dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in sent])
+            work.outcomes.update(dict.fromkeys(sent, "dead_lettered"))
+            for alike in self._alike(work, sent):
+                with work.trace.event(alike[0]):
+                    self._observer.dead_lettered(
+                        records[alike[0]], failures[alike[0]], _event_type(work, alike[0]), len(alike)
+                    )
+
+    def _alike(self, work: _Work, places: Sequence[int]) -> Collection[Sequence[int]]:
+        """Those that are reported as one, as stage and error are the same; at debug each by itself."""
+        if self._observer.debug:
+            return [[at] for at in places]
+        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for at in places:
-            work.outcomes[at] = "dead_lettered"
-            with work.trace.event(at):
-                self._observer.dead_lettered(records[at], work.failures[at], _event_type(work, at))
+            error = work.failures[at].error
+            kinds[error.stage, error.code].append(at)
+        return kinds.values()
 
     def _record(self, work: _Work) -> bool:
         """Count what reached the sink; returns whether the breaker is open."""

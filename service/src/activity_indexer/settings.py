@@ -286,10 +286,26 @@ class ConsumerSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_")
 
-    batch_size: int = Field(10, ge=1, le=10_000, description="Events in a batch at most.")
+    batch_size: int = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="Events with which a batch is full and can be sent. Batches that wait are sent together, see "
+        "CONSUMER_REQUEST_EVENTS.",
+    )
     batch_timeout: Seconds = Field(5.0, description="Age at which a batch is sent though it is not full (seconds).")
     batch_bytes: int = Field(
-        5 * Megabyte, ge=1024, le=90 * Megabyte, description="Bytes of event values in a batch at most."
+        5 * Megabyte,
+        ge=1024,
+        le=90 * Megabyte,
+        description="Bytes of event values with which a batch is full, and that one request takes at most.",
+    )
+    request_events: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Events up to which batches that are full or old enough are sent together in one request; at "
+        "least CONSUMER_BATCH_SIZE.",
     )
     enable_audit_db: bool = Field(True, description="Whether the audit is written to PostgreSQL.")
     max_in_flight: int = Field(

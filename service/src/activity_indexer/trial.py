@@ -7,7 +7,7 @@ from typing import Final
 from activity_indexer.document import live_document
 from activity_indexer.errors import EnrichmentError
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.ports import Enricher
+from activity_indexer.ports import Enriched, Enricher
 
 TRIAL_ID: Final = "activity-indexer.trial"
 
@@ -21,6 +21,7 @@ _EVENT: Final = (
     b'"metadata":{"merchant_name":"Trial","card_last_four":"1234","nested":{"amount":1.5}}}}'
 )
 _ANY_TIME: Final = 2**62
+_NOT_ENRICHED: Final = Enriched(b"{}", b'"trial"', ran=False)
 
 
 def trial_document(enricher: Enricher | None = None) -> bytes:
@@ -30,8 +31,8 @@ def trial_document(enricher: Enricher | None = None) -> bytes:
     """
     event = decode_event(_EVENT, _ANY_TIME)
     try:
-        fields, search_content, enriched = enricher(event) if enricher else ({}, "trial", False)
+        enriched = enricher(event) if enricher else _NOT_ENRICHED
     except EnrichmentError:
-        fields, search_content, enriched = {}, "trial", False
-    lines = live_document(event, fields, search_content, enriched=enriched, now=b"2024-01-01T00:00:00Z")
+        enriched = _NOT_ENRICHED
+    lines = live_document(event, enriched, b"2024-01-01T00:00:00Z")
     return _ACTION % (TRIAL_ID.encode(), _NEVER) + lines.partition(b"\n")[2]

@@ -5,15 +5,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from core_support import LATEST, at, value
+from core_support import LATEST, Told, at, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED, event, transaction
 
 from activity_indexer.document import mappings
-from activity_indexer.errors import EventError
+from activity_indexer.errors import DecodeError, EventError
 from activity_indexer.event import Event
-from activity_indexer.pipeline.decode import MAPPED_FIELDS, MAX_ID_BYTES, METADATA_FIELDS, OWN_FIELDS, decode_event
+from activity_indexer.origin import position_of
+from activity_indexer.pipeline.decode import (
+    MAPPED_FIELDS,
+    MAX_ID_BYTES,
+    METADATA_FIELDS,
+    OWN_FIELDS,
+    decode_event,
+    decode_record,
+)
 from activity_indexer.timestamps import is_searchable
 
 
@@ -513,3 +521,19 @@ def test_the_source_of_the_event_is_kept_and_the_transactions_own_gives_way() ->
     assert "source" not in json.loads(found.body)
     assert decoded(without("source", inside=False)).source is None
     assert decoded(changed(source=None)).source is None
+
+
+def test_of_a_record_an_error_is_a_value_without_a_traceback() -> None:
+    found = decode_record(Told(b"hello"), LATEST)
+    assert isinstance(found, DecodeError)
+    assert (found.code, found.__traceback__, found.__context__) == ("invalid_json", None, None)
+
+
+def test_a_record_that_could_not_be_decoded_itself_has_its_own_error() -> None:
+    found = undecoded(b"raw")
+    assert decode_record(found, LATEST) is found.error
+
+
+def test_an_event_of_a_record_has_the_position_of_the_record() -> None:
+    one = Told(value(), 7)
+    assert decode_record(one, LATEST) == decode_event(value(), LATEST, position_of(one))

@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from core_support import LATEST, value
+from core_support import LATEST, enriched, value
 from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
@@ -49,15 +49,15 @@ def test_any_id_makes_one_line_of_json(identifier: str) -> None:
 
 def test_a_document_keeps_the_trace_id_of_its_event() -> None:
     event = decode_event(value(), LATEST)
-    _, source = two_lines(live_document(event, {}, "", enriched=True, now=NOW, trace_id=b"ab" * 16))
+    _, source = two_lines(live_document(event, enriched(), NOW, trace_id=b"ab" * 16))
     assert source["_trace_id"] == "ab" * 16
-    _, plain = two_lines(live_document(event, {}, "", enriched=True, now=NOW))
+    _, plain = two_lines(live_document(event, enriched(), NOW))
     assert "_trace_id" not in plain
 
 
 def test_a_live_document_is_the_transactions_own_bytes_with_what_is_added() -> None:
     event = decode_event(value("a", amount=1), LATEST)
-    data = live_document(event, {"day": "2024-01-01"}, 'a "quoted"\nword', enriched=True, now=NOW)
+    data = live_document(event, enriched({"day": "2024-01-01"}, 'a "quoted"\nword'), NOW)
     assert event.body[:-1] in data
     action, source = two_lines(data)
     assert action["index"]["_id"] == "a"
@@ -76,14 +76,14 @@ def test_a_live_document_is_the_transactions_own_bytes_with_what_is_added() -> N
 
 
 def test_a_document_that_no_strategy_enriched_says_so() -> None:
-    _, source = two_lines(live_document(decode_event(value(), LATEST), {}, "", enriched=False, now=NOW))
+    _, source = two_lines(live_document(decode_event(value(), LATEST), enriched(ran=False), NOW))
     assert source["_enriched"] is False
 
 
 def test_no_name_stands_twice_though_the_producer_used_ours() -> None:
     own = ("event_type", "_updated_at", "_enriched", "_enriched_at", "enrichment", "search_content", "_deleted_at")
     event = decode_event(value("a", **dict.fromkeys(own, "theirs")), LATEST)
-    data = live_document(event, {}, "ours", enriched=True, now=NOW)
+    data = live_document(event, enriched({}, "ours"), NOW)
     names = [name for name, _ in json.loads(data.split(b"\n")[1], object_pairs_hook=list)]
     assert len(names) == len(set(names))
     assert "_deleted_at" not in names
@@ -109,9 +109,8 @@ def test_a_document_is_always_exactly_two_lines_of_json(
     content = content.encode(errors="replace").decode()
     raw = json.loads(value("a", **fields))
     data = json.dumps(raw, indent=indent, ensure_ascii=False).encode(errors="replace")
-    document = live_document(
-        decode_event(data, LATEST), {"amount_absolute": Raw(b"1.50")}, content, enriched=True, now=NOW
-    )
+    added = enriched({"amount_absolute": Raw(b"1.50")}, content)
+    document = live_document(decode_event(data, LATEST), added, NOW)
     assert document.count(b"\n") == 2
     _, source = two_lines(document)
     assert source["search_content"] == content
@@ -121,7 +120,7 @@ def test_a_document_is_always_exactly_two_lines_of_json(
 @pytest.mark.parametrize("amount", ["9007199254740993", "0.1000000000000000055511151231257827", "1E+2"])
 def test_numbers_are_never_rounded(amount: str) -> None:
     data = value("a", amount=0).replace(b'"amount": 0', f'"amount": {amount}'.encode())
-    document = live_document(decode_event(data, LATEST), {}, "", enriched=True, now=NOW)
+    document = live_document(decode_event(data, LATEST), enriched(), NOW)
     assert f'"amount": {amount},'.encode() in document
 
 
@@ -136,7 +135,7 @@ POSITION = Position(1_700_000_000_000, 3, 9)
 
 
 def stored(event: Event) -> bytes:
-    lines = tombstone(event) if event.deleted else live_document(event, {"x": 1}, "text", enriched=True, now=NOW)
+    lines = tombstone(event) if event.deleted else live_document(event, enriched({"x": 1}, "text"), NOW)
     return lines.split(b"\n")[1]
 
 
@@ -188,7 +187,7 @@ def test_another_source_is_another_content() -> None:
 
 
 def test_another_version_changes_nothing_else() -> None:
-    lines = live_document(decode_event(value('a"'), LATEST), {}, "", enriched=True, now=NOW)
+    lines = live_document(decode_event(value('a"'), LATEST), enriched(), NOW)
     changed = with_version(lines, 'a"', 7)
     assert changed.split(b"\n")[0] == index_line('a"', 7)
     assert changed.split(b"\n")[1:] == lines.split(b"\n")[1:]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import NOW, Clock, Seen, Told
+from core_support import NOW, Clock, Seen, Told, enriched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED, encoded, event
@@ -24,7 +24,7 @@ from activity_indexer.indexing import BulkWriter
 from activity_indexer.origin import position_of
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
@@ -55,7 +55,7 @@ class Indexer:
         seen = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.seen.seen_store)
         self.processor = Processor(
             seen if self.dedup else None,
-            lambda found: ({"user": found.transaction.user_id}, found.transaction.status, True),
+            lambda found: enriched({"user": found.transaction.user_id}, found.transaction.status),
             OrderedWriter(writer, self.index, FAST, self.seen),
             self.letters,
             Breaker(1.0, 100, 10),
@@ -263,8 +263,8 @@ async def test_a_cache_that_is_wrong_decides_nothing() -> None:
     found = Indexer()
     first = decode_event(tie(0).value, LATEST)
     await found.process(tie(5, status="later"))
-    for entry in (b"0:0:0:%d:1" % (2**62), b"nonsense", b"0:0:0:0:0"):
-        await found.store.mark({first.message_id: entry})
+    for entry in (entry_of(first, 2**62), b"nonsense", bytes(32)):
+        await found.store.mark({first.key: entry})
         other = Indexer(found.index, found.store)
         await other.process(tie(1, status="earlier"))
         assert found.body()["status"] == "later", entry

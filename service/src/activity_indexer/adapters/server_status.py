@@ -96,7 +96,7 @@ async def _rows(connection: Any, table: str, pipeline: Pipeline) -> Rows | None:
 
 async def redis_status(settings: RedisSettings, limit: float) -> Redis:
     """`limit` bounds each question (seconds). Raises Unavailable."""
-    client = connect_redis(settings, limit)
+    client = connect_redis(settings)
     try:
         found = await ask(client.info(), 2 * limit)
     finally:

@@ -288,7 +288,7 @@ async def _forget(settings: Settings, message_ids: Sequence[str]) -> None:
         await index.check()
         namespace = seen_namespace(settings.kafka.consumer_group, index.identity)
         store = RedisSeenStore(settings.redis, settings.consumer.dedup_ttl, lambda: namespace)
-        await store.forget(message_ids)
+        await store.forget([bytes.fromhex(each) for each in message_ids])
     except (Unavailable, Refused) as error:
         seconds = settings.consumer.dedup_ttl
         click.echo(f"Redis may still know what was deleted, for at most {seconds:g} s: {error}", err=True)

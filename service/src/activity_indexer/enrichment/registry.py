@@ -18,6 +18,7 @@ from activity_indexer.enrichment.search_content import search_content
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.errors import EnrichmentError
 from activity_indexer.event import Event
+from activity_indexer.ports import Enriched
 from activity_indexer.timestamps import shorten
 
 MAX_ERROR_CHARACTERS: Final = 300
@@ -48,16 +49,13 @@ class Registry:
         """Whether a strategy is for this type."""
         return bool(self._strategies(transaction_type))
 
-    def __call__(self, event: Event) -> tuple[dict[str, Any], str, bool]:
-        """The fields of `enrichment`, the text of `search_content`, and whether a strategy of the type ran.
-
-        Raises EnrichmentError.
-        """
+    def __call__(self, event: Event) -> Enriched:
+        """What to add to the document of this event. Raises EnrichmentError."""
         transaction = event.transaction
         fields = common_fields(transaction)
         strategies = self._strategies(transaction.transaction_type)
         if not strategies:
-            return fields, search_content(transaction, (), fields.get("day", "")), False
+            return _enriched(fields, search_content(transaction, (), fields.get("day", "")), ran=False)
         metadata = decode_metadata(bytes(transaction.metadata))
         terms: Sequence[str] = ()
         for each in strategies:
@@ -67,7 +65,7 @@ class Registry:
             else:
                 merge_fields(fields, added.fields)
             terms = (*terms, *added.terms) if terms else added.terms
-        return fields, search_content(transaction, terms, fields.get("day", "")), True
+        return _enriched(fields, search_content(transaction, terms, fields.get("day", "")), ran=True)
 
     def _strategies(self, transaction_type: str) -> tuple[Loaded, ...]:
         found = self._by_type.get(transaction_type)
@@ -109,6 +107,10 @@ def _what_decodes(text: bytes) -> dict[str, Any]:
 
 def _type_key(transaction_type: str) -> str:
     return _SEPARATORS.sub("_", transaction_type.strip().casefold()) if len(transaction_type) < 256 else ""
+
+
+def _enriched(fields: Mapping[str, Any], content: str, *, ran: bool) -> Enriched:
+    return Enriched(_encode(fields), _encode(content), ran)
 
 
 def _enrich(loaded: Loaded, event: Event, metadata: Mapping[str, Any]) -> Enrichment:

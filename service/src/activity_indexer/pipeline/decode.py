@@ -120,11 +120,14 @@ _encode: Final = msgspec.json.Encoder().encode
 _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
 
 
-def decode_record(record: Record, latest: int) -> Event:
-    """The event in a record; raises also for a record that could not be decoded itself. See decode_event."""
+def decode_record(record: Record, latest: int) -> Event | EventError:
+    """The event in a record, or why there is none; `latest` as for decode_event. Raises nothing."""
     if type(record) is UndecodedRecord:
-        raise DecodeError(record.error.code, record.error.message)  # one of its own: an error leads to its frames
-    return decode_event(record.value, latest, position_of(record))
+        return record.error
+    try:
+        return decode_event(record.value, latest, position_of(record))
+    except EventError as error:
+        return error.kept()
 
 
 def decode_event(value: bytes | None, latest: int, position: Position = UNKNOWN_POSITION) -> Event:

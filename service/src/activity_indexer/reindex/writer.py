@@ -98,8 +98,7 @@ class Rewriter:
     def _lines(self, event: Event, now: bytes, trace_id: bytes | None) -> bytes:
         if event.deleted:
             return tombstone(event)
-        fields, search_content, enriched = self._enricher(event)
-        return live_document(event, fields, search_content, enriched=enriched, now=now, trace_id=trace_id)
+        return live_document(event, self._enricher(event), now, trace_id)
 
 
 def event_of(kept: Kept) -> Event | None:

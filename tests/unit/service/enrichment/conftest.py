@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from activity_indexer.document import encode
 from activity_indexer.enrichment import Registry, load_enrichments
 from activity_indexer.event import CREATED, Event, Transaction
 
 
-class Enriched:
+class Added:
     """What became of one event: `fields` as JSON has them, `text` as it is sent, `content` and `ran`."""
 
     def __init__(self, registry: Registry, event: Event) -> None:
-        fields, self.content, self.ran = registry(event)
-        self.text = encode(fields).decode()
+        fields, content, self.ran = registry(event)
+        self.text = fields.decode()
+        self.content: str = json.loads(content)
         self.fields: dict[str, Any] = json.loads(self.text)
         self.words = self.content.split()
 
@@ -44,11 +44,16 @@ def registry() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def enrich(registry: Registry) -> Callable[..., Enriched]:
-    def enriched(transaction_type: str = "card", metadata: object = None, **changes: Any) -> Enriched:
-        return Enriched(registry, make_event(transaction_type, metadata, **changes))
+def enrich(registry: Registry) -> Callable[..., Added]:
+    def enriched(transaction_type: str = "card", metadata: object = None, **changes: Any) -> Added:
+        return Added(registry, make_event(transaction_type, metadata, **changes))
 
     return enriched
+
+
+@pytest.fixture(scope="session")
+def added_by() -> type[Added]:
+    return Added
 
 
 @pytest.fixture(scope="session")

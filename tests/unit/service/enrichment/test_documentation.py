@@ -36,11 +36,11 @@ def loyalty(tmp_path, monkeypatch):
     return Registry(load_strategies(["card", "p2p", "crypto", "loyalty"]))
 
 
-def test_the_example_enriches(loyalty, event):
-    fields, content, ran = loyalty(event("loyalty", {"points": 120, "programme": "Viajes Oro"}))
-    assert fields["loyalty"] == {"points": 120, "programme": "Viajes Oro"}
-    assert content.endswith("viajes oro")
-    assert ran
+def test_the_example_enriches(loyalty, added_by, event):
+    found = added_by(loyalty, event("loyalty", {"points": 120, "programme": "Viajes Oro"}))
+    assert found.fields["loyalty"] == {"points": 120, "programme": "Viajes Oro"}
+    assert found.content.endswith("viajes oro")
+    assert found.ran
 
 
 def test_the_example_works_as_one_file_among_the_built_in_ones(tmp_path, monkeypatch):

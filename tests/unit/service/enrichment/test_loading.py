@@ -55,19 +55,19 @@ def install(tmp_path, monkeypatch):
     return installed
 
 
-def test_a_strategy_of_another_package_is_used(install, event):
+def test_a_strategy_of_another_package_is_used(install, added_by, event):
     install("points_one", loyalty="$:Loyalty")
     registry = load_enrichments()
-    fields, content, ran = registry(event("loyalty", {"points": 7}))
-    assert (fields["points"], ran) == (7, True)
-    assert "frequent flyer" in content
+    found = added_by(registry, event("loyalty", {"points": 7}))
+    assert (found.fields["points"], found.ran) == (7, True)
+    assert "frequent flyer" in found.content
     assert registry.properties["points"] == {"type": "long"}
 
 
-def test_it_takes_the_place_of_a_built_in_strategy_of_its_name(install, event):
+def test_it_takes_the_place_of_a_built_in_strategy_of_its_name(install, added_by, event):
     install("points_two", card="$:Card")
     registry = load_enrichments()
-    assert registry(event("card", {"points": 7}))[0]["points"] == 7
+    assert added_by(registry, event("card", {"points": 7})).fields["points"] == 7
     assert "merchant" not in registry.properties
     assert sorted(registry.names) == ["card", "crypto", "p2p"]
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from core_support import enriched
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ def kept(version: int = VERSION, body: bytes | None = BODY, *, deleted: bool = F
 def document(found: Kept) -> bytes:
     event = event_of(found)
     assert isinstance(event, Event)
-    lines = tombstone(event) if event.deleted else live_document(event, {}, "text", enriched=True, now=b"now")
+    lines = tombstone(event) if event.deleted else live_document(event, enriched({}, "text"), b"now")
     return lines.split(b"\n")[1]
 
 

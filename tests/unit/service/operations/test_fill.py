@@ -7,6 +7,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 from audit_support import value
+from core_support import enriched
 
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_versions import State
@@ -80,7 +81,7 @@ def index() -> MemoryIndex:
 
 
 def rewriter(index: MemoryIndex) -> Rewriter:
-    return Rewriter(index, lambda _: ({}, "", False), load_settings().consumer, lambda _: None)
+    return Rewriter(index, lambda _: enriched(ran=False), load_settings().consumer, lambda _: None)
 
 
 def filler(index: MemoryIndex, records: Sequence[Record] = ()) -> Filler:
