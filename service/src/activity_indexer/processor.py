@@ -21,7 +21,7 @@ from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import DeadLetters, Enricher, OutRecord
+from activity_indexer.ports import DeadLetters, Enricher, OutRecord, Record
 from activity_indexer.published import published_at
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
@@ -31,6 +31,8 @@ from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
 SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
+Decoded = Callable[[Sequence[Record], Sequence[Event | None], int], None]
+"""Called with the records of a batch, what they hold, and the bytes of the records."""
 Chain = list[int]
 """Events of one transaction in one batch, by their place in it, the newest first."""
 
@@ -96,7 +98,9 @@ class Processor:
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
         rereads: Rereads | None = None,
+        decoded: Decoded | None = None,
     ) -> None:
+        self._decoded = decoded
         self._deduplicator = deduplicator
         self._enricher = enricher
         self._writer = writer
@@ -150,6 +154,8 @@ class Processor:
                 self._fail(work, at, found)
             else:
                 append(found)
+        if self._decoded is not None:
+            self._decoded(work.batch.records, work.events, work.batch.size + work.batch.extra)
         if self._deduplicator is not None:
             work.message_ids = [event.message_id if event else "" for event in work.events]
         if self._observer.debug:
