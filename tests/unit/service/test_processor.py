@@ -398,11 +398,9 @@ async def test_dead_letters_of_a_batch_are_reported_by_kind_and_at_debug_each() 
 
 async def test_more_dead_letters_than_go_at_once_are_all_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processor, "LETTERS", 3)
-    subject = Subject(MemoryIndex())
-    await subject.process(*[b"not JSON %d" % number for number in range(10)], value("a"))
-    assert [letter.value for letter in subject.dead_letters.records] == [
-        b"not JSON %d" % number for number in range(10)
-    ]
+    subject, broken = Subject(MemoryIndex()), [b"not JSON %d" % number for number in range(10)]
+    await subject.process(*broken, value("a"))
+    assert [letter.value for letter in subject.dead_letters.records] == broken
     assert subject.dead_letters.calls == 4
     assert subject.tracker.mark() == 11
 

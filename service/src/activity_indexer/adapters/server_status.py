@@ -7,7 +7,8 @@ from typing import Any, Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
-from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch_transport import mapped
 from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.postgres_connection import connect as connect_database
 from activity_indexer.adapters.postgres_connection import transaction

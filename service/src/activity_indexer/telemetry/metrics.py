@@ -92,6 +92,10 @@ class Metrics:
         """Events are in the dead-letter topic; `error` is its stable word. `settled` counts them by event type."""
         self._series.add("dead_letters_total", events, _known(stage, DEAD_LETTER_STAGES), self._errors(error))
 
+    def truncated(self) -> None:
+        """The dead-letter topic has only a part of an event."""
+        self._series.add("dead_letters_truncated_total", 1)
+
     def retried(self, reason: str, events: int = 1) -> None:
         """Events are sent again, for a reason that is a stable word."""
         self._series.add("retries_total", events, self._reasons(reason))
