@@ -147,12 +147,7 @@ class Indexer:
             await self._read_again()
         self._start_requests()
         self._observer.buffered(self._batcher.buffered)
-        if (
-            self._batcher.full
-            or not self._breaker.lets_in()
-            or not self._sink.as_expected
-            or self._is_memory_used_up()
-        ):
+        if self._batcher.full or not self._breaker.lets_in() or not self._sink.as_expected or self._is_memory_used_up():
             await self._wait_for_a_place()
             return
         polled = await self._source.poll(self._poll_timeout(), self._limits.fetch_max_records)

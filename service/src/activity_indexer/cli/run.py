@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from activity_indexer import app
-from activity_indexer.cli.common import Exit, failing_clearly, read_settings
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.common import failing_clearly, read_settings
+from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.telemetry.logging import configure_logging
 
 
@@ -24,5 +23,7 @@ def command() -> None:
     """Index events until SIGTERM or Ctrl-C."""
     settings = read_settings()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
+    from activity_indexer import app  # noqa: PLC0415 - a second of imports, after the settings are known to be right
+
     with failing_clearly():
         app.run(settings)

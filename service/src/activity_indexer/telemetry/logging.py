@@ -42,16 +42,19 @@ class Repeats:
         self._kinds = kinds
         self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
 
-    def suppressed(self, now: float, *kind: str) -> int | None:
-        """How many lines of this kind were left out before this one; None when this one is to be left out, too."""
+    def suppressed(self, now: float, *kind: str, of: int = 1) -> int | None:
+        """How many lines of this kind were left out before this one; None when this one is to be left out, too.
+
+        A line that stands for `of` lines leaves out all others of them.
+        """
         since, count = self._seen.pop(kind, (None, 0))
         if since is not None and 0 <= now - since < self._interval:
-            self._seen[kind] = (since, count + 1)
+            self._seen[kind] = (since, count + of)
             return None
         self._seen[kind] = (now, 0)
         if len(self._seen) > self._kinds:
             del self._seen[next(iter(self._seen))]
-        return count
+        return count + of - 1
 
 
 class RepeatLimit(logging.Filter):
