@@ -52,8 +52,13 @@ class MemoryShares:
 
     @property
     def audit(self) -> int:
-        """Bytes of records that the audit collects before it writes them; one record may be larger."""
-        return self.budget // 16
+        """Bytes of records that the audit collects while it writes as many; one record may be larger."""
+        return self.budget // 32
+
+    @property
+    def decoded(self) -> int:
+        """What the events take that are kept for the audit, so that it need not decode them."""
+        return self.budget // 32
 
     @property
     def audit_statement(self) -> int:

@@ -23,7 +23,7 @@ from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import DeadLetters, Enricher, OutRecord
+from activity_indexer.ports import DeadLetters, Enricher, OutRecord, Record
 from activity_indexer.published import ages, published_at
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
@@ -50,6 +50,10 @@ class Chains(NamedTuple):
 
     newest: Sequence[int]
     older: Mapping[int, Sequence[int]]
+
+
+Decoded = Callable[[Sequence[Record], Sequence[Event | None], int], None]
+"""Called with the records of a batch, what they hold, and the bytes of the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,9 @@ class Processor:
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
         rereads: Rereads | None = None,
+        decoded: Decoded | None = None,
     ) -> None:
+        self._decoded = decoded
         self._deduplicator = deduplicator
         self._enricher = enricher
         self._writer = writer
@@ -178,6 +184,8 @@ class Processor:
                 if clock() > until:
                     await asyncio.sleep(0)
                     until = clock() + SLICE
+        if self._decoded is not None:
+            self._decoded(work.batch.records, work.events, work.batch.size + work.batch.extra)
         if self._deduplicator is not None:
             work.keys = [event.key if event else b"" for event in work.events]
         if self._observer.debug:
