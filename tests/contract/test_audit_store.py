@@ -5,13 +5,13 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import msgspec
 import pytest
 from audit_support import KINDS, Audited, InMemory, Tables, audit_event, identity, schema_of_its_own
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support import Servers
 
 from activity_indexer.errors import AuditRejected, AuditWentBack

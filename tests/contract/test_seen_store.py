@@ -150,7 +150,9 @@ async def test_a_mark_of_another_form_is_not_known(redis_settings: RedisSettings
     store = RedisSeenStore(redis_settings, 86_400.0, str, lambda: 60.0)
     async with Redis.from_url(redis_settings.url.get_secret_value()) as redis:
         await store.mark(marks([A, B, C]))
-        (one, other, _) = sorted([name async for name in redis.scan_iter(f"{redis_settings.key_prefix}:*", count=10_000)])
+        (one, other, _) = sorted(
+            [name async for name in redis.scan_iter(f"{redis_settings.key_prefix}:*", count=10_000)]
+        )
         await redis.set(one, "1")
         await redis.set(other, "odd")
         assert set(await store.seen([A, B, C])) == {C}

@@ -141,7 +141,9 @@ async def test_what_passes_by_itself_costs_no_event(place: Place, front: Front, 
 async def test_during_an_outage_intake_waits_and_says_why_and_liveness_stays_good(
     place: Place, front: Front, indexer: Start
 ) -> None:
-    process = await indexer(CONSUMER_REQUEST_EVENTS="10", CONSUMER_BATCH_SIZE="10", CONSUMER_FETCH_MAX_RECORDS="10").ready()
+    process = await indexer(
+        CONSUMER_REQUEST_EVENTS="10", CONSUMER_BATCH_SIZE="10", CONSUMER_FETCH_MAX_RECORDS="10"
+    ).ready()
     front.rule = status(503, "master_not_discovered_exception")
     await place.publish(events(500))
 

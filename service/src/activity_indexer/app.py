@@ -24,6 +24,7 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
+from activity_indexer.decoded_events import DecodedEvents
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
@@ -53,6 +54,11 @@ if TYPE_CHECKING:
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
 
+REDIS: Final = "activity_indexer.adapters.redis"
+AUDITING: Final = "activity_indexer.auditing"
+IMPORTED_LATER: Final = (REDIS, AUDITING)
+"""Modules that take long to import, and that a start need not wait for."""
+
 AUDIT_DELAY: Final = 2.0
 """Seconds for which the audit leaves the start to the indexer."""
 
@@ -75,6 +81,7 @@ class App:
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
         self._ending = Ending(consumer.shutdown_timeout)
         self._started = asyncio.Event()
+        self._decoded = DecodedEvents(consumer.memory.decoded)
         self._seen: RedisSeenStore | None = None
         self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
         self._log = structlog.get_logger("activity_indexer.app")
@@ -156,8 +163,10 @@ class App:
         with suppress(TimeoutError):
             async with asyncio.timeout(AUDIT_DELAY):
                 await self._started.wait()
-        auditing = await _imported("activity_indexer.auditing")
-        await auditing.run_audit(self._settings, self.metrics, self.health, self._ending, tracing, address)
+        auditing = await _imported(AUDITING)
+        await auditing.run_audit(
+            self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address
+        )
 
     async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
         working = asyncio.create_task(indexer.run())
@@ -187,7 +196,7 @@ class App:
         consumer = self._settings.consumer
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
-        dead_letters = DeadLetterTopic(self._settings.kafka)
+        dead_letters = DeadLetterTopic(self._settings.kafka, truncated=calls.metrics.truncated)
         self._goodbyes["dead letters"] = dead_letters.stop
         rereads = Rereads(self._seen)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
@@ -202,6 +211,7 @@ class App:
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
             tracing=calls.tracing,
             rereads=rereads,
+            decoded=self._decoded.keep if consumer.enable_audit_db else None,
         )
         return Indexer(
             MeasuredSource(source, calls),
@@ -229,7 +239,7 @@ class App:
     async def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
         consumer = self._settings.consumer
         group, ttl = self._settings.kafka.consumer_group, consumer.dedup_ttl
-        redis = await _imported("activity_indexer.adapters.redis")
+        redis = await _imported(REDIS)
         store: RedisSeenStore = redis.RedisSeenStore(
             self._settings.redis,
             ttl,

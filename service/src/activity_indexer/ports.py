@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
 
@@ -205,8 +207,7 @@ class AuditOutcome(StrEnum):
     """The database refuses it even there; the log line audit.event_dropped names its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+class AuditEvent(Struct, frozen=True, gc=False):
     """An event with the place that it came from, for the audit."""
 
     event: Event

@@ -33,10 +33,10 @@ class ResponsiveTimeout:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        return await self._timeout.__aexit__(kind, error, traceback)
+        await self._timeout.__aexit__(kind, error, traceback)  # raises TimeoutError in place of its own cancellation
 
     def _pass(self) -> None:
         self._left -= 1

@@ -125,13 +125,13 @@ PLACE = [("dead-letter-topic", b"transactions"), ("dead-letter-partition", b"3")
 RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
 
 
-def writer(limit: int = 10**9, **settings: Any) -> DeadLetterTopic:
+def writer(limit: int = 10**9, truncated: Callable[[], None] = lambda: None, **settings: Any) -> DeadLetterTopic:
     """A writer to a topic whose limit (bytes) is this when it is asked."""
 
     async def limits(_: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(topics, limit)
 
-    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits)
+    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits, truncated)
 
 
 def refusing(error: Exception, value: bytes) -> Refusal:
@@ -261,6 +261,14 @@ async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> 
     assert told["dead-letter-size"] == b"300000"
     assert told["dead-letter-sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert [record.value for record in topic.sent() if record.key is None] == [b"a"], "the other one is whole"
+
+
+async def test_each_record_that_is_truncated_is_counted(topic: Topic) -> None:
+    topic.refusal = taking(100_000)
+    counted: list[None] = []
+    large = OutRecord(b"k", b"v" * 300_000, PLACE)
+    assert await writer(100_000, lambda: counted.append(None)).send([large, *RECORDS, large]) == ([], "")
+    assert len(counted) == 2
 
 
 async def test_a_refusal_breaks_no_sequence_and_is_remembered(topic: Topic) -> None:

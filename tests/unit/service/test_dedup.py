@@ -15,7 +15,6 @@ from activity_indexer.event import Position
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, Settled, entry_of
 
-
 EVENT = decode_event(value(), LATEST)
 
 

@@ -51,7 +51,8 @@ class DeadLetterTopic:
 
     `prepare` sees to the topic before: it may be gone, and the broker would make it in its own way. What the topic
     refuses for its size, or because it is compacted and there is no key, is written in a form that it takes. That is
-    done by a producer that is not idempotent: a refusal breaks the sequence of one that is.
+    done by a producer that is not idempotent: a refusal breaks the sequence of one that is. `truncated` is called for
+    each record of which less than all is written.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class DeadLetterTopic:
         settings: KafkaSettings,
         prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics,
         ask_limits: Callable[[KafkaSettings, Sequence[str]], Awaitable[Mapping[str, int]]] = record_limits,
+        truncated: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._prepare = prepare
         self._ask_limits = ask_limits
+        self._truncated = truncated
         self._topic_limit = (-math.inf, 0)
         """When the topic's limit was asked (monotonic seconds), and what it was (bytes)."""
         self._log = structlog.get_logger("activity_indexer.kafka")
@@ -168,6 +171,7 @@ class DeadLetterTopic:
             except _TOO_LARGE:
                 size = size_in_batch(form)
             else:
+                self._truncated()
                 self._tell_truncated(record, form)
                 return ""
         return (

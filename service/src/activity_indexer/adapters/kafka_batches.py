@@ -16,7 +16,6 @@ from aiokafka.partitioner import DefaultPartitioner, murmur2
 from activity_indexer.adapters.kafka_internals import batch_maker
 from activity_indexer.ports import OutRecord
 
-
 MAX_KEPT_KEY: Final = 64
 """Bytes of a key whose hash is kept."""
 

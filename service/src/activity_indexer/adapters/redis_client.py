@@ -53,7 +53,7 @@ _WORDS: Final = (
 
 
 def connect(settings: RedisSettings) -> Any:
-    """A client that tries once. It has no time-outs of its own: `ask` has one that a busy event loop does not use up."""
+    """A client that tries once, without time-outs of its own: a busy event loop does not use up that of `ask`."""
     tls: dict[str, Any] = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}
     return Redis.from_url(
         settings.url.get_secret_value(),

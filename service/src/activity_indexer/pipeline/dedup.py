@@ -23,6 +23,7 @@ from activity_indexer.ports import SeenStore
 
 _ENTRY: Final = struct.Struct(">qiqqI")
 """Published, partition, offset, version, checksum."""
+_pack: Final = _ENTRY.pack
 
 PROBE: Final[Mapping[bytes, bytes]] = {bytes(16): bytes(_ENTRY.size)}
 """Is marked to see whether the store takes marks; no message id looks like it."""
@@ -47,7 +48,7 @@ class Settled(NamedTuple):
 
 def entry_of(event: Event, version: int) -> bytes:
     """The entry of an event that is settled; `version` is its document's, 0 when that is another's."""
-    return _ENTRY.pack(*event.position, version, event.checksum)
+    return _pack(*event.position, version, event.checksum)
 
 
 class RecentIds:

@@ -154,9 +154,8 @@ class Reporter:
         if is_debug():
             self._log.warning("event.dead_lettered", **fields, message=error.message)
         else:
-            left_out = self._repeats.suppressed(
-                self._clock(), "event.dead_lettered", error.stage, error.code, of=events
-            )
+            kind = (error.stage, error.code)
+            left_out = self._repeats.suppressed(self._clock(), "event.dead_lettered", *kind, of=events)
             if left_out is not None:
                 more = {"suppressed": left_out} if left_out else {}
                 self._log.warning("event.dead_lettered", **fields, message=without_values(error.message), **more)
