@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from importlib import import_module
 
 import click
 
@@ -35,10 +37,14 @@ def command(processes: int) -> None:
     """Index events until SIGTERM or Ctrl-C."""
     settings = read_settings()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
+    gc.disable()  # what imports make stays: to look through it again and again takes a tenth of the start
     from activity_indexer import app  # noqa: PLC0415 - a second of imports, after the settings are known to be right
 
     with failing_clearly():
         if processes == 1:
             app.run(settings)
-        elif not Supervisor(settings, processes, app.run).run():
+            return
+        for module in app.IMPORTED_LATER:
+            import_module(module)  # once, and shared by all processes
+        if not Supervisor(settings, processes, app.run).run():
             sys.exit(Exit.FAILED)
