@@ -5,7 +5,6 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 import pytest
 import trustme
 from audit_support import KINDS, PIPELINE, InPostgres, audit_event, audited, schema_of_its_own, value, with_raw
+from msgspec.structs import replace
 from support import Servers
 
 from activity_indexer.adapters.postgres import PostgresAudit

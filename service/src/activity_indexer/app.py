@@ -18,13 +18,14 @@ from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
-from activity_indexer.adapters.kafka_member import http_address
+from activity_indexer.adapters.kafka_member import HttpAddress, http_address
 from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
 from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
+from activity_indexer.decoded_events import DecodedEvents
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
@@ -45,6 +46,7 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
+from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
 
 AUDIT: Final = "audit"
@@ -68,6 +70,7 @@ class App:
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
         self._ending = Ending(consumer.shutdown_timeout)
+        self._decoded = DecodedEvents(consumer.memory.decoded)
         self._seen: RedisSeenStore | None = None
         self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
         self._log = structlog.get_logger("activity_indexer.app")
@@ -124,7 +127,15 @@ class App:
         if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
             background.append(
                 asyncio.create_task(
-                    run_audit(self._settings, self.metrics, self.health, self._ending, telemetry.audit(), address),
+                    run_audit(
+                        self._settings,
+                        self.metrics,
+                        self.health,
+                        self._ending,
+                        telemetry.audit(),
+                        self._decoded,
+                        address,
+                    ),
                     name=AUDIT,
                 )
             )
@@ -136,6 +147,9 @@ class App:
         self.health.started()
         self._log.info("app.started", topic=self._settings.kafka.transactions_topic)
         await self._work(indexer, background)
+
+    async def _audit(self, tracing: Tracing, address: HttpAddress | None) -> None:
+        await run_audit(self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address)
 
     async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
         working = asyncio.create_task(indexer.run())
@@ -180,6 +194,7 @@ class App:
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
             tracing=calls.tracing,
             rereads=rereads,
+            decoded=self._decoded.keep if consumer.enable_audit_db else None,
         )
         return Indexer(
             MeasuredSource(source, calls),

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -81,16 +82,19 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Ours, so that a second configuration replaces it and leaves other handlers alone."""
 
 
-def configure_logging(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str = "info", log_format: str = "auto", stream: TextIO | None = None, process: int | None = None
+) -> None:
     """Send all logs of the process to `stream` (standard output), in one form.
 
+    `process` is the number of this process, where there are several: each line has it.
     `level` is debug, info, warning or error. Libraries speak at info or above even at debug: what they say below holds
     payloads. `log_format` is json, console, or auto: console on a terminal, else JSON.
     """
     out = stream or sys.stdout
     least = LEVELS[level]
     console = log_format == "console" or (log_format == "auto" and out.isatty())
-    _configure_root(_handler(out, least, console=console), least)
+    _configure_root(_handler(out, least, process, console=console), least)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
@@ -124,14 +128,14 @@ def _configure_root(handler: logging.Handler, least: int) -> None:
         logging.getLogger(name).setLevel(logging.INFO if least == logging.DEBUG else max(least, logging.WARNING))
 
 
-def _handler(stream: TextIO, least: int, *, console: bool) -> logging.Handler:
+def _handler(stream: TextIO, least: int, process: int | None, *, console: bool) -> logging.Handler:
     handler = _Handler(stream)
     handler.addFilter(RoutineIsWarned(least))
     handler.addFilter(RepeatLimit())
     handler.setFormatter(
         ProcessorFormatter(
             processors=[
-                _head,
+                partial(_head, {} if process is None else {"process": process}),
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
                 ProcessorFormatter.remove_processors_meta,
@@ -143,7 +147,7 @@ def _handler(stream: TextIO, least: int, *, console: bool) -> logging.Handler:
     return handler
 
 
-def _head(_logger: Any, _method: str, fields: _Fields) -> _Fields:
+def _head(always: _Fields, _logger: Any, _method: str, fields: _Fields) -> _Fields:
     record: logging.LogRecord = fields["_record"]
     moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     head = {
@@ -151,6 +155,7 @@ def _head(_logger: Any, _method: str, fields: _Fields) -> _Fields:
         "level": record.levelname.lower(),
         "timestamp": moment.replace("+00:00", "Z"),
         "logger": record.name,
+        **always,
     }
     if suppressed := getattr(record, "suppressed", 0):
         head["suppressed"] = suppressed
