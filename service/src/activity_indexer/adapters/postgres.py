@@ -155,14 +155,15 @@ def _written(events: Sequence[AuditEvent]) -> tuple[Any, ...]:
 
 
 def _passed(events: Sequence[Event]) -> list[int]:
-    """The places, from 1 on, of those events after which a later one of their transaction comes in the order of events."""
+    """The places, from 1 on, of events that have a later one of the same transaction beside them."""
     last: dict[str, int] = {}
     passed: list[int] = []
     for place, event in enumerate(events):
         other = last.setdefault(event.transaction.id, place)
-        if other != place:
-            if events[other].order < event.order:
-                last[event.transaction.id], place = place, other
+        if other != place and events[other].order < event.order:
+            last[event.transaction.id] = place
+            passed.append(other + 1)
+        elif other != place:
             passed.append(place + 1)
     return passed
 
@@ -191,10 +192,7 @@ def _joined(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
     if not columns[0]:
         return [None] * (2 + len(columns))
     for cut, nothing in MARKS:
-        texts = [
-            cut.join([nothing if value is None else value for value in column] if None in column else column)
-            for column in columns
-        ]
+        texts = [cut.join([nothing if value is None else value for value in column]) for column in columns]
         if all(
             text.count(cut) == len(column) - 1 and text.count(nothing) == column.count(None)
             for text, column in zip(texts, columns, strict=True)
