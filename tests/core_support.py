@@ -126,8 +126,9 @@ class Seen:
         for (outcome, _), count in summary.outcomes.items():
             self.outcomes[outcome] += count
 
-    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str, events: int = 1) -> None:
         self.buried.append((record, failure, event_type))
+        self.calls.append(("dead_lettered", events))
 
     def bulk_waited(self, seconds: float) -> None:
         pass

@@ -179,7 +179,7 @@ class App:
         consumer = self._settings.consumer
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
-        dead_letters = DeadLetterTopic(self._settings.kafka)
+        dead_letters = DeadLetterTopic(self._settings.kafka, truncated=calls.metrics.truncated)
         self._goodbyes["dead letters"] = dead_letters.stop
         rereads = Rereads(self._seen)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)

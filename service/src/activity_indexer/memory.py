@@ -86,7 +86,8 @@ def record_bytes(record: Record) -> int:
 
 def records_bytes(records: Sequence[Record]) -> int:
     """The bytes of all values, keys and headers."""
-    if any([record.headers for record in records]):
+    headers = [record.headers for record in records]
+    if any(headers):
         return sum([record_bytes(record) for record in records])
     return sum([len(record.value or b"") + len(record.key or b"") for record in records])
 

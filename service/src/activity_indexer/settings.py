@@ -40,6 +40,9 @@ HEARTBEATS: Final = 3
 """Heartbeats that must fit into a session: one that is late or lost does not end it."""
 
 
+LAST_PORT: Final = 65_535
+
+
 class _Section(BaseSettings):
     """Empty variables count as absent, as a Compose file or a ConfigMap writes them."""
 
@@ -363,7 +366,7 @@ class ConsumerSettings(_Section):
         120.0, description="Time without progress after which the indexer calls itself dead (seconds)."
     )
     http_host: str = Field("0.0.0.0", description="Address of health and metrics.")  # noqa: S104 - a container's port
-    http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0: any free one.")
+    http_port: int = Field(8080, ge=0, le=LAST_PORT, description="Port of health and metrics; 0: any free one.")
     status_page: bool = Field(True, description="Whether that port shows a page for people: state, plots, settings.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
@@ -453,7 +456,7 @@ class Settings:
     """All settings of one indexer."""
 
     def __init__(self, sections: Mapping[type[_Section], Any]) -> None:
-        self._sections = sections
+        self._sections = dict(sections)
         self.kafka: KafkaSettings = sections[KafkaSettings]
         self.elasticsearch: ElasticsearchSettings = sections[ElasticsearchSettings]
         self.redis: RedisSettings = sections[RedisSettings]
@@ -470,6 +473,27 @@ class Settings:
                 f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), "
                 f"got {self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
             )
+
+    def of_process(self, number: int) -> Settings:
+        """The settings of one of several processes on this machine, from 1 on: what they cannot share is their own.
+
+        Raises SettingsError when there is no such port.
+        """
+        consumer, kafka = self.consumer, self.kafka
+        port = consumer.http_port and consumer.http_port + number - 1
+        if port > LAST_PORT:
+            raise SettingsError(
+                f"CONSUMER_HTTP_PORT: must leave a port for each process, got {consumer.http_port}, which process "
+                f"{number} would exceed: choose a lower one, or 0 for any free ones"
+            )
+        instance = kafka.group_instance_id and f"{kafka.group_instance_id}-{number}"
+        return Settings(
+            self._sections
+            | {
+                ConsumerSettings: consumer.model_copy(update={"http_port": port}),
+                KafkaSettings: kafka.model_copy(update={"group_instance_id": instance}),
+            }
+        )
 
     @property
     def pipeline(self) -> Pipeline:

@@ -10,15 +10,14 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import OffsetAndMetadata
 
+from activity_indexer.adapters.kafka_batches import Partitions, batches
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
-from activity_indexer.adapters.kafka_internals import create_batch
 from activity_indexer.adapters.replay_limits import check_sizes, record_limits
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
-from activity_indexer.ports import Partition
+from activity_indexer.ports import OutRecord, Partition
 from activity_indexer.replay.errors import Overtaken
 from activity_indexer.replay.ports import Commits
 from activity_indexer.replay.records import Addressed
@@ -78,7 +77,6 @@ class ReplayTransactions:
         self._group = group
         self._limits = limits
         self._otherwise = otherwise
-        self._partitioner = DefaultPartitioner()
 
     async def commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
         """Write all of it in one transaction; what fails halfway is undone by the next holder, or after its time."""
@@ -103,31 +101,18 @@ class ReplayTransactions:
         return written
 
     async def _send(self, records: Sequence[Addressed]) -> list[Any]:
-        """Whole batches: they take records without key and value, too."""
-        partitioned: defaultdict[Partition, list[Addressed]] = defaultdict(list)
-        for record in records:
-            partitioned[await self._partition(record)].append(record)
+        known = {topic: await Partitions.of(self._producer, topic) for topic in {record.topic for record in records}}
+        partitioned: defaultdict[Partition, list[OutRecord]] = defaultdict(list)
+        for each in records:
+            partitions, number = known[each.topic], each.partition
+            if number is None or number not in partitions.known:
+                number = partitions.choose(each.record.key)
+            partitioned[Partition(each.topic, number)].append(each.record)
         return [
             _acknowledged(await self._producer.send_batch(batch, partition.topic, partition=partition.partition), batch)
             for partition, found in partitioned.items()
-            for batch in self._batches(found)
+            for batch, _ in batches(self._producer, found)
         ]
-
-    def _batches(self, records: Sequence[Addressed]) -> list[Any]:
-        batches: list[Any] = []
-        for addressed in records:
-            record = addressed.record
-            content = {"key": record.key, "value": record.value, "headers": list(record.headers), "timestamp": None}
-            if not batches or batches[-1].append(**content) is None:
-                batches.append(create_batch(self._producer, [each.record for each in records]))
-                batches[-1].append(**content)
-        return batches
-
-    async def _partition(self, addressed: Addressed) -> Partition:
-        known = sorted(await self._producer.partitions_for(addressed.topic))
-        if addressed.partition is not None and addressed.partition in known:
-            return Partition(addressed.topic, addressed.partition)
-        return Partition(addressed.topic, self._partitioner(addressed.record.key, known, known))
 
 
 async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, Span]:

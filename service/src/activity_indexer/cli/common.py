@@ -1,4 +1,4 @@
-"""What commands share: settings or a clear end, exit codes, kinds of parameters."""
+"""What commands share: settings or a clear end, and kinds of parameters."""
 
 from __future__ import annotations
 
@@ -7,34 +7,16 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 
 import click
 
+from activity_indexer.cli.help import Exit
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, SettingsError
 from activity_indexer.settings import Settings, load_settings, unknown_variables
 from activity_indexer.telemetry.logging import configure_logging
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Exit(IntEnum):
-    """What an exit code tells."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_USAGE = 2
-    """Wrong options or settings."""
-    NOTHING_TO_DO = 3
-    REFUSED = 4
-    """It may not be done now, or not like this."""
-    INTERRUPTED = 5
-    """Run again to go on."""
-    DIFFERENT = 6
-    """Index and audit differ."""
-    UNHEALTHY = 7
-    """Something is down or missing, or an indexer reports a problem."""
 
 
 class Duration(click.ParamType[float]):

@@ -145,6 +145,11 @@ DECLARATIONS: Final = (
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
     ),
+    _counter(
+        "dead_letters_truncated_total",
+        "events",
+        "Dead letters of which less than all is kept, as the dead-letter topic refuses their size.",
+    ),
     _gauge(
         "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."
     ),
