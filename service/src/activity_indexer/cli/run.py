@@ -8,7 +8,6 @@ import click
 
 from activity_indexer.cli.common import failing_clearly, read_settings
 from activity_indexer.cli.help import Exit, epilog
-from activity_indexer.cli.supervisor import Supervisor
 from activity_indexer.telemetry.logging import configure_logging
 
 
@@ -40,5 +39,8 @@ def command(processes: int) -> None:
     with failing_clearly():
         if processes == 1:
             app.run(settings)
-        elif not Supervisor(settings, processes, app.run).run():
+            return
+        from activity_indexer.cli.supervisor import Supervisor  # noqa: PLC0415 - for several processes only
+
+        if not Supervisor(settings, processes, app.run).run():
             sys.exit(Exit.FAILED)
