@@ -272,7 +272,7 @@ class DatabaseSettings(_Section):
     )
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
-    batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+    batch_size: int = Field(2000, ge=1, le=10_000, description="Events in one statement at most.")
     pipeline: str = Field(
         "",
         max_length=200,
