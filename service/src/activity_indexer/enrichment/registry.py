@@ -79,8 +79,8 @@ class Registry:
 
     def _usual(self, transaction: Transaction, compiler: Compiler | None) -> Enriched:
         day, common = common_text(transaction)
-        members, terms = compiler.run(transaction) if compiler else (b"", ())
-        content = self._content(transaction, day, terms)
+        members, words = compiler.run(transaction) if compiler else (b"", ())
+        content = self._content(transaction, day, words)
         if not day or content is None:
             raise Unusual
         return Enriched(b"{%b%b}" % (common, members), _encode(content), compiler is not None)
