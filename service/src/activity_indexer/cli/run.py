@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from importlib import import_module
 
@@ -10,7 +9,6 @@ import click
 
 from activity_indexer.cli.common import failing_clearly, read_settings
 from activity_indexer.cli.help import Exit, epilog
-from activity_indexer.cli.supervisor import Supervisor
 from activity_indexer.telemetry.logging import configure_logging
 
 
@@ -37,13 +35,14 @@ def command(processes: int) -> None:
     """Index events until SIGTERM or Ctrl-C."""
     settings = read_settings()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
-    gc.disable()  # what imports make stays: to look through it again and again takes a tenth of the start
     from activity_indexer import app  # noqa: PLC0415 - a second of imports, after the settings are known to be right
 
     with failing_clearly():
         if processes == 1:
             app.run(settings)
             return
+        from activity_indexer.cli.supervisor import Supervisor  # noqa: PLC0415 - for several processes only
+
         for module in app.IMPORTED_LATER:
             import_module(module)  # once, and shared by all processes
         if not Supervisor(settings, processes, app.run).run():
