@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
@@ -42,5 +43,7 @@ def command(processes: int) -> None:
             return
         from activity_indexer.cli.supervisor import Supervisor  # noqa: PLC0415 - for several processes only
 
+        for module in app.IMPORTED_LATER:
+            import_module(module)  # once, and shared by all processes
         if not Supervisor(settings, processes, app.run).run():
             sys.exit(Exit.FAILED)
