@@ -58,14 +58,15 @@ def machine(servers: Mapping[str, str]) -> Machine:
     versions = {name: metadata.version(name) for name in PACKAGES}
     return Machine(
         os.cpu_count() or 1,
-        _processor(),
+        processor_name(),
         f"{platform.python_implementation()} {platform.python_version()}",
         f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         versions | dict(servers),
     )
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Of this machine, as far as the system says it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

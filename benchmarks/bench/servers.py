@@ -25,7 +25,8 @@ START: Final = "2023-11-14T22:13:20Z"
 OPTIONS: Final = ("--users", "5000", "--user-skew", "0.5", "--seed", "7", "--start-time", START, "--json")
 SMALL: Final = (
     '{"event_type":"transaction.created","timestamp":"2023-11-14T22:13:20.%06dZ","transaction":{"id":"t%07d",'
-    '"user_id":"u%d","status":"done","currency":"EUR","amount":1.5,"created_at":"2023-11-14T22:13:20Z"}}'
+    '"user_id":"u%d","transaction_type":"card","status":"done","currency":"EUR","amount":1.5,'
+    '"created_at":"2023-11-14T22:13:20Z"}}'
 )
 SMALL_USERS: Final = 5_000
 DOCUMENT_SETTINGS: Final = ("analysis", "number_of_shards", "number_of_replicas", "refresh_interval")
