@@ -73,7 +73,7 @@ class Nowhere:
     async def prepare(self) -> None:
         """Nothing to prepare."""
 
-    async def send(self, _records: list[OutRecord]) -> tuple[list[OutRecord], str]:
+    async def send(self, _records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
         """All are sent."""
         return [], ""
 

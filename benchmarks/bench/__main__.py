@@ -48,6 +48,12 @@ def main() -> None:
             results.machine(versions(servers)),
             results.reference(runs),
             runs,
+            [
+                results.Topic(
+                    made.events, made.bytes, round(made.cpu_microseconds, 1), round(made.events_per_second, 1)
+                )
+                for made in servers.all_published
+            ],
         )
     finally:
         servers.close()

@@ -60,8 +60,23 @@ class Servers:
         """The topic of this load, published when it is asked for first."""
         if load not in self._topics:
             topic = f"{self.name}-{len(self._topics)}"
+            asyncio.run(self._create(topic, load.partitions))
             self._topics[load] = self._publish_small(topic, load) if load.small else self._publish(topic, load)
         return self._topics[load]
+
+    async def _create(self, topic: str, partitions: int) -> None:
+        """The broker compresses it anew, if need be: all publishers' batches are read as the same codec."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs={"compression.type": "lz4"})])
+        finally:
+            await admin.close()
+
+    @property
+    def all_published(self) -> list[Published]:
+        """By `activity-loadgen`, so far."""
+        return [published for load, published in self._topics.items() if not load.small]
 
     def _publish(self, topic: str, load: Load) -> Published:
         command = [sys.executable, "-m", "activity_loadgen", "--topic", topic, "--count", str(load.count)]
@@ -89,11 +104,7 @@ class Servers:
         values = [(SMALL % (at % 1_000_000, at, at % SMALL_USERS)).encode() for at in range(load.count)]
 
         async def publish() -> None:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-            await admin.start()
-            await admin.create_topics([NewTopic(topic, load.partitions, 1)])
-            await admin.close()
-            producer = AIOKafkaProducer(bootstrap_servers=self.kafka, compression_type="lz4", linger_ms=20)
+            producer = AIOKafkaProducer(bootstrap_servers=self.kafka, linger_ms=20)
             async with producer:
                 for at, value in enumerate(values):
                     await producer.send(topic, value, key=b"%d" % (at % SMALL_USERS))
