@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from activity_indexer.adapters.kafka_internals import create_batch
+from activity_indexer.adapters.kafka_internals import batch_maker
 from activity_indexer.ports import OutRecord
 from activity_loadgen.expected import ExpectedState
 from activity_loadgen.kafka import KafkaConnection, admin_client, partitions_of
@@ -131,7 +131,7 @@ class Place:
                     ("dead-letter-offset", str(offset).encode()),
                     ("dead-letter-stage", b"validate"),
                 ]
-                batch = create_batch(producer, [OutRecord(b"key", b"broken", told)])
+                batch = batch_maker(producer, [OutRecord(b"key", b"broken", told)])()
                 assert batch.append(timestamp=None, key=b"key", value=b"broken", headers=told)
                 await (await producer.send_batch(batch, f"{self.name}.dlq", partition=0))
         finally:

@@ -13,7 +13,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["activity_indexer.cli.run", "activity_indexer.auditing", "processes"])
+_forks.set_forkserver_preload(
+    [
+        "activity_indexer.cli.run",
+        "activity_indexer.app",
+        "activity_indexer.adapters.redis",
+        "activity_indexer.auditing",
+        "processes",
+    ]
+)
 
 
 Program = Callable[[Sequence[str]], None]

@@ -10,7 +10,8 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -19,8 +20,6 @@ from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
 from activity_indexer.adapters.kafka_member import HttpAddress, http_address
-from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
-from activity_indexer.auditing import run_audit
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
@@ -49,8 +48,19 @@ from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
 
+if TYPE_CHECKING:
+    from activity_indexer.adapters.redis import RedisSeenStore
+
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
+
+REDIS: Final = "activity_indexer.adapters.redis"
+AUDITING: Final = "activity_indexer.auditing"
+IMPORTED_LATER: Final = (REDIS, AUDITING)
+"""Modules that take long to import, and that a start need not wait for."""
+
+AUDIT_DELAY: Final = 2.0
+"""Seconds for which the audit leaves the start to the indexer."""
 
 
 class TopicMissing(Unavailable):
@@ -70,6 +80,7 @@ class App:
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
         self._ending = Ending(consumer.shutdown_timeout)
+        self._started = asyncio.Event()
         self._decoded = DecodedEvents(consumer.memory.decoded)
         self._seen: RedisSeenStore | None = None
         self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
@@ -81,6 +92,7 @@ class App:
             self._log.info("app.stopping")
             self.health.draining()
             self._ending.begin()
+            self._started.set()
 
     async def run(self) -> None:
         """Work until a signal or `stop`. Raises only for defects, and for a port that is taken."""
@@ -118,38 +130,43 @@ class App:
         calls = Calls(self.metrics, telemetry.indexer())
         alias = self._settings.elasticsearch.index
         watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
-        deduplicator = self._deduplicator(index, watch, calls) if self._settings.consumer.enable_dedup else None
-        if deduplicator:
+        preparing = asyncio.gather(
+            self._until_topics(background, lambda: self._audit(telemetry.audit(), address)),
+            self._until("elasticsearch", watch.prepare),
+        )
+        deduplicator = None
+        if self._settings.consumer.enable_dedup:
+            deduplicator = await self._deduplicator(index, watch, calls)
             background.append(asyncio.create_task(deduplicator.watch()))
         indexer = self._indexer(deduplicator, watch, source, registry, calls)
-        if not await self._until("kafka", self._prepare_topics):
-            return
-        if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
-            background.append(
-                asyncio.create_task(
-                    run_audit(
-                        self._settings,
-                        self.metrics,
-                        self.health,
-                        self._ending,
-                        telemetry.audit(),
-                        self._decoded,
-                        address,
-                    ),
-                    name=AUDIT,
-                )
-            )
-        if not await self._until("elasticsearch", watch.prepare):
+        if not all(await preparing):
             return
         background.append(asyncio.create_task(watch.run()))
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
+        self._started.set()
         self.health.started()
         self._log.info("app.started", topic=self._settings.kafka.transactions_topic)
         await self._work(indexer, background)
 
+    async def _until_topics(
+        self, background: list[asyncio.Task[None]], audit: Callable[[], Coroutine[Any, Any, None]]
+    ) -> bool:
+        """Prepare the topics, then start the audit: a client's question may create a topic that is not there yet."""
+        found = await self._until("kafka", self._prepare_topics)
+        if found and self._settings.consumer.enable_audit_db:
+            background.append(asyncio.create_task(audit(), name=AUDIT))
+        return found
+
     async def _audit(self, tracing: Tracing, address: HttpAddress | None) -> None:
-        await run_audit(self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address)
+        """The audit; it begins when the indexer has started, or waits for a server."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AUDIT_DELAY):
+                await self._started.wait()
+        auditing = await _imported(AUDITING)
+        await auditing.run_audit(
+            self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address
+        )
 
     async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
         working = asyncio.create_task(indexer.run())
@@ -219,15 +236,17 @@ class App:
             rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
+    async def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
         consumer = self._settings.consumer
         group, ttl = self._settings.kafka.consumer_group, consumer.dedup_ttl
-        store = self._seen = RedisSeenStore(
+        redis = await _imported(REDIS)
+        store: RedisSeenStore = redis.RedisSeenStore(
             self._settings.redis,
             ttl,
-            lambda: seen_namespace(group, watch.namespace),
+            lambda: redis.seen_namespace(group, watch.namespace),
             lambda: min(ttl, index.remembers),
         )
+        self._seen = store
         self._goodbyes["redis"] = store.stop
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
@@ -284,6 +303,11 @@ class App:
         self.observer.dependency(server, up=False, reason=str(error))
 
 
+async def _imported(module: str) -> Any:
+    """A module that takes long to import: in a thread, so that the servers' answers are handled meanwhile."""
+    return await asyncio.to_thread(import_module, module)
+
+
 def _instance() -> str:
     """The pod or container; on a machine with several indexers, the process, too."""
     return socket.gethostname() if os.getpid() == 1 else f"{socket.gethostname()}/{os.getpid()}"
@@ -295,7 +319,7 @@ def _names(text: str) -> list[str]:
 
 def _tune_garbage_collection() -> None:
     """Records of a batch live together and die together: the young generation may be large, start-up objects stay."""
-    gc.collect()
+    gc.enable()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
 

@@ -41,8 +41,8 @@ LOOK_BACK_INTERVAL = 5.0
 NOTHING_REACHED: Final[Mapping[Partition, Commit]] = MappingProxyType({})
 
 
-SLICE: Final = 500
-"""Records that are decoded before others of the process have their turn."""
+SLICE: Final = 0.005
+"""Time of computing after which others of the process have their turn (seconds)."""
 
 
 class Polled(NamedTuple):
@@ -299,17 +299,18 @@ class Audit:
     async def _decode(self, records: Sequence[Record]) -> list[AuditEvent | None]:
         """The events in the records, with a pause after each slice: the indexer shares the event loop."""
         latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
-        known = self._known
+        known, clock = self._known, time.perf_counter
         events: list[AuditEvent | None] = []
-        for start in range(0, len(records), SLICE):
-            if start:
+        until = clock() + SLICE
+        for record in records:
+            found = known(record, latest) or decode_record(record, latest)
+            if isinstance(found, EventError):
+                events.append(None)  # the indexer dead-letters it, and says why
+            else:
+                events.append(AuditEvent(found, record.topic, record.partition, record.offset))
+            if clock() > until:
                 await asyncio.sleep(0)
-            for record in records[start : start + SLICE]:
-                found = known(record, latest) or decode_record(record, latest)
-                if isinstance(found, EventError):
-                    events.append(None)  # the indexer dead-letters it, and says why
-                else:
-                    events.append(AuditEvent(found, record.topic, record.partition, record.offset))
+                until = clock() + SLICE
         return events
 
     async def _write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read]) -> None:

@@ -144,8 +144,8 @@ def event_version(event_type: str, timestamp: int) -> int:
 
     The low eight bits are left for ties: for events that follow at the same base version.
     """
-    microseconds, finer = divmod(timestamp, 1000)
-    return (microseconds * 4 + (FINER_THAN_MICROSECONDS if finer else RANKS[event_type])) << 8
+    low = FINER_THAN_MICROSECONDS if timestamp % 1000 else RANKS[event_type]
+    return (timestamp // 1000 * 4 + low) << 8
 
 
 def base_version(version: int) -> int:

@@ -243,7 +243,11 @@ class RedisSettings(_Section):
         json_schema_extra={"pattern": PATTERN},
     )
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
-    timeout: Seconds = Field(0.25, description="Limit of one round trip (seconds); then memory alone answers.")
+    timeout: Seconds = Field(
+        0.25,
+        description="Limit of one round trip (seconds); then memory alone answers. Time in which the indexer itself was "
+        "busy does not count.",
+    )
     retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
 
@@ -268,7 +272,7 @@ class DatabaseSettings(_Section):
     )
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
-    batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+    batch_size: int = Field(2000, ge=1, le=10_000, description="Events in one statement at most.")
     pipeline: str = Field(
         "",
         max_length=200,

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from support import eventually
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
-from activity_indexer.audit import SLICE, Audit, Polled, batches
+from activity_indexer.audit import Audit, Polled, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
@@ -506,14 +506,15 @@ async def test_an_event_that_is_known_is_not_decoded_again(worker: Start) -> Non
     assert it.metrics.outcomes == {"written": 2}
 
 
-async def test_others_have_their_turn_while_much_is_decoded(worker: Start) -> None:
+async def test_others_have_their_turn_while_much_is_decoded(worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activity_indexer.audit.SLICE", 0.0)
     turns = 0
-    it = worker(records(*[value("a")] * (4 * SLICE)), DATABASE_BATCH_SIZE="10000")
+    it = worker(records(*[value("a")] * 100))
     task = asyncio.create_task(it.audit.run())
     while not it.store.writes:
         await asyncio.sleep(0)
         turns += 1
-    assert turns > 4
+    assert turns > 100
     await it.audit.stop(Deadline.after(0.2))
     await task
 

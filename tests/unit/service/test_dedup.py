@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -168,6 +169,29 @@ async def test_a_batch_waits_for_an_absent_store_once() -> None:
     await subject.dedup.known([b"a"])
     await subject.dedup.mark(marks(b"a"), subject.index)
     assert subject.store.calls == 1
+
+
+async def test_questions_of_several_batches_wait_for_each_other_and_for_an_absent_store_once() -> None:
+    subject = Subject()
+    at_once = 0
+
+    class Slow(MemorySeen):
+        async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
+            nonlocal at_once
+            at_once += 1
+            assert at_once == 1
+            await asyncio.sleep(0)
+            at_once -= 1
+            return await super().seen(ids)
+
+    subject.store = Slow()
+    subject.__post_init__()
+    await asyncio.gather(*[subject.dedup.known([b"a"]) for _ in range(3)])
+    assert subject.store.calls == 3
+    subject.store.problem = "Redis is away"
+    await asyncio.gather(*[subject.dedup.known([b"a"]) for _ in range(3)])
+    assert subject.store.calls == 4
+    assert subject.reports[-1] == (False, "Redis is away")
 
 
 async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_question() -> None:

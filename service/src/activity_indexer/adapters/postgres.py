@@ -13,7 +13,7 @@ import asyncpg
 from activity_indexer.adapters.postgres_connection import acquired, open_pool, transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
 from activity_indexer.adapters.postgres_schema import migrate, migrations
-from activity_indexer.errors import Refused, Unavailable
+from activity_indexer.errors import AuditRejected, Refused, Unavailable
 from activity_indexer.event import RANKS, Event
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Partition, Read
 from activity_indexer.positions import Commit, Loss
@@ -24,10 +24,12 @@ CLOSE_TIMEOUT: Final = 3.0
 """Time that connections have to close at the end (seconds)."""
 
 
-_COLUMNS: Final = 20
-"""Arguments of audit_write that have an element for each event."""
+_ARGUMENTS: Final = 29
+"""Of audit_write."""
 
-_WRITE: Final = f"SELECT audit_write({', '.join(f'${number}' for number in range(1, _COLUMNS + 8))})"
+_WRITE: Final = f"SELECT audit_write({', '.join(f'${number}' for number in range(1, _ARGUMENTS + 1))})"
+MARKS: Final = [(chr(mark), chr(mark + 1)) for mark in (*range(0x1E, 0x0E, -2), *range(0xE000, 0xF900, 2))]
+"""Pairs of characters that hardly any text has: control characters, and those that Unicode leaves to private use."""
 _BEGIN: Final = "SELECT audit_begin($1, $2, $3, $4, $5, $6, $7, $8)"
 _OFFSETS: Final = "SELECT partition, next_offset, topic_id FROM audit_offsets WHERE pipeline = $1 AND topic = $2"
 _FIRST: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
@@ -87,11 +89,11 @@ class PostgresAudit:
         """
         if not events and not read:
             return 0
-        columns = _columns(events)
+        written = _written(events)
         reached = [(*place, each.topic_id, each.since, each.until) for place, each in read.items()]
         offsets = list(zip(*reached, strict=True)) or [()] * 5
         async with self._connection() as connection:
-            return int(await connection.fetchval(_WRITE, self._pipeline.name, self._pipeline.topic, *columns, *offsets))
+            return int(await connection.fetchval(_WRITE, self._pipeline.name, self._pipeline.topic, *written, *offsets))
 
     async def reject(self, event: AuditEvent, reason: str) -> None:
         """Keep an event in audit_rejects. Raises as `write` does."""
@@ -127,58 +129,80 @@ class PostgresAudit:
             raise
 
 
-def _columns(events: Sequence[AuditEvent]) -> tuple[Sequence[Any], ...]:
-    """The arguments of audit_write that have an element for each event."""
+def _written(events: Sequence[AuditEvent]) -> tuple[Any, ...]:
+    """The arguments of audit_write that describe the events."""
     found = [each.event for each in events]
-    transactions = [event.transaction for event in found]
     positions = [event.position for event in found]
     partitions, offsets = [each.partition for each in events], [each.offset for each in events]
     record_partitions, record_offsets = [each.partition for each in positions], [each.offset for each in positions]
     is_replayed = record_partitions != partitions or record_offsets != offsets
     fractions = [event.timestamp % 1000 for event in found]
+    has_fractions = any(fractions)  # else a version has the rank
     return (
-        [each.id for each in transactions],
         [event.version for event in found],
-        fractions if any(fractions) else (),
-        [RANKS[event.event_type] for event in found],
         partitions,
         offsets,
         [each.published for each in positions],
+        [_created(event) for event in found],
+        fractions if has_fractions else (),
+        [RANKS[event.event_type] for event in found] if has_fractions else (),
         record_partitions if is_replayed else (),
         record_offsets if is_replayed else (),
-        [event.content for event in found],
-        _newest(found),
-        _texts([each.user_id for each in transactions]),
-        [event.body.decode() or None for event in found],
-        _texts([event.source for event in found]),
-        _texts([each.transaction_type for each in transactions]),
-        _texts([each.product for each in transactions]),
-        _texts([each.status for each in transactions]),
-        _texts([each.currency for each in transactions]),
-        _numbers([bytes(each.amount).decode() or None for each in transactions]),
-        [_created(event) for event in found],
+        _passed(found),
+        b"".join([event.content for event in found]),
+        *_joined(_texts(found)),
     )
 
 
-def _newest(events: Sequence[Event]) -> list[bool]:
-    """Whether an event is the last one of its transaction, in the order of events."""
-    places: dict[str, int] = {}
+def _passed(events: Sequence[Event]) -> list[int]:
+    """The places, from 1 on, of events that have a later one of the same transaction beside them."""
+    last: dict[str, int] = {}
+    passed: list[int] = []
     for place, event in enumerate(events):
-        other = places.setdefault(event.transaction.id, place)
+        other = last.setdefault(event.transaction.id, place)
         if other != place and events[other].order < event.order:
-            places[event.transaction.id] = place
-    newest = [False] * len(events)
-    for place in places.values():
-        newest[place] = True
-    return newest
+            last[event.transaction.id] = place
+            passed.append(other + 1)
+        elif other != place:
+            passed.append(place + 1)
+    return passed
 
 
-def _texts(values: Sequence[str | None]) -> Sequence[str | None]:
-    """PostgreSQL's text holds every character but NUL. One look at all is cheaper than one at each."""
-    return [value and _text(value) for value in values] if "\0" in "".join(filter(None, values)) else values
+def _texts(events: Sequence[Event]) -> tuple[Sequence[str | None], ...]:
+    transactions = [event.transaction for event in events]
+    return (
+        [each.id for each in transactions],
+        [each.user_id for each in transactions],
+        [event.body.decode() or None for event in events],
+        [event.source for event in events],
+        [each.transaction_type for each in transactions],
+        [each.product for each in transactions],
+        [each.status for each in transactions],
+        [each.currency for each in transactions],
+        _numbers([bytes(each.amount).decode() or None for each in transactions]),
+    )
+
+
+def _joined(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """Each column as one text, after the characters that are between values and in place of None.
+
+    The driver looks at each element of an array, which costs more than all else that is done for an event: a text it
+    only copies. The characters are those of MARKS that no value has. Raises AuditRejected when the values have all.
+    """
+    if not columns[0]:
+        return [None] * (2 + len(columns))
+    for cut, nothing in MARKS:
+        texts = [cut.join([nothing if value is None else value for value in column]) for column in columns]
+        if all(
+            text.count(cut) == len(column) - 1 and text.count(nothing) == column.count(None)
+            for text, column in zip(texts, columns, strict=True)
+        ):
+            return [cut, nothing, *map(_text, texts)]
+    raise AuditRejected("the events have every character that could stand between their values")
 
 
 def _text(value: str) -> str:
+    """PostgreSQL's text holds every character but NUL."""
     return value.replace("\0", "\ufffd")
 
 

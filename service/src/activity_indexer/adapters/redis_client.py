@@ -28,7 +28,7 @@ NO_CLUSTER: Final = (
     "Redis Cluster is not supported: set REDIS_URL to a server with cluster-enabled no; until then duplicates are "
     "found in memory and by Elasticsearch alone"
 )
-_RIGHTS: Final = "it must allow MGET, SET, EVAL, EVALSHA and SCRIPT LOAD, for keys that begin with REDIS_KEY_PREFIX"
+_RIGHTS: Final = "it must allow MGET, SET, EVAL and EVALSHA, for keys that begin with REDIS_KEY_PREFIX"
 _FULL: Final = "it is full: raise its maxmemory, or set its maxmemory-policy to volatile-ttl"
 _REPLICA: Final = "it is a read-only replica: set REDIS_URL to the primary"
 _LOGIN: Final = "it refuses the login: correct the user and password of REDIS_URL"

@@ -23,7 +23,7 @@ from activity_indexer.replay.ports import Commits
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
 
-BATCH_BYTES: Final = 128 * 1024
+BATCH_BYTES: Final = 512 * 1024
 """Bytes that go to a partition at once; a larger record goes alone."""
 
 TRANSACTION_TIMEOUT: Final = 60.0
@@ -90,35 +90,30 @@ class ReplayTransactions:
 
     async def _commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
         await self._producer.begin_transaction()
-        written: dict[Partition, Span] = {}
-        for partition, span in await _all(await self._send(records)):
-            earlier = written.get(partition, span)
-            written[partition] = Span(min(span.start, earlier.start), max(span.end, earlier.end))
+        written = dict(await _all([self._write(*each) for each in (await self._partitioned(records)).items()]))
         await self._producer.send_offsets_to_transaction(
             {TopicPartition(*place): OffsetAndMetadata(*position) for place, position in positions.items()}, self._group
         )
         await self._producer.commit_transaction()
         return written
 
-    async def _send(self, records: Sequence[Addressed]) -> list[Any]:
+    async def _partitioned(self, records: Sequence[Addressed]) -> Mapping[Partition, list[OutRecord]]:
         known = {topic: await Partitions.of(self._producer, topic) for topic in {record.topic for record in records}}
-        partitioned: defaultdict[Partition, list[OutRecord]] = defaultdict(list)
+        found: defaultdict[Partition, list[OutRecord]] = defaultdict(list)
         for each in records:
             partitions, number = known[each.topic], each.partition
             if number is None or number not in partitions.known:
                 number = partitions.choose(each.record.key)
-            partitioned[Partition(each.topic, number)].append(each.record)
-        return [
-            _acknowledged(await self._producer.send_batch(batch, partition.topic, partition=partition.partition), batch)
-            for partition, found in partitioned.items()
-            for batch, _ in batches(self._producer, found)
-        ]
+            found[Partition(each.topic, number)].append(each.record)
+        return found
 
-
-async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, Span]:
-    """Where a batch was written."""
-    told = await future
-    return Partition(told.topic, told.partition), Span(told.offset, told.offset + batch.record_count())
+    async def _write(self, partition: Partition, records: Sequence[OutRecord]) -> tuple[Partition, Span]:
+        """Write one partition's records; returns where they lie."""
+        offsets: list[int] = []
+        for batch, size in batches(self._producer, records):
+            told = await (await self._producer.send_batch(batch, partition.topic, partition=partition.partition))
+            offsets += (told.offset, told.offset + size)
+        return partition, Span(min(offsets), max(offsets))
 
 
 async def _all(waiting: Sequence[Any]) -> list[Any]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from activity_indexer.cli.common import failing_clearly, read_settings
 from activity_indexer.cli.help import Exit, epilog
-from activity_indexer.cli.supervisor import Supervisor
 from activity_indexer.telemetry.logging import configure_logging
 
 
@@ -40,5 +40,10 @@ def command(processes: int) -> None:
     with failing_clearly():
         if processes == 1:
             app.run(settings)
-        elif not Supervisor(settings, processes, app.run).run():
+            return
+        from activity_indexer.cli.supervisor import Supervisor  # noqa: PLC0415 - for several processes only
+
+        for module in app.IMPORTED_LATER:
+            import_module(module)  # once, and shared by all processes
+        if not Supervisor(settings, processes, app.run).run():
             sys.exit(Exit.FAILED)

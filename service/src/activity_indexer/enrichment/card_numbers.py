@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from string import ascii_letters
 from typing import Final
 
 SHORTEST: Final = 14
@@ -12,7 +13,9 @@ LONGEST: Final = 19
 _DIGITS: Final = re.compile(r"(?<![^\W_])[^\W\d_]*\d+(?:[\W_]{1,3}\d+)*[^\W\d_]*(?![^\W_])")
 """Groups of digits, with a word before and after at most: within the letters of a hash there are no card numbers."""
 
+_DIGIT: Final = re.compile(r"\d")
 _GROUP: Final = re.compile(r"\d+")
+_DOUBLED: Final = {"0": 0, "1": 2, "2": 4, "3": 6, "4": 8, "5": 1, "6": 3, "7": 5, "8": 7, "9": 9}
 _BEGINNING: Final = re.compile(
     r"4\d{15}(?:\d{3})?"
     r"|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}"
@@ -33,9 +36,20 @@ def is_card_number(digits: str) -> bool:
 
 def without_card_numbers(text: str) -> str:
     """The text with every card number masked, however its digits are grouped."""
-    if text.isascii() and len(text) - len(text.encode().translate(None, b"0123456789")) < SHORTEST:
+    if text.isascii():
+        if len(text) - len(text.encode().translate(None, b"0123456789")) < SHORTEST:
+            return text
+    elif not _DIGIT.search(text):
         return text
     return _DIGITS.sub(_masked_within, text)
+
+
+def is_mixed(word: str) -> bool:
+    """Whether letters stand among the digits of this word, as in a hash: then there is no card number in it.
+
+    The word is made of letters and digits alone. One that is not ASCII is not looked at.
+    """
+    return word.isascii() and not word.strip(ascii_letters).isdigit()
 
 
 def _masked_within(run: re.Match[str]) -> str:
@@ -73,5 +87,4 @@ def as_ascii(digits: str) -> str:
 
 
 def _checks(digits: str) -> bool:
-    doubled = (2 * int(digit) for digit in digits[-2::-2])
-    return (sum(map(int, digits[-1::-2])) + sum(number - 9 * (number > 9) for number in doubled)) % 10 == 0
+    return (sum(map(int, digits[-1::-2])) + sum(map(_DOUBLED.__getitem__, digits[-2::-2]))) % 10 == 0

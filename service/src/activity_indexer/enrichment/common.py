@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
@@ -18,6 +19,9 @@ PROPERTIES: Final[Mapping[str, Any]] = {
     "amount_absolute": {"type": "double"},
     "sign": {"type": "keyword"},
 }
+_TO_THE_SECOND: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):[0-5]\d(?:\.\d+)?((?:[+-]\d\d:\d\d)?)", re.ASCII)
+"""A time whose day does not depend on its seconds, because no offset has any."""
+
 _NOT_ZERO: Final = frozenset(bytes([digit]) for digit in b"123456789")
 
 
@@ -28,15 +32,37 @@ def common_fields(transaction: Transaction) -> dict[str, Any]:
     if day:
         fields["day"] = day
         fields["month"] = day[:7]
-    amount = bytes(transaction.amount)
-    if amount[:1] in _NOT_ZERO:  # most amounts: nothing to take away
-        fields["amount_absolute"] = transaction.amount
-        fields["sign"] = "positive"
-    elif amount := amount.strip():
-        negative = amount.startswith(b"-")
-        fields["amount_absolute"] = Raw(amount[negative:])
-        fields["sign"] = "zero" if is_zero(amount) else "negative" if negative else "positive"
+    amount = absolute(bytes(transaction.amount))
+    if amount:
+        fields["amount_absolute"] = Raw(amount[0])
+        fields["sign"] = amount[1]
     return fields
+
+
+def common_text(transaction: Transaction) -> tuple[str, bytes]:
+    """The day, and the members of `common_fields` as JSON text; no day when one of them is missing."""
+    day = day_of(transaction.created_at)
+    amount = bytes(transaction.amount)
+    if amount[:1] in _NOT_ZERO:
+        return day, b'%b%b,"sign":"positive"' % (_dated(day), amount)
+    found = absolute(amount)
+    return (day, b'%b%b,"sign":"%b"' % (_dated(day), found[0], found[1].encode())) if found else ("", b"")
+
+
+@lru_cache(maxsize=1024)
+def _dated(day: str) -> bytes:
+    return b'"day":"%b","month":"%b","amount_absolute":' % (day.encode(), day[:7].encode())
+
+
+def absolute(amount: bytes) -> tuple[bytes, str] | None:
+    """A JSON number without its sign, and the sign; None when there is none."""
+    if amount[:1] in _NOT_ZERO:  # most amounts: nothing to take away
+        return amount, "positive"
+    amount = amount.strip()
+    if not amount:
+        return None
+    negative = amount.startswith(b"-")
+    return amount[negative:], "zero" if is_zero(amount) else "negative" if negative else "positive"
 
 
 def is_zero(number: bytes) -> bool:
@@ -48,6 +74,16 @@ def day_of(created_at: str) -> str:
     """The day in UTC, `2024-01-01`; empty when the calendar has none."""
     if created_at[-1:] == "Z" and created_at[17:19] != "60" and created_at[10:11] == "T":
         return _known_day(created_at[:10])
+    elsewhere = _TO_THE_SECOND.fullmatch(created_at)
+    return _day_of_minute(f"{elsewhere[1]}:00{elsewhere[2]}") if elsewhere else _parsed_day(created_at)
+
+
+@lru_cache(maxsize=4096)
+def _day_of_minute(minute: str) -> str:
+    return _parsed_day(minute)
+
+
+def _parsed_day(created_at: str) -> str:
     try:
         return format_timestamp(parse_timestamp(created_at))[:10]
     except (ValueError, OverflowError):

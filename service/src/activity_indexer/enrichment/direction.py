@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final, Literal
 
+from activity_indexer.enrichment.declared import Part
+from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.enrichment.vocabulary import word
 
 Direction = Literal["in", "out"]
@@ -61,7 +63,7 @@ _OUT: Final = frozenset(
 
 
 @lru_cache(maxsize=1024)
-def direction_said(transaction_type: str, said: str | None) -> Direction | None:
+def direction_said(transaction_type: str, said: str) -> Direction | None:
     """What the producer's word means, else what the type's last word gives away: `p2p_received`, `crypto_sell`."""
     direction = _meaning(word(said)) if said else None
     if direction is None and not transaction_type.isalnum():
@@ -71,3 +73,12 @@ def direction_said(transaction_type: str, said: str | None) -> Direction | None:
 
 def _meaning(known: str) -> Direction | None:
     return "in" if known in _IN else "out" if known in _OUT else None
+
+
+def _direction(transaction_type: str, direction: str) -> Enrichment:
+    known = direction_said(transaction_type, direction)
+    return Enrichment({"direction": known}) if known else Enrichment()
+
+
+DIRECTION: Final = Part(_direction, adds=("direction",), repeats=True)
+"""The part of a strategy that adds `direction`."""

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from activity_indexer.enrichment import built_in
+from activity_indexer.enrichment.declared import DeclaredStrategy, problem_of
 from activity_indexer.enrichment.strategy import EnrichmentStrategy
 from activity_indexer.errors import SettingsError
 
@@ -113,7 +114,7 @@ def _misfit(strategy: Any, name: str) -> str | None:
         return f"expected properties to be an Elasticsearch mapping (field name to definition), got {properties!r}"
     if not callable(getattr(strategy, "enrich", None)):
         return "expected a method enrich(transaction, metadata), got none"
-    return None
+    return problem_of(strategy) if isinstance(strategy, DeclaredStrategy) else None
 
 
 def _is_mapping_of_fields(properties: Mapping[Any, Any]) -> bool:

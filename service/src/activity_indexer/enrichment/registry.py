@@ -6,18 +6,21 @@ import re
 import traceback
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
 
-from activity_indexer.enrichment.common import PROPERTIES, common_fields
+from activity_indexer.enrichment.caches import Cache
+from activity_indexer.enrichment.common import PROPERTIES, common_fields, common_text
+from activity_indexer.enrichment.declared import DeclaredStrategy
 from activity_indexer.enrichment.loading import Loaded, load_strategies
 from activity_indexer.enrichment.mapping import merge_fields, merge_properties
-from activity_indexer.enrichment.search_content import search_content
+from activity_indexer.enrichment.plan import Compiler, Unusual
+from activity_indexer.enrichment.search_content import UsualContent, search_content
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.errors import EnrichmentError
-from activity_indexer.event import Event
+from activity_indexer.event import Event, Transaction
 from activity_indexer.ports import Enriched
 from activity_indexer.timestamps import shorten
 
@@ -28,6 +31,13 @@ _decode_value: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 _raw_values: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _SEPARATORS: Final = re.compile(r"[\s-]+")
+
+
+class _Route(NamedTuple):
+    """The strategies of a transaction type, and the compiler of the only one, if that is declared."""
+
+    strategies: tuple[Loaded, ...]
+    compiler: Compiler | None
 
 
 class Registry:
@@ -44,6 +54,13 @@ class Registry:
         for each in strategies:
             for listed in {_type_key(listed) for listed in each.strategy.transaction_types}:
                 self._by_type[listed] = (*self._by_type.get(listed, ()), each)
+        self._compilers = {
+            each.name: Compiler(each.strategy, None if each.built_in else _check)
+            for each in strategies
+            if isinstance(each.strategy, DeclaredStrategy)
+        }
+        self._routes = Cache(self._route)
+        self._content = UsualContent().text
 
     def enriches(self, transaction_type: str) -> bool:
         """Whether a strategy is for this type."""
@@ -52,12 +69,29 @@ class Registry:
     def __call__(self, event: Event) -> Enriched:
         """What to add to the document of this event. Raises EnrichmentError."""
         transaction = event.transaction
+        strategies, compiler = self._routes[transaction.transaction_type]
+        if compiler or not strategies:
+            try:
+                return self._usual(transaction, compiler)
+            except Exception:  # noqa: BLE001, S110 - the plain way takes all events, and says what is wrong
+                pass
+        return self._plain(event, strategies)
+
+    def _usual(self, transaction: Transaction, compiler: Compiler | None) -> Enriched:
+        day, common = common_text(transaction)
+        members, terms = compiler.run(transaction) if compiler else (b"", ())
+        content = self._content(transaction, day, terms)
+        if not day or content is None:
+            raise Unusual
+        return Enriched(b"{%b%b}" % (common, members), _encode(content), compiler is not None)
+
+    @staticmethod
+    def _plain(event: Event, strategies: Sequence[Loaded]) -> Enriched:
+        transaction = event.transaction
         fields = common_fields(transaction)
-        strategies = self._strategies(transaction.transaction_type)
-        if not strategies:
-            return _enriched(fields, search_content(transaction, (), fields.get("day", "")), ran=False)
-        metadata = decode_metadata(bytes(transaction.metadata))
+        day = fields.get("day", "")
         terms: Sequence[str] = ()
+        metadata = decode_metadata(bytes(transaction.metadata)) if strategies else {}
         for each in strategies:
             added = _enrich(each, event, metadata)
             if len(strategies) == 1:
@@ -65,7 +99,12 @@ class Registry:
             else:
                 merge_fields(fields, added.fields)
             terms = (*terms, *added.terms) if terms else added.terms
-        return _enriched(fields, search_content(transaction, terms, fields.get("day", "")), ran=True)
+        return Enriched(_encode(fields), _encode(search_content(transaction, terms, day)), bool(strategies))
+
+    def _route(self, transaction_type: str) -> tuple[_Route, int]:
+        strategies = self._strategies(transaction_type)
+        compiler = self._compilers.get(strategies[0].name) if len(strategies) == 1 else None
+        return _Route(strategies, compiler), len(transaction_type) + 1
 
     def _strategies(self, transaction_type: str) -> tuple[Loaded, ...]:
         found = self._by_type.get(transaction_type)
@@ -107,10 +146,6 @@ def _what_decodes(text: bytes) -> dict[str, Any]:
 
 def _type_key(transaction_type: str) -> str:
     return _SEPARATORS.sub("_", transaction_type.strip().casefold()) if len(transaction_type) < 256 else ""
-
-
-def _enriched(fields: Mapping[str, Any], content: str, *, ran: bool) -> Enriched:
-    return Enriched(_encode(fields), _encode(content), ran)
 
 
 def _enrich(loaded: Loaded, event: Event, metadata: Mapping[str, Any]) -> Enrichment:

@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from activity_indexer.enrichment.card_numbers import SHORTEST, without_card_numbers
+from activity_indexer.enrichment.card_numbers import SHORTEST, is_mixed, without_card_numbers
 
 KEYWORD_CHARACTERS: Final = 256
 """Longest value of a field that an enrichment adds."""
@@ -37,18 +37,21 @@ _PLAIN: Final = str.maketrans(
 """Latin letters that Unicode does not take apart."""
 
 _APOSTROPHES: Final = re.compile("['`\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}]")
+_CACHED_CHARACTERS: Final = 64
+"""Longest text that is cached with what it is folded to, so that the caches stay small."""
+
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 
 def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
     """The text on one line, without control characters and card numbers, cut to `limit` characters (20 or more)."""
-    if len(text) < SHORTEST and text.isalnum():
+    if text.isalnum() and len(text) <= limit and (len(text) < SHORTEST or is_mixed(text)):
         return text
     if len(text) > limit:
         text = text[: 4 * limit]
     if not text.isprintable():
         text = "".join(map(_visible, text))
-    if "  " in text or text[:1] == " " or text[-1:] == " ":
+    if "  " in text or text.strip() != text:
         text = " ".join(text.split())
     if len(text) >= SHORTEST:
         text = without_card_numbers(text)
@@ -81,11 +84,29 @@ def plain_words(text: str) -> str:
     return " ".join(_NOT_WORDS.sub(" ", _APOSTROPHES.sub("", _without_accents(text))).split())
 
 
-def _forms(word: str) -> tuple[str, ...]:
-    return (word.lower(),) if word.isascii() else _other_forms(word)
+def ascii_or_folded(text: str) -> str:
+    """The text, folded unless it is ASCII; folding it again changes nothing."""
+    if text.isascii():
+        return text
+    return _folded(text) if len(text) <= _CACHED_CHARACTERS else fold(text)
 
 
 @lru_cache(maxsize=4096)
+def _folded(text: str) -> str:
+    return fold(text)
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    if word.isascii():
+        return (word.lower(),)
+    return _known_forms(word) if len(word) <= _CACHED_CHARACTERS else _other_forms(word)
+
+
+@lru_cache(maxsize=4096)
+def _known_forms(word: str) -> tuple[str, ...]:
+    return _other_forms(word)
+
+
 def _other_forms(word: str) -> tuple[str, ...]:
     forms: list[str] = []
     for part in _normal(word).split():
@@ -101,6 +122,8 @@ def _without_leading_marks(part: str) -> str:
 
 
 def _without_accents(word: str) -> str:
+    if word.isascii():
+        return word.lower()
     letters = unicodedata.normalize("NFKD", _normal(word).casefold()).translate(_PLAIN)
     kept = "".join(letter for letter in letters if unicodedata.combining(letter) in _KEPT_CLASSES)
     return unicodedata.normalize("NFC", kept)

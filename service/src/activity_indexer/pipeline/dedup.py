@@ -129,7 +129,9 @@ class Deduplicator:
     """Looks up and marks the ids of whole batches.
 
     The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds,
-    so that a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    so that a batch never waits for it twice. It is asked one question at a time, as the server answers one at a time:
+    else a question would wait for the answers to others, and be given up for it. A duplicate that slips through costs
+    a version conflict in Elasticsearch.
     A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
     `namespace` names the index that the ids were settled in, with its history: a new index knows none of them, and when
     it is empty no id is relied on. An id is relied on for `lifetime` seconds. `rely` is called when ids are known.
@@ -143,6 +145,7 @@ class Deduplicator:
     namespace: Callable[[], str] = lambda: "index"
     lifetime: Callable[[], float] = lambda: math.inf
     rely: Callable[[], None] = lambda: None
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _away_until: float = field(default=float("-inf"), init=False)
     _known_of: str | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
@@ -164,13 +167,16 @@ class Deduplicator:
         self.recent.expire(self.clock(), self.lifetime())
         memory = self.recent.known(ids)
         unknown = [each for each in ids if each not in memory] if memory else ids
-        if not unknown or self.store is None or self.clock() < self._away_until:
+        if not unknown or self.store is None:
             return Known(memory, namespace=current)
-        try:
-            stored = await self.store.seen(unknown)
-        except Unavailable as error:
-            self._failed(error)
-            return Known(memory, namespace=current)
+        async with self._asking:
+            if self.clock() < self._away_until:
+                return Known(memory, namespace=current)
+            try:
+                stored = await self.store.seen(unknown)
+            except Unavailable as error:
+                self._failed(error)
+                return Known(memory, namespace=current)
         if not self._failing:
             self.report(True, "")
         return Known(memory, stored, current)
@@ -195,15 +201,18 @@ class Deduplicator:
                 await self._mark_in_store(PROBE)
 
     async def _mark_in_store(self, entries: Mapping[bytes, bytes]) -> None:
-        if self.store is None or self.clock() < self._away_until:
+        if self.store is None:
             return
-        try:
-            await self.store.mark(entries)
-        except Unavailable as error:
-            self._failed(error)
-        else:
-            self._failing = False
-            self.report(True, "")
+        async with self._asking:
+            if self.clock() < self._away_until:
+                return
+            try:
+                await self.store.mark(entries)
+            except Unavailable as error:
+                self._failed(error)
+            else:
+                self._failing = False
+                self.report(True, "")
 
     def _failed(self, error: Unavailable) -> None:
         self._failing = True

@@ -87,15 +87,27 @@ DECLARATIONS: Final = (
         Label("outcome", OUTCOMES),
         Label("event_type", EVENT_TYPES),
     ),
-    _histogram("batch_events", "events", SIZES, "Events in a batch."),
-    _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of a batch."),
-    _histogram("batch_duration_seconds", "seconds", DURATIONS, "Time from the start of a batch to its settlement."),
-    _histogram("stage_duration_seconds", "seconds", DURATIONS, "Time of a batch in one stage.", Label("stage", STAGES)),
+    _histogram(
+        "batch_events",
+        "events",
+        SIZES,
+        "Events in a request: of one batch, or of several that were due at the same time.",
+    ),
+    _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of such a request."),
+    _histogram(
+        "batch_duration_seconds",
+        "seconds",
+        DURATIONS,
+        "Time from the start of such a request to the settlement of its events.",
+    ),
+    _histogram(
+        "stage_duration_seconds", "seconds", DURATIONS, "Time of such a request in one stage.", Label("stage", STAGES)
+    ),
     _histogram(
         "batch_wait_seconds",
         "seconds",
         DURATIONS,
-        "Time from the first event of a batch being taken to the batch's start.",
+        "Time from the first event of such a request being taken to the start of the request.",
     ),
     _histogram(
         "event_age_seconds",

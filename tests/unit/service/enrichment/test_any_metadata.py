@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_indexer.document import encode
-from activity_indexer.enrichment.built_in.card import _VOCABULARY as CARD
-from activity_indexer.enrichment.built_in.crypto import _VOCABULARY as CRYPTO
-from activity_indexer.enrichment.built_in.p2p import _VOCABULARY as P2P
+from activity_indexer.enrichment.built_in.card import CardPayments
+from activity_indexer.enrichment.built_in.crypto import CryptoMovements
+from activity_indexer.enrichment.built_in.p2p import PeerTransfers
 from activity_indexer.enrichment.search_content import MAX_CHARACTERS
 from activity_indexer.enrichment.text import KEYWORD_CHARACTERS
 
 TYPES = ["card", "p2p", "crypto", "crypto_sell", "p2p_received", "loyalty"]
-KEYS = sorted({*CARD._places, *P2P._places, *CRYPTO._places, "merchant", "card", "asset", "counterparty", "other"})
+NAMES = {name for each in (CardPayments, PeerTransfers, CryptoMovements) for name in each.vocabulary._places}
+KEYS = sorted(NAMES | {"merchant", "card", "asset", "counterparty", "other"})
 SCALARS = (
     st.none()
     | st.booleans()

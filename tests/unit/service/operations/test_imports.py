@@ -69,3 +69,10 @@ def test_showing_the_settings_imports_no_client_of_a_server() -> None:
 def test_the_help_of_run_imports_no_client_of_a_server() -> None:
     clients = {"aiokafka", "aiohttp", "asyncpg", "elasticsearch", "opentelemetry", "redis", "prometheus_client"}
     assert imported("activity_indexer.cli", "run", "--help") & clients == set()
+
+
+def test_an_indexer_starts_without_what_it_needs_later_or_never() -> None:
+    """The full client of Elasticsearch, tracing and the page's templates; Redis and the audit come beside."""
+    script = "import sys, activity_indexer.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert set(found.stdout.split()) & {"asyncpg", "elasticsearch", "jinja2", "opentelemetry", "redis"} == set()

@@ -13,32 +13,39 @@
 ALTER TABLE transactions SET (fillfactor = 85);
 ALTER TABLE transaction_versions SET (fillfactor = 90);
 
--- Writes a batch of a pipeline, and how far its partitions are read then: element n of every array belongs to event n, or
--- to partition n. The last event of each transaction in the batch is marked in `newest`. Returns how many of the events
--- are ties: new, with the time and rank of another one.
+-- The texts of a column, which came as one: `cut` is between them, and `nothing` in place of a null.
+CREATE FUNCTION audit_split(joined text, cut text, nothing text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN joined = '' THEN '{""}' ELSE string_to_array(joined, cut, nothing) END
+$$;
+
+-- Writes a batch of a pipeline, and how far its partitions are read then. Element n of every array, and text n of every
+-- column, belongs to event n, or to partition n. Returns how many of the events are ties: new, with the time and rank of
+-- another one.
 CREATE FUNCTION audit_write(
     owner text,
     of_topic text,
-    ids text[],
     versions bigint[],
-    fractions smallint[],          -- nanoseconds below the microsecond; empty: all zero
-    ranks smallint[],
     partitions integer[],
     offsets bigint[],
     record_times bigint[],
+    creations bigint[],            -- microseconds since 1970
+    fractions smallint[],          -- nanoseconds below the microsecond; empty: all zero
+    ranks smallint[],              -- empty: as the versions have them
     record_partitions integer[],   -- of the original record; empty: all as in partitions
     record_offsets bigint[],       -- of the original record; empty: all as in offsets
-    contents bytea[],
-    newest boolean[],
-    user_ids text[],
-    bodies json[],
-    sources text[],
-    transaction_types text[],
-    products text[],
-    statuses text[],
-    currencies text[],
-    amounts text[],
-    creations bigint[],            -- microseconds since 1970
+    passed bigint[],               -- places of events that are not the last ones of their transactions in the batch
+    contents bytea,                -- eight bytes for each event
+    cut text,
+    nothing text,
+    id_column text,
+    user_id_column text,
+    body_column text,
+    source_column text,
+    transaction_type_column text,
+    product_column text,
+    status_column text,
+    currency_column text,
+    amount_column text,
     read_topics text[],
     read_partitions integer[],
     read_topic_ids text[],
@@ -46,6 +53,15 @@ CREATE FUNCTION audit_write(
     read_until bigint[]
 ) RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
+    ids text[] := audit_split(id_column, cut, nothing);
+    user_ids text[] := audit_split(user_id_column, cut, nothing);
+    bodies json[] := audit_split(body_column, cut, nothing);
+    sources text[] := audit_split(source_column, cut, nothing);
+    transaction_types text[] := audit_split(transaction_type_column, cut, nothing);
+    products text[] := audit_split(product_column, cut, nothing);
+    statuses text[] := audit_split(status_column, cut, nothing);
+    currencies text[] := audit_split(currency_column, cut, nothing);
+    amounts text[] := audit_split(amount_column, cut, nothing);
     advanced text[];
     fresh text[];
     gone text[];
@@ -66,16 +82,16 @@ BEGIN
     WITH moved AS (
         INSERT INTO transaction_versions AS known
             (pipeline, id, version, nanoseconds, rank, published, published_partition, published_offset, content, deleted)
-        SELECT owner, id, version, coalesce(nanoseconds, 0), rank, published,
-            coalesce(published_partition, partition), coalesce(published_offset, position), content, rank = 2
+        SELECT owner, id, version, coalesce(nanoseconds, 0), coalesce(rank, (version >> 8) & 3), published,
+            coalesce(published_partition, partition), coalesce(published_offset, position),
+            substr(contents, 8 * place - 7, 8), coalesce(rank, (version >> 8) & 3) = 2
         FROM (
-            SELECT unnest(ids) AS id, unnest(versions) AS version, unnest(fractions) AS nanoseconds,
-                unnest(ranks) AS rank, unnest(record_times) AS published,
+            SELECT generate_subscripts(versions, 1) AS place, unnest(ids) AS id, unnest(versions) AS version,
+                unnest(fractions) AS nanoseconds, unnest(ranks) AS rank, unnest(record_times) AS published,
                 unnest(record_partitions) AS published_partition, unnest(record_offsets) AS published_offset,
-                unnest(partitions) AS partition, unnest(offsets) AS position,
-                unnest(contents) AS content, unnest(newest) AS is_newest
+                unnest(partitions) AS partition, unnest(offsets) AS position
         ) AS e
-        WHERE is_newest ORDER BY id
+        WHERE place NOT IN (SELECT unnest(passed)) ORDER BY id
         ON CONFLICT (pipeline, id) DO UPDATE SET
             version = excluded.version,
             nanoseconds = excluded.nanoseconds,
@@ -96,37 +112,40 @@ BEGIN
 
     -- Rows from before 0002 learn what their event's content is, so that its next delivery is no other event.
     UPDATE transaction_events AS known SET
-        content = e.content,
+        content = substr(contents, 8 * e.place - 7, 8),
         source = e.source,
         published = e.published,
         published_partition = coalesce(e.published_partition, e.partition),
         published_offset = coalesce(e.published_offset, e.position)
     FROM (
-        SELECT unnest(ids) AS id, unnest(versions) AS version, unnest(fractions) AS nanoseconds,
-            unnest(ranks) AS rank, unnest(record_times) AS published,
+        SELECT generate_subscripts(versions, 1) AS place, unnest(ids) AS id, unnest(versions) AS version,
+            unnest(fractions) AS nanoseconds, unnest(ranks) AS rank, unnest(record_times) AS published,
             unnest(record_partitions) AS published_partition, unnest(record_offsets) AS published_offset,
             unnest(partitions) AS partition, unnest(offsets) AS position,
-            unnest(contents) AS content, unnest(user_ids) AS user_id, unnest(bodies) AS body, unnest(sources) AS source
+            unnest(user_ids) AS user_id, unnest(bodies) AS body, unnest(sources) AS source
     ) AS e
     WHERE (e.id IN (SELECT unnest(fresh))) IS NOT TRUE
         AND known.pipeline = owner AND known.transaction_id = e.id AND known.version = e.version
-        AND known.nanoseconds = coalesce(e.nanoseconds, 0) AND known.rank = e.rank AND known.content = ''
+        AND known.nanoseconds = coalesce(e.nanoseconds, 0) AND known.rank = coalesce(e.rank, (e.version >> 8) & 3)
+        AND known.content = ''
         AND known.transaction::text IS NOT DISTINCT FROM e.body::text AND known.user_id = e.user_id;
 
     WITH added AS (
         INSERT INTO transaction_events
             (pipeline, transaction_id, version, nanoseconds, rank, published, published_partition, published_offset,
              content, event_type, user_id, "timestamp", topic, partition, "offset", transaction, source)
-        SELECT owner, id, version, coalesce(nanoseconds, 0), rank, published,
-            coalesce(published_partition, partition), coalesce(published_offset, position), content,
-            ('{transaction.created,transaction.updated,transaction.deleted}'::text[])[rank + 1], user_id,
+        SELECT owner, id, version, coalesce(nanoseconds, 0), coalesce(rank, (version >> 8) & 3), published,
+            coalesce(published_partition, partition), coalesce(published_offset, position),
+            substr(contents, 8 * place - 7, 8),
+            ('{transaction.created,transaction.updated,transaction.deleted}'::text[])[coalesce(rank, (version >> 8) & 3) + 1],
+            user_id,
             'epoch'::timestamptz + (version >> 10) * interval '1 microsecond', of_topic, partition, position, body, source
         FROM (
-            SELECT unnest(ids) AS id, unnest(versions) AS version, unnest(fractions) AS nanoseconds,
-                unnest(ranks) AS rank, unnest(record_times) AS published,
+            SELECT generate_subscripts(versions, 1) AS place, unnest(ids) AS id, unnest(versions) AS version,
+                unnest(fractions) AS nanoseconds, unnest(ranks) AS rank, unnest(record_times) AS published,
                 unnest(record_partitions) AS published_partition, unnest(record_offsets) AS published_offset,
                 unnest(partitions) AS partition, unnest(offsets) AS position,
-                unnest(contents) AS content, unnest(user_ids) AS user_id, unnest(bodies) AS body, unnest(sources) AS source
+                unnest(user_ids) AS user_id, unnest(bodies) AS body, unnest(sources) AS source
         ) AS e
         ON CONFLICT DO NOTHING
         RETURNING transaction_id, version, nanoseconds, rank
@@ -147,15 +166,18 @@ BEGIN
          event_type, version, updated_at, transaction, source)
     SELECT owner, id, user_id, transaction_type, product, status, currency, amount::numeric,
         'epoch'::timestamptz + (created / 1000000) * interval '1 second' + (created % 1000000) * interval '1 microsecond',
-        ('{transaction.created,transaction.updated,transaction.deleted}'::text[])[rank + 1], version,
+        ('{transaction.created,transaction.updated,transaction.deleted}'::text[])[coalesce(rank, (version >> 8) & 3) + 1],
+        version,
         'epoch'::timestamptz + (version >> 10) * interval '1 microsecond', body, source
     FROM (
-        SELECT unnest(ids) AS id, unnest(versions) AS version, unnest(ranks) AS rank, unnest(newest) AS is_newest,
+        SELECT generate_subscripts(versions, 1) AS place, unnest(ids) AS id, unnest(versions) AS version,
+            unnest(ranks) AS rank,
             unnest(user_ids) AS user_id, unnest(bodies) AS body, unnest(sources) AS source,
             unnest(transaction_types) AS transaction_type, unnest(products) AS product, unnest(statuses) AS status,
             unnest(currencies) AS currency, unnest(amounts) AS amount, unnest(creations) AS created
     ) AS e
-    WHERE is_newest AND rank < 2 AND (id IN (SELECT unnest(advanced))) IS TRUE
+    WHERE coalesce(rank, (version >> 8) & 3) < 2 AND place NOT IN (SELECT unnest(passed))
+        AND (id IN (SELECT unnest(advanced))) IS TRUE
     ON CONFLICT (pipeline, id) DO UPDATE SET
         user_id = excluded.user_id,
         transaction_type = excluded.transaction_type,

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from activity_indexer.enrichment.card_numbers import as_ascii, masked
-from activity_indexer.enrichment.direction import NAMES, direction_said
+from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text
+from activity_indexer.enrichment.direction import DIRECTION, NAMES
 from activity_indexer.enrichment.merchants import merchant_of
 from activity_indexer.enrichment.reference.cards import network_of_name, network_of_number
 from activity_indexer.enrichment.reference.merchant_categories import category_of_code, category_of_text, code_of
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.enrichment.vocabulary import Vocabulary
-from activity_indexer.event import Transaction
 
 _KEYWORD: Final = {"type": "keyword"}
-_VOCABULARY: Final = Vocabulary(
-    merchant="merchant_name merchant merchant_display_name merchant_descriptor statement_descriptor descriptor store",
-    mcc="mcc merchant_category_code merchant_mcc category_code",
-    category="merchant_category merchant_category_name merchant_type category",
-    last_four="card_last_four card_last4 last_four last4 card_last_digits last_four_digits card_last_four_digits",
-    card_number="card_number masked_card_number masked_pan masked_card card_mask card_masked pan card_pan card",
-    first_six="card_bin bin card_first_six first_six card_iin iin",
-    network="card_network card_brand card_scheme network brand scheme",
-    direction=NAMES,
-    note="note notes description memo message comment",
-)
 _LAST_FOUR: Final = re.compile(r"\d{4}(?=\W*$)", re.ASCII)
 _FIRST_DIGITS: Final = re.compile(r"\d{4,}", re.ASCII)
 _MAX_NUMBER_CHARACTERS: Final = 64
 
 
-class CardPayments:
+def _merchant(merchant: str, mcc: str, category: str) -> Enrichment:
+    name, by_name = merchant_of(merchant) if merchant else ("", None)
+    code = code_of(mcc) or code_of(category)
+    own = None if code_of(category) else category_of_text(category)
+    known = (code and category_of_code(code)) or own or by_name or ""
+    fields = {key: value for key, value in (("name", name), ("category", known), ("mcc", code)) if value}
+    return Enrichment({"merchant": fields} if fields else {}, (merchant, name, known.replace("_", " ")))
+
+
+def _card(card_number: str, last_four: str, first_six: str, network: str) -> Enrichment:
+    number = _digits(card_number) if card_number else ""
+    digits = _last_four(last_four) or _last_four(number) or ""
+    known = (network_of_name(network) if network else _network(first_six or number)) or ""
+    card = {"masked": masked(digits), "last_four": digits} if digits else {}
+    if known:
+        card["network"] = known
+    return Enrichment({"card": card} if card else {}, (known, digits))
+
+
+class CardPayments(DeclaredStrategy):
     """`merchant.{name, category, mcc}`, `card.{masked, last_four, network}`, `direction`, as far as they are known."""
 
     name = "card"
@@ -46,48 +53,19 @@ class CardPayments:
         "card": {"properties": {"masked": _KEYWORD, "last_four": _KEYWORD, "network": _KEYWORD}},
         "direction": _KEYWORD,
     }
-
-    def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
-        """Read what the producer's metadata holds; what cannot be made out is left out."""
-        said = _VOCABULARY.read(metadata)
-        get = said.get
-        merchant, terms = _merchant(get("merchant", ""), get("mcc", ""), get("category", ""))
-        card = _card(said)
-        fields: dict[str, Any] = {}
-        if merchant:
-            fields["merchant"] = dict(merchant)
-        if card:
-            fields["card"] = card
-            terms = (*terms, card.get("network", ""), card.get("last_four", ""))
-        direction = direction_said(transaction.transaction_type, get("direction"))
-        if direction:
-            fields["direction"] = direction
-        note = get("note")
-        return Enrichment(fields, (*terms, note) if note else terms)
-
-
-@lru_cache(maxsize=4096)
-def _merchant(printed: str, mcc: str, own_category: str) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """The fields of a merchant, and the words to find it by."""
-    name, by_name = merchant_of(printed) if printed else ("", None)
-    code = code_of(mcc) or code_of(own_category)
-    own = None if code_of(own_category) else category_of_text(own_category)
-    category = (code and category_of_code(code)) or own or by_name or ""
-    fields = {"name": name, "category": category, "mcc": code}
-    return {key: value for key, value in fields.items() if value}, (printed, name, category.replace("_", " "))
-
-
-def _card(said: Mapping[str, str]) -> dict[str, str]:
-    card: dict[str, str] = {}
-    number = _digits(said["card_number"]) if "card_number" in said else ""
-    last_four = (_last_four(said["last_four"]) if "last_four" in said else None) or _last_four(number)
-    if last_four:
-        card["masked"] = masked(last_four)
-        card["last_four"] = last_four
-    network = network_of_name(said["network"]) if "network" in said else _network(said.get("first_six", "") or number)
-    if network:
-        card["network"] = network
-    return card
+    vocabulary = Vocabulary(
+        merchant="merchant_name merchant merchant_display_name merchant_descriptor statement_descriptor descriptor"
+        " store",
+        mcc="mcc merchant_category_code merchant_mcc category_code",
+        category="merchant_category merchant_category_name merchant_type category",
+        last_four="card_last_four card_last4 last_four last4 card_last_digits last_four_digits card_last_four_digits",
+        card_number="card_number masked_card_number masked_pan masked_card card_mask card_masked pan card_pan card",
+        first_six="card_bin bin card_first_six first_six card_iin iin",
+        network="card_network card_brand card_scheme network brand scheme",
+        direction=NAMES,
+        note="note notes description memo message comment",
+    )
+    parts = (Part(_merchant, adds=("merchant",), repeats=True), Part(_card, adds=("card",)), DIRECTION, Text("note"))
 
 
 def _last_four(text: str) -> str | None:

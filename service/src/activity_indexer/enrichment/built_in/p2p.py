@@ -5,28 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from activity_indexer.enrichment.direction import NAMES, Direction, direction_said
+from msgspec import Raw
+
+from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text
+from activity_indexer.enrichment.direction import NAMES, direction_said
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.enrichment.vocabulary import Vocabulary
-from activity_indexer.event import Transaction
 
 _KEYWORD: Final = {"type": "keyword"}
-_VOCABULARY: Final = Vocabulary(
-    peer_id="peer_id counterparty_id peer_user_id counterparty_user_id counterpart_id contact_id friend_id"
-    " other_user_id peer_account counterparty_account",
-    peer_name="peer_name counterparty_name counterparty peer counterpart_name contact_name friend_name other_user_name",
-    sender_id="sender_id sender_user_id from_user_id from_id from_user payer_id source_user_id sender_account",
-    sender_name="sender_name sender from_name payer_name payer from",
-    recipient_id="recipient_id recipient_user_id receiver_id to_user_id to_id to_user payee_id beneficiary_id"
-    " destination_user_id recipient_account",
-    recipient_name="recipient_name receiver_name recipient receiver to_name payee_name payee"
-    " beneficiary_name beneficiary to",
-    direction=NAMES,
-    note="note notes message memo description comment concept reference reason",
-)
 
 
-class PeerTransfers:
+def _transfer(
+    transaction_type: str,
+    user_id: str,
+    amount: Raw,
+    direction: str,
+    peer_id: str,
+    peer_name: str,
+    sender_id: str,
+    sender_name: str,
+    recipient_id: str,
+    recipient_name: str,
+) -> Enrichment:
+    way: str | None = direction_said(transaction_type, direction)
+    if way is None:
+        sent = recipient_id or recipient_name
+        received = sender_id or sender_name
+        was_sent = sender_id == user_id or bool(sent and not received)
+        was_received = recipient_id == user_id or bool(received and not sent)
+        if was_sent != was_received:
+            way = "out" if was_sent else "in"
+        elif bytes(amount).lstrip().startswith(b"-"):
+            way = "out"
+    fields: dict[str, Any] = {}
+    if way:
+        fields["direction"] = way
+    if way == "in":
+        peer_id, peer_name = peer_id or sender_id, peer_name or sender_name
+    elif way == "out":
+        peer_id, peer_name = peer_id or recipient_id, peer_name or recipient_name
+    if peer_id:
+        fields["counterparty"] = {"id": peer_id, "name": peer_name} if peer_name else {"id": peer_id}
+    elif peer_name:
+        fields["counterparty"] = {"name": peer_name}
+    return Enrichment(fields, (peer_id, peer_name))
+
+
+class PeerTransfers(DeclaredStrategy):
     """`direction` and `counterparty.{id, name}`, as far as they are known."""
 
     name = "p2p"
@@ -48,44 +73,18 @@ class PeerTransfers:
         "direction": _KEYWORD,
         "counterparty": {"properties": {"id": _KEYWORD, "name": _KEYWORD}},
     }
-
-    def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
-        """Read what the producer's metadata holds; what cannot be made out is left out."""
-        said = _VOCABULARY.read(metadata)
-        fields: dict[str, Any] = {}
-        direction = _direction(transaction, said)
-        if direction:
-            fields["direction"] = direction
-        counterparty = _counterparty(said, direction)
-        if counterparty:
-            fields["counterparty"] = counterparty
-        return Enrichment(fields, (*counterparty.values(), said.get("note", "")))
-
-
-def _direction(transaction: Transaction, said: Mapping[str, str]) -> Direction | None:
-    direction = direction_said(transaction.transaction_type, said.get("direction"))
-    if direction:
-        return direction
-    user = transaction.user_id
-    sent = said.get("sender_id") == user or _only(said, "recipient", "sender")
-    received = said.get("recipient_id") == user or _only(said, "sender", "recipient")
-    if sent != received:
-        return "out" if sent else "in"
-    return "out" if bytes(transaction.amount).lstrip().startswith(b"-") else None
-
-
-def _only(said: Mapping[str, str], role: str, other: str) -> bool:
-    return _has(said, role) and not _has(said, other)
-
-
-def _has(said: Mapping[str, str], role: str) -> bool:
-    return f"{role}_id" in said or f"{role}_name" in said
-
-
-def _counterparty(said: Mapping[str, str], direction: Direction | None) -> dict[str, str]:
-    role = {"in": "sender", "out": "recipient"}.get(direction or "", "peer")
-    found = {
-        "id": said.get("peer_id") or said.get(f"{role}_id"),
-        "name": said.get("peer_name") or said.get(f"{role}_name"),
-    }
-    return {key: value for key, value in found.items() if value}
+    vocabulary = Vocabulary(
+        peer_id="peer_id counterparty_id peer_user_id counterparty_user_id counterpart_id contact_id friend_id"
+        " other_user_id peer_account counterparty_account",
+        peer_name="peer_name counterparty_name counterparty peer counterpart_name contact_name friend_name"
+        " other_user_name",
+        sender_id="sender_id sender_user_id from_user_id from_id from_user payer_id source_user_id sender_account",
+        sender_name="sender_name sender from_name payer_name payer from",
+        recipient_id="recipient_id recipient_user_id receiver_id to_user_id to_id to_user payee_id beneficiary_id"
+        " destination_user_id recipient_account",
+        recipient_name="recipient_name receiver_name recipient receiver to_name payee_name payee"
+        " beneficiary_name beneficiary to",
+        direction=NAMES,
+        note="note notes message memo description comment concept reference reason",
+    )
+    parts = (Part(_transfer, adds=("direction", "counterparty")), Text("note"))

@@ -1,0 +1,100 @@
+"""Strategies that declare what they read, what they add and what they make searchable, so that they can be compiled."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from activity_indexer.enrichment.strategy import Enrichment
+from activity_indexer.enrichment.vocabulary import Vocabulary
+from activity_indexer.event import Transaction
+
+TEXT_ATTRIBUTES: Final = frozenset({"id", "user_id", "transaction_type", "product", "status", "currency", "created_at"})
+"""Attributes of the transaction that any part may read."""
+
+ATTRIBUTES: Final = TEXT_ATTRIBUTES | {"amount"}
+"""Attributes that a part may read that does not repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an enrichment, made by a function whose result depends on its arguments alone.
+
+    Each parameter of `make` is a thing of the vocabulary, or else an attribute of the transaction. A thing that the
+    metadata does not say is an empty text. `adds` are the fields that the part may add. `repeats` says that many events
+    have the same arguments: the results are remembered.
+    """
+
+    make: Callable[..., Enrichment]
+    adds: tuple[str, ...] = ()
+    repeats: bool = False
+    reads: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reads", tuple(inspect.signature(self.make).parameters))
+
+    def check(self, added: Enrichment) -> None:
+        """Refuse fields that were not declared: two parts may not add one field."""
+        undeclared = added.fields.keys() - set(self.adds)
+        if undeclared:
+            raise TypeError(f"expected fields out of {sorted(self.adds)}, got {sorted(undeclared)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A thing that is made searchable as the metadata says it, and added as the field `adds` if that has a name."""
+
+    thing: str
+    adds: str = ""
+
+    def make(self, text: str) -> Enrichment:
+        """The same as a part would make."""
+        return Enrichment({self.adds: text} if text and self.adds else {}, (text,))
+
+
+class DeclaredStrategy:
+    """A strategy that is a vocabulary and parts: `enrich` follows from them, and so does the compiled plan.
+
+    The fields and the words stand in the order of the parts.
+    """
+
+    name: str
+    transaction_types: frozenset[str]
+    properties: Mapping[str, Any]
+    vocabulary: Vocabulary
+    parts: Sequence[Part | Text]
+
+    def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
+        """Read what the metadata says; what cannot be made out is left out."""
+        said = self.vocabulary.read(metadata)
+        fields: dict[str, Any] = {}
+        terms: list[str] = []
+        for part in self.parts:
+            if isinstance(part, Text):
+                added = part.make(said.get(part.thing, ""))
+            else:
+                added = part.make(*(self._argument(name, said, transaction) for name in part.reads))
+                part.check(added)
+            fields.update(added.fields)
+            terms.extend(added.terms)
+        return Enrichment(fields, terms)
+
+    def _argument(self, name: str, said: Mapping[str, str], transaction: Transaction) -> Any:
+        return said.get(name, "") if name in self.vocabulary.things else getattr(transaction, name)
+
+
+def problem_of(strategy: DeclaredStrategy) -> str | None:
+    """What is wrong with a declaration, if anything is."""
+    things = strategy.vocabulary.things
+    fields: set[str] = set()
+    for part in strategy.parts:
+        reads, adds = ((part.thing,), {part.adds} - {""}) if isinstance(part, Text) else (part.reads, set(part.adds))
+        known = things if isinstance(part, Text) else things | (TEXT_ATTRIBUTES if part.repeats else ATTRIBUTES)
+        if unknown := [name for name in reads if name not in known]:
+            return f"expected {part} to read names out of {sorted(known)}, got {unknown}"
+        if twice := fields & adds:
+            return f"expected each field to be added by one part, got {sorted(twice)} in two"
+        fields |= adds
+    return None
