@@ -99,7 +99,8 @@ class Engine:
         reading = self._letters.read({place: span for place, span in spans.items() if span.length})
         if self.enough(standing):
             return standing
-        async with aclosing(_ahead(self._decided(reading))) as coming:
+        decided = self._decided(reading)
+        async with aclosing(decided if self._pace.rate else _ahead(decided)) as coming:
             async for decisions in coming:
                 for chunk in self._chunks(decisions):
                     affordable = self._affordable(chunk, standing)
