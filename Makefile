@@ -59,6 +59,19 @@ chaos: setup ## Break everything under load, and check that no promise is broken
 fuzz: setup ## Feed a million damaged events to decode, document and bulk body.
 	@$(RUN) -m pytest tests/unit/service/test_fuzz.py --hypothesis-profile=fuzz --timeout=0
 
+benchmarks/peers/.venv/.synced: $(UV) benchmarks/peers/uv.lock benchmarks/peers/pyproject.toml
+	@echo "Setting up the environment of the peers …"
+	@$(UV) sync --quiet --locked --project benchmarks/peers --python $(PYTHON)
+	@touch $@
+
+.PHONY: bench
+bench: stack-up benchmarks/peers/.venv/.synced ## Measure the indexer beside its peers: QUICK=1 (three minutes), ONLY=naive,growth-batch.
+	@PYTHONPATH=benchmarks $(RUN) -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') $(BENCH)
+
+.PHONY: bench-baseline
+bench-baseline: setup ## Renew what the test of the hot path's cost compares with: after a change that is worth its price.
+	@PYTHONPATH=benchmarks $(RUN) -m bench.guard --write
+
 .PHONY: check
 check: setup ## Lint, check types and layers.
 	@.venv/bin/ruff format --check $(SOURCES)

@@ -130,11 +130,12 @@ async def indexed(found: list[Record], batch: int, *, traced: bool) -> float:
     metrics = Metrics()
     telemetry = OpenTelemetry(load_settings(), metrics)
     work = _processor(metrics, telemetry)
-    batches = Batcher(batch, 1 << 26, 1, time.monotonic).add({PLACE: found}, {PLACE: PartitionOffsets()})
+    batcher = Batcher(batch, 1 << 26, 1, time.monotonic, max_records=batch)
+    batcher.add({PLACE: found}, {PLACE: PartitionOffsets()})
     gc.collect()
     started = time.process_time()
-    for each in batches:
-        await work.process(each)
+    while cut := batcher.cut():
+        await work.process(batcher.take(cut.records))
         await asyncio.sleep(0)
     await telemetry.stop()
     return time.process_time() - started

@@ -15,6 +15,7 @@ from activity_indexer.event import RANKS, Event, Position, version_microseconds
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditEvent, AuditStore
 from activity_indexer.settings import DatabaseSettings, Pipeline
+from activity_indexer.timestamps import EPOCH, MICROSECOND, parse_timestamp
 
 END_OF_TIME = 2**60
 PUBLISHED = 4_000_000_000_000
@@ -64,6 +65,42 @@ def with_raw(identifier: str, **raw: bytes) -> AuditEvent:
     for name, given in raw.items():
         text = text.replace(f'"{name}": "PLACE"'.encode(), f'"{name}": '.encode() + given)
     return audited(text)
+
+
+def row_of_0002(event: AuditEvent) -> tuple[Any, ...]:
+    """The arguments for one event of the audit_write that the second migration made."""
+    found = event.event
+    transaction = found.transaction
+    return (
+        transaction.id,
+        found.version,
+        found.timestamp % 1000,
+        RANKS[found.event_type],
+        *found.position,
+        found.content,
+        found.event_type,
+        transaction.user_id,
+        EPOCH + found.timestamp // 1000 * MICROSECOND,
+        event.topic,
+        event.partition,
+        event.offset,
+        None if found.deleted else found.body.decode(),
+        found.source,
+        transaction.transaction_type,
+        transaction.product,
+        transaction.status,
+        transaction.currency,
+        None if found.deleted else bytes(transaction.amount).decode(),
+        None if found.deleted else EPOCH + parse_timestamp(transaction.created_at) * MICROSECOND,
+    )
+
+
+async def write_as_0002(connection: Any, pipeline: Pipeline, event: AuditEvent) -> int:
+    """Write an event as an indexer of the release before does; returns the number of ties."""
+    row = row_of_0002(event)
+    arguments = ", ".join(f"${number}" for number in range(1, len(row) + 7))
+    columns = [*([value] for value in row), [], [], [], [], []]
+    return int(await connection.fetchval(f"SELECT audit_write({arguments})", pipeline.name, *columns))
 
 
 class Identity(NamedTuple):

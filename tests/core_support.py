@@ -15,6 +15,8 @@ from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
 from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary
+from activity_indexer.offsets import PartitionOffsets
+from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.ports import Content, Enriched, Partition, Record, Truncation, UndecodedRecord
 from activity_indexer.positions import Loss
 
@@ -124,8 +126,9 @@ class Seen:
         for (outcome, _), count in summary.outcomes.items():
             self.outcomes[outcome] += count
 
-    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str, events: int = 1) -> None:
         self.buried.append((record, failure, event_type))
+        self.calls.append(("dead_lettered", events))
 
     def bulk_waited(self, seconds: float) -> None:
         pass
@@ -223,3 +226,10 @@ class Seen:
 def headers(record: Any) -> Mapping[str, str]:
     """A record's headers as text, the dead-letter ones without their prefix."""
     return {name.removeprefix("dead-letter-"): text.decode() for name, text in record.headers}
+
+
+def one_batch(records: Sequence[Record], tracker: PartitionOffsets, opened_at: float = 0.0) -> Batch:
+    """All of these records of partition 0 as one batch."""
+    batcher = Batcher(len(records), 10**9, 1.0, lambda: opened_at)
+    batcher.add({Partition(TOPIC, 0): records}, {Partition(TOPIC, 0): tracker})
+    return batcher.take(len(records))

@@ -1,6 +1,7 @@
 """A topic and an index of a test's own, with a plain indexer between them, for tests of the load generator."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,8 @@ import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from activity_indexer.adapters.kafka_internals import batch_maker
+from activity_indexer.ports import OutRecord
 from activity_loadgen.expected import ExpectedState
 from activity_loadgen.kafka import KafkaConnection, admin_client, partitions_of
 from activity_loadgen.publish import PublishOptions
@@ -116,17 +119,21 @@ class Place:
             ]
         )
 
-    async def dead_letter(self, *positions: tuple[int, int]) -> None:
+    async def dead_letter(self, *positions: tuple[int, int], headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Write a dead letter for each of these events, with the event's own headers before the others."""
         producer = AIOKafkaProducer(bootstrap_servers=self.servers)
         await producer.start()
         try:
             for partition, offset in positions:
-                headers = [
+                told = [
+                    *headers,
                     ("dead-letter-partition", str(partition).encode()),
                     ("dead-letter-offset", str(offset).encode()),
                     ("dead-letter-stage", b"validate"),
                 ]
-                await producer.send_and_wait(f"{self.name}.dlq", b"broken", b"key", headers=headers)
+                batch = batch_maker(producer, [OutRecord(b"key", b"broken", told)])()
+                assert batch.append(timestamp=None, key=b"key", value=b"broken", headers=told)
+                await (await producer.send_batch(batch, f"{self.name}.dlq", partition=0))
         finally:
             await producer.stop()
 

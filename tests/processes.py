@@ -7,22 +7,38 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["activity_indexer.cli", "processes"])
+_forks.set_forkserver_preload(
+    [
+        "activity_indexer.cli.run",
+        "activity_indexer.app",
+        "activity_indexer.adapters.redis",
+        "activity_indexer.auditing",
+        "processes",
+    ]
+)
 
 
-def _run(environment: Mapping[str, str], log: str, arguments: Sequence[str]) -> None:
+Program = Callable[[Sequence[str]], None]
+
+
+def _run(program: Program, environment: Mapping[str, str], log: str, arguments: Sequence[str]) -> None:
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(ROOT)
+    program(arguments)
+
+
+def command_line(arguments: Sequence[str]) -> None:
+    """The indexer's commands."""
     from activity_indexer.cli import main
 
     main(list(arguments), prog_name="activity-indexer")
@@ -31,8 +47,10 @@ def _run(environment: Mapping[str, str], log: str, arguments: Sequence[str]) -> 
 class Forked:
     """The part of subprocess.Popen that tests use."""
 
-    def __init__(self, environment: Mapping[str, str], log: Path, arguments: Sequence[str]) -> None:
-        self._process: Any = _forks.Process(target=_run, args=(dict(environment), str(log), list(arguments)))
+    def __init__(
+        self, environment: Mapping[str, str], log: Path, arguments: Sequence[str], program: Program = command_line
+    ) -> None:
+        self._process: Any = _forks.Process(target=_run, args=(program, dict(environment), str(log), list(arguments)))
         self._process.start()
         self.args = list(arguments)
         self.pid: int = self._process.pid

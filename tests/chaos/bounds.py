@@ -20,16 +20,17 @@ from activity_stack import Stack
 WATCHED = 8.0
 """Seconds of waiting over which the processor's time is taken."""
 
-BATCH, IN_FLIGHT, SPARE, FETCH = 500, 8, 2, 1000
+REQUEST, IN_FLIGHT, SPARE, FETCH = 1000, 8, 2, 1000
 VARIABLES = {
-    "CONSUMER_BATCH_SIZE": str(BATCH),
+    "CONSUMER_BATCH_SIZE": "500",
+    "CONSUMER_REQUEST_EVENTS": str(REQUEST),
     "CONSUMER_MAX_IN_FLIGHT": str(IN_FLIGHT),
     "CONSUMER_FETCH_MAX_RECORDS": str(FETCH),
     "CONSUMER_ENABLE_AUDIT_DB": "false",
     "ELASTICSEARCH_REQUEST_TIMEOUT": "5",
 }
 
-ALLOWED = (IN_FLIGHT + SPARE) * BATCH + FETCH
+ALLOWED = (IN_FLIGHT + SPARE) * REQUEST + FETCH
 
 
 class Bounds(msgspec.Struct, frozen=True):

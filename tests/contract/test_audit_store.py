@@ -5,13 +5,13 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import msgspec
 import pytest
 from audit_support import KINDS, Audited, InMemory, Tables, audit_event, identity, schema_of_its_own
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support import Servers
 
 from activity_indexer.errors import AuditRejected, AuditWentBack
@@ -151,6 +151,28 @@ async def test_events_that_differ_in_their_source_alone_are_ties(audit: Audited)
     other = replace(event, event=msgspec.structs.replace(event.event, source="another"))
     assert await audit.store.write([event, other]) == 1
     assert len((await audit.tables()).history) == 2
+
+
+async def test_a_replayed_event_keeps_the_position_of_its_original_beside_others_in_a_batch(audit: Audited) -> None:
+    original, later = audit_event("a", 1, offset=1, status="original"), audit_event("a", 1, offset=2, status="later")
+    replayed = replace(original, offset=9)
+    assert await audit.store.write([replayed, later, audit_event("b", offset=10)]) == 1
+    assert (await audit.tables()).live["a"][1] == later.event.body
+    assert await audit.store.write([audit_event("a", 1, offset=8, status="latest"), replace(later, offset=11)]) == 1
+    assert json.loads((await audit.tables()).live["a"][1])["status"] == "latest"
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_ties_are_counted_alike_for_a_transaction_that_is_known_and_one_that_is_new(
+    audit: Audited, known: bool
+) -> None:
+    if known:
+        await audit.store.write([audit_event("a", 0), audit_event("b", 0)])
+    batch = [audit_event(name, 1, offset=offset, status=str(offset)) for offset in range(4) for name in "ab"]
+    batch += [audit_event("a", 2, "deleted", offset=8), audit_event("b", 2, "deleted", offset=9)]
+    assert await audit.store.write(batch) == 6
+    assert await audit.store.write([audit_event("a", 1, offset=10, status="ten"), *batch]) == 1
+    assert (await audit.tables()).live == {}
 
 
 # Offsets

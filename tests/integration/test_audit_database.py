@@ -5,7 +5,6 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ import msgspec
 import pytest
 import trustme
 from audit_support import KINDS, PIPELINE, InPostgres, audit_event, audited, schema_of_its_own, value, with_raw
+from msgspec.structs import replace
 from support import Servers
 
-from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.adapters.postgres import MARKS, PostgresAudit
 from activity_indexer.adapters.postgres_connection import connect, transaction
 from activity_indexer.adapters.postgres_schema import Migration, migrate, migrations
 from activity_indexer.errors import AuditRejected, Refused, Unavailable
@@ -135,6 +135,26 @@ async def test_times_that_clients_cannot_read_are_null(audit: InPostgres, create
     await audit.store.write([audit_event("a", created_at=created_at)])
     await audit.connection.execute("SET timezone TO 'UTC'")
     assert await audit.connection.fetchval("SELECT created_at::text FROM transactions") == kept
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_texts_that_have_the_marks_between_texts_are_rows_as_they_are(audit: InPostgres, size: int) -> None:
+    marks = "".join("".join(pair) for pair in MARKS[:8])
+    events = [
+        audit_event("empty", user_id="u", status="", product="", currency="", transaction_type=""),
+        audit_event("nothing", user_id="u", product=None),
+        audit_event(f"marks{marks}", user_id=marks, status=MARKS[0][1], product=MARKS[0][0], currency=MARKS[1][1]),
+    ]
+    events[0] = replace(events[0], event=replace(events[0].event, source=""))
+    events[1] = replace(events[1], event=replace(events[1].event, source=None))
+    for start in range(0, 3, size):
+        await audit.store.write(events[start : start + size])
+    query = "SELECT id, user_id, status, product, currency, transaction_type, source FROM transactions ORDER BY id"
+    found = [event.event for event in sorted(events, key=lambda event: event.event.transaction.id)]
+    assert [tuple(row) for row in await audit.connection.fetch(query)] == [
+        (each.id, each.user_id, each.status, each.product, each.currency, each.transaction_type, event.source)
+        for each, event in ((event.transaction, event) for event in found)
+    ]
 
 
 async def test_long_and_strange_values_are_rows(audit: InPostgres) -> None:

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from audit_support import PIPELINE, InPostgres, audit_event, identity, schema_of_its_own
+from audit_support import PIPELINE, InPostgres, audit_event, identity, row_of_0002, schema_of_its_own, write_as_0002
 from support import Servers
 
 from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.postgres import PostgresAudit, _row
+from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.adapters.postgres_schema import _HISTORY, _apply, migrations
 from activity_indexer.adapters.server_status import audit_status
 from activity_indexer.errors import Refused
@@ -35,7 +35,7 @@ async def before(audit: InPostgres, events: Sequence[AuditEvent]) -> None:
     await audit.connection.execute(_HISTORY)
     await _apply(audit.connection, migrations()[0])
     for event in events:
-        row = list(_row(event))
+        row = list(row_of_0002(event))
         row[1] >>= 8
         old = [row[0], row[1], *row[8:15], *row[16:]]
         arguments = ", ".join(f"${number}" for number in range(1, len(old) + 1))
@@ -122,8 +122,34 @@ async def test_several_that_start_at_once_change_the_schema_once(empty: InPostgr
     await asyncio.gather(*(store.prepare() for store in stores))
     for store in stores:
         await store.close()
-    assert await value(empty, "SELECT array_agg(version ORDER BY version) FROM schema_migrations") == [1, 2]
+    assert await value(empty, "SELECT array_agg(version ORDER BY version) FROM schema_migrations") == [1, 2, 3]
     assert await value(empty, "SELECT count(*) FROM transactions WHERE version % 256 = 0") == 300
+
+
+async def test_an_indexer_of_the_release_before_writes_beside_this_one_while_it_is_replaced(empty: InPostgres) -> None:
+    await empty.store.prepare()
+    statuses = ("first", "second", "third", "fourth")
+    tied = [audit_event("tied", 1, offset=offset, status=status) for offset, status in enumerate(statuses)]
+    both = [*events(), audit_event("fine", 1.000000123), *tied]
+    for turn in range(2):
+        ties = 0
+        for place, event in enumerate(both):
+            if place % 2 == turn:
+                ties += await write_as_0002(empty.connection, PIPELINE, event)
+            else:
+                ties += await empty.store.write([event])
+        assert ties == (0 if turn else 3)
+        found = await empty.tables()
+        assert {key: body for key, (_, body) in found.live.items()} == {
+            "kept": events()[1].event.body,
+            "fine": both[4].event.body,
+            "tied": tied[3].event.body,
+        }
+        assert set(found.history) == {identity(each.event) for each in both}
+    query = 'SELECT topic, partition, "offset", event_type, "timestamp"::text FROM transaction_events ORDER BY ctid'
+    rows = [tuple(row) for row in await empty.connection.fetch(query)]
+    assert rows[0] == (PIPELINE.topic, 0, 3, "transaction.created", rows[0][4])
+    assert rows[1] == (PIPELINE.topic, 1, 5, "transaction.updated", rows[1][4])
 
 
 async def test_keys_of_any_name_are_replaced(empty: InPostgres) -> None:

@@ -141,7 +141,9 @@ async def test_what_passes_by_itself_costs_no_event(place: Place, front: Front, 
 async def test_during_an_outage_intake_waits_and_says_why_and_liveness_stays_good(
     place: Place, front: Front, indexer: Start
 ) -> None:
-    process = await indexer(CONSUMER_BATCH_SIZE="10", CONSUMER_FETCH_MAX_RECORDS="10").ready()
+    process = await indexer(
+        CONSUMER_REQUEST_EVENTS="10", CONSUMER_BATCH_SIZE="10", CONSUMER_FETCH_MAX_RECORDS="10"
+    ).ready()
     front.rule = status(503, "master_not_discovered_exception")
     await place.publish(events(500))
 
@@ -472,6 +474,7 @@ async def test_a_broken_mapping_stops_intake_instead_of_moving_the_topic_into_th
 ) -> None:
     process = await indexer(
         CONSUMER_BATCH_SIZE="10",
+        CONSUMER_REQUEST_EVENTS="10",
         CONSUMER_BREAKER_MIN_FAILURES="30",
         CONSUMER_BREAKER_WINDOW="100",
         CONSUMER_BREAKER_RETRY_INTERVAL="6",
@@ -519,6 +522,7 @@ async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_m
 
 BREAKER = {
     "CONSUMER_BATCH_SIZE": "10",
+    "CONSUMER_REQUEST_EVENTS": "10",
     "CONSUMER_BREAKER_MIN_FAILURES": "30",
     "CONSUMER_BREAKER_WINDOW": "100",
     "CONSUMER_BREAKER_RETRY_INTERVAL": "1.5",

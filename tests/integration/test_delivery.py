@@ -11,8 +11,13 @@ from support import UPDATED, Indexer, Place, encoded, event, eventually, moment
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]
-SMALL_STEPS = {"CONSUMER_BATCH_SIZE": "20", "CONSUMER_FETCH_MAX_RECORDS": "40", "CONSUMER_COMMIT_INTERVAL": "0.2"}
-"""Small batches, so that a stream of some thousands of events lasts."""
+SMALL_STEPS = {
+    "CONSUMER_BATCH_SIZE": "20",
+    "CONSUMER_REQUEST_EVENTS": "20",
+    "CONSUMER_FETCH_MAX_RECORDS": "40",
+    "CONSUMER_COMMIT_INTERVAL": "0.2",
+}
+"""Small requests, so that a stream of some thousands of events lasts."""
 
 
 async def stream(place: Place, count: int, seconds: float = 0.0) -> None:

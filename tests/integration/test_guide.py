@@ -179,6 +179,21 @@ async def test_redis_keeps_a_message_id_for_24_hours(place: Place, indexer: Call
     assert 86_300 < lifetime <= 86_400
 
 
+async def test_at_the_default_batch_size_a_backlog_travels_in_large_requests(
+    place: Place, indexer: Callable[..., Indexer]
+) -> None:
+    """Also Redis is asked per request. The numbers are counted and no times, since a machine may be slow."""
+    await place.publish(event(f"t{number}") for number in range(4000))
+    process = await indexer(CONSUMER_BATCH_SIZE="10", CONSUMER_BATCH_TIMEOUT="5.0").ready()
+    assert await process.settled(4000) == {"indexed": 4000}
+    requests = await process.metric("batch_events_count")
+    assert requests <= 40, "at least 100 events each"
+    assert await process.metric("bulk_requests_total", outcome="done") == requests
+    for operation in ("seen", "mark"):
+        called = await process.metric("dependency_call_duration_seconds_count", dependency="redis", operation=operation)
+        assert called <= requests
+
+
 async def test_each_event_has_the_guides_log_line_at_debug_level_and_no_payload(
     place: Place, indexer: Callable[..., Indexer]
 ) -> None:
@@ -210,7 +225,9 @@ async def test_a_batch_goes_when_it_is_full_or_old(place: Place, indexer: Callab
     await place.publish([event(f"t{number}") for number in range(25)])
     await process.settled(20, timeout=30)
     await process.settled(25, timeout=30)
-    assert [line["events"] for line in process.logged("batch.settled")] == [10, 10, 5]
+    *full, old = [line["events"] for line in process.logged("batch.settled")]
+    assert (sum(full), old) == (20, 5)
+    assert {events % 10 for events in full} == {0}, "full batches, together or not"
 
 
 async def test_all_events_of_a_user_are_in_one_partition(place: Place) -> None:

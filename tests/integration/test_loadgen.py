@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ import msgspec
 import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import NewTopic
+from aiokafka.partitioner import DefaultPartitioner
 from load_place import Place, enriched, positioned, tombstone
 
+from activity_indexer.ports import HeaderName
 from activity_loadgen.expected import ExpectedState, FinalEvent
 from activity_loadgen.generate import Event, generate
 from activity_loadgen.kafka import KafkaConnection, KafkaUnavailableError, admin_client, partitions_of
 from activity_loadgen.ledger import Entry, LedgerWriter, digest, read
-from activity_loadgen.options import LoadOptions
-from activity_loadgen.publish import PublishOptions, publish
+from activity_loadgen.options import MAX_PAYLOAD_BYTES, LoadOptions
+from activity_loadgen.publish import PublishError, PublishOptions, publish
 from activity_loadgen.run import Plan, run, run_verify
 from activity_loadgen.verify import VerifyOptions, VerifyReport
 
@@ -393,6 +396,46 @@ async def test_kafka_away_is_reported_in_time() -> None:
     assert time.monotonic() - started < 10
     assert said
     assert said[0].startswith("waiting for Kafka at 127.0.0.1:1 (up to 1 s)")
+
+
+async def test_keys_lead_to_the_partitions_that_kafkas_clients_choose(place: Place, tmp_path: Path) -> None:
+    choose = DefaultPartitioner()
+    _, records = await published(place, tmp_path / "run.jsonl", replace(MIXED, scatter_ratio=0.3))
+    assert {record.partition for record in records} == {0, 1, 2}
+    assert all(record.partition == choose(record.key, [0, 1, 2], []) for record in records)
+
+
+async def test_an_event_does_not_wait_for_the_next_one(place: Place) -> None:
+    """At a low rate, too, an event is acknowledged long before the next one is due."""
+    stop = asyncio.Event()
+    load = LoadOptions(count=None, rate=0.01)
+    options = PublishOptions(topic=place.name, rate=0.01, wait=20)
+    async with asyncio.timeout(50):
+        counts = await publish(generate(load), load.run, place.kafka, options, on_ack=lambda _: stop.set(), stop=stop)
+    assert counts.sent == counts.acknowledged == 1
+
+
+async def test_the_largest_events_are_taken(place: Place) -> None:
+    load = LoadOptions(count=6, users=3, payload_bytes=MAX_PAYLOAD_BYTES)
+    counts = await publish(generate(load), load.run, place.kafka, place.publish)
+    assert counts.acknowledged == len(await place.records()) == 7
+    assert counts.bytes > 6 * MAX_PAYLOAD_BYTES
+
+
+async def test_a_record_that_kafka_refuses_ends_the_run(place: Place) -> None:
+    event = Event(b"u", os.urandom(2_000_000), (), "created", "normal", "tx-1", "u", 800 << 8, None, 200_000)
+    with pytest.raises(PublishError, match=r"Kafka refused an event: .*; 0 events acknowledged"):
+        await publish([event, event], "r", place.kafka, place.publish)
+
+
+async def test_dead_letters_with_header_names_that_are_not_utf8_are_counted(place: Place, tmp_path: Path) -> None:
+    ledger = tmp_path / "run.jsonl"
+    expected, records = await published(place, ledger)
+    await place.index(expected, records)
+    odd, *others = expected.invalid
+    await place.dead_letter(odd, headers=[(HeaderName.of(b"caf\xe9"), b"1")])
+    await place.dead_letter(*others)
+    assert (await verified(place, ledger, PATIENT)).ok
 
 
 async def test_stopping_early_acknowledges_what_was_sent(place: Place) -> None:

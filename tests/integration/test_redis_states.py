@@ -60,9 +60,9 @@ async def test_a_server_that_becomes_a_cluster_is_refused_by_name(tmp_path: Path
     async with redis_server(tmp_path / "redis", *BROKEN["a cluster"][0]) as url:
         store = RedisSeenStore(RedisSettings(url=url, timeout=5.0), 60.0, str)
         with pytest.raises(Unavailable, match="Redis Cluster is not supported"):
-            await store.seen(["a"])
+            await store.seen([bytes(16)])
         with pytest.raises(Unavailable, match="Redis Cluster is not supported"):
-            await store.mark({"a": b"1"})
+            await store.mark({bytes(16): b"1"})
         await store.stop()
 
 
@@ -70,5 +70,5 @@ async def test_a_database_that_does_not_exist_is_named(tmp_path: Path) -> None:
     async with redis_server(tmp_path / "redis") as url:
         store = RedisSeenStore(RedisSettings(url=f"{url}99", timeout=5.0), 60.0, str)
         with pytest.raises(Unavailable, match="no such database"):
-            await store.seen(["a"])
+            await store.seen([bytes(16)])
         await store.stop()

@@ -9,8 +9,7 @@ import click
 
 from activity_loadgen.cli_help import MixParam, SectionOption, TimeParam
 from activity_loadgen.invalid import HOSTILE_KINDS, INVALID_KINDS
-from activity_loadgen.kafka import DEFAULT_SERVERS
-from activity_loadgen.options import TIMESTAMPS
+from activity_loadgen.options import DEFAULT_SERVERS, TIMESTAMPS
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]

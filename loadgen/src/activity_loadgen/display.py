@@ -2,13 +2,15 @@
 
 import time
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from activity_loadgen.publish import PublishCounts
 from activity_loadgen.verify import VerifyProgress
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 LINE_SECONDS: Final = 5.0
 
@@ -17,6 +19,14 @@ class TerminalDisplay:
     """Two bars: events acknowledged, transactions searchable. A context manager."""
 
     def __init__(self, console: Console, expected_events: int | None) -> None:
+        from rich.progress import (  # noqa: PLC0415 - for a terminal only
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+
         self._expected = expected_events
         self._console = console
         self._bars = Progress(

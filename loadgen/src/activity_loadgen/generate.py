@@ -4,15 +4,16 @@ import heapq
 import random
 from bisect import bisect
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import accumulate, count
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
 from activity_loadgen.invalid import INVALID_KINDS, break_event
 from activity_loadgen.options import LoadOptions
-from activity_loadgen.transactions import Transaction, change, make_transaction, pick
+from activity_loadgen.transactions import Transaction, TransactionMaker, User, make_user
 
 SOURCE: Final = "synthetic_data_generator"
 RANKS: Final = {"created": 0, "updated": 1, "deleted": 2}
@@ -31,7 +32,11 @@ SAME_MICROSECOND_SHARE: Final = 0.5
 BELOW_MICROSECOND: Final = 617
 """Nanoseconds by which the digits below the microsecond grow from step to step."""
 
-_ELSEWHERE: Final = timezone(timedelta(hours=5, minutes=30))
+DIGITS: Final = {"seconds": 0, "microseconds": 6, "nanoseconds": 9}
+ELSEWHERE: Final = "+05:30"
+ELSEWHERE_SECONDS: Final = 19_800
+USERS_KEPT: Final = 100_000
+"""Users whose key and JSON are kept for their next event."""
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -68,35 +73,41 @@ class Quota:
     """Chooses a share of things: exactly that share when their number is known, about that share if not."""
 
     def __init__(self, rng: random.Random, ratio: float, total: int | None) -> None:
-        self._rng = rng
+        self._random = rng.random
         self._ratio = ratio
-        self._left = total
+        self._left = total or 0
+        self._endless = total is None
         self._wanted = 0 if total is None else int(ratio * total + 0.5)
 
     def take(self) -> bool:
         """Whether the next thing is one of the chosen."""
-        if self._left is None:
-            return self._rng.random() < self._ratio
-        chosen = self._rng.random() * self._left < self._wanted
+        chance = self._random()
+        if not self._wanted:
+            return self._endless and chance < self._ratio
+        chosen = chance * self._left < self._wanted
         self._left -= 1
         self._wanted -= chosen
         return chosen
 
 
 class Users:
-    """User ids; the k-th most active is chosen with a weight of 1 / k**skew (Zipf)."""
+    """The users; the k-th most active is chosen with a weight of 1 / k**skew (Zipf)."""
 
     def __init__(self, rng: random.Random, first: str, number: int, skew: float) -> None:
-        self._rng = rng
-        self._first = first
+        self._random = rng.random
+        self._first = make_user(first)
         self._heights = list(accumulate((rank + 1) ** -skew for rank in range(number)))
+        self._made = lru_cache(maxsize=USERS_KEPT)(self._make)
 
-    def choose(self) -> str:
-        """A user id; the most active user's is the one the options name."""
-        if len(self._heights) == 1:
+    def choose(self) -> User:
+        """A user; the most active one is the one that the options name."""
+        heights = self._heights
+        if len(heights) == 1:
             return self._first
-        rank = bisect(self._heights, self._rng.random() * self._heights[-1])
-        return self._first if rank == 0 else f"{self._first}_{rank + 1}"
+        return self._made(bisect(heights, self._random() * heights[-1]))
+
+    def _make(self, rank: int) -> User:
+        return make_user(f"{self._first.id}_{rank + 1}") if rank else self._first
 
 
 def generate(options: LoadOptions) -> Iterator[Event]:
@@ -109,7 +120,10 @@ def generate(options: LoadOptions) -> Iterator[Event]:
     number = count()
     for step in count() if options.count is None else range(options.count):
         for due, event in planner.plan(step):
-            heapq.heappush(waiting, (due, next(number), event))
+            if due <= step and not (waiting and waiting[0][0] <= step):  # most events: nothing is due before them
+                yield event
+            else:
+                heapq.heappush(waiting, (due, next(number), event))
         while waiting and waiting[0][0] <= step:
             yield heapq.heappop(waiting)[2]
     while waiting:
@@ -117,16 +131,26 @@ def generate(options: LoadOptions) -> Iterator[Event]:
 
 
 class _Planner:
-    """Decides what happens to each transaction, and when."""
+    """Decides what happens to each transaction, and when.
+
+    The order of its random choices is part of what a seed stands for: no choice may be left out or moved.
+    """
 
     def __init__(self, options: LoadOptions) -> None:
         rng = random.Random(options.run)  # noqa: S311 - reproducible, not secret
         self._rng = rng
-        self._options = options
-        self._run = options.run
+        self._random = rng.random
         self._tick_us = options.tick_us
+        self._start_us = options.start_us
+        self._unit = options.timestamps
+        self._digits = 1 + DIGITS[options.timestamps]
+        self._point = "." if options.timestamps != "seconds" else ""
         self._ties = options.tie_ratio
         self._scattered = options.scatter_ratio
+        self._traced = options.traceparent_ratio
+        self._sampled = options.trace_ratio
+        self._spread = options.spread
+        self._maker = TransactionMaker(rng, options.run)
         self._users = Users(rng, options.user_id, options.users, options.user_skew)
         self._types = tuple(name for name, share in options.type_mix.items() if share > 0)
         self._type_heights = list(accumulate(options.type_mix[name] for name in self._types))
@@ -140,151 +164,171 @@ class _Planner:
         self._duplicates = Quota(rng, options.duplicate_ratio, options.count)
         self._invalids = Quota(rng, options.invalid_ratio, options.count)
 
-    def plan(self, step: int) -> Iterator[tuple[int, Event]]:
+    def plan(self, step: int) -> list[tuple[int, Event]]:
         """The events of the transaction that starts at this step, each with the step it is sent at."""
         updates = self._whole_updates + self._updates.take()
         deleted, late = self._deletes.take(), self._lates.take()
         if late and updates + deleted == 0:
             updates = 1
-        ties = [self._rng.random() < self._ties for _ in range(updates)] if self._ties else [False] * updates
+        if updates or deleted:
+            kinds, turns = self._kinds(updates, deleted=deleted)
+            steps = list(accumulate((self._pause() for _ in kinds[1:]), initial=step))
+            times = self._times(steps, turns)
+            states = self._states(kinds, steps)
+            events = [self._event(kind, at, state) for kind, at, state in zip(kinds, times, states, strict=True)]
+        else:
+            steps, states = [step], [self._first(step)]
+            events = [self._event("created", self._time_ns(step), states[0])]
+        if late:
+            first = int(self._random() * (len(events) - 1))
+            steps[first], steps[first + 1] = steps[first + 1], steps[first]
+            events[first] = msgspec.structs.replace(events[first], delivery="late")
+        planned = list(zip(steps, events, strict=True))
+        if self._duplicates.take():
+            chosen = int(self._random() * len(events))
+            again = msgspec.structs.replace(events[chosen], delivery="duplicate", key=self._key(states[chosen].user))
+            planned.append((steps[chosen] + self._pause(), again))
+        if self._invalids.take():
+            due = max(steps) + self._pause()
+            planned.append((due, self._invalid(due, states[-1])))
+        return planned
+
+    def _kinds(self, updates: int, *, deleted: bool) -> tuple[list[Kind], list[bool]]:
+        """What happens to a transaction, and which of it is a tie with what comes before."""
+        ties = [self._random() < self._ties for _ in range(updates)] if self._ties else [False] * updates
         turns = [turn for tie in ties for turn in ([False, True] if tie else [False])]
         kinds: list[Kind] = ["created", *["updated"] * len(turns), *["deleted"] * deleted]  # type: ignore[list-item]
-        steps = list(accumulate((self._pause() for _ in kinds[1:]), initial=step))
-        times = self._times(steps, [False, *turns, *[False] * deleted])
-        versions = self._versions(kinds, steps)
-        events = [self._event(kind, at, state) for kind, at, state in zip(kinds, times, versions, strict=True)]
-        yield from self._deliver(events, steps, late=late)
-        if self._invalids.take():
-            due = steps[-1] + self._pause()
-            yield due, self._invalid(due, versions[-1])
+        return kinds, [False, *turns, *[False] * deleted]
 
     def _times(self, steps: Sequence[int], ties: Sequence[bool]) -> list[int]:
         """Timestamps in nanoseconds; a tie has the timestamp of the event before, or the same microsecond."""
         times: list[int] = []
         for step, tie in zip(steps, ties, strict=True):
             time = times[-1] if tie else self._time_ns(step)
-            if tie and self._options.timestamps == "nanoseconds" and self._rng.random() < SAME_MICROSECOND_SHARE:
-                time = time - time % 1000 + int(self._rng.random() * 1000)
+            if tie and self._unit == "nanoseconds" and self._random() < SAME_MICROSECOND_SHARE:
+                time = time - time % 1000 + int(self._random() * 1000)
             times.append(time)
         return times
 
-    def _versions(self, kinds: Sequence[Kind], steps: Sequence[int]) -> list[Transaction]:
-        kind = self._types[bisect(self._type_heights, self._rng.random() * self._type_heights[-1])]
-        created_at = self._time_text(self._time_ns(steps[0]))
-        states = [make_transaction(self._rng, kind, self._users.choose(), created_at, self._run)]
-        for number, event_kind in enumerate(kinds[1:], 1):
-            state = change(self._rng, states[-1], number)
-            states.append({**state, "status": "cancelled"} if event_kind == "deleted" else state)
+    def _states(self, kinds: Sequence[Kind], steps: Sequence[int]) -> list[Transaction]:
+        """The transaction as each of its events shows it."""
+        states = [self._first(steps[0])]
+        for number in range(1, len(kinds)):
+            states.append(self._maker.change(states[-1], number))
+        if kinds[-1] == "deleted":
+            states[-1] = self._maker.cancel(states[-1])
         return states
 
-    def _deliver(self, events: list[Event], steps: list[int], *, late: bool) -> Iterator[tuple[int, Event]]:
-        dues = list(steps)
-        if late:
-            first = int(self._rng.random() * (len(events) - 1))
-            dues[first], dues[first + 1] = dues[first + 1], dues[first]
-            events[first] = msgspec.structs.replace(events[first], delivery="late")
-        yield from zip(dues, events, strict=True)
-        if self._duplicates.take():
-            chosen = int(self._rng.random() * len(events))
-            again = msgspec.structs.replace(events[chosen], delivery="duplicate", key=self._key(events[chosen].user_id))
-            yield dues[chosen] + self._pause(), again
+    def _first(self, step: int) -> Transaction:
+        """The transaction as it is created."""
+        heights = self._type_heights
+        kind = self._types[bisect(heights, self._random() * heights[-1])]
+        created_at = self._time_text(self._time_ns(step))
+        return self._maker.make(kind, self._users.choose(), created_at)
 
     def _event(self, kind: Kind, time: int, transaction: Transaction) -> Event:
-        value = self._padding.fill(self._body(kind, time, transaction))
-        return self._record(kind, transaction, value, time)
-
-    def _invalid(self, step: int, transaction: Transaction) -> Event:
-        reason = pick(self._rng, self._broken)
-        value = break_event(reason, self._body("updated", self._time_ns(step), transaction))
-        return self._record("invalid", transaction, value, reason=reason)
-
-    def _record(
-        self,
-        kind: Kind,
-        transaction: Transaction,
-        value: bytes | None,
-        timestamp: int | None = None,
-        reason: str | None = None,
-    ) -> Event:
-        user_id = transaction["user_id"]
+        value = self._padding.fill(transaction, f"transaction.{kind}", self._time_text(time))
         return Event(
-            key=self._key(user_id),
-            value=value,
-            headers=self._headers(),
-            kind=kind,
-            delivery="normal",
-            transaction_id=transaction["id"],
-            user_id=user_id,
-            version=None if timestamp is None else base_version(kind, timestamp),
-            reason=reason,
-            timestamp=timestamp,
+            self._key(transaction.user),
+            value,
+            self._headers(),
+            kind,
+            "normal",
+            transaction.id,
+            transaction.user.id,
+            base_version(kind, time),
+            None,
+            time,
         )
 
-    def _key(self, user_id: str) -> bytes:
+    def _invalid(self, step: int, transaction: Transaction) -> Event:
+        reason = self._broken[int(self._random() * len(self._broken))]
+        value = _value(transaction, "transaction.updated", self._time_text(self._time_ns(step)))
+        return Event(
+            key=self._key(transaction.user),
+            value=break_event(reason, value),
+            headers=self._headers(),
+            kind="invalid",
+            delivery="normal",
+            transaction_id=transaction.id,
+            user_id=transaction.user.id,
+            version=None,
+            reason=reason,
+        )
+
+    def _key(self, user: User) -> bytes:
         """The user's id; of a scattered event a key of its own, which leads to any partition."""
-        if self._scattered and self._rng.random() < self._scattered:
-            return f"{user_id}#{self._rng.getrandbits(32):08x}".encode()
-        return user_id.encode()
+        if self._scattered and self._random() < self._scattered:
+            return f"{user.id}#{self._rng.getrandbits(32):08x}".encode()
+        return user.key
 
     def _headers(self) -> tuple[Header, ...]:
-        ratio = self._options.trace_ratio
-        if ratio is None and self._rng.random() >= self._options.traceparent_ratio:
+        ratio = self._sampled
+        if ratio is None and self._random() >= self._traced:
             return ()
         trace, span = self._rng.getrandbits(128) | 1, self._rng.getrandbits(64) | 1
-        sampled = ratio is None or self._rng.random() < ratio
+        sampled = ratio is None or self._random() < ratio
         return (("traceparent", f"00-{trace:032x}-{span:016x}-{sampled:02x}".encode()),)
 
-    def _body(self, kind: Kind, time: int, transaction: Transaction) -> dict[str, Any]:
-        return {
-            "event_type": f"transaction.{kind}",
-            "transaction": transaction,
-            "timestamp": self._time_text(time),
-            "source": SOURCE,
-        }
-
     def _pause(self) -> int:
-        return 1 + int(self._rng.random() * self._options.spread)
+        return 1 + int(self._random() * self._spread)
 
     def _time_ns(self, step: int) -> int:
         """A step's timestamp, in the unit of the options."""
-        microseconds = self._options.start_us + step * self._tick_us
-        if self._options.timestamps == "seconds":
+        microseconds = self._start_us + step * self._tick_us
+        if self._unit == "microseconds":
+            return microseconds * 1000
+        if self._unit == "seconds":
             return microseconds // 1_000_000 * 1_000_000_000
-        below = step * BELOW_MICROSECOND % 1000 if self._options.timestamps == "nanoseconds" else 0
-        return microseconds * 1000 + below
+        return microseconds * 1000 + step * BELOW_MICROSECOND % 1000
 
     def _time_text(self, time: int) -> str:
         """RFC 3339; mostly UTC with a Z, as producers differ also with an offset or with none."""
-        seconds, below = divmod(time, 1_000_000_000)
-        moment = datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
-        fraction = {"seconds": "", "microseconds": f".{below // 1000:06}", "nanoseconds": f".{below:09}"}
-        form = self._rng.random()
-        local, offset = (moment, "Z") if form < PLAIN_UTC_SHARE else (moment.astimezone(_ELSEWHERE), "+05:30")
-        if form >= OFFSET_SHARE:
-            local, offset = moment, ""
-        return f"{local:%Y-%m-%dT%H:%M:%S}{fraction[self._options.timestamps]}{offset}"
+        seconds = time // 1_000_000_000
+        fraction = f"{time % 1_000_000_000 + 1_000_000_000}"[1 : self._digits]
+        form = self._random()
+        if form < PLAIN_UTC_SHARE:
+            return f"{_second_text(seconds)}{self._point}{fraction}Z"
+        if form < OFFSET_SHARE:
+            return f"{_second_text(seconds + ELSEWHERE_SECONDS)}{self._point}{fraction}{ELSEWHERE}"
+        return f"{_second_text(seconds)}{self._point}{fraction}"
+
+
+@lru_cache(maxsize=1_000)
+def _second_text(seconds: int) -> str:
+    """A second since 1970 as a date and time; many events share one."""
+    return (datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _value(transaction: Transaction, event_type: str, time: str, more: str = "") -> bytes:
+    """An event's bytes; `more` are further members of the metadata."""
+    return (
+        f'{{"event_type":"{event_type}","transaction":{transaction.head}{transaction.status}{transaction.currency}'
+        f"{transaction.amount}{transaction.tail}{transaction.revision}{more}}}}},"
+        f'"timestamp":"{time}","source":"{SOURCE}"}}'
+    ).encode()
 
 
 class _Padding:
     """Grows an event to the wanted size with text that does not compress to nothing."""
 
     def __init__(self, rng: random.Random, wanted: int) -> None:
-        self._rng = rng
+        self._random = rng.random
         self._wanted = wanted
         self._text = "".join(f"{rng.getrandbits(64):016x}" for _ in range(PADDING_PIECE)) if wanted else ""
 
-    def fill(self, body: dict[str, Any]) -> bytes:
-        value = msgspec.json.encode(body)
+    def fill(self, transaction: Transaction, event_type: str, time: str) -> bytes:
+        """The event's bytes, with padding where they are too few."""
+        value = _value(transaction, event_type, time)
         lacking = self._wanted - len(value) - len(',"padding":[]') + len(",")
         if lacking <= 0:
             return value
-        transaction = body["transaction"]
-        metadata = {**transaction["metadata"], "padding": list(self._pieces(lacking))}
-        return msgspec.json.encode({**body, "transaction": {**transaction, "metadata": metadata}})
+        pieces = '","'.join(self._pieces(lacking))
+        return _value(transaction, event_type, time, f',"padding":["{pieces}"]')
 
     def _pieces(self, size: int) -> Iterator[str]:
         while size > 0:
             length = min(PADDING_PIECE, max(1, size - len('"",')))
-            start = int(self._rng.random() * (len(self._text) - length))
+            start = int(self._random() * (len(self._text) - length))
             yield self._text[start : start + length]
             size -= length + len('"",')

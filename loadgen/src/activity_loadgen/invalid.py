@@ -13,6 +13,7 @@ OVERLONG_ID_BYTES: Final = 513
 OVERLONG_DIGITS: Final = 300
 
 _encode: Final = msgspec.json.encode
+_decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _raw(text: str) -> msgspec.Raw:
@@ -99,10 +100,12 @@ HOSTILE_KINDS: Final[dict[str, Breaker]] = {
 ALL_KINDS: Final = {**INVALID_KINDS, **HOSTILE_KINDS}
 
 
-def break_event(kind: str, event: Document) -> bytes | None:
-    """The value of an invalid event of that kind, made out of a valid event.
+def break_event(kind: str, value: bytes) -> bytes | None:
+    """The value of an invalid event of that kind, made out of a valid event's; what stays keeps its bytes.
 
     Raises:
         KeyError: when there is no such kind.
     """
+    event: Document = dict(_decode(value))
+    event["transaction"] = _decode(event["transaction"])
     return ALL_KINDS[kind](event)

@@ -11,9 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from activity_loadgen.options import DEFAULT_SERVERS
+
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
-DEFAULT_SERVERS: Final = "localhost:9092"
 BROKER_DEFAULT: Final = -1
 TOPIC_ALREADY_EXISTS: Final = 36
 RETRY_SECONDS: Final = 0.5

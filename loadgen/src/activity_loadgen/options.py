@@ -13,6 +13,7 @@ from activity_loadgen.invalid import ALL_KINDS
 TRANSACTION_TYPES: Final = ("card", "p2p", "crypto")
 Timestamps = Literal["seconds", "microseconds", "nanoseconds"]
 TIMESTAMPS: Final = get_args(Timestamps)
+DEFAULT_SERVERS: Final = "localhost:9092"
 MAX_USERS: Final = 1_000_000
 MAX_PAYLOAD_BYTES: Final = 900_000
 MAX_UPDATES_PER_TRANSACTION: Final = 100.0

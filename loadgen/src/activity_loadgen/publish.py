@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -15,16 +15,18 @@ from aiokafka.structs import RecordMetadata
 
 from activity_loadgen.generate import Event
 from activity_loadgen.kafka import CONNECT_TIMEOUT_MS, KafkaConnection, Say, ensure_topic, has_brokers_time
-from activity_loadgen.ledger import Entry, Sink, entry_for
-from activity_loadgen.spans import NoSpans, Spans
+from activity_loadgen.ledger import Sink, entry_for
+from activity_loadgen.outbox import Gathered, Outbox
+from activity_loadgen.spans import Spans
 from activity_loadgen.stopping import unless_stopped
 
 MAX_REQUEST_BYTES: Final = 1_048_576
 BATCH_BYTES: Final = 262_144
-LINGER_MS: Final = 5
+# How long an event waits for others of its partition: at a given rate, and at full speed, when batches fill up.
+LINGER_SECONDS: Final = 0.005
+GATHER_SECONDS: Final = 0.05
 MAX_UNACKNOWLEDGED: Final = 20_000
-# Sending seldom suspends by itself: give the loop a turn this often.
-EVENTS_PER_TURN: Final = 64
+EVENTS_PER_TURN: Final = 250
 PACE_SLACK_SECONDS: Final = 0.002
 POLL_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 3.0
@@ -70,13 +72,14 @@ class PublishCounts:
         """Events acknowledged per second."""
         return self.acknowledged / self.seconds if self.seconds > 0 else 0.0
 
-    def add(self, entry: Entry, size: int, seconds: float) -> None:
-        """Count an acknowledged event."""
-        self.acknowledged += 1
-        self.bytes += size
+    def add(self, events: Sequence[Event], seconds: float) -> None:
+        """Count events that were acknowledged together."""
+        self.acknowledged += len(events)
+        self.bytes += sum([len(event.value or b"") for event in events])
         self.seconds = seconds
-        self.kinds[entry.kind, entry.delivery] += 1
-        self.transactions += entry.kind == "created" and entry.delivery != "duplicate"
+        found = Counter([(event.kind, event.delivery) for event in events])
+        self.kinds.update(found)
+        self.transactions += found["created", "normal"] + found["created", "late"]
 
 
 async def publish(
@@ -85,7 +88,7 @@ async def publish(
     connection: KafkaConnection,
     options: PublishOptions,
     *,
-    on_ack: Sink = lambda _: None,
+    on_ack: Sink | None = None,
     on_progress: Callable[[PublishCounts], None] = lambda _: None,
     say: Say = lambda _: None,
     stop: asyncio.Event | None = None,
@@ -105,7 +108,7 @@ async def publish(
         return PublishCounts()
     brokers_time = await has_brokers_time(connection, options.topic)
     async with _producer(connection) as producer:
-        sending = _Sending(producer, run, options, on_ack, spans or NoSpans(), brokers_time=brokers_time)
+        sending = _Sending(producer, run, options, on_ack, spans, brokers_time=brokers_time)
         watch = asyncio.create_task(sending.watch(on_progress, say))
         work = asyncio.create_task(sending.send_all(events, stop))
         try:
@@ -126,13 +129,13 @@ class _Sending:
         producer: AIOKafkaProducer,
         run: str,
         options: PublishOptions,
-        on_ack: Sink,
-        spans: Spans,
+        on_ack: Sink | None,
+        spans: Spans | None,
         *,
         brokers_time: bool,
     ) -> None:
         self.counts = PublishCounts()
-        self._producer = producer
+        self._outbox = Outbox(producer, options.topic, self._settle)
         self._run = run
         self._options = options
         self._on_ack = on_ack
@@ -143,16 +146,15 @@ class _Sending:
         self._failure: str | None = None
 
     async def send_all(self, events: Iterable[Event], stop: asyncio.Event) -> None:
-        topic = self._options.topic
-        for event in events:
-            if stop.is_set() or self._failure is not None or not await self._turn(stop):
+        """Send the events, a few in each turn of the event loop, and wait until all are acknowledged."""
+        source = iter(events)
+        while turn := await self._turn(stop):
+            before = self._outbox.taken
+            await self._outbox.add(islice(source, turn), time.time_ns())
+            self.counts.sent = self._outbox.taken
+            if self.counts.sent - before < turn:
                 break
-            started = time.time_ns()
-            future = await self._producer.send(
-                topic, event.value, event.key, timestamp_ms=started // 1_000_000, headers=[*event.headers]
-            )
-            self.counts.sent += 1
-            future.add_done_callback(partial(self._settle, event, started))
+        await self._outbox.flush()
         while self._unacknowledged and self._failure is None:
             await self._wait_for_room()
 
@@ -171,53 +173,66 @@ class _Sending:
 
     def raise_failure(self) -> None:
         if self._failure is not None:
+            self.counts.sent = self._outbox.taken
             left = f"{self.counts.acknowledged} events acknowledged, {self._unacknowledged} not"
             raise PublishError(f"{self._failure}; {left}", self.counts)
 
     @property
     def _unacknowledged(self) -> int:
-        return self.counts.sent - self.counts.acknowledged - self.counts.failed
+        return self._outbox.taken - self.counts.acknowledged - self.counts.failed
 
-    async def _turn(self, stop: asyncio.Event) -> bool:
-        """Wait for this event's turn; False when the time is over."""
-        sent, options = self.counts.sent, self._options
-        elapsed = time.monotonic() - self._started
-        if options.duration is not None and elapsed >= options.duration:
-            return False
-        if options.rate is not None:
-            ahead = sent / options.rate - elapsed
-            if ahead > PACE_SLACK_SECONDS:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), ahead)
-        elif sent % EVENTS_PER_TURN == 0:
-            await asyncio.sleep(0)
+    async def _turn(self, stop: asyncio.Event) -> int:
+        """Wait until events may be sent, and return how many; 0 when it is time to end."""
         while self._unacknowledged >= MAX_UNACKNOWLEDGED and self._failure is None:
+            await self._outbox.flush()
             await self._wait_for_room()
-        return not stop.is_set()
+        rate = self._options.rate
+        turn = EVENTS_PER_TURN if rate is None else await self._due(rate, stop)
+        if self._outbox.age > (GATHER_SECONDS if rate is None else LINGER_SECONDS):
+            await self._outbox.flush()
+        await asyncio.sleep(0)  # sending seldom suspends by itself
+        late = self._options.duration is not None and time.monotonic() - self._started >= self._options.duration
+        return 0 if late or stop.is_set() or self._failure is not None else turn
+
+    async def _due(self, rate: float, stop: asyncio.Event) -> int:
+        """Wait until at least one event is due at this rate, and return how many are."""
+        sent = self.counts.sent
+        ahead = sent / rate - (time.monotonic() - self._started)
+        if ahead > PACE_SLACK_SECONDS:
+            if self._outbox.age + ahead > LINGER_SECONDS:
+                await self._outbox.flush()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), ahead)
+        due = int((time.monotonic() - self._started + PACE_SLACK_SECONDS) * rate) + 1 - sent
+        return max(1, min(due, EVENTS_PER_TURN))
 
     async def _wait_for_room(self) -> None:
         self._room.clear()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._room.wait(), POLL_SECONDS)
 
-    def _settle(self, event: Event, started: int, done: asyncio.Future[RecordMetadata]) -> None:
-        now = time.monotonic()
+    def _settle(self, gathered: Gathered, done: asyncio.Future[RecordMetadata]) -> None:
+        """Take note of a batch's acknowledgement, or of its failure."""
+        now, ended = time.monotonic(), time.time_ns()
         self._moved = now
         self._room.set()
         error = None if done.cancelled() else done.exception()
         if done.cancelled() or error is not None:
-            self.counts.failed += 1
+            self.counts.failed += len(gathered.events)
             self._failure = self._failure or f"Kafka refused an event: {error!r}"
             return
-        record = done.result()
-        position = (record.partition, record.offset)
-        ended = time.time_ns()
-        self._spans.sent(event, record, started, ended)
-        # Otherwise the client's answer is that of the whole batch, or of the broker's when it was sent twice.
-        published = record.timestamp if self._brokers_time else started // 1_000_000
-        entry = entry_for(self._run, record.topic, event, position, ended // 1000, published)
-        self.counts.add(entry, len(event.value or b""), now - self._started)
-        self._on_ack(entry)
+        first = done.result()
+        self.counts.add(gathered.events, now - self._started)
+        if self._spans is None and self._on_ack is None:
+            return
+        for offset, (event, started) in enumerate(zip(gathered.events, gathered.started, strict=True), first.offset):
+            if self._spans is not None:
+                self._spans.sent(event, first._replace(offset=offset), started, ended)
+            if self._on_ack is not None:
+                # Otherwise the client's answer is that of the whole batch, or of the broker's when it was sent twice.
+                published = first.timestamp if self._brokers_time else started // 1_000_000
+                position = (first.partition, offset)
+                self._on_ack(entry_for(self._run, first.topic, event, position, ended // 1000, published))
 
 
 @contextlib.asynccontextmanager
@@ -226,10 +241,9 @@ async def _producer(connection: KafkaConnection) -> AsyncIterator[AIOKafkaProduc
         **connection.client_arguments(),
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
+        compression_type="zstd",
         max_batch_size=BATCH_BYTES,
         max_request_size=MAX_REQUEST_BYTES,
-        linger_ms=LINGER_MS,
     )
     try:
         await producer.start()

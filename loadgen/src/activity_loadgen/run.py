@@ -15,7 +15,7 @@ from activity_loadgen.ledger import Entry, LedgerWriter, Sink, read
 from activity_loadgen.options import LoadOptions
 from activity_loadgen.publish import PublishCounts, PublishOptions, publish
 from activity_loadgen.search import SearchConnection, open_search
-from activity_loadgen.spans import NoSpans, Spans
+from activity_loadgen.spans import Spans
 from activity_loadgen.stopping import unless_stopped
 from activity_loadgen.verify import VerifyOptions, VerifyProgress, VerifyReport, verify
 
@@ -57,7 +57,7 @@ class Plan:
     ledger_append: bool = False
     search: SearchConnection | None = None
     verify: VerifyOptions = field(default_factory=VerifyOptions)
-    spans: Spans = field(default_factory=NoSpans)
+    spans: Spans | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ async def run(plan: Plan, display: Display | None = None, stop: asyncio.Event | 
             async with _following(plan.search, follower):
                 counts = await _publish(plan, sinks, shown, stop)
         finally:
-            await plan.spans.stop()
+            if plan.spans is not None:
+                await plan.spans.stop()
     report = await unless_stopped(stop or asyncio.Event(), _verify(plan, expected, follower, shown))
     return Outcome(plan.load.run, plan.load.seed, counts, report)
 
@@ -124,7 +125,7 @@ async def _publish(plan: Plan, sinks: list[Sink], display: Display, stop: asynci
         plan.load.run,
         plan.kafka,
         plan.publish,
-        on_ack=on_ack,
+        on_ack=on_ack if sinks else None,
         on_progress=display.publishing,
         say=display.say,
         stop=stop,

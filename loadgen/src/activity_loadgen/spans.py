@@ -37,25 +37,15 @@ class Spans(Protocol):
         """Send what is left, for a moment."""
 
 
-class NoSpans:
-    """Nobody wants spans."""
-
-    def sent(self, event: Event, record: RecordMetadata, started: int, ended: int) -> None:
-        """Nothing."""
-
-    async def stop(self) -> None:
-        """Nothing."""
-
-
-def spans_from(environment: Mapping[str, str]) -> Spans:
-    """Spans as the OTEL_ variables want them; without an endpoint none, and then nothing is imported.
+def spans_from(environment: Mapping[str, str]) -> Spans | None:
+    """Spans as the OTEL_ variables want them; without an endpoint None, and then nothing is imported.
 
     Raises:
         SpanSettingError: naming the variable, what it wants and what it got.
     """
     wanted = environment.get("OTEL_TRACES_EXPORTER") or ("otlp" if _first(environment, ENDPOINTS) else "none")
     if wanted == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return NoSpans()
+        return None
     if wanted != "otlp":
         raise SpanSettingError(f"OTEL_TRACES_EXPORTER: expected otlp or none, got {wanted!r}")
     protocol = _first(environment, PROTOCOLS) or "http/protobuf"

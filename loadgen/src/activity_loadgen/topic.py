@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from activity_loadgen.expected import ExpectedState, Position, spans
 from activity_loadgen.kafka import KafkaConnection, admin_client, partitions_of
 from activity_loadgen.ledger import digest
+from activity_loadgen.records import AnyHeadersConsumer
 
 FETCH_MS: Final = 200
 FETCH_RECORDS: Final = 5_000
@@ -29,7 +30,7 @@ class TopicMismatchError(Exception):
 
 @contextlib.asynccontextmanager
 async def _consumer(connection: KafkaConnection) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
+    consumer = AnyHeadersConsumer(
         **connection.client_arguments(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     try:

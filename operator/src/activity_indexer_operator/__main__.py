@@ -1,32 +1,25 @@
-"""Starts the operator: `activity-indexer-operator`."""
+"""The command line: `activity-indexer-operator`."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
-
-from activity_indexer_operator.app import run
-from activity_indexer_operator.connection import NoConnectionError, connect
-from activity_indexer_operator.indexer_part import indexer_part
-from activity_indexer_operator.logs import configure
-from activity_indexer_operator.replay_part import replay_part
-from activity_indexer_operator.settings import SettingsError, load_settings
-
-EXIT_USAGE = 2
-PARTS = (indexer_part, replay_part)
+import click
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="activity-indexer")
 def main() -> None:
-    """Watches until SIGTERM; exit code 2 when a setting is wrong or there is no cluster."""
-    try:
-        settings = load_settings(os.environ)
-        configuration = asyncio.run(connect())
-    except (SettingsError, NoConnectionError) as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(EXIT_USAGE) from None
-    configure(settings.log_level)
-    run(settings, configuration, PARTS)
+    """Run what ActivityIndexer and DeadLetterReplay resources ask for, until SIGTERM.
+
+    All settings are environment variables: OPERATOR_… and OTEL_….
+
+    \b
+    Exit codes:
+      0  ended by SIGTERM
+      2  wrong usage: a setting is wrong, or there is no cluster
+    """  # noqa: D301 - a backspace keeps the lines of a paragraph
+    from activity_indexer_operator.start import start  # noqa: PLC0415 - kopf and kubernetes take a second
+
+    start()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -10,7 +11,8 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -18,13 +20,12 @@ from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
 from activity_indexer.adapters.kafka import GroupSource
 from activity_indexer.adapters.kafka_client import prepare_topics
-from activity_indexer.adapters.kafka_member import http_address
-from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
-from activity_indexer.auditing import run_audit
+from activity_indexer.adapters.kafka_member import HttpAddress, http_address
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
+from activity_indexer.decoded_events import DecodedEvents
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
@@ -45,10 +46,22 @@ from activity_indexer.telemetry.metrics import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.telemetry.tracing import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
+from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
+
+if TYPE_CHECKING:
+    from activity_indexer.adapters.redis import RedisSeenStore
 
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
+
+REDIS: Final = "activity_indexer.adapters.redis"
+AUDITING: Final = "activity_indexer.auditing"
+IMPORTED_LATER: Final = (REDIS, AUDITING)
+"""Modules that take long to import, and that a start need not wait for."""
+
+AUDIT_DELAY: Final = 2.0
+"""Seconds for which the audit leaves the start to the indexer."""
 
 
 class TopicMissing(Unavailable):
@@ -68,6 +81,8 @@ class App:
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
         self._ending = Ending(consumer.shutdown_timeout)
+        self._started = asyncio.Event()
+        self._decoded = DecodedEvents(consumer.memory.decoded)
         self._seen: RedisSeenStore | None = None
         self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
         self._log = structlog.get_logger("activity_indexer.app")
@@ -78,6 +93,7 @@ class App:
             self._log.info("app.stopping")
             self.health.draining()
             self._ending.begin()
+            self._started.set()
 
     async def run(self) -> None:
         """Work until a signal or `stop`. Raises only for defects, and for a port that is taken."""
@@ -115,27 +131,44 @@ class App:
         calls = Calls(self.metrics, telemetry.indexer())
         alias = self._settings.elasticsearch.index
         watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
-        deduplicator = self._deduplicator(index, watch, calls) if self._settings.consumer.enable_dedup else None
-        if deduplicator:
+        preparing = asyncio.gather(
+            self._until_topics(background, lambda: self._audit(telemetry.audit(), address)),
+            self._until("elasticsearch", watch.prepare),
+        )
+        deduplicator = None
+        if self._settings.consumer.enable_dedup:
+            deduplicator = await self._deduplicator(index, watch, calls)
             background.append(asyncio.create_task(deduplicator.watch()))
         indexer = self._indexer(deduplicator, watch, source, registry, calls)
-        if not await self._until("kafka", self._prepare_topics):
-            return
-        if self._settings.consumer.enable_audit_db:  # not before the topic is there: a client's question may create it
-            background.append(
-                asyncio.create_task(
-                    run_audit(self._settings, self.metrics, self.health, self._ending, telemetry.audit(), address),
-                    name=AUDIT,
-                )
-            )
-        if not await self._until("elasticsearch", watch.prepare):
+        if not all(await preparing):
             return
         background.append(asyncio.create_task(watch.run()))
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
+        self._started.set()
+        give_back_memory()
         self.health.started()
         self._log.info("app.started", topic=self._settings.kafka.transactions_topic)
         await self._work(indexer, background)
+
+    async def _until_topics(
+        self, background: list[asyncio.Task[None]], audit: Callable[[], Coroutine[Any, Any, None]]
+    ) -> bool:
+        """Prepare the topics, then start the audit: a client's question may create a topic that is not there yet."""
+        found = await self._until("kafka", self._prepare_topics)
+        if found and self._settings.consumer.enable_audit_db:
+            background.append(asyncio.create_task(audit(), name=AUDIT))
+        return found
+
+    async def _audit(self, tracing: Tracing, address: HttpAddress | None) -> None:
+        """The audit; it begins when the indexer has started, or waits for a server."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AUDIT_DELAY):
+                await self._started.wait()
+        auditing = await _imported(AUDITING)
+        await auditing.run_audit(
+            self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address
+        )
 
     async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
         working = asyncio.create_task(indexer.run())
@@ -165,7 +198,7 @@ class App:
         consumer = self._settings.consumer
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
-        dead_letters = DeadLetterTopic(self._settings.kafka)
+        dead_letters = DeadLetterTopic(self._settings.kafka, truncated=calls.metrics.truncated)
         self._goodbyes["dead letters"] = dead_letters.stop
         rereads = Rereads(self._seen)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
@@ -180,10 +213,17 @@ class App:
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
             tracing=calls.tracing,
             rereads=rereads,
+            decoded=self._decoded.keep if consumer.enable_audit_db else None,
         )
         return Indexer(
             MeasuredSource(source, calls),
-            Batcher(consumer.batch_size, consumer.batch_bytes, consumer.batch_timeout, time.monotonic),
+            Batcher(
+                consumer.batch_size,
+                consumer.batch_bytes,
+                consumer.batch_timeout,
+                time.monotonic,
+                consumer.request_events,
+            ),
             processor.process,
             lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,
@@ -198,15 +238,17 @@ class App:
             rereads=rereads,
         )
 
-    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
+    async def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
         consumer = self._settings.consumer
         group, ttl = self._settings.kafka.consumer_group, consumer.dedup_ttl
-        store = self._seen = RedisSeenStore(
+        redis = await _imported(REDIS)
+        store: RedisSeenStore = redis.RedisSeenStore(
             self._settings.redis,
             ttl,
-            lambda: seen_namespace(group, watch.namespace),
+            lambda: redis.seen_namespace(group, watch.namespace),
             lambda: min(ttl, index.remembers),
         )
+        self._seen = store
         self._goodbyes["redis"] = store.stop
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
@@ -263,6 +305,11 @@ class App:
         self.observer.dependency(server, up=False, reason=str(error))
 
 
+async def _imported(module: str) -> Any:
+    """A module that takes long to import: in a thread, so that the servers' answers are handled meanwhile."""
+    return await asyncio.to_thread(import_module, module)
+
+
 def _instance() -> str:
     """The pod or container; on a machine with several indexers, the process, too."""
     return socket.gethostname() if os.getpid() == 1 else f"{socket.gethostname()}/{os.getpid()}"
@@ -272,9 +319,15 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def give_back_memory() -> None:
+    """Give the system what was needed for a moment, such as for imports: glibc keeps it for later."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def _tune_garbage_collection() -> None:
     """Records of a batch live together and die together: the young generation may be large, start-up objects stay."""
-    gc.collect()
+    gc.enable()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
 from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, AuditWentBack, EventError, Refused, Unavailable
+from activity_indexer.event import Event
 from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import (
@@ -34,6 +36,26 @@ from activity_indexer.tracing import Tracing, Untraced
 
 WATCH_INTERVAL = 5.0
 """How often the lag is measured (seconds)."""
+LOOK_BACK_INTERVAL = 5.0
+"""How often it is made sure that the database still has what was written (seconds)."""
+NOTHING_REACHED: Final[Mapping[Partition, Commit]] = MappingProxyType({})
+
+
+SLICE: Final = 0.005
+"""Time of computing after which others of the process have their turn (seconds)."""
+
+
+class Polled(NamedTuple):
+    """What a poll gave: records in order of offset in each partition, nothing after a while without any.
+
+    `begun` has the partitions whose reading began since the last poll, `reached` the next offset of each partition
+    after these records. All that belongs to one `assignment` of partitions has its number.
+    """
+
+    records: Sequence[Record]
+    begun: Sequence[Begun] = ()
+    reached: Mapping[Partition, Commit] = NOTHING_REACHED
+    assignment: int = 0
 
 
 class RecordSource(Protocol):
@@ -42,20 +64,11 @@ class RecordSource(Protocol):
     def begin_from(self, stored: Stored) -> None:
         """Ask this where the partitions of an assignment begin, whatever the group has committed."""
 
-    async def poll(self) -> Sequence[Record]:
-        """The next records, in order of offset in each partition; nothing after a while without any.
+    async def poll(self) -> Polled:
+        """The next records. Raises Unavailable or Refused."""
 
-        Raises Unavailable or Refused.
-        """
-
-    def begun(self) -> Sequence[Begun]:
-        """Partitions whose reading began, each reported once."""
-
-    def reached(self) -> Mapping[Partition, Commit]:
-        """The next offset of each partition, after all that poll handed out."""
-
-    async def commit(self) -> None:
-        """Commit all that poll handed out. Raises Unavailable or Refused."""
+    async def commit(self, polled: Polled) -> None:
+        """Commit all that this poll and those before handed out. Raises Unavailable or Refused."""
 
     async def close(self) -> None:
         """Leave the group; the next poll joins it again."""
@@ -83,8 +96,27 @@ class AuditMetrics(Protocol):
         """`postgresql` or `kafka` takes calls, or does not and why."""
 
 
+KnownEvent = Callable[[Record, int], Event | None]
+"""The event in a record where it was decoded before, given the greatest timestamp that is believed (microseconds)."""
+
+
+def nothing_is_known(_record: Record, _latest: int) -> Event | None:
+    """Every record has to be decoded."""
+    return None
+
+
+class _Turn(NamedTuple):
+    """A poll, and for each of its records the event in it, or None."""
+
+    polled: Polled
+    events: Sequence[AuditEvent | None]
+
+
 class Audit:
-    """Reads, decodes, writes, commits. It waits for PostgreSQL as long as it takes, and never raises for it."""
+    """Reads, decodes, writes, commits. It waits for PostgreSQL as long as it takes, and never raises for it.
+
+    While PostgreSQL writes what one poll gave, the next is read and decoded. What `known` has need not be decoded.
+    """
 
     def __init__(
         self,
@@ -92,9 +124,11 @@ class Audit:
         store: AuditStore,
         settings: Settings,
         metrics: AuditMetrics,
+        known: KnownEvent = nothing_is_known,
         clock: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
     ) -> None:
+        self._known = known
         self._source = source
         self._store = store
         self._settings = settings
@@ -108,6 +142,8 @@ class Audit:
         self._prepared = asyncio.Event()
         self._stored: Mapping[Partition, Commit] = {}
         self._since: dict[Partition, int] = {}
+        self._looked_back = time.monotonic()
+        self._upcoming: asyncio.Task[_Turn]
         source.begin_from(self._ask_stored)
         self._at_once = settings.database.batch_size
         backoff = Backoff(settings.consumer.backoff_initial, settings.consumer.backoff_max)
@@ -118,9 +154,12 @@ class Audit:
         """Work until `stop` is called. Raises only for defects of the program."""
         self._task = asyncio.current_task()
         watch = asyncio.create_task(self._watch())
+        self._upcoming = asyncio.create_task(self._read_on())
         try:
             while not self._stopping.is_set():
-                await self._turn()
+                turn = await self._upcoming
+                self._upcoming = asyncio.create_task(self._read_on())
+                await self._take_turn(turn)
                 if watch.done():
                     watch.result()  # it ends only by a defect
         except Stopped:
@@ -128,7 +167,8 @@ class Audit:
         finally:
             self._task = None
             watch.cancel()
-            await asyncio.wait({watch})
+            self._upcoming.cancel()
+            await asyncio.wait({watch, self._upcoming})
         self._log.info("audit.stopped")
 
     async def stop(self, deadline: Deadline) -> None:
@@ -142,29 +182,53 @@ class Audit:
             task.cancel()
             await asyncio.wait({task}, timeout=deadline.to_commit)
 
-    async def _turn(self) -> None:
-        records = await self.kafka.call(self._source.poll)
-        begun, reached = self._source.begun(), self._source.reached()
+    async def _read_on(self) -> _Turn:
+        polled = await self.kafka.call(self._source.poll)
+        return _Turn(polled, await self._decode(polled.records))
+
+    async def _take_turn(self, turn: _Turn) -> None:
+        polled = turn.polled
         if not self._prepared.is_set():  # only now: without the database, too, a member of the group knows what waits
             await self.database.call(self._prepare)
         try:
-            for each in begun:
+            for each in polled.begun:
                 await self._begin(each)
-            read = self._read(reached)
-            if records:
-                await self._take(records, read)
+            await self._look_back(polled.reached)
+            read = self._read(polled.reached)
+            if polled.records:
+                await self._take(turn, read)
             elif read:
                 await self.database.call(partial(self._save, (), read))
         except AuditWentBack as error:
             self._log.warning("audit.went_back", reason=str(error))
-            self._since.clear()
-            await self._source.close()
+            await self._go_back()
             return
         self._since |= {place: each.until for place, each in read.items()}
         try:
-            await self._source.commit()
+            await self._source.commit(polled)
         except (Unavailable, Refused) as error:  # the next turn commits the same or more
             self._log.warning("audit.commit_failed", reason=str(error))
+
+    async def _go_back(self) -> None:
+        """Join the group again, and begin where the database is; what was read on meanwhile follows nothing."""
+        self._upcoming.cancel()
+        await asyncio.wait({self._upcoming})
+        self._since.clear()
+        await self._source.close()
+        self._upcoming = asyncio.create_task(self._read_on())
+
+    async def _look_back(self, reached: Mapping[Partition, Commit]) -> None:
+        """Raise AuditWentBack when the database lacks what was written: a write sees that only where more is read."""
+        now = time.monotonic()
+        if now - self._looked_back < LOOK_BACK_INTERVAL:
+            return
+        self._looked_back = now
+        await self._make_sure_of({place: Commit(self._since[place]) for place in reached if place in self._since})
+
+    async def _make_sure_of(self, written: Mapping[Partition, Commit]) -> None:
+        stored = await self.database.call(self._offsets)
+        if any(stored.get(place, Commit(0)).offset < commit.offset for place, commit in written.items()):
+            raise AuditWentBack("the database lacks what was written: it was restored from an older backup")
 
     async def _ask_stored(self, _: Collection[Partition]) -> Mapping[Partition, Commit]:
         """Where reading goes on. The turn of the audit waits for the database, and reports it."""
@@ -178,6 +242,7 @@ class Audit:
         stored = self._stored.get(begun.partition, Commit(0))
         same_topic = stored.belongs_to(begun.commit.topic_id)
         if begun.loss or begun.commit.offset != stored.offset or not same_topic:
+            await self._make_sure_of({begun.partition: stored})
             await self.database.call(partial(self._store.begin, *begun))
 
     def _read(self, reached: Mapping[Partition, Commit]) -> dict[Partition, Read]:
@@ -195,49 +260,57 @@ class Audit:
             with suppress(Unavailable, Refused):
                 self._metrics.lag(await self._source.lag())
 
-    async def _take(self, records: Sequence[Record], read: Mapping[Partition, Read]) -> None:
+    async def _take(self, turn: _Turn, read: Mapping[Partition, Read]) -> None:
         self._aside.clear()
+        records = turn.polled.records
         with self._tracing.batch(records, trace_contexts(records)) as trace:
             outcomes: list[AuditOutcome] = []
             try:
-                outcomes = await self._settle(records, read)
+                outcomes = await self._settle(turn, read)
             finally:
                 trace.settled(dict(enumerate(outcomes)), {})
 
-    async def _settle(self, records: Sequence[Record], read: Mapping[Partition, Read]) -> list[AuditOutcome]:
+    async def _settle(self, turn: _Turn, read: Mapping[Partition, Read]) -> list[AuditOutcome]:
         """What became of the records, one by one: the same facts in metrics, log and trace."""
         started = time.monotonic()
-        events = self._decode(records)
+        events = [event for event in turn.events if event is not None]
         consumer = self._settings.consumer
         most = min(consumer.batch_bytes, consumer.memory.audit_statement)
         for batch in (parts := list(batches(events, self._settings.database.batch_size, most)) or [()]):
             await self._write(batch, read if batch is parts[-1] else NOTHING_READ)
         seconds = time.monotonic() - started
-        outcomes = self._outcomes(records, events)
+        outcomes = self._outcomes(turn)
         totals = Counter(outcomes)
         for outcome, count in totals.items():
             self._metrics.events(outcome, count)
         self._metrics.batch(len(events), seconds)
         told = {outcome.value: totals[outcome] for outcome in AuditOutcome if totals[outcome]}
-        self._log.info("audit.batch_settled", records=len(records), seconds=round(seconds, 4), **told)
+        self._log.info("audit.batch_settled", records=len(outcomes), seconds=round(seconds, 4), **told)
         return outcomes
 
-    def _outcomes(self, records: Sequence[Record], events: Sequence[AuditEvent]) -> list[AuditOutcome]:
-        valid = {(event.partition, event.offset) for event in events}
-        places = ((record.partition, record.offset) for record in records)
-        return [
-            self._aside.get(place, AuditOutcome.WRITTEN if place in valid else AuditOutcome.INVALID) for place in places
-        ]
+    def _outcomes(self, turn: _Turn) -> list[AuditOutcome]:
+        valid, invalid = AuditOutcome.WRITTEN, AuditOutcome.INVALID
+        outcomes = [valid if event is not None else invalid for event in turn.events]
+        if self._aside:
+            for at, record in enumerate(turn.polled.records):
+                outcomes[at] = self._aside.get((record.partition, record.offset), outcomes[at])
+        return outcomes
 
-    def _decode(self, records: Sequence[Record]) -> list[AuditEvent]:
+    async def _decode(self, records: Sequence[Record]) -> list[AuditEvent | None]:
+        """The events in the records, with a pause after each slice: the indexer shares the event loop."""
         latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
-        events: list[AuditEvent] = []
+        known, clock = self._known, time.perf_counter
+        events: list[AuditEvent | None] = []
+        until = clock() + SLICE
         for record in records:
-            try:
-                event = decode_record(record, latest)
-            except EventError:
-                continue  # the indexer dead-letters it, and says why
-            events.append(AuditEvent(event, record.topic, record.partition, record.offset))
+            found = known(record, latest) or decode_record(record, latest)
+            if isinstance(found, EventError):
+                events.append(None)  # the indexer dead-letters it, and says why
+            else:
+                events.append(AuditEvent(found, record.topic, record.partition, record.offset))
+            if clock() > until:
+                await asyncio.sleep(0)
+                until = clock() + SLICE
         return events
 
     async def _write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read]) -> None:
@@ -258,19 +331,34 @@ class Audit:
             await self._write(events[middle:], read)
 
     async def _save(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read]) -> None:
-        """One try. After an outage the schema is looked at again: the database may be another, or a restored one."""
+        """One try. A batch that is too slow for DATABASE_TIMEOUT passes in parts."""
+        try:
+            async with self._schema():
+                for start in range(0, len(events) or 1, self._at_once):
+                    some = events[start : start + self._at_once]
+                    ties = await self._store.write(some, read if start + self._at_once >= len(events) else NOTHING_READ)
+                    self._metrics.ties(ties)
+        except (Unavailable, Refused):
+            self._at_once = max(1, self._at_once // 2)
+            raise
+        self._at_once = min(self._at_once * 2, self._settings.database.batch_size)
+
+    async def _offsets(self) -> Mapping[Partition, Commit]:
+        """One try."""
+        async with self._schema():
+            return await self._store.offsets()
+
+    @asynccontextmanager
+    async def _schema(self) -> AsyncIterator[None]:
+        """After an outage the database is looked at again: it may be another, or a restored one."""
         try:
             if not self._prepared.is_set():
                 await self._prepare()
-            for start in range(0, len(events) or 1, self._at_once):
-                some = events[start : start + self._at_once]
-                ties = await self._store.write(some, read if start + self._at_once >= len(events) else NOTHING_READ)
-                self._metrics.ties(ties)
+            yield
         except (Unavailable, Refused):
             self._prepared.clear()
-            self._at_once = max(1, self._at_once // 2)  # a batch that is too slow for DATABASE_TIMEOUT passes in parts
+            self._looked_back = float("-inf")
             raise
-        self._at_once = min(self._at_once * 2, self._settings.database.batch_size)
 
     async def _prepare(self) -> None:
         await self._store.prepare()

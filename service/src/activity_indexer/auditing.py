@@ -11,6 +11,7 @@ from activity_indexer.adapters.audit_source import KafkaAuditSource
 from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.adapters.postgres import PostgresAudit
 from activity_indexer.audit import Audit
+from activity_indexer.decoded_events import DecodedEvents
 from activity_indexer.ending import Ending, say_goodbye
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.calls import Calls, MeasuredAudit
@@ -26,6 +27,7 @@ async def run_audit(
     health: Health,
     ending: Ending,
     tracing: Tracing,
+    decoded: DecodedEvents,
     address: HttpAddress | None = None,
 ) -> None:
     """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
@@ -33,7 +35,7 @@ async def run_audit(
     reporter = AuditReporter(metrics, health)
     while not ending.begun:
         try:
-            await _run_once(settings, metrics, reporter, ending, tracing, address)
+            await _run_once(settings, metrics, reporter, ending, tracing, decoded, address)
         except Exception as error:
             log.exception("audit.crashed")
             reporter.crashed(error)
@@ -48,12 +50,13 @@ async def _run_once(
     reporter: AuditReporter,
     ending: Ending,
     tracing: Tracing,
+    decoded: DecodedEvents,
     address: HttpAddress | None,
 ) -> None:
     source = KafkaAuditSource(settings, address, reporter)
     store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(metrics, tracing))
-    audit = Audit(source, measured, settings, reporter, tracing=tracing)
+    audit = Audit(source, measured, settings, reporter, decoded.take, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -87,8 +86,9 @@ class IntakeLimits:
 class Indexer:
     """One member of the group: intake → batches → commits.
 
-    What was polled is in the open batch, in the queue of full ones, or under way; each is given up when a rebalance or
-    the end does not leave the time to finish it, and is delivered again.
+    What was polled waits in the batcher or is under way; both are given up when a rebalance or the end does not leave
+    the time to finish them, and are delivered again. What is due leaves as soon as there is a place for a request:
+    at the turn of the intake, or when a request ends. Records are taken in until the next request is full.
     """
 
     def __init__(
@@ -119,7 +119,6 @@ class Indexer:
         self._in_doubt = False
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._held: dict[Partition, tuple[int, float]] = {}
-        self._full: deque[Batch] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._footprint_under_way = 0
         self._stopping = False
@@ -146,47 +145,57 @@ class Indexer:
         self._observer.ticked()
         if self._in_doubt:
             await self._read_again()
-        waiting = self._batcher.take() if self._is_memory_used_up() else self._batcher.take_due()
-        if waiting:
-            self._full.append(waiting)
-        self._start_batches()
-        self._observer.buffered(self._batcher.buffered + sum(len(batch.records) for batch in self._full))
-        if self._full or not self._breaker.lets_in() or not self._sink.as_expected or self._is_memory_used_up():
+        self._start_requests()
+        self._observer.buffered(self._batcher.buffered)
+        if self._batcher.full or not self._breaker.lets_in() or not self._sink.as_expected or self._is_memory_used_up():
             await self._wait_for_a_place()
             return
-        due = self._batcher.due_in
-        wait = self._limits.poll_timeout if due is None else min(due, self._limits.poll_timeout)
-        polled = await self._source.poll(wait, self._limits.fetch_max_records)
+        polled = await self._source.poll(self._poll_timeout(), self._limits.fetch_max_records)
         if polled:
             self._take(polled)
 
+    def _poll_timeout(self) -> float:
+        """Until a batch is old enough to go, if it can."""
+        due = self._batcher.due_in
+        if due is None or len(self._under_way) >= self._places():
+            return self._limits.poll_timeout
+        return min(due, self._limits.poll_timeout)
+
     def _is_memory_used_up(self) -> bool:
         """Whether nothing more may be taken in; a batch that is not full is not waited for then."""
-        waiting = self._batcher.footprint + sum([batch.footprint for batch in self._full])
-        return waiting + self._footprint_under_way >= self._limits.memory
+        return self._batcher.footprint + self._footprint_under_way >= self._limits.memory
 
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
-        records = [record for partition in polled.values() for record in partition]
-        self._observer.polled(len(records), sum(len(record.value or b"") for record in records))
-        self._breaker.polled(len(records))
         for partition in polled:  # records may come before `assigned` is told of their partition
             self._offsets.setdefault(partition, PartitionOffsets())
-        self._full += self._batcher.add(polled, self._offsets)
+        size = self._batcher.add(polled, self._offsets)
+        records = sum(map(len, polled.values()))
+        self._observer.polled(records, size)
+        self._breaker.polled(records)
 
-    def _start_batches(self) -> None:
-        while self._full and len(self._under_way) < self._places() + self._limits.spare_batches:
-            footprint = self._full[0].footprint
-            if self._under_way and self._footprint_under_way + footprint > self._limits.memory:
+    def _start_requests(self, *, everything: bool = False) -> None:
+        """Let what is due go where there are places; `everything` that waits counts as due.
+
+        A request beyond the places prepares its events meanwhile, but only when it is full: others may join it.
+        """
+        while (free := self._places() - len(self._under_way)) > -self._limits.spare_batches:
+            cut = self._batcher.cut(everything=everything or self._is_memory_used_up())
+            if cut is None or (free <= 0 and not (cut.full or everything)):
+                break
+            if self._under_way and self._footprint_under_way + cut.footprint > self._limits.memory:
                 break  # each copies its records, and alone it may take more than there is
-            self._footprint_under_way += footprint
-            task = asyncio.create_task(self._run_batch(self._full.popleft()))
+            batch = self._batcher.take(cut.records)
+            self._footprint_under_way += cut.footprint
+            task = asyncio.create_task(self._run_batch(batch))
             self._under_way.add(task)
-            task.add_done_callback(partial(self._ended, footprint))
+            task.add_done_callback(partial(self._ended, cut.footprint))
 
     def _ended(self, footprint: int, task: asyncio.Task[None]) -> None:
-        """A batch has ended, even if it was cancelled before it began."""
+        """A batch has ended, even if it was cancelled before it began: its place is free."""
         self._under_way.discard(task)
         self._footprint_under_way -= footprint
+        if not task.cancelled() and self._crash is None:
+            self._start_requests()
 
     async def _run_batch(self, batch: Batch) -> None:
         try:
@@ -208,13 +217,11 @@ class Indexer:
 
     async def drain(self, deadline: Deadline) -> None:
         """Finish what was taken in, as far as there is time; give up the rest; commit what is settled."""
-        if batch := self._batcher.take():
-            self._full.append(batch)
-        self._start_batches()
+        self._start_requests(everything=True)
         while len(self._under_way) > self._breaker.held and (left := deadline.to_finish):
             wait = min(left, self._limits.poll_timeout)
             await asyncio.wait(self._under_way, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-            self._start_batches()
+            self._start_requests(everything=True)
         await self._give_up(deadline)
         await self._commit_by(deadline)
 
@@ -226,7 +233,7 @@ class Indexer:
             self._observer.commit_failed("Kafka did not answer in the time that is left for it")
 
     async def _give_up(self, deadline: Deadline) -> None:
-        self._full.clear()
+        self._batcher.clear()
         for task in self._under_way:
             task.cancel()
         if self._under_way:
@@ -235,8 +242,7 @@ class Indexer:
     async def _read_again(self) -> None:
         """Read on from the last commit: what was settled since may be missing from the index."""
         async with self._committing:
-            self._batcher.take()
-            self._full.clear()
+            self._batcher.clear()
             under_way = set(self._under_way)
             for task in under_way:
                 task.cancel()

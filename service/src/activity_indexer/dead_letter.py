@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from activity_indexer.errors import EventError
 from activity_indexer.ports import OutRecord, Record, Truncation, UndecodedRecord
@@ -60,8 +60,21 @@ LATEST: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: producers may stamp their records with any number."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+_TOPIC: Final = PREFIX + "topic"
+_PARTITION: Final = PREFIX + "partition"
+_OFFSET: Final = PREFIX + "offset"
+_TIMESTAMP: Final = PREFIX + "timestamp"
+_STAGE: Final = PREFIX + "stage"
+_ERROR: Final = PREFIX + "error"
+_MESSAGE: Final = PREFIX + "message"
+_ATTEMPTS: Final = PREFIX + "attempts"
+_FIRST_FAILURE: Final = PREFIX + "first-failure"
+_LAST_FAILURE: Final = PREFIX + "last-failure"
+_MESSAGE_ID: Final = PREFIX + "message-id"
+_TRACEPARENT: Final = PREFIX + "traceparent"
+
+
+class Failure(NamedTuple):
     """Why an event cannot be indexed; times in seconds since the epoch."""
 
     error: EventError
@@ -77,32 +90,41 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
     The original headers are kept, the trace context and what replays left among them; those of an earlier stay here
     give way to the new ones. What a replay sent failed first when it failed before its first replay.
     `traceparent` is that of the span that sends the dead letter: whoever reads it can link to that span.
+
+    Half of all events may come this way: each header is written once, as the bytes that it is stored as.
     """
     error = failure.error
-    told = {
-        "topic": record.topic,
-        "partition": str(record.partition),
-        "offset": str(record.offset),
-        "timestamp": format_timestamp(min(max(0, record.timestamp), LATEST) * 1000),
-        "stage": error.stage,
-        "error": error.code,
-        "message": error.message[:MAX_MESSAGE],
-        "attempts": str(failure.attempts),
-        "first-failure": _first_failure(record) or format_timestamp(int(failure.first_failure * 1e6)),
-        "last-failure": format_timestamp(int(failure.last_failure * 1e6)),
-    }
-    if isinstance(record, UndecodedRecord):
-        told |= _undecoded(record)
-    if failure.message_id:
-        told["message-id"] = failure.message_id
-    if traceparent:
-        told["traceparent"] = traceparent.decode()
-    kept = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
-    return OutRecord(
-        record.key,
-        record.value,
-        [*kept, *((PREFIX + name, text.encode(errors="replace")) for name, text in told.items())],
+    last = _time(int(failure.last_failure * 1e6))
+    first = _time(int(failure.first_failure * 1e6)) if failure.first_failure != failure.last_failure else last
+    headers: list[tuple[str, bytes]] = []
+    if record.headers:
+        headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
+        first = _first_failure(record) or first
+    headers += (
+        (_TOPIC, record.topic.encode(errors="replace")),
+        (_PARTITION, b"%d" % record.partition),
+        (_OFFSET, b"%d" % record.offset),
+        (_TIMESTAMP, _time(min(max(0, record.timestamp), LATEST) * 1000)),
+        (_STAGE, error.stage.encode(errors="replace")),
+        (_ERROR, error.code.encode(errors="replace")),
+        (_MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
+        (_ATTEMPTS, b"%d" % failure.attempts),
+        (_FIRST_FAILURE, first),
+        (_LAST_FAILURE, last),
     )
+    if isinstance(record, UndecodedRecord):
+        headers += ((PREFIX + name, text.encode(errors="replace")) for name, text in _undecoded(record).items())
+    if failure.message_id:
+        headers.append((_MESSAGE_ID, failure.message_id.encode(errors="replace")))
+    if traceparent:
+        headers.append((_TRACEPARENT, traceparent))
+    return OutRecord(record.key, record.value, headers)
+
+
+@lru_cache(maxsize=1024)
+def _time(microseconds: int) -> bytes:
+    """The events of a batch have few different times: those of their records are in milliseconds."""
+    return format_timestamp(microseconds).encode()
 
 
 def _undecoded(record: UndecodedRecord) -> dict[str, str]:
@@ -155,9 +177,9 @@ def truncated(found: Truncation) -> dict[str, str]:
     return {"truncated": "true", "size": str(found.size), "sha256": found.sha256}
 
 
-def _first_failure(record: Record) -> str | None:
+def _first_failure(record: Record) -> bytes | None:
     for name, value in record.headers:
         if name == REPLAY_FIRST_FAILURE and value:
             with suppress(ValueError):  # anybody may write headers
-                return format_timestamp(parse_timestamp(value.decode()))
+                return _time(parse_timestamp(value.decode()))
     return None

@@ -34,24 +34,29 @@ def index_line(transaction_id: str, version: int) -> bytes:
 def live_document(event: Event, enriched: Enriched, now: bytes, trace_id: bytes | None = None) -> bytes:
     """The two lines of a bulk request that write a live document.
 
-    `now` is the time of enrichment, RFC 3339; `trace_id` the trace that the event belongs to, if any.
+    `now` is the time of enrichment, RFC 3339; `trace_id` the trace that the event belongs to, if any. What is bytes
+    already is joined as it is, and what has to be formatted is formatted as text, in one piece between two of those.
     """
-    source = event.source
-    return (
-        b'%b\n%b,"event_type":"%b",%b"_updated_at":"%b","_position":"%d:%d:%d","_enriched":%b,"_enriched_at":"%b",%b'
-        b'"enrichment":%b,"search_content":%b}\n'
-        % (
+    fields, search_content, ran = enriched
+    position = event.position
+    source = "" if event.source is None else f'"source":{encode(event.source).decode()},'
+    added = (
+        f',"event_type":"{event.event_type}",{source}"_updated_at":"{event.updated_at}",'
+        f'"_position":"{position.published}:{position.partition}:{position.offset}",'
+        f'"_enriched":{"true" if ran else "false"},"_enriched_at":"'
+    )
+    return b"".join(
+        (
             index_line(event.transaction.id, event.version),
+            b"\n",
             event.body[:-1],
-            event.event_type.encode(),
-            b"" if source is None else b'"source":%b,' % encode(source),
-            event.updated_at.encode(),
-            *event.position,
-            b"true" if enriched.ran else b"false",
+            added.encode(),
             now,
-            b'"_trace_id":"%b",' % trace_id if trace_id else b"",
-            enriched.fields,
-            enriched.search_content,
+            b'","_trace_id":"%b","enrichment":' % trace_id if trace_id else b'","enrichment":',
+            fields,
+            b',"search_content":',
+            search_content,
+            b"}\n",
         )
     )
 

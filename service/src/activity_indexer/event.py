@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -43,7 +44,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     metadata: Raw = Raw()
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where an event was published: the record's timestamp (milliseconds), its partition and its offset.
 
     Positions are compared in this order. A replayed event has the position of its original.
@@ -52,6 +53,9 @@ class Position(NamedTuple):
     published: int
     partition: int
     offset: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.published, self.partition, self.offset))
 
     def __str__(self) -> str:
         return f"{self.published}:{self.partition}:{self.offset}"
@@ -97,9 +101,14 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     source: str | None = None
 
     @property
+    def key(self) -> bytes:
+        """The message id as 16 bytes: what the indexer keeps of it in memory and in Redis."""
+        return event_key(self.transaction.id, self.event_type, self.timestamp)
+
+    @property
     def message_id(self) -> str:
         """32 hexadecimal digits, the same for every copy of this event and for its ties."""
-        return message_id(self.transaction.id, self.event_type, self.timestamp)
+        return self.key.hex()
 
     @property
     def deleted(self) -> bool:
@@ -123,10 +132,15 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         return zlib.crc32(self.body or self.transaction.user_id.encode())
 
 
+def event_key(transaction_id: str, event_type: str, timestamp: int) -> bytes:
+    """Hash of transaction id, event type and timestamp (nanoseconds), in 16 bytes."""
+    text = f"{timestamp}:{RANKS[event_type]}:{transaction_id}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
 def message_id(transaction_id: str, event_type: str, timestamp: int) -> str:
-    """Hash of transaction id, event type and timestamp (nanoseconds)."""
-    told = f"{timestamp}:{RANKS[event_type]}:{transaction_id}"
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    """The key of such an event in hexadecimal digits: how logs, headers and commands write it."""
+    return event_key(transaction_id, event_type, timestamp).hex()
 
 
 def event_version(event_type: str, timestamp: int) -> int:
@@ -134,8 +148,8 @@ def event_version(event_type: str, timestamp: int) -> int:
 
     The low eight bits are left for ties: for events that follow at the same base version.
     """
-    microseconds, finer = divmod(timestamp, 1000)
-    return (microseconds * 4 + (FINER_THAN_MICROSECONDS if finer else RANKS[event_type])) << 8
+    low = FINER_THAN_MICROSECONDS if timestamp % 1000 else RANKS[event_type]
+    return (timestamp // 1000 * 4 + low) << 8
 
 
 def base_version(version: int) -> int:

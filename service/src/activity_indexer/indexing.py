@@ -154,7 +154,7 @@ class BulkWriter:
     async def write(self, documents: Sequence[Document]) -> None:
         """Returns when every document is settled, however long that takes; then each has a result or an error."""
         try:
-            await self._write(list(documents), 0)
+            await self._write([document for document in documents if document.error is None], 0)
         finally:
             if self._held:
                 self._held.difference_update(documents)
@@ -506,7 +506,7 @@ class BulkWriter:
     def _all_written(self, documents: Sequence[Document]) -> None:
         self._passed += len(documents)
         for document in documents:
-            _written(document)
+            document.result = Result.DUPLICATE if document.is_copy else Result.WRITTEN
         self._release(documents)
         self._recover()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,8 +52,13 @@ class MemoryShares:
 
     @property
     def audit(self) -> int:
-        """Bytes of records that the audit collects before it writes them; one record may be larger."""
-        return self.budget // 16
+        """Bytes of records that the audit collects while it writes as many; one record may be larger."""
+        return self.budget // 32
+
+    @property
+    def decoded(self) -> int:
+        """What the events take that are kept for the audit, so that it need not decode them."""
+        return self.budget // 32
 
     @property
     def audit_statement(self) -> int:
@@ -76,6 +82,14 @@ def record_bytes(record: Record) -> int:
         for name, value in record.headers:
             size += len(name) + len(value or b"")
     return size
+
+
+def records_bytes(records: Sequence[Record]) -> int:
+    """The bytes of all values, keys and headers."""
+    headers = [record.headers for record in records]
+    if any(headers):
+        return sum([record_bytes(record) for record in records])
+    return sum([len(record.value or b"") + len(record.key or b"") for record in records])
 
 
 def footprint(records: int, size: int) -> int:

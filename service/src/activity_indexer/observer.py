@@ -76,8 +76,11 @@ class Observer(Protocol):
     def batch_done(self, summary: BatchSummary) -> None:
         """A batch is settled."""
 
-    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
-        """An event is in the dead-letter topic."""
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str, events: int = 1) -> None:
+        """So many events with this stage and error are in the dead-letter topic; this is one of them.
+
+        While `debug` is true, it is called for each.
+        """
 
     def bulk_waited(self, seconds: float) -> None:
         """A bulk request waited so long for a place."""

@@ -20,6 +20,11 @@ class Span:
         self._settled: bytearray | None = None
         self._left = len(offsets)
 
+    def shorten(self, count: int) -> None:
+        """Keep the first offsets only, of a span of which nothing is settled."""
+        self.offsets = self.offsets[:count]
+        self._left = count
+
     def settle_all(self) -> None:
         """Every offset is settled."""
         self._left = 0
@@ -66,6 +71,13 @@ class PartitionOffsets:
         span = Span(offsets, published)
         self._spans.append(span)
         return span
+
+    def split(self, span: Span, count: int, published: int) -> Span:
+        """Leave a span its first offsets; returns a span of the others. Nothing of it may be settled yet."""
+        rest = Span(span.offsets[count:], published)
+        span.shorten(count)
+        self._spans.insert(self._spans.index(span) + 1, rest)
+        return rest
 
     @property
     def idle(self) -> bool:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from activity_indexer.errors import DecodeError
 from activity_indexer.event import Event
 
@@ -158,13 +160,13 @@ class BulkIndex(Protocol):
 
 
 class SeenStore(Protocol):
-    """Message ids that were settled before, shared by all indexers."""
+    """Message ids that were settled before, shared by all indexers. An id is 16 bytes, see event.Event.key."""
 
-    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+    async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked for those of the ids that are known, in one round trip. Raises Unavailable."""
 
-    async def mark(self, entries: Mapping[str, bytes]) -> None:
-        """Remember an entry (digits and colons) for each id, in one round trip. Raises Unavailable."""
+    async def mark(self, entries: Mapping[bytes, bytes]) -> None:
+        """Remember an entry for each id, all of one length, in one round trip. Raises Unavailable."""
 
 
 class OffsetStore(Protocol):
@@ -205,8 +207,7 @@ class AuditOutcome(StrEnum):
     """The database refuses it even there; the log line audit.event_dropped names its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEvent:
+class AuditEvent(Struct, frozen=True, gc=False):
     """An event with the place that it came from, for the audit."""
 
     event: Event

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
+from typing import Final, NamedTuple
 
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -21,18 +23,37 @@ from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import DeadLetters, Enricher, OutRecord
-from activity_indexer.published import published_at
+from activity_indexer.ports import DeadLetters, Enricher, OutRecord, Record
+from activity_indexer.published import ages, published_at
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 
 WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
+INVALID = "invalid"
 SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
-Chain = list[int]
-"""Events of one transaction in one batch, by their place in it, the newest first."""
+LETTERS = 1000
+"""Dead letters that are made and sent at once."""
+
+SLICE: Final = 0.005
+"""For how long a batch computes before the event loop has a turn (seconds)."""
+
+
+class Chains(NamedTuple):
+    """The events of a batch by transaction, by their places in it.
+
+    `newest` are those that are written; `older` are the other events of such a transaction, by the place of the
+    newest: the next newest takes its place when that is refused for good. Most transactions have no other.
+    """
+
+    newest: Sequence[int]
+    older: Mapping[int, Sequence[int]]
+
+
+Decoded = Callable[[Sequence[Record], Sequence[Event | None], int], None]
+"""Called with the records of a batch, what they hold, and the bytes of the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +76,12 @@ class _Work:
     contexts: Mapping[int, TraceContext]
     trace: BatchTrace
     events: list[Event | None] = field(default_factory=list)
-    message_ids: list[str] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
     outcomes: dict[int, str] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     earlier: dict[int, Settled] = field(default_factory=dict)
-    entries: dict[str, bytes] = field(default_factory=dict)
+    entries: dict[bytes, bytes] = field(default_factory=dict)
     skipped: int = 0
     summary: BatchSummary = field(init=False)
 
@@ -81,7 +102,11 @@ class _Work:
 
 
 class Processor:
-    """Processes batches, several at once; they share nothing but what is given here."""
+    """Processes batches, several at once; they share nothing but what is given here.
+
+    What takes time for each event is one batch's at a time and done in slices: so heartbeats and answers wait for one
+    slice, and not for one of each batch under way.
+    """
 
     def __init__(
         self,
@@ -96,7 +121,9 @@ class Processor:
         tracing: Tracing | None = None,
         clock: Callable[[], float] = time.monotonic,
         rereads: Rereads | None = None,
+        decoded: Decoded | None = None,
     ) -> None:
+        self._decoded = decoded
         self._deduplicator = deduplicator
         self._enricher = enricher
         self._writer = writer
@@ -108,6 +135,7 @@ class Processor:
         self._tracing = tracing or Untraced()
         self._clock = clock
         self._let_go_at = float("-inf")
+        self._computing = asyncio.Lock()
         self._rereads = rereads if rereads is not None else Rereads()
 
     async def process(self, batch: Batch) -> None:
@@ -121,7 +149,7 @@ class Processor:
         started = time.perf_counter()
         try:
             with self._stage(work, "decode"):
-                self._decode(work)
+                await self._decode(work)
             await self._skip_known(work)
             await self._index(work, _chains(work))
             await self._bury(work)
@@ -140,17 +168,26 @@ class Processor:
             yield
         self._observer.stage_done(name, time.perf_counter() - started)
 
-    def _decode(self, work: _Work) -> None:
-        latest = int((self._now() + self._limits.max_clock_skew) * 1e6)
-        append = work.events.append
-        for at, record in enumerate(work.batch.records):
-            try:
-                append(decode_record(record, latest))
-            except EventError as error:
-                append(None)
-                self._fail(work, at, error.kept())
+    async def _decode(self, work: _Work) -> None:
+        now = self._now()
+        latest = int((now + self._limits.max_clock_skew) * 1e6)
+        append, clock = work.events.append, time.perf_counter
+        async with self._computing:
+            until = clock() + SLICE
+            for at, record in enumerate(work.batch.records):
+                found = decode_record(record, latest)
+                if isinstance(found, EventError):
+                    append(None)
+                    work.failures[at] = Failure(found, 1, now, now)
+                else:
+                    append(found)
+                if clock() > until:
+                    await asyncio.sleep(0)
+                    until = clock() + SLICE
+        if self._decoded is not None:
+            self._decoded(work.batch.records, work.events, work.batch.size + work.batch.extra)
         if self._deduplicator is not None:
-            work.message_ids = [event.message_id if event else "" for event in work.events]
+            work.keys = [event.key if event else b"" for event in work.events]
         if self._observer.debug:
             for event in filter(None, work.events):
                 self._observer.event_decoded(event)
@@ -167,8 +204,8 @@ class Processor:
         work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
             again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
-            for at, message_id in enumerate(work.message_ids):
-                if message_id in known and not (again and at in again) and (settled := known.get(message_id)):
+            for at, key in enumerate(work.keys):
+                if key in known and not (again and at in again) and (settled := known.get(key)):
                     self._compare(work, at, settled)
             work.skipped = len(work.outcomes)
 
@@ -184,95 +221,140 @@ class Processor:
         if not is_copy:
             work.summary.ties["earlier"] += 1
 
-    def _asked(self, work: _Work) -> list[str]:
+    def _asked(self, work: _Work) -> list[bytes]:
         """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
         if not self._rereads:
-            return [message_id for message_id in work.message_ids if message_id]
-        pairs = zip(work.message_ids, work.batch.records, strict=True)
-        return [message_id for message_id, record in pairs if message_id and record not in self._rereads]
+            return [key for key in work.keys if key] if work.failures else work.keys
+        pairs = zip(work.keys, work.batch.records, strict=True)
+        return [key for key, record in pairs if key and record not in self._rereads]
 
-    async def _index(self, work: _Work, chains: list[Chain]) -> None:
+    async def _index(self, work: _Work, chains: Chains) -> None:
         """Write the newest event of each chain; when one cannot be written, the next newest takes its place."""
-        while chains:
+        while chains.newest:
             with self._stage(work, "enrich"):
-                documents = self._documents(work, chains)
+                documents = await self._documents(work, chains.newest)
             try:
                 with self._stage(work, "bulk"):
-                    await self._writer.write([document for document in documents if not document.settled])
+                    await self._writer.write(documents)
             finally:
                 chains = self._take_results(work, chains, documents)
 
-    def _documents(self, work: _Work, chains: Sequence[Chain]) -> list[Document]:
+    async def _documents(self, work: _Work, places: Sequence[int]) -> list[Document]:
+        """The documents of these events; one whose enrichment fails has an error."""
         now = format_timestamp(int(self._now() * 1e6)).encode()
-        return [self._document(work, chain[0], now) for chain in chains]
+        events, contexts, earlier, enrich = work.events, work.contexts, work.earlier, self._enricher
+        documents: list[Document] = []
+        append, clock = documents.append, time.perf_counter
+        async with self._computing:
+            until = clock() + SLICE
+            for at in places:
+                event = events[at]
+                if event is None:  # chains are made of events
+                    continue
+                if event.event_type == DELETED:
+                    document = Document(event.version, tombstone(event), event)
+                else:
+                    try:
+                        enriched = enrich(event)
+                    except EventError as error:
+                        document = Document(event.version, b"", event, error=error.kept())
+                    else:
+                        context = contexts.get(at) if contexts else None
+                        lines = live_document(event, enriched, now, context and context.trace_id)
+                        document = Document(event.version, lines, event)
+                append(_after(document, earlier[at]) if earlier and at in earlier else document)
+                if clock() > until:
+                    await asyncio.sleep(0)
+                    until = clock() + SLICE
+        return documents
 
-    def _document(self, work: _Work, at: int, now: bytes) -> Document:
-        event = work.event(at)
-        if event.deleted:
-            return _versioned(event, tombstone(event), work.earlier.get(at))
-        try:
-            enriched = self._enricher(event)
-        except EventError as error:
-            return Document(event.version, b"", event, error=error.kept())
-        context = work.contexts.get(at)
-        lines = live_document(event, enriched, now, context.trace_id if context else None)
-        return _versioned(event, lines, work.earlier.get(at))
+    def _take_results(self, work: _Work, chains: Chains, documents: Sequence[Document]) -> Chains:
+        """Note what became of documents; returns the chains whose newest event was refused, without it.
 
-    def _take_results(self, work: _Work, chains: list[Chain], documents: Sequence[Document]) -> list[Chain]:
-        left: list[Chain] = []
+        Nearly all were written, and all of these are noted at once; each of the others by itself.
+        """
         now = self._now()
-        for chain, document in zip(chains, documents, strict=True):
-            if document.error:
-                self._fail(work, chain[0], document.error, document)
-                if len(chain) > 1:
-                    left.append(chain[1:])
-            elif document.result:
-                self._written(work, chain, document, now)
-        return left
+        newest: list[int] = []
+        older: dict[int, Sequence[int]] = {}
+        places, written = chains.newest, documents
+        usual = [document.result == Result.WRITTEN and not document.tied for document in documents]
+        if not all(usual):
+            places, written = list(compress(chains.newest, usual)), list(compress(documents, usual))
+            for at, document, is_usual in zip(chains.newest, documents, usual, strict=True):
+                if document.error:
+                    self._fail(work, at, document.error, document, now)
+                    if rest := chains.older.get(at):
+                        newest.append(rest[0])
+                        older[rest[0]] = rest[1:]
+                elif document.result and not is_usual:
+                    self._settled_otherwise(work, at, document, now)
+        self._written(work, places, written, now)
+        if chains.older:
+            for at, document in zip(chains.newest, documents, strict=True):
+                if document.result and at in chains.older:
+                    self._superseded(work, chains.older[at], document.event)
+        return Chains(newest, older)
 
     @staticmethod
-    def _written(work: _Work, chain: Chain, document: Document, now: float) -> None:
-        at, newest, result, summary = chain[0], document.event, document.result, work.summary
+    def _written(work: _Work, places: Sequence[int], documents: Sequence[Document], now: float) -> None:
+        """Documents were written."""
+        if not documents:
+            return
         if work.failures:
-            work.failures.pop(at, None)
+            for at in places:
+                work.failures.pop(at, None)
+        records, keys, summary = work.batch.records, work.keys, work.summary
+        work.outcomes.update(zip(places, [WRITTEN[document.event.event_type] for document in documents], strict=True))
+        if keys:
+            entries = [entry_of(document.event, document.version) for document in documents]
+            work.entries.update(zip([keys[at] for at in places], entries, strict=True))
+        timestamps = [records[at].timestamp for at in places]
+        found = ages(timestamps, now)
+        summary.ages += found
+        summary.undated += len(timestamps) - len(found)
+        if summary.example is None:
+            for document, timestamp in zip(documents, timestamps, strict=True):
+                published = published_at(timestamp, now)
+                if published is not None and not document.event.deleted:
+                    summary.example = Written(document.event.transaction.id, document.version, published)
+                    break
+
+    def _settled_otherwise(self, work: _Work, at: int, document: Document, now: float) -> None:
+        """An event was known or late, or it is one of a tie."""
+        result, event, summary = document.result, document.event, work.summary
         if document.tied and result != Result.DUPLICATE:
             summary.ties["later" if result == Result.WRITTEN else "earlier"] += 1
-        late = result == Result.LATE
-        if work.message_ids and not (late and document.tied):  # of a tie, what is known of the later event is kept
-            work.entries[work.message_ids[at]] = entry_of(newest, 0 if late else document.version)
         if result == Result.WRITTEN:
-            work.outcomes[at] = WRITTEN[newest.event_type]
-            published = published_at(work.batch.records[at].timestamp, now)
-            if published is None:
-                summary.undated += 1
-            else:
-                summary.ages.append(now - published)
-                if summary.example is None and not newest.deleted:
-                    summary.example = Written(newest.transaction.id, document.version, published)
-        else:
-            work.outcomes[at] = result or Result.LATE
-        for at in chain[1:]:
+            self._written(work, [at], [document], now)
+            return
+        work.failures.pop(at, None)
+        work.outcomes[at] = result or Result.LATE
+        late = result == Result.LATE
+        if work.keys and not (late and document.tied):  # of a tie, what is known of the later event is kept
+            work.entries[work.keys[at]] = entry_of(event, 0 if late else document.version)
+
+    @staticmethod
+    def _superseded(work: _Work, places: Sequence[int], newest: Event) -> None:
+        """Events of a transaction are settled by a newer one of the same batch."""
+        for at in places:
             event = work.event(at)
             ties = event.order.ties(newest.order)
             is_copy = ties and event.content == newest.content
             work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
             if ties and not is_copy:
                 work.summary.ties["earlier"] += 1
-            elif not ties and work.message_ids:
-                work.entries[work.message_ids[at]] = entry_of(event, 0)
+            elif not ties and work.keys:
+                work.entries[work.keys[at]] = entry_of(event, 0)
 
-    def _fail(self, work: _Work, at: int, error: EventError, document: Document | None = None) -> None:
-        now = self._now()
-        event = work.events[at]
+    @staticmethod
+    def _fail(work: _Work, at: int, error: EventError, document: Document, now: float) -> None:
         earlier = work.failures.get(at)
-        attempts = max(1, document.attempts) if document else 1
-        first_failure = (document and document.first_failure) or now
         work.failures[at] = Failure(
             error,
-            attempts + earlier.attempts if earlier else attempts,
-            earlier.first_failure if earlier else first_failure,
-            (document and document.last_failure) or now,
-            event.message_id if event else None,
+            max(1, document.attempts) + (earlier.attempts if earlier else 0),
+            earlier.first_failure if earlier else document.first_failure or now,
+            document.last_failure or now,
+            document.event.message_id,
         )
 
     async def _bury(self, work: _Work) -> None:
@@ -288,14 +370,27 @@ class Processor:
         await self._dead_letter(work, sorted(work.failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
-        if not places:
-            return
-        records = work.batch.records
-        await self._send([dead_letter(records[at], work.failures[at], work.trace.dead_letter(at)) for at in places])
+        """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
+        records, failures = work.batch.records, work.failures
+        for start in range(0, len(places), LETTERS):
+            sent = places[start : start + LETTERS]
+            await self._send([dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in sent])
+            work.outcomes.update(dict.fromkeys(sent, "dead_lettered"))
+            for alike in self._alike(work, sent):
+                with work.trace.event(alike[0]):
+                    self._observer.dead_lettered(
+                        records[alike[0]], failures[alike[0]], _event_type(work, alike[0]), len(alike)
+                    )
+
+    def _alike(self, work: _Work, places: Sequence[int]) -> Collection[Sequence[int]]:
+        """Those that are reported as one, as stage and error are the same; at debug each by itself."""
+        if self._observer.debug:
+            return [[at] for at in places]
+        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for at in places:
-            work.outcomes[at] = "dead_lettered"
-            with work.trace.event(at):
-                self._observer.dead_lettered(records[at], work.failures[at], _event_type(work, at))
+            error = work.failures[at].error
+            kinds[error.stage, error.code].append(at)
+        return kinds.values()
 
     def _record(self, work: _Work) -> bool:
         """Count what reached the sink; returns whether the breaker is open."""
@@ -332,7 +427,7 @@ class Processor:
             error = work.failures[left[0]].error
             self._observer.breaker_opened(self._breaker.share, f"{error.stage} {error.code}: {error.message}")
             await asyncio.sleep(self._limits.breaker_retry_interval)
-            await self._index(work, [[at] for at in left])
+            await self._index(work, Chains(left, {}))
             if not self._breaker.is_open:
                 return
             failures = sum(at in work.failures for at in left)
@@ -363,41 +458,45 @@ class Processor:
             await self._deduplicator.mark(work.entries, work.known.namespace)
 
     def _settle(self, work: _Work) -> None:
-        if len(work.outcomes) == len(work.batch.records):
+        outcomes, events = work.outcomes, work.events
+        if len(outcomes) == len(work.batch.records):
             work.batch.settle_all()
         else:
-            work.batch.settle(list(work.outcomes))
-            work.summary.events = len(work.outcomes)
-        for at, outcome in work.outcomes.items():
-            work.summary.outcomes[outcome, _event_type(work, at)] += 1
+            work.batch.settle(list(outcomes))
+            work.summary.events = len(outcomes)
+        types = [event.event_type if (event := events[at]) else INVALID for at in outcomes]
+        work.summary.outcomes.update(zip(outcomes.values(), types, strict=True))
 
 
-def _versioned(event: Event, lines: bytes, settled: Settled | None) -> Document:
-    """The document, at the version after that of an earlier tie or copy, where that is known."""
-    known = settled.version if settled else 0
-    if settled is None or base_version(known) != event.version or known & MAX_TIES == MAX_TIES:
-        return Document(event.version, lines, event)
+def _after(document: Document, settled: Settled) -> Document:
+    """The document at the version after that of an earlier tie or copy, where that is known."""
+    event, known = document.event, settled.version
+    if document.error or base_version(known) != event.version or known & MAX_TIES == MAX_TIES:
+        return document
     is_copy = event.checksum == settled.checksum
-    lines = with_version(lines, event.transaction.id, known + 1)
+    lines = with_version(document.lines, event.transaction.id, known + 1)
     return Document(known + 1, lines, event, is_copy=is_copy, tied=not is_copy)
 
 
 def _event_type(work: _Work, at: int) -> str:
     event = work.events[at]
-    return event.event_type if event else "invalid"
+    return event.event_type if event else INVALID
 
 
-def _chains(work: _Work) -> list[Chain]:
-    chains: dict[str, Chain] = {}
-    for at, event in enumerate(work.events):
-        if event is not None and at not in work.outcomes:
-            chain = chains.get(event.transaction.id)
-            if chain is None:
-                chains[event.transaction.id] = [at]
-            else:
-                chain.append(at)
-    found = list(chains.values())
-    for chain in found:
-        if len(chain) > 1:
-            chain.sort(key=lambda at: work.event(at).order, reverse=True)
-    return found
+def _chains(work: _Work) -> Chains:
+    """The events of a batch that are not settled yet, by transaction."""
+    places = [at for at, event in enumerate(work.events) if event is not None and at not in work.outcomes]
+    transactions = [work.event(at).transaction.id for at in places]
+    newest = dict(zip(transactions, places, strict=True))
+    if len(newest) == len(places):
+        return Chains(places, {})
+    several: dict[str, list[int]] = {}
+    for transaction, at in zip(transactions, places, strict=True):
+        if (last := newest[transaction]) != at:
+            several.setdefault(transaction, [last]).append(at)
+    older: dict[int, Sequence[int]] = {}
+    for transaction, chain in several.items():
+        chain.sort(key=lambda at: work.event(at).order, reverse=True)
+        newest[transaction] = chain[0]
+        older[chain[0]] = chain[1:]
+    return Chains(list(newest.values()), older)

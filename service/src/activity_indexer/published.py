@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 EARLIEST: Final = 10**12
@@ -21,3 +22,11 @@ def published_at(timestamp: int, now: float) -> float | None:
     if not EARLIEST <= timestamp <= (now + MAX_AHEAD) * 1000:
         return None
     return min(timestamp / 1000, now)
+
+
+def ages(timestamps: Sequence[int], now: float) -> list[float]:
+    """How long ago records were published (seconds), of those whose timestamps can be true."""
+    if timestamps and min(timestamps) >= EARLIEST and max(timestamps) <= now * 1000:
+        return [now - each / 1000 for each in timestamps]
+    latest = (now + MAX_AHEAD) * 1000
+    return [max(0.0, now - each / 1000) for each in timestamps if EARLIEST <= each <= latest]

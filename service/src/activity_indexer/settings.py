@@ -40,6 +40,9 @@ HEARTBEATS: Final = 3
 """Heartbeats that must fit into a session: one that is late or lost does not end it."""
 
 
+LAST_PORT: Final = 65_535
+
+
 class _Section(BaseSettings):
     """Empty variables count as absent, as a Compose file or a ConfigMap writes them."""
 
@@ -240,7 +243,11 @@ class RedisSettings(_Section):
         json_schema_extra={"pattern": PATTERN},
     )
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
-    timeout: Seconds = Field(0.25, description="Limit of one round trip (seconds); then memory alone answers.")
+    timeout: Seconds = Field(
+        0.25,
+        description="Limit of one round trip (seconds); then memory alone answers. Time in which the indexer itself "
+        "was busy does not count.",
+    )
     retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
 
@@ -265,7 +272,7 @@ class DatabaseSettings(_Section):
     )
     pool_size: int = Field(2, ge=1, le=50, description="Connections at most.")
     timeout: Seconds = Field(30.0, description="Limit of one statement (seconds).")
-    batch_size: int = Field(500, ge=1, le=10_000, description="Events in one statement at most.")
+    batch_size: int = Field(2000, ge=1, le=10_000, description="Events in one statement at most.")
     pipeline: str = Field(
         "",
         max_length=200,
@@ -286,10 +293,26 @@ class ConsumerSettings(_Section):
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_")
 
-    batch_size: int = Field(10, ge=1, le=10_000, description="Events in a batch at most.")
+    batch_size: int = Field(
+        10,
+        ge=1,
+        le=10_000,
+        description="Events with which a batch is full and can be sent. Batches that wait are sent together, see "
+        "CONSUMER_REQUEST_EVENTS.",
+    )
     batch_timeout: Seconds = Field(5.0, description="Age at which a batch is sent though it is not full (seconds).")
     batch_bytes: int = Field(
-        5 * Megabyte, ge=1024, le=90 * Megabyte, description="Bytes of event values in a batch at most."
+        5 * Megabyte,
+        ge=1024,
+        le=90 * Megabyte,
+        description="Bytes of event values with which a batch is full, and that one request takes at most.",
+    )
+    request_events: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Events up to which batches that are full or old enough are sent together in one request; at "
+        "least CONSUMER_BATCH_SIZE.",
     )
     enable_audit_db: bool = Field(True, description="Whether the audit is written to PostgreSQL.")
     max_in_flight: int = Field(
@@ -347,7 +370,7 @@ class ConsumerSettings(_Section):
         120.0, description="Time without progress after which the indexer calls itself dead (seconds)."
     )
     http_host: str = Field("0.0.0.0", description="Address of health and metrics.")  # noqa: S104 - a container's port
-    http_port: int = Field(8080, ge=0, le=65535, description="Port of health and metrics; 0: any free one.")
+    http_port: int = Field(8080, ge=0, le=LAST_PORT, description="Port of health and metrics; 0: any free one.")
     status_page: bool = Field(True, description="Whether that port shows a page for people: state, plots, settings.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
@@ -437,7 +460,7 @@ class Settings:
     """All settings of one indexer."""
 
     def __init__(self, sections: Mapping[type[_Section], Any]) -> None:
-        self._sections = sections
+        self._sections = dict(sections)
         self.kafka: KafkaSettings = sections[KafkaSettings]
         self.elasticsearch: ElasticsearchSettings = sections[ElasticsearchSettings]
         self.redis: RedisSettings = sections[RedisSettings]
@@ -454,6 +477,27 @@ class Settings:
                 f"CONSUMER_MEMORY_BUDGET: must be at least {LARGEST_RECORDS} times KAFKA_MAX_RECORD_BYTES ({least}), "
                 f"got {self.consumer.memory_budget}: raise it and the memory limit, or lower KAFKA_MAX_RECORD_BYTES"
             )
+
+    def of_process(self, number: int) -> Settings:
+        """The settings of one of several processes on this machine, from 1 on: what they cannot share is their own.
+
+        Raises SettingsError when there is no such port.
+        """
+        consumer, kafka = self.consumer, self.kafka
+        port = consumer.http_port and consumer.http_port + number - 1
+        if port > LAST_PORT:
+            raise SettingsError(
+                f"CONSUMER_HTTP_PORT: must leave a port for each process, got {consumer.http_port}, which process "
+                f"{number} would exceed: choose a lower one, or 0 for any free ones"
+            )
+        instance = kafka.group_instance_id and f"{kafka.group_instance_id}-{number}"
+        return Settings(
+            self._sections
+            | {
+                ConsumerSettings: consumer.model_copy(update={"http_port": port}),
+                KafkaSettings: kafka.model_copy(update={"group_instance_id": instance}),
+            }
+        )
 
     @property
     def pipeline(self) -> Pipeline:

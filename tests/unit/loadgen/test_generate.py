@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_loadgen.generate import Event, base_version, generate
+from activity_loadgen.invalid import ALL_KINDS
 from activity_loadgen.options import LoadOptions
 from activity_loadgen.state import nanoseconds
 
 PINNED = "728d3b057fa9033de82f9882b614b94eeedf68513bd91e7b00d5b53aa9c5e86f"
+PINNED_EVENTS = "0039a0d2de965dd5620982785073d31d33b60d0a65bb2e8f275a6ad27c0d5b9c"
 START_US = 1_704_110_400_000_000
 PLAIN = LoadOptions(count=400, seed=1, start_us=START_US)
 MIXED = replace(
@@ -65,6 +67,23 @@ def test_other_options_give_other_transactions(change: dict[str, Any]) -> None:
 def test_the_bytes_of_a_seed_stay_the_same_from_release_to_release() -> None:
     digest = hashlib.sha256(b"".join(event.value or b"" for event in generate(MIXED)))
     assert digest.hexdigest() == PINNED
+
+
+def test_so_do_its_keys_headers_and_everything_else_with_every_option() -> None:
+    """Each event as text: keys, headers, kinds, deliveries, versions and timestamps too."""
+    options = replace(
+        MIXED,
+        user_id='é"\\',
+        update_ratio=1.5,
+        tie_ratio=0.5,
+        scatter_ratio=0.3,
+        timestamps="nanoseconds",
+        trace_ratio=0.5,
+        payload_bytes=900,
+        invalid_kinds=tuple(ALL_KINDS),
+    )
+    digest = hashlib.sha256(repr(events(options)).encode())
+    assert digest.hexdigest() == PINNED_EVENTS
 
 
 def test_an_endless_run_begins_like_any_other() -> None:

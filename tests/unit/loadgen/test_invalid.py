@@ -82,7 +82,7 @@ def test_the_event_they_are_made_from_is_acceptable() -> None:
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_each_kind_is_unacceptable(kind: str) -> None:
-    assert not acceptable(break_event(kind, GOOD))
+    assert not acceptable(break_event(kind, json.dumps(GOOD).encode()))
 
 
 def test_all_valid_events_are_acceptable() -> None:

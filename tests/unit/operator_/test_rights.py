@@ -11,7 +11,7 @@ from e2e.api_audit import asked, forbidden
 from e2e.rights import Right, granted, with_creations
 from operator_support import World
 
-from activity_indexer_operator.__main__ import PARTS
+from activity_indexer_operator.start import PARTS
 
 ROLE = Path(__file__).parents[3] / "k8s" / "operator" / "rbac.yaml"
 

@@ -14,9 +14,10 @@ from core_support import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
+from support import eventually
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
-from activity_indexer.audit import Audit, batches
+from activity_indexer.audit import Audit, Polled, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
@@ -50,28 +51,26 @@ class Source:
     joined: int = 1
     stored: Stored | None = None
     read: dict[Partition, Commit] = field(default_factory=dict)
+    idle: bool = False
     dry: asyncio.Event = field(default_factory=asyncio.Event)
+    left: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin_from(self, stored: Stored) -> None:
         self.stored = stored
 
-    def begun(self) -> Sequence[Begun]:
-        starts, self.starts = self.starts, []
-        self.read = {**{each.partition: each.commit for each in starts}, **self.read}
-        return starts
-
-    def reached(self) -> Mapping[Partition, Commit]:
-        return dict(self.read)
-
     async def close(self) -> None:
+        self.left.set()
         self.joined += 1
         self.read = {}
 
-    async def poll(self) -> Sequence[Record]:
+    async def poll(self) -> Polled:
         if not self.polls:
-            self.dry.set()
+            if self.idle:  # what came before the poll before this one is done with
+                self.dry.set()
+            self.idle = True
             await asyncio.sleep(0.001)
-            return []
+            return self.polled([])
+        self.idle = False
         found = self.polls.pop(0)
         if isinstance(found, ActivityIndexerError):
             raise found
@@ -81,16 +80,22 @@ class Source:
             if place not in self.read and place not in (each.partition for each in self.starts):
                 self.starts.append(Begun(place, Commit(0, "id")))
             self.read[place] = Commit(record.offset + 1, "id")
-        return found
+        return self.polled(found)
+
+    def polled(self, records: Sequence[Record]) -> Polled:
+        starts, self.starts = self.starts, []
+        self.read = {**{each.partition: each.commit for each in starts}, **self.read}
+        return Polled(records, starts, dict(self.read), self.handed)
 
     def give(self, more: Sequence[Record]) -> None:
         self.polls.append(more)
+        self.idle = False
         self.dry.clear()
 
-    async def commit(self) -> None:
+    async def commit(self, polled: Polled) -> None:
         if self.commit_failures:
             raise self.commit_failures.pop(0)
-        self.committed = self.handed
+        self.committed = polled.assignment
 
     async def lag(self) -> Mapping[Partition, Backlog]:
         return {Partition("transactions", 0): Backlog(self.handed - self.committed, 0.0)}
@@ -399,6 +404,119 @@ async def test_a_database_that_went_back_is_read_into_again_from_where_it_is(wor
     assert it.source.joined == 2
     assert it.store.transactions == {}
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["audit.went_back"]
+
+
+async def test_a_database_that_went_back_is_noticed_though_nothing_more_is_read(
+    worker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition without later events, or a topic that is quiet: a write would not see it."""
+    monkeypatch.setattr("activity_indexer.audit.LOOK_BACK_INTERVAL", 0.0)
+    it = worker(records(value("a")))
+    task = asyncio.create_task(it.audit.run())
+    await it.source.dry.wait()
+    it.store.read = {ZERO: Commit(0, "id")}
+    await asyncio.wait_for(it.source.left.wait(), 2)
+    it.source.starts = [Begun(ZERO, Commit(0, "id"))]
+    it.source.give(records(value("a")))
+    await it.source.dry.wait()
+    await it.audit.stop(Deadline.after(0.2))
+    await task
+    assert it.source.joined == 2
+    assert it.store.read == {ZERO: Commit(1, "id")}
+
+
+async def test_a_database_that_comes_back_from_an_outage_is_looked_at_at_once(worker: Start) -> None:
+    it = worker(records(value("a")))
+    other = Partition("transactions", 1)
+    task = asyncio.create_task(it.audit.run())
+    await it.source.dry.wait()
+    it.source.give([Record(value("b"), partition=1)])
+    await it.source.dry.wait()
+    it.store.failures, it.store.read = [AWAY], {ZERO: Commit(0, "id"), other: Commit(1, "id")}
+    it.source.give([Record(value("c"), 1, partition=1)])
+    await asyncio.wait_for(it.source.left.wait(), 2)
+    await it.audit.stop(Deadline.after(0.2))
+    await task
+
+
+async def test_a_restore_between_asking_where_to_begin_and_keeping_it_is_noticed(worker: Start) -> None:
+    it = worker()
+    it.store.read = {ZERO: Commit(5)}
+    it.audit._prepared.set()
+    assert it.source.stored is not None
+    await it.source.stored([ZERO])
+    it.store.read = {ZERO: Commit(3)}
+    it.source.starts = [Begun(ZERO, Commit(4, "id"))]
+    task = asyncio.create_task(it.audit.run())
+    await asyncio.wait_for(it.source.left.wait(), 2)
+    await it.audit.stop(Deadline.after(0.2))
+    await task
+    assert it.store.read == {ZERO: Commit(3)}
+
+
+async def test_a_new_database_without_tables_gets_them_also_while_nothing_is_read(
+    worker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activity_indexer.audit.LOOK_BACK_INTERVAL", 0.0)
+    it = worker(records(value("a")))
+    task = asyncio.create_task(it.audit.run())
+    await it.source.dry.wait()
+    it.store.failures = [WRONG]
+    await eventually(lambda: asyncio.sleep(0, it.store.prepared), 2, timeout=2, every=0.001)
+    await it.audit.stop(Deadline.after(0.2))
+    await task
+
+
+async def test_the_next_records_are_read_while_a_batch_is_written(worker: Start) -> None:
+    it = worker(records(value("a")), [Record(value("b"), 1)])
+    write, handed = it.store.write, []
+
+    async def slow(events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
+        await asyncio.sleep(0.02)
+        handed.append((it.source.handed, it.source.committed))
+        return await write(events, read)
+
+    it.store.write = slow  # type: ignore[method-assign]
+    await run_dry(it)
+    assert handed == [(2, 0), (2, 1)], "what is read ahead is not committed before it is written"
+
+
+async def test_what_was_read_ahead_of_a_database_that_went_back_is_not_written(worker: Start) -> None:
+    it = worker(records(value("a")), [Record(value("b"), 1)], [Record(value("c"), 2)])
+    write = it.store.write
+
+    async def restored(events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
+        if events and events[0].offset == 1 and it.source.joined == 1:
+            await asyncio.sleep(0.02)
+            it.store.read = {}
+        return await write(events, read)
+
+    it.store.write = restored  # type: ignore[method-assign]
+    await run_dry(it)
+    assert it.source.joined == 2
+    assert set(it.store.transactions) == {"a"}
+
+
+async def test_an_event_that_is_known_is_not_decoded_again(worker: Start) -> None:
+    it = worker([Record(b"not even JSON", 0), Record(value("b"), 1)])
+    known = audit_event("a").event
+    it.audit._known = lambda record, _: known if record.offset == 0 else None
+    await run_dry(it)
+    assert set(it.store.transactions) == {"a", "b"}
+    assert it.metrics.outcomes == {"written": 2}
+
+
+async def test_others_have_their_turn_while_much_is_decoded(worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activity_indexer.audit.SLICE", 0.0)
+    turns = 0
+    it = worker(records(*[value("a")] * 100))
+    task = asyncio.create_task(it.audit.run())
+    while not it.store.writes:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 100
+    await it.audit.stop(Deadline.after(0.2))
+    await task
 
 
 async def test_ties_are_counted(worker: Start) -> None:

@@ -152,8 +152,7 @@ async def test_it_goes_on_waiting_while_nothing_is_committed(
 
 async def test_what_is_committed_waits_no_longer(source: KafkaAuditSource, client: Client) -> None:
     client.polls, client.end = [[Record(0, NOW - 60), Record(1, NOW - 50)]], 2
-    await source.poll()
-    await source.commit()
+    await source.commit(await source.poll())
     assert await backlog(source) == Backlog(0, 0.0)
 
 
@@ -161,8 +160,7 @@ async def test_what_comes_after_a_commit_was_published_after_what_it_holds(
     source: KafkaAuditSource, client: Client
 ) -> None:
     client.polls, client.end = [[Record(0, NOW - 60), Record(1, NOW - 50)]], 3
-    await source.poll()
-    await source.commit()
+    await source.commit(await source.poll())
     assert await backlog(source) == Backlog(1, 50.0)
 
 
@@ -170,8 +168,7 @@ async def test_a_quiet_hour_makes_the_next_event_no_older(
     source: KafkaAuditSource, client: Client, clock: Clock
 ) -> None:
     client.polls, client.end = [[Record(0, NOW - 60)]], 1
-    await source.poll()
-    await source.commit()
+    await source.commit(await source.poll())
     clock.now += 3_600
     assert await backlog(source) == Backlog(0, 0.0)
     client.end = 2
@@ -201,10 +198,10 @@ async def test_records_whose_timestamp_cannot_be_true_are_measured_from_when_the
     """Neither from 1970 nor from the assignment: a stream of them would age without end."""
     client.polls, client.end = [[Record(0, published)]], 2
     clock.now += 600
-    await source.poll()
+    polled = await source.poll()
     clock.now += 30
     assert await backlog(source) == Backlog(2, 30.0)
-    await source.commit()
+    await source.commit(polled)
     assert await backlog(source) == Backlog(1, 30.0), "what is left was published after that"
     client.polls = [[Record(1, published)]]
     await source.poll()
@@ -213,15 +210,14 @@ async def test_records_whose_timestamp_cannot_be_true_are_measured_from_when_the
 
 async def test_an_offset_is_committed_with_the_topics_id(source: KafkaAuditSource, client: Client) -> None:
     client.polls = [[Record(0, NOW), Record(1, NOW)]]
-    await source.poll()
-    await source.commit()
+    await source.commit(await source.poll())
     assert client.commits == [{PLACE: (2, "topic-id=x")}]
 
 
 async def test_offsets_that_the_broker_does_not_have_are_looked_after(source: KafkaAuditSource, client: Client) -> None:
     await source.poll()
     client.failure = OffsetOutOfRangeError({PLACE: 7})
-    assert await source.poll() == []
+    assert (await source.poll()).records == []
     assert source._positions.strayed == [Partition(*PLACE)]
 
 

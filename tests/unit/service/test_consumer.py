@@ -167,6 +167,7 @@ class Subject:
     broker: Broker = field(default_factory=Broker)
     batch_size: int = 5
     batch_timeout: float = 0.005
+    request_events: int = 0
     places: int = 2
     fetch: int = 20
     drain_timeout: float = 0.5
@@ -181,7 +182,7 @@ class Subject:
         self.breaker = Breaker(0.5, 100, 1)
         self.indexer = Indexer(
             self.broker,
-            Batcher(self.batch_size, 10**6, self.batch_timeout, clock),
+            Batcher(self.batch_size, 10**6, self.batch_timeout, clock, self.request_events),
             self.process,
             lambda: self.places,
             self.breaker,
@@ -283,6 +284,105 @@ async def test_more_places_take_more_batches() -> None:
         subject.places = 4
         await subject.until(lambda: len(gate.started) == 5)
         gate.opened.set()
+
+
+async def test_batches_that_are_due_while_no_place_is_free_travel_together_in_the_next_request() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=2, request_events=100, batch_timeout=60.0)
+    subject.broker.publish(2)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        for _ in range(4):
+            subject.broker.publish(5)
+            await asyncio.sleep(0.005)
+        assert [len(batch.records) for batch in gate.started] == [2]
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 22})
+        assert [len(batch.records) for batch in gate.started] == [2, 20]
+
+
+async def test_a_request_beyond_the_places_is_prepared_only_when_none_could_join_it() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=2, request_events=6)
+    subject.broker.publish(2)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        subject.broker.publish(5)
+        await asyncio.sleep(0.02)
+        assert [len(batch.records) for batch in gate.started] == [2], "others may join it"
+        subject.broker.publish(1)
+        await subject.until(lambda: len(gate.started) == 2)
+        assert [len(batch.records) for batch in gate.started] == [2, 6]
+        gate.opened.set()
+
+
+async def test_one_event_leaves_as_soon_as_its_batch_is_due_and_a_place_is_free() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=2, batch_size=1, request_events=1000, batch_timeout=60.0)
+    async with subject.running():
+        for number in (1, 2):
+            subject.broker.publish(1)
+            subject.broker.assign()
+            subject.broker.positions[ONE] = number - 1
+            await subject.until(lambda: len(gate.started) == number)  # noqa: B023 - awaited here
+        assert [len(batch.records) for batch in gate.started] == [1, 1]
+        gate.opened.set()
+
+
+async def test_intake_stops_when_the_next_request_is_full() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=5, request_events=20, fetch=7)
+    subject.broker.publish(1000)
+    async with subject.running():
+        await asyncio.sleep(0.05)
+        assert [len(batch.records) for batch in gate.started] == [5, 20]
+        assert subject.broker.positions[ONE] <= 25 + 20 + 7
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 1000})
+
+
+async def test_requests_are_no_larger_than_the_memory_that_is_left() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=5, batch_size=1, request_events=100, fetch=3, memory=6 * RECORDS_ONE)
+    subject.broker.publish(50)
+    async with subject.running():
+        await subject.until(lambda: sum(len(batch.records) for batch in gate.started) == 6)
+        await asyncio.sleep(0.02)
+        assert sum(len(batch.records) for batch in gate.started) == 6
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets.get(ONE) == 50)
+
+
+async def test_a_rebalance_finishes_the_batches_that_wait_together() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=2, request_events=100, batch_timeout=60.0)
+    subject.broker.publish(2)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        subject.broker.publish(7)
+        await subject.until(lambda: subject.broker.positions[ONE] == 9)
+        revoking = asyncio.create_task(subject.broker.rebalance(subject.indexer))
+        await asyncio.sleep(0.005)
+        gate.opened.set()
+        await revoking
+        assert subject.broker.offsets == {ONE: 9}
+        assert [len(batch.records) for batch in gate.started] == [2, 7]
+
+
+async def test_reading_again_forgets_the_batches_that_wait() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=2, request_events=100, batch_timeout=60.0, commit_interval=60.0)
+    subject.broker.publish(2)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        subject.broker.publish(6)
+        await subject.until(lambda: subject.broker.positions[ONE] == 8)
+        subject.indexer._in_doubt = True
+        gate.opened.set()
+        await subject.until(lambda: subject.seen.told("read_again"))
+        await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 8)
+    assert subject.seen.told("read_again") == [8]
+    assert subject.broker.offsets == {ONE: 8}
 
 
 async def test_an_open_breaker_stops_polling_and_a_closed_one_resumes_it() -> None:
@@ -563,6 +663,7 @@ async def test_no_schedule_of_rebalances_stops_and_kills_loses_a_record(chance: 
             batch_size=chance.randint(1, 6),
             batch_timeout=0.001,
             places=chance.randint(1, 3),
+            request_events=chance.choice((0, 8, 100)),
             fetch=chance.randint(1, 15),
             drain_timeout=chance.choice((0.0005, 0.5)),
             commit_interval=0.0005,
@@ -590,7 +691,7 @@ async def test_no_schedule_of_rebalances_stops_and_kills_loses_a_record(chance: 
 
 async def kill(indexer: Indexer) -> None:
     """What a process leaves behind that is killed: nothing is finished, nothing is committed."""
-    indexer._full.clear()
+    indexer._batcher.clear()
     for task in list(indexer._under_way):
         task.cancel()
     await asyncio.gather(*indexer._under_way, return_exceptions=True)

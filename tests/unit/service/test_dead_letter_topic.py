@@ -10,6 +10,7 @@ from aiokafka.errors import (
     InvalidTimestampError,
     KafkaConnectionError,
     NotEnoughReplicasError,
+    OutOfOrderSequenceNumber,
     RecordTooLargeError,
     UnknownError,
 )
@@ -26,29 +27,44 @@ async def prepared(_settings: object) -> None:
 
 
 class Batch:
-    """A batch of the client's, as far as it is used here."""
+    """A batch of the client's, as far as it is used here: `size` are the bytes of keys and values that it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
         self.records: list[OutRecord] = []
 
-    def append(self, *, key: bytes | None, value: bytes | None, timestamp: None, headers: Any) -> None:
-        self.records.append(OutRecord(key, value, headers))
+    def append(self, *, key: bytes | None, value: bytes | None, timestamp: None, headers: Any) -> object:
+        record = OutRecord(key, value, headers)
+        if self.records and sum(len(each.value or b"") for each in [*self.records, record]) > self.size:
+            return None
+        self.records.append(record)
+        return record
 
-    def close(self) -> None:
-        """No other record may join."""
+    def record_count(self) -> int:
+        return len(self.records)
 
 
 Refusal = Callable[[OutRecord], Exception | None]
 
 
 class Producer:
-    """The client's producer: `refusal` gives the error of each record, `start_error` that of the start."""
+    """The client's producer: `refusal` gives the error of each record, `start_error` that of the start.
+
+    A refusal breaks the sequence of one that is idempotent, as the broker has it.
+    """
 
     def __init__(self, topic: "Topic", **arguments: Any) -> None:
         self.topic = topic
         self.idempotent: bool = arguments["enable_idempotence"]
-        self.sent: list[OutRecord] = []
+        self.batch_bytes: int = arguments["max_batch_size"]
+        self.batches: list[tuple[int, list[OutRecord]]] = []
         self.stopped = False
+        self.broken = False
+        self.client = self.cluster = self
+
+    @property
+    def sent(self) -> list[OutRecord]:
+        return [record for _, batch in self.batches for record in batch]
 
     async def start(self) -> None:
         if self.topic.start_error:
@@ -57,25 +73,25 @@ class Producer:
     async def stop(self) -> None:
         self.stopped = True
 
-    async def send(self, _: str, value: bytes, key: bytes | None, headers: Any) -> "asyncio.Future[None]":
-        return self._answered(OutRecord(key, value, headers))
-
     def create_batch(self) -> Batch:
-        return Batch()
+        return Batch(self.batch_bytes)
 
     async def partitions_for(self, _: str) -> set[int]:
-        return {0}
+        return set(range(self.topic.partitions))
+
+    def available_partitions_for_topic(self, _: str) -> set[int]:
+        return set(range(self.topic.partitions))
 
     async def send_batch(self, batch: Batch, _: str, partition: int) -> "asyncio.Future[None]":
-        return self._answered(batch.records[0])
-
-    def _answered(self, record: OutRecord) -> "asyncio.Future[None]":
+        await asyncio.sleep(0)
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if error := self.topic.refusal(record):
+        refusals = [self.topic.refusal(record) for record in batch.records]
+        if error := next(filter(None, refusals), OutOfOrderSequenceNumber() if self.broken else None):
             acknowledged.set_exception(error)
+            self.broken = self.idempotent
         else:
             acknowledged.set_result(None)
-            self.sent.append(record)
+            self.batches.append((partition, batch.records))
         return acknowledged
 
 
@@ -86,6 +102,7 @@ class Topic:
         self.refusal: Refusal = lambda _: None
         self.start_error: Exception | None = None
         self.producers: list[Producer] = []
+        self.partitions = 1
 
     def make(self, **arguments: Any) -> Producer:
         assert arguments["acks"] == "all"
@@ -108,13 +125,13 @@ PLACE = [("dead-letter-topic", b"transactions"), ("dead-letter-partition", b"3")
 RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
 
 
-def writer(limit: int = 10**9, **settings: Any) -> DeadLetterTopic:
+def writer(limit: int = 10**9, truncated: Callable[[], None] = lambda: None, **settings: Any) -> DeadLetterTopic:
     """A writer to a topic whose limit (bytes) is this when it is asked."""
 
     async def limits(_: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(topics, limit)
 
-    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits)
+    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits, truncated)
 
 
 def refusing(error: Exception, value: bytes) -> Refusal:
@@ -125,12 +142,83 @@ async def test_a_producer_that_failed_is_replaced(topic: Topic) -> None:
     letters = writer()
     topic.refusal = refusing(NotEnoughReplicasError(), b"b")
     unsent, problem = await letters.send(RECORDS)
-    assert unsent == [RECORDS[1]]
+    assert unsent == RECORDS, "one batch has one fate"
     assert "NotEnoughReplicas" in problem
     assert topic.producers[0].stopped
     topic.refusal = lambda _: None
     assert await letters.send(unsent) == ([], "")
-    assert [[record.value for record in producer.sent] for producer in topic.producers] == [[b"a"], [b"b"]]
+    assert [[record.value for record in producer.sent] for producer in topic.producers] == [[], [b"a", b"b"]]
+
+
+def numbered(count: int, size: int = 100_000) -> list[OutRecord]:
+    """Records of a few keys, some of which fill a batch."""
+    return [OutRecord(b"user %d" % (at % 7), b"%03d" % at + b"v" * size, PLACE) for at in range(count)]
+
+
+async def test_the_records_of_a_partition_stay_in_their_order_over_all_its_batches(topic: Topic) -> None:
+    topic.partitions = 3
+    records = numbered(60)
+    assert await writer().send(records) == ([], "")
+    (producer,) = topic.producers
+    assert len(producer.batches) > 3 * 3, "several batches for each"
+    partitions = {record.key: partition for partition, batch in producer.batches for record in batch}
+    assert set(partitions.values()) == {0, 1, 2}
+    for wanted in range(3):
+        written = [record for partition, batch in producer.batches if partition == wanted for record in batch]
+        assert written == [record for record in records if partitions[record.key] == wanted]
+
+
+async def test_what_was_acknowledged_before_a_batch_failed_is_not_sent_again(topic: Topic) -> None:
+    topic.partitions = 3
+    letters, records = writer(), numbered(60)
+    topic.refusal = refusing(NotEnoughReplicasError(), records[30].value or b"")
+    unsent, problem = await letters.send(records)
+    assert "NotEnoughReplicas" in problem
+    acknowledged = topic.sent()
+    assert records[30] in unsent
+    assert acknowledged
+    assert sorted(record.value or b"" for record in [*acknowledged, *unsent]) == [record.value for record in records]
+    assert {record.key for record in unsent} < {record.key for record in records}, "other partitions are written"
+    topic.refusal = lambda _: None
+    assert await letters.send(unsent) == ([], "")
+    written = topic.sent()
+    assert sorted(record.value or b"" for record in written) == [record.value for record in records], "each once"
+    for key in {record.key for record in records}:
+        assert [record for record in written if record.key == key] == [each for each in records if each.key == key]
+
+
+async def test_a_large_letter_is_alone_in_its_batch(topic: Topic) -> None:
+    small, large = OutRecord(b"k", b"small", PLACE), OutRecord(b"k", b"v" * 2_000_000, PLACE)
+    assert await writer().send([small, large, small]) == ([], "")
+    (producer,) = topic.producers
+    assert [[len(record.value or b"") for record in batch] for _, batch in producer.batches] == [[5], [2_000_000], [5]]
+
+
+async def test_one_that_is_refused_for_its_size_takes_no_other_with_it(topic: Topic) -> None:
+    """All of its batch are written alone, what is behind it follows, and the next batches are smaller."""
+    topic.refusal = taking(200_000)
+    letters, records = writer(200_000), numbered(20, 50_000)
+    records[3] = OutRecord(b"user 3", b"v" * 300_000, PLACE)
+    assert await letters.send(records) == ([], "")
+    written = topic.sent()
+    assert sorted(len(record.value or b"") for record in written) == [*[50_003] * 19, 65_536]
+    assert not any(producer.broken and not producer.stopped for producer in topic.producers)
+    assert await letters.send(records) == ([], "")
+    assert topic.producers[-1].batch_bytes < topic.producers[0].batch_bytes
+    assert len(topic.sent()) == 40
+
+
+async def test_of_several_calls_each_learns_of_its_own_records(topic: Topic) -> None:
+    """Also of those that went after a batch of another call that broke the producer's sequence."""
+    topic.partitions = 3
+    letters, calls = writer(), [numbered(50, size) for size in (10, 11, 12)]
+    topic.refusal = refusing(NotEnoughReplicasError(), calls[1][20].value or b"")
+    found = await asyncio.gather(*map(letters.send, calls))
+    acknowledged = topic.sent()
+    for records, (unsent, problem) in zip(calls, found, strict=True):
+        assert bool(unsent) == bool(problem)
+        assert [record for record in records if record not in acknowledged] == list(unsent)
+    assert calls[1][20] in found[1][0]
 
 
 async def test_a_producer_is_used_again_while_it_works(topic: Topic) -> None:
@@ -173,6 +261,14 @@ async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> 
     assert told["dead-letter-size"] == b"300000"
     assert told["dead-letter-sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert [record.value for record in topic.sent() if record.key is None] == [b"a"], "the other one is whole"
+
+
+async def test_each_record_that_is_truncated_is_counted(topic: Topic) -> None:
+    topic.refusal = taking(100_000)
+    counted: list[None] = []
+    large = OutRecord(b"k", b"v" * 300_000, PLACE)
+    assert await writer(100_000, lambda: counted.append(None)).send([large, *RECORDS, large]) == ([], "")
+    assert len(counted) == 2
 
 
 async def test_a_refusal_breaks_no_sequence_and_is_remembered(topic: Topic) -> None:
@@ -245,7 +341,8 @@ async def test_a_compacted_topic_gets_a_key_where_there_is_none(topic: Topic) ->
     letters = writer()
     keyed, without = OutRecord(b"k", b"1", PLACE), OutRecord(None, b"2", PLACE)
     assert await letters.send([keyed, without]) == ([], "")
-    assert await letters.send([without]) == ([], "")
+    assert await letters.send([without, keyed]) == ([], "")
+    assert [len(batch) for _, batch in topic.producers[-1].batches] == [2], "from then on they go together again"
     found = {record.value: record for record in topic.sent()}
     assert (found[b"1"].key, dict(found[b"1"].headers).get("dead-letter-no-key")) == (b"k", None)
     assert (found[b"2"].key, dict(found[b"2"].headers)["dead-letter-no-key"]) == (b"transactions:3:17", b"true")

@@ -1,19 +1,31 @@
 """From bytes to an event, or to the stage and the code of why there is none."""
 
 import json
+import random
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from core_support import LATEST, at, value
+from core_support import LATEST, Told, at, undecoded, value
+from hostile_inputs import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED, event, transaction
 
 from activity_indexer.document import mappings
-from activity_indexer.errors import EventError
+from activity_indexer.errors import DecodeError, EventError
 from activity_indexer.event import Event
-from activity_indexer.pipeline.decode import MAPPED_FIELDS, MAX_ID_BYTES, METADATA_FIELDS, OWN_FIELDS, decode_event
+from activity_indexer.origin import position_of
+from activity_indexer.pipeline import decode
+from activity_indexer.pipeline.decode import (
+    MAPPED_FIELDS,
+    MAX_ID_BYTES,
+    METADATA_FIELDS,
+    OWN_FIELDS,
+    decode_event,
+    decode_record,
+)
 from activity_indexer.timestamps import is_searchable
 
 
@@ -513,3 +525,62 @@ def test_the_source_of_the_event_is_kept_and_the_transactions_own_gives_way() ->
     assert "source" not in json.loads(found.body)
     assert decoded(without("source", inside=False)).source is None
     assert decoded(changed(source=None)).source is None
+
+
+def test_of_a_record_an_error_is_a_value_without_a_traceback() -> None:
+    found = decode_record(Told(b"hello"), LATEST)
+    assert isinstance(found, DecodeError)
+    assert (found.code, found.__traceback__, found.__context__) == ("invalid_json", None, None)
+
+
+def test_a_record_that_could_not_be_decoded_itself_has_its_own_error() -> None:
+    found = undecoded(b"raw")
+    assert decode_record(found, LATEST) is found.error
+
+
+def test_an_event_of_a_record_has_the_position_of_the_record() -> None:
+    one = Told(value(), 7)
+    assert decode_record(one, LATEST) == decode_event(value(), LATEST, position_of(one))
+
+
+AS_THEY_COME: list[dict[str, Any]] = [
+    event("a"),
+    event("a", UPDATED, "2024-01-01T12:00:00.123456Z", metadata=None),
+    event("a", UPDATED, "2024-01-01T14:00:00.123456+02:00", created_at="2024-01-01T09:30:00.5-02:30", amount=-1e-7),
+    event("a", timestamp="2024-01-01T12:00:00.123456", created_at="2024-01-01T12:00:00.123456", metadata={"é": "ü"}),
+    event("a", UPDATED, "2024-01-01T12:00:00.123Z", created_at="2024-01-01T12:00:00+01:00"),
+    {
+        name: found
+        for name, found in event("a", created_at="2024-01-01T12:00:00.123456789Z").items()
+        if name != "source"
+    },
+    event("a") | {"transaction": {name: found for name, found in transaction("a").items() if name != "product"}},
+]
+
+
+def stated(found: Event | EventError) -> Any:
+    """All that an event or an error says."""
+    if isinstance(found, EventError):
+        return type(found), found.code, found.message
+    transaction = {name: getattr(found.transaction, name) for name in found.transaction.__struct_fields__}
+    texts = {name: bytes(transaction[name]) for name in ("amount", "metadata")}
+    return {name: getattr(found, name) for name in found.__struct_fields__} | {"transaction": transaction | texts}
+
+
+@given(st.sampled_from(AS_THEY_COME), st.randoms(use_true_random=False), st.booleans())
+def test_an_event_that_looks_usual_is_what_the_checks_one_by_one_find(
+    whole: dict[str, Any], rng: random.Random, compact: bool
+) -> None:
+    data = damaged(rng, whole)
+    if compact:
+        data = data.replace(b'": ', b'":').replace(b", ", b",")
+    quick = stated(decode_record(Told(data), LATEST))
+    with patch.object(decode, "_is_usual", return_value=False):
+        assert quick == stated(decode_record(Told(data), LATEST))
+
+
+@pytest.mark.parametrize("whole", AS_THEY_COME)
+def test_what_nearly_all_events_are_like_is_usual(whole: dict[str, Any]) -> None:
+    data = json.dumps(whole, ensure_ascii=False).replace("-1e-07", "-0.0000001").encode()
+    with patch.object(decode, "_checked", side_effect=AssertionError):
+        assert decoded(data).transaction.id == "a"

@@ -5,17 +5,18 @@ import gc
 import json
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from aiohttp import web
-from elastic_transport import ConnectionTimeout, HttpHeaders
+from elastic_transport import ApiError, ConnectionTimeout, HttpHeaders, TransportError
 from elastic_transport._models import ApiResponseMeta, NodeConfig
-from elasticsearch import ApiError
 
 from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.elasticsearch_client import Node, mapped, nodes
+from activity_indexer.adapters.elasticsearch_node import Node, nodes
+from activity_indexer.adapters.elasticsearch_transport import ElasticsearchTransport, mapped
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings
@@ -45,18 +46,23 @@ class Server:
         return web.Response(status=self.status, body=self.body, headers=headers)
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    found = Server()
+@asynccontextmanager
+async def started(server: Server) -> AsyncIterator[Server]:
     application = web.Application()
-    application.router.add_route("*", "/{tail:.*}", found.answer)
+    application.router.add_route("*", "/{tail:.*}", server.answer)
     runner = web.AppRunner(application)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    found.port = runner.addresses[0][1]
-    yield found
+    server.port = runner.addresses[0][1]
+    yield server
     await runner.cleanup()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with started(Server()) as found:
+        yield found
 
 
 @pytest.fixture
@@ -241,6 +247,57 @@ async def test_no_connection_is_unavailable(connect: Any) -> None:
         await index.bulk(BODY)
     with pytest.raises(Unavailable, match="Elasticsearch"):
         await index.prepare()
+
+
+async def test_a_node_that_fails_is_left_alone_for_a_while(server: Server, connect: Any) -> None:
+    index = connect(url=f"http://127.0.0.1:1,http://127.0.0.1:{server.port}")
+    failed = 0
+    for _ in range(10):
+        try:
+            await index.bulk(BODY)
+        except Unavailable:
+            failed += 1
+    assert (failed, len(server.requests)) in {(0, 10), (1, 9)}
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_node_that_is_busy_is_left_alone_for_a_while_where_there_is_another(
+    server: Server, connect: Any, status: int
+) -> None:
+    other = Server(status=status)
+    async with started(other):
+        index = connect(url=f"http://127.0.0.1:{other.port},http://127.0.0.1:{server.port}")
+        statuses = [(await index.bulk(BODY)).status for _ in range(10)]
+    assert statuses.count(status) <= 1
+    assert statuses.count(200) == len(server.requests) >= 9
+
+
+async def test_a_question_that_is_not_answered_with_json_is_unavailable(server: Server) -> None:
+    server.body = b"not JSON"
+    transport = ElasticsearchTransport(ElasticsearchSettings(url=f"http://127.0.0.1:{server.port}"))
+    with pytest.raises(TransportError) as caught:
+        await transport.perform_request("GET", "/")
+    assert type(mapped(caught.value)) is Unavailable
+    await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "told"),
+    [
+        (b'{"error":{"type":"t","reason":"r"},"status":400}', "t", "Elasticsearch answers 400: t: r"),
+        (b'{"error":"words"}', "words", "Elasticsearch answers 400: words"),
+        (b"not JSON", "b'not JSON'", "Elasticsearch answers 400: not JSON"),
+    ],
+)
+async def test_the_error_of_a_question_is_the_full_clients(
+    server: Server, body: bytes, message: str, told: str
+) -> None:
+    server.status, server.body = 400, body
+    transport = ElasticsearchTransport(ElasticsearchSettings(url=f"http://127.0.0.1:{server.port}"))
+    with pytest.raises(ApiError) as caught:
+        await transport.perform_request("GET", "/")
+    assert (caught.value.message, str(mapped(caught.value))) == (message, told)
+    await transport.close()
 
 
 async def test_no_answer_in_time_is_unavailable(server: Server, connect: Any) -> None:

@@ -89,6 +89,8 @@ def test_content_is_what_an_event_says() -> None:
 def test_copies_of_an_event_have_one_message_id() -> None:
     assert event().message_id == event().message_id
     assert re.fullmatch("[0-9a-f]{32}", event().message_id)
+    assert event().key == bytes.fromhex(event().message_id)
+    assert event().message_id == message_id("a", CREATED, NOON)
 
 
 @pytest.mark.parametrize("other", [event(UPDATED), event(timestamp=NOON + 1), event(identifier="b")])

@@ -55,7 +55,7 @@ class Taking:
 
 async def indexed(values: list[bytes]) -> tuple[list[bytes], int]:
     """The bodies that a batch of these values makes, and how many of them were dead-lettered."""
-    index, letters, seen, clock = Taking(), MemoryDeadLetters(), Seen(), Clock(NOW)
+    index, letters, seen, clock = Taking(), MemoryDeadLetters(), Seen(debug=True), Clock(NOW)
     writer = BulkWriter(index, AdaptiveLimit(4, 60.0, clock), FAST, seen, 1, clock)
     limits = Limits(86_400.0, 0.001, FAST)
     processor = Processor(

@@ -4,16 +4,18 @@ import asyncio
 import gc
 import json
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, enriched, headers, undecoded, value
+from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, enriched, headers, one_batch, undecoded, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
 
+from activity_indexer import processor
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -22,13 +24,13 @@ from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event, Position, base_version
 from activity_indexer.indexing import BulkWriter, Document
 from activity_indexer.offsets import PartitionOffsets
-from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
-from activity_indexer.processor import Limits, Processor
+from activity_indexer.processor import SLICE, Limits, Processor
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
 
@@ -81,11 +83,9 @@ class Subject:
         )
 
     def batch(self, *values: bytes | None) -> Batch:
-        batcher = Batcher(len(values), 10**9, 1.0, self.clock)
         records = [Told(each, self.offset + number) for number, each in enumerate(values)]
         self.offset += len(values)
-        (batch,) = batcher.add({PARTITION: records}, {PARTITION: self.tracker})
-        return batch
+        return one_batch(records, self.tracker, self.clock())
 
     async def process(self, *values: bytes | None) -> None:
         async with asyncio.timeout(2):
@@ -114,6 +114,69 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     assert summary.duration > 0
 
 
+async def test_the_event_loop_has_its_turns_while_a_batch_computes() -> None:
+    """Also with few events that take long: the time counts, not the number."""
+    subject = Subject()
+    turns: list[int] = []
+
+    async def count() -> None:
+        while True:
+            turns.append(0)
+            await asyncio.sleep(0)
+
+    def slow(found: Event) -> Enriched:
+        time.sleep(2 * SLICE)
+        return enrich(found)
+
+    subject.processor._enricher = slow
+    counting = asyncio.create_task(count())
+    computing = asyncio.create_task(subject.process(*[value(str(number)) for number in range(6)]))
+    other = asyncio.create_task(subject.process(value("other")))
+    await asyncio.sleep(0)
+    before = len(turns)
+    await asyncio.wait({computing, other})
+    counting.cancel()
+    assert len(turns) - before >= 7
+    assert subject.outcomes == {"indexed": 7}
+
+
+async def test_batches_compute_one_after_another() -> None:
+    """So the loop is held for one slice, and not for one of each batch."""
+    subject = Subject()
+    order: list[str] = []
+
+    def slow(found: Event) -> Enriched:
+        order.append(found.transaction.id[0])
+        time.sleep(2 * SLICE)
+        return enrich(found)
+
+    subject.processor._enricher = slow
+    await asyncio.gather(*[subject.process(*[value(f"{name}{number}") for number in range(3)]) for name in "ab"])
+    assert sorted(order) in (order, order[::-1])
+    assert subject.outcomes == {"indexed": 6}
+
+
+async def test_a_batch_that_is_given_up_while_it_computes_settles_nothing() -> None:
+    subject = Subject()
+
+    def slow(found: Event) -> Enriched:
+        time.sleep(2 * SLICE)
+        return enrich(found)
+
+    subject.processor._enricher = slow
+    computing = asyncio.create_task(subject.process(*[value(str(number)) for number in range(6)]))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    computing.cancel()
+    await asyncio.wait({computing})
+    assert computing.cancelled()
+    assert (subject.outcomes, subject.tracker.mark(), subject.index.requests) == ({}, 0, [])
+    subject.processor._enricher = enrich
+    subject.offset = 0
+    await subject.process(value("a"))
+    assert subject.outcomes == {"indexed": 1}, "the next one may compute"
+
+
 async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_even_when_they_look_like_an_event() -> (
     None
 ):
@@ -123,8 +186,7 @@ async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_e
         undecoded(value("b"), 4, first=1, content=Content.RECORDS),
         Told(value("c"), 5),
     ]
-    (batch,) = Batcher(3, 10**9, 1.0, subject.clock).add({PARTITION: records}, {PARTITION: subject.tracker})
-    await subject.processor.process(batch)
+    await subject.processor.process(one_batch(records, subject.tracker))
     assert subject.outcomes == {"indexed": 2, "dead_lettered": 1}
     assert subject.tracker.mark() == 6
     (found,) = subject.dead_letters.records
@@ -181,10 +243,8 @@ async def test_an_index_that_is_away_does_not_keep_what_it_did_not_take_in_memor
 async def test_a_record_whose_timestamp_cannot_be_true_has_no_age_and_is_not_followed(timestamp: int) -> None:
     """None, zero, seconds, microseconds, and too far ahead."""
     subject = Subject()
-    batcher = Batcher(2, 10**9, 1.0, subject.clock)
     records = [Told(value("a"), 0, timestamp=timestamp), Told(value("b"), 1)]
-    (batch,) = batcher.add({PARTITION: records}, {PARTITION: subject.tracker})
-    await subject.processor.process(batch)
+    await subject.processor.process(one_batch(records, subject.tracker))
     (summary,) = subject.seen.batches
     assert subject.outcomes == {"indexed": 2}
     assert len(summary.ages) == 1
@@ -244,7 +304,7 @@ async def test_copies_in_a_later_batch_are_duplicates_that_raise_the_position_an
 async def test_what_another_indexer_took_is_known_from_the_store() -> None:
     subject = Subject()
     event = decode_event(value("a"), LATEST, Position(int(NOW * 1000), 0, 0))
-    await subject.store.mark({event.message_id: entry_of(event, event.version)})
+    await subject.store.mark({event.key: entry_of(event, event.version)})
     await subject.process(value("a"))
     assert subject.outcomes == {"duplicate": 1}
     assert subject.seen.batches[0].known_in_store == 1
@@ -325,11 +385,31 @@ async def test_one_bad_event_is_dead_lettered_alone(stage: str, case: tuple[byte
     assert subject.seen.buried[0][2] == kind
 
 
+async def test_dead_letters_of_a_batch_are_reported_by_kind_and_at_debug_each() -> None:
+    values = [b"not JSON", b"{}", value("a"), b"also not JSON", b"{}", b"[]"]
+    for debug, told in ((False, [(0, 2), (1, 2), (5, 1)]), (True, [(0, 1), (1, 1), (3, 1), (4, 1), (5, 1)])):
+        subject = Subject(MemoryIndex())
+        subject.seen.debug = debug
+        await subject.process(*values)
+        reported = zip(subject.seen.buried, subject.seen.told("dead_lettered"), strict=True)
+        assert [(record.offset, events) for (record, _, _), events in reported] == told
+        assert subject.seen.outcomes == {"dead_lettered": 5, "indexed": 1}
+
+
+async def test_more_dead_letters_than_go_at_once_are_all_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "LETTERS", 3)
+    subject, broken = Subject(MemoryIndex()), [b"not JSON %d" % number for number in range(10)]
+    await subject.process(*broken, value("a"))
+    assert [letter.value for letter in subject.dead_letters.records] == broken
+    assert subject.dead_letters.calls == 4
+    assert subject.tracker.mark() == 11
+
+
 async def test_a_dead_letter_is_never_marked_as_seen_so_that_its_replay_is_processed() -> None:
     subject = Subject(MemoryIndex(on_item=lambda each: BAD if each == "bad" else None))
     await subject.process(value("bad"), value("good"))
     known = {identifier for _, identifier in subject.store.until}
-    assert known == {decode_event(value("good"), LATEST).message_id}
+    assert known == {decode_event(value("good"), LATEST).key}
     subject.index.on_item = lambda _: None
     await subject.process(value("bad"))
     assert "bad" in subject.index.documents

@@ -5,7 +5,7 @@ from core_support import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.published import EARLIEST, MAX_AHEAD, published_at
+from activity_indexer.published import EARLIEST, MAX_AHEAD, ages, published_at
 
 
 @pytest.mark.parametrize("age", [0.0, 0.5, 3600.0, 86_400.0 * 365])
@@ -32,3 +32,13 @@ def test_a_time_in_smaller_units_is_not_believed(seconds: float, unit: int) -> N
 def test_no_age_is_negative_or_older_than_kafka(timestamp: int) -> None:
     found = published_at(timestamp, NOW)
     assert found is None or EARLIEST / 1000 <= found <= NOW
+
+
+@given(
+    st.lists(
+        st.one_of(st.sampled_from([-1, 0, EARLIEST]), st.floats(NOW - 9e8, NOW + 9000).map(lambda at: int(at * 1000)))
+    )
+)
+def test_the_ages_of_a_batch_are_those_of_its_records(timestamps: list[int]) -> None:
+    published = [at for each in timestamps if (at := published_at(each, NOW)) is not None]
+    assert ages(timestamps, NOW) == pytest.approx([NOW - at for at in published])

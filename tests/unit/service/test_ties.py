@@ -24,7 +24,7 @@ from activity_indexer.indexing import BulkWriter
 from activity_indexer.origin import position_of
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
+from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
@@ -263,8 +263,8 @@ async def test_a_cache_that_is_wrong_decides_nothing() -> None:
     found = Indexer()
     first = decode_event(tie(0).value, LATEST)
     await found.process(tie(5, status="later"))
-    for entry in (b"0:0:0:%d:1" % (2**62), b"nonsense", b"0:0:0:0:0"):
-        await found.store.mark({first.message_id: entry})
+    for entry in (entry_of(first, 2**62), b"nonsense", bytes(32)):
+        await found.store.mark({first.key: entry})
         other = Indexer(found.index, found.store)
         await other.process(tie(1, status="earlier"))
         assert found.body()["status"] == "later", entry

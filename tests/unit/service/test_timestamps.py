@@ -1,17 +1,22 @@
 """RFC 3339 to nanoseconds or microseconds, and back."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activity_indexer import timestamps
 from activity_indexer.timestamps import (
     format_nanoseconds,
     format_timestamp,
-    is_plain,
+    is_date,
+    is_searchable,
     parse_nanoseconds,
     parse_timestamp,
+    plain_nanoseconds,
     shorten,
 )
 
@@ -73,6 +78,9 @@ def test_rfc_3339_is_read_to_the_microsecond(text: str, expected: int) -> None:
         "-2024-01-01T12:00:00Z",
         "10000-01-01T00:00:00Z",
         "2024-W01-1T12:00:00Z",
+        "2024-01-01T12:00:00Z\0",
+        "2024-01-01T12:00:00Z\0abcdeZ",
+        "2024-01-01T12:00:00.1Z\0abZ",
     ],
 )
 def test_anything_else_is_refused_and_quoted(text: str) -> None:
@@ -137,19 +145,55 @@ def test_nanoseconds_that_are_written_are_read_back(nanoseconds: int) -> None:
     assert parse_nanoseconds(format_nanoseconds(nanoseconds)) == nanoseconds
 
 
-@given(st.text("0123456789-:.,TZWtz+ ", min_size=19, max_size=28))
-def test_a_plain_text_means_what_the_full_grammar_says(text: str) -> None:
+TEXTS = (
+    st.text("0123456789-:.,TZWtz+ \0", min_size=19, max_size=33)
+    | st.from_regex(r"[0-9]{4}-[01][0-9]-[0-3][0-9][Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]*)?", fullmatch=True)
+    | st.builds(
+        "{}{}{}".format,
+        st.datetimes().map(lambda moment: moment.isoformat(timespec="seconds")),
+        st.sampled_from(["", "."]) | st.from_regex(r"[.,][0-9]{1,9}|\.[0-9]{6}", fullmatch=True),
+        st.sampled_from(["", "Z", "z", "+0", "Z0"]) | st.from_regex(r"[+-][0-9]{2}:?[0-9]{2}", fullmatch=True),
+    )
+)
+"""Timestamps, and what looks like them."""
+
+
+def outcome(text: str) -> int | str:
     try:
-        parsed = parse_timestamp(text)
-    except ValueError:
-        return
-    if is_plain(text):
-        assert format_timestamp(parsed).rstrip("Z") == text.removesuffix(".000000Z").rstrip("Z")
+        return parse_nanoseconds(text)
+    except ValueError as error:
+        return str(error)
+
+
+@given(TEXTS)
+def test_a_text_that_is_parsed_quickly_means_what_the_grammar_says(text: str) -> None:
+    quick = outcome(text)
+    with patch.multiple(timestamps, plain_nanoseconds=lambda _: None, _ISO=re.compile("(never)")):
+        assert quick == outcome(text)
+
+
+@given(TEXTS)
+def test_a_plain_text_is_what_would_be_written(text: str) -> None:
+    nanoseconds = plain_nanoseconds(text)
+    if nanoseconds is not None:
+        assert format_nanoseconds(nanoseconds).rstrip("Z") == text.removesuffix(".000000Z").rstrip("Z")
+        assert is_searchable(text)
+
+
+@given(TEXTS)
+def test_a_date_is_a_timestamp_that_elasticsearch_reads(text: str) -> None:
+    assert is_date(text) == (isinstance(outcome(text), int) and is_searchable(text))
+
+
+@pytest.mark.parametrize("text", ["2024-01-01T12:00:00.123456+01:60", "2024-01-01T12:00:00.123456+24:00"])
+def test_an_offset_that_no_zone_has_is_refused_with_six_digits_too(text: str) -> None:
+    with pytest.raises(ValueError, match="offset must be within 23:59"):
+        parse_nanoseconds(text)
 
 
 @pytest.mark.parametrize("text", ["2024-06-30T23:59:60Z", "2024-01-01T120000.1Z", "2024-01-01 12:00:00Z"])
 def test_what_a_date_field_would_not_take_is_not_plain(text: str) -> None:
-    assert not is_plain(text)
+    assert plain_nanoseconds(text) is None
 
 
 def test_short_texts_stay_whole() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka import TopicPartition
@@ -17,8 +18,8 @@ from activity_indexer.adapters.kafka_group_member import GroupMember
 from activity_indexer.adapters.kafka_member import HttpAddress
 from activity_indexer.adapters.kafka_polling import BoundedPoll
 from activity_indexer.adapters.kafka_positions import KnownTopic, PositionReports, Positions, Unreported
+from activity_indexer.audit import Polled
 from activity_indexer.errors import ActivityIndexerError, Unavailable
-from activity_indexer.memory import record_bytes
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
 from activity_indexer.published import published_at
@@ -36,8 +37,8 @@ class KafkaAuditSource:
 
     The store of the audit knows where reading goes on; what the group has committed only shows how far it is.
 
-    `_oldest` is when the first record was published that was handed out and is not committed, `_since` a time before
-    which no record was published that poll has yet to hand out (both in seconds since the epoch).
+    `_waiting` is what was handed out and is not committed, `_since` a time before which no record was published that
+    poll has yet to hand out (seconds since the epoch). `_assignment` counts assignments.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class KafkaAuditSource:
         self._begun: list[Begun] = []
         self._handed: dict[Partition, int] = {}
         self._settled: dict[Partition, int] = {}
-        self._oldest: dict[Partition, float] = {}
+        self._waiting: dict[Partition, deque[_Waiting]] = {}
         self._since: dict[Partition, float] = {}
+        self._assignment = 0
         self._assigned_at = time.time()
         self._moved_at = time.monotonic()
 
@@ -66,17 +68,7 @@ class KafkaAuditSource:
         """Ask this where the partitions of an assignment begin."""
         self._stored = stored
 
-    def begun(self) -> Sequence[Begun]:
-        """Where reading began, of partitions that were not reported yet."""
-        begun, self._begun = self._begun, []
-        return begun
-
-    def reached(self) -> Mapping[Partition, Commit]:
-        """The next offset of each partition, after all that poll handed out."""
-        topic_id = self._positions.topic_id if self._positions else ""
-        return {place: Commit(offset, topic_id) for place, offset in self._handed.items()}
-
-    async def poll(self) -> Sequence[Record]:
+    async def poll(self) -> Polled:
         """At most DATABASE_BATCH_SIZE records, and the audit's share of the memory.
 
         They are collected for CONSUMER_COMMIT_INTERVAL.
@@ -93,22 +85,23 @@ class KafkaAuditSource:
             await self._check_for_stall()
         else:
             await self._pass_markers()
-        return records
+        begun, self._begun = self._begun, []
+        reached = {place: Commit(offset, self._positions.topic_id) for place, offset in self._handed.items()}
+        return Polled(records, begun, reached, self._assignment)
 
-    async def commit(self) -> None:
-        """Commit what poll handed out. Raises Unavailable or Refused."""
-        marks = {place: offset for place, offset in self._handed.items() if self._settled.get(place) != offset}
-        if not marks or self._consumer is None:
+    async def commit(self, polled: Polled) -> None:
+        """Commit what a poll handed out, unless partitions were assigned anew since. Raises Unavailable or Refused."""
+        marks = {place: mark for place, mark in polled.reached.items() if self._settled.get(place) != mark.offset}
+        if not marks or self._consumer is None or polled.assignment != self._assignment:
             return
-        topic_id = self._positions.topic_id
-        offsets = {
-            TopicPartition(*place): (offset, Commit(offset, topic_id).metadata) for place, offset in marks.items()
-        }
+        offsets = {TopicPartition(*place): (mark.offset, mark.metadata) for place, mark in marks.items()}
         await within(self._settings.kafka.request_timeout, self._consumer.commit(offsets))
-        for place, offset in marks.items():
-            if self._handed.get(place, -1) >= offset:  # else a rebalance came between
-                self._settled[place] = offset
-                self._oldest.pop(place, None)
+        if polled.assignment == self._assignment:  # else a rebalance came between
+            for place, mark in marks.items():
+                self._settled[place] = mark.offset
+                waiting = self._waiting.get(place)
+                while waiting and waiting[0].end <= mark.offset:
+                    waiting.popleft()
 
     async def lag(self) -> Mapping[Partition, Backlog]:
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
@@ -134,7 +127,8 @@ class KafkaAuditSource:
         if events <= 0:
             self._since[place] = now
             return Backlog(0, 0.0)
-        oldest = self._oldest.get(place, self._since.get(place, self._assigned_at))
+        waiting = self._waiting.get(place)
+        oldest = waiting[0].published if waiting else self._since.get(place, self._assigned_at)
         return Backlog(events, max(0.0, now - oldest))  # the producer's clock may be ahead
 
     async def close(self) -> None:
@@ -209,14 +203,15 @@ class KafkaAuditSource:
             for place, some in polled.items():
                 self._hand_out(Partition(*place), some)
                 records += some
-                room -= sum([record_bytes(record) for record in some])
+            room -= self._poll.taken
         return records
 
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
         self._handed[place] = records[-1].offset + 1
         now = time.time()  # from which on is measured what has no time of its own
-        self._oldest.setdefault(place, published_at(records[0].timestamp, now) or now)
+        first = published_at(records[0].timestamp, now) or now
+        self._waiting.setdefault(place, deque()).append(_Waiting(records[-1].offset + 1, first))
         self._since[place] = published_at(records[-1].timestamp, now) or now
 
     async def _pass_markers(self) -> None:
@@ -252,7 +247,8 @@ class KafkaAuditSource:
         self._begun = []
         self._handed = {}
         self._settled = {}
-        self._oldest = {}
+        self._waiting = {}
+        self._assignment += 1
         self._since = {}
         self._assigned_at = time.time()
         self._moved_at = time.monotonic()
@@ -263,6 +259,13 @@ def _as_far_as_both(kept: Commit, committed: Commit | None) -> Commit:
     if kept.topic_id or committed is None:
         return kept
     return Commit(min(kept.offset, committed.offset))
+
+
+class _Waiting(NamedTuple):
+    """Records that were handed out at once: the offset after the last, and when the first was published."""
+
+    end: int
+    published: float
 
 
 class _Reader:

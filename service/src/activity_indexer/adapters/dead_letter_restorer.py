@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from activity_indexer.adapters.dead_letter_topic import COMPRESSION, write
+from activity_indexer.adapters.dead_letter_topic import COMPRESSION
+from activity_indexer.adapters.kafka_batches import Partitions, batches
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
 from activity_indexer.ports import OutRecord
 from activity_indexer.settings import KafkaSettings
@@ -46,15 +49,18 @@ async def restore(settings: KafkaSettings, records: Iterable[OutRecord], tell: C
 
 
 async def _send(producer: Any, topic: str, records: Iterable[OutRecord], tell: Callable[[int], None]) -> int:
-    sent = 0
-    pending: list[Awaitable[Any]] = []
-    for record in records:
-        pending.append(await write(producer, topic, record))
-        sent += 1
-        if len(pending) >= IN_FLIGHT:
-            await asyncio.gather(*pending)
-            pending.clear()
-            tell(sent)
-    await asyncio.gather(*pending)
-    tell(sent)
+    partitions = await Partitions.of(producer, topic)
+    waiting, sent = iter(records), 0
+    while chunk := list(islice(waiting, IN_FLIGHT)):
+        together: defaultdict[int, list[OutRecord]] = defaultdict(list)
+        for record in chunk:
+            together[partitions.choose(record.key)].append(record)
+        await asyncio.gather(*(_write(producer, topic, number, found) for number, found in together.items()))
+        sent += len(chunk)
+        tell(sent)
     return sent
+
+
+async def _write(producer: Any, topic: str, partition: int, records: Sequence[OutRecord]) -> None:
+    for batch, _ in batches(producer, records):
+        await (await producer.send_batch(batch, topic, partition=partition))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordTooLargeError, UnknownError
-from aiokafka.partitioner import DefaultPartitioner
 
+from activity_indexer.adapters.kafka_batches import Partitions, batches
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
-from activity_indexer.adapters.kafka_internals import create_batch, has_odd_headers, size_in_batch
+from activity_indexer.adapters.kafka_internals import size_in_batch
 from activity_indexer.adapters.replay_limits import record_limits
 from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError
@@ -23,6 +25,9 @@ from activity_indexer.settings import KafkaSettings
 
 COMPRESSION: Final = "zstd"
 """Large payloads are mostly text: compressed, many of them fit that would not."""
+
+BATCH_BYTES: Final = 512 * 1024
+"""Bytes that go to a partition at once, uncompressed: less where the topic refuses them; a larger record goes alone."""
 
 LEAST_LIMIT: Final = 512
 """A topic that takes less is no place for dead letters: they wait until its max.message.bytes is raised."""
@@ -33,12 +38,21 @@ LIMIT_AGE: Final = 10.0
 _TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
 
 
+@dataclass(slots=True)
+class _Letter:
+    """A record on its way, and why it is not acknowledged; empty when it is."""
+
+    record: OutRecord
+    problem: str = ""
+
+
 class DeadLetterTopic:
     """Writes dead letters; an idempotent producer that is replaced when it failed.
 
     `prepare` sees to the topic before: it may be gone, and the broker would make it in its own way. What the topic
     refuses for its size, or because it is compacted and there is no key, is written in a form that it takes. That is
-    done by a producer that is not idempotent: a refusal breaks the sequence of one that is.
+    done by a producer that is not idempotent: a refusal breaks the sequence of one that is. `truncated` is called for
+    each record of which less than all is written.
     """
 
     def __init__(
@@ -46,10 +60,12 @@ class DeadLetterTopic:
         settings: KafkaSettings,
         prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics,
         ask_limits: Callable[[KafkaSettings, Sequence[str]], Awaitable[Mapping[str, int]]] = record_limits,
+        truncated: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._prepare = prepare
         self._ask_limits = ask_limits
+        self._truncated = truncated
         self._topic_limit = (-math.inf, 0)
         """When the topic's limit was asked (monotonic seconds), and what it was (bytes)."""
         self._log = structlog.get_logger("activity_indexer.kafka")
@@ -58,49 +74,81 @@ class DeadLetterTopic:
         self._starting = asyncio.Lock()
         self._refused_size = settings.max_request_bytes + 1
         """The smallest record that was refused (bytes, uncompressed)."""
+        self._batch_bytes = BATCH_BYTES
         self._key_needed = False
         self._sequence_broken = False
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By partition: who holds one is the next to be taken by the client."""
 
     async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
-        """Write records; returns those that are not acknowledged, and why."""
+        """Write records; returns those that are not acknowledged, and why.
+
+        They go in whole batches, one partition's in their order: half of all events may come this way, and a future and
+        a wait for each would cost more than all the rest.
+        """
         try:
             producer = await self._started()
-            outcomes = await asyncio.gather(*(self._send(producer, record) for record in records))
+            partitions = await Partitions.of(producer, self._settings.dead_letters)
         except ActivityIndexerError as error:
             return records, str(error)
         except CLIENT_ERRORS as error:
             return records, str(mapped(error))
-        unsent = [record for record, problem in zip(records, outcomes, strict=True) if problem]
+        letters = [_Letter(with_key(each) if self._is_key_missing(each) else each) for each in records]
+        alone: list[_Letter] = []
+        together: dict[int, list[_Letter]] = defaultdict(list)
+        for letter in letters:
+            if size_in_batch(letter.record) >= self._refused_size:
+                alone.append(letter)
+            else:
+                together[partitions.choose(letter.record.key)].append(letter)
+        await asyncio.gather(
+            *(self._write_partition(producer, partition, found) for partition, found in together.items()),
+            *map(self._write_alone_or_less, alone),
+        )
+        unsent = [record for record, letter in zip(records, letters, strict=True) if letter.problem]
         if unsent:
             await self.stop()
         elif self._sequence_broken:
             await self._stop(idempotent=True)
         self._sequence_broken = False
-        return unsent, next(filter(None, outcomes), "")
+        return unsent, next((letter.problem for letter in letters if letter.problem), "")
 
-    async def _send(self, producer: Any, record: OutRecord) -> str:
+    async def _write_partition(self, producer: Any, partition: int, letters: Sequence[_Letter]) -> None:
+        """Write one partition's letters, batch by batch; what is behind a batch that fails is not written."""
+        written = 0
+        for batch, size in batches(producer, [letter.record for letter in letters]):
+            try:
+                async with self._turns[partition]:  # the client has all that wait for a partition ask again and again
+                    sender = await self._started(idempotent=not self._sequence_broken)
+                    sending = await sender.send_batch(batch, self._settings.dead_letters, partition=partition)
+                await sending
+            except (*_TOO_LARGE, UnknownError) as error:  # of one of them, or of one that went before
+                self._sequence_broken = True
+                if size > 1 and isinstance(error, _TOO_LARGE):
+                    self._batch_bytes = max(LEAST_LIMIT, self._batch_bytes // 2)
+                await asyncio.gather(*map(self._write_alone_or_less, letters[written : written + size]))
+            except (*CLIENT_ERRORS, ActivityIndexerError) as error:
+                for letter in letters[written:]:
+                    letter.problem = self._explained(error)
+                return
+            written += size
+
+    async def _write_alone_or_less(self, letter: _Letter) -> None:
         try:
-            if not self._is_refused(record):
-                try:
-                    await (await write(producer, self._settings.dead_letters, record))
-                except (*_TOO_LARGE, UnknownError):  # of this record, or of one that went with it
-                    self._sequence_broken = True
-                else:
-                    return ""
-            return await self._send_alone(record)
-        except InvalidTimestampError:
+            letter.problem = await self._send_alone(letter.record)
+        except (*CLIENT_ERRORS, ActivityIndexerError) as error:
+            letter.problem = self._explained(error)
+
+    def _explained(self, error: BaseException) -> str:
+        if isinstance(error, InvalidTimestampError):
             return (
                 f"the dead-letter topic {self._settings.dead_letters} refuses records with this machine's time: "
                 f"set the clock right, or the topic's message.timestamp.type to LogAppendTime"
             )
-        except ActivityIndexerError as error:
-            return str(error)
-        except CLIENT_ERRORS as error:
-            return str(mapped(error))
+        return str(error if isinstance(error, ActivityIndexerError) else mapped(error))
 
-    def _is_refused(self, record: OutRecord) -> bool:
-        """Whether the topic is known to refuse such a record."""
-        return (self._key_needed and record.key is None) or size_in_batch(record) >= self._refused_size
+    def _is_key_missing(self, record: OutRecord) -> bool:
+        return self._key_needed and record.key is None
 
     async def _send_alone(self, record: OutRecord) -> str:
         """Write a record, or as much of it as the topic takes by its own limit.
@@ -123,6 +171,7 @@ class DeadLetterTopic:
             except _TOO_LARGE:
                 size = size_in_batch(form)
             else:
+                self._truncated()
                 self._tell_truncated(record, form)
                 return ""
         return (
@@ -144,17 +193,17 @@ class DeadLetterTopic:
         if size > self._settings.max_request_bytes:
             raise MessageSizeTooLargeError
         topic, producer = self._settings.dead_letters, await self._started(idempotent=False)
-        if self._key_needed and record.key is None:
+        if self._is_key_missing(record):
             record = with_key(record)
         try:
-            await (await write(producer, topic, record, alone=True))
+            await write_alone(producer, topic, record)
         except _TOO_LARGE:
             self._refused_size = min(self._refused_size, size)
             raise
         except UnknownError:  # a compacted topic refuses records without a key: the client has no error for that
             if record.key is not None:
                 raise
-            await (await write(producer, topic, with_key(record), alone=True))
+            await write_alone(producer, topic, with_key(record))
             self._key_needed = True
 
     def _tell_truncated(self, record: OutRecord, form: OutRecord) -> None:
@@ -178,6 +227,7 @@ class DeadLetterTopic:
                     enable_idempotence=idempotent,
                     max_request_size=self._settings.max_request_bytes,
                     compression_type=COMPRESSION,
+                    max_batch_size=self._batch_bytes,
                 )
                 try:
                     await producer.start()
@@ -191,6 +241,7 @@ class DeadLetterTopic:
         """Close the connections; the next record opens them again, and finds out again what the topic refuses."""
         self._refused_size = self._settings.max_request_bytes + 1
         self._topic_limit = (-math.inf, 0)
+        self._batch_bytes = BATCH_BYTES
         self._key_needed = False
         for idempotent in (True, False):
             await self._stop(idempotent=idempotent)
@@ -206,16 +257,8 @@ class DeadLetterTopic:
                 return
 
 
-async def write(producer: Any, topic: str, record: OutRecord, *, alone: bool = False) -> Any:
-    """What to wait for; `alone`: no other record shares its batch, or its fate.
-
-    The client's `send` wants a key or a value, and names of headers that are UTF-8; other producers want neither.
-    """
-    headers: list[Any] = list(record.headers)
-    if not alone and (record.key is not None or record.value is not None) and not has_odd_headers(record):
-        return await producer.send(topic, record.value, key=record.key, headers=headers)
-    batch = create_batch(producer, [record])
-    batch.append(key=record.key, value=record.value, timestamp=None, headers=headers)
-    batch.close()
-    known = sorted(await producer.partitions_for(topic))
-    return await producer.send_batch(batch, topic, partition=DefaultPartitioner()(record.key, known, known))
+async def write_alone(producer: Any, topic: str, record: OutRecord) -> None:
+    """Write a record in a batch of its own: no other shares its fate. Raises the client's errors."""
+    partition = (await Partitions.of(producer, topic)).choose(record.key)
+    for batch, _ in batches(producer, [record]):
+        await (await producer.send_batch(batch, topic, partition=partition))

@@ -9,7 +9,8 @@ import msgspec
 from elastic_transport import TransportError
 from elasticsearch import ApiError, NotFoundError
 
-from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch_transport import mapped
 from activity_indexer.adapters.write_index import AliasMissing, find_write_index
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.document import ORDER_FIELDS, order_of

@@ -8,18 +8,19 @@ import time
 from collections.abc import Mapping, Sequence
 from traceback import clear_frames
 from typing import Any
+from urllib.parse import quote
 
 import structlog
-from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError
-from elasticsearch.serializer import JsonSerializer
+from elastic_transport import ApiError, TransportError
 
 from activity_indexer.adapters.document_lookup import found_documents, lookup_body
-from activity_indexer.adapters.elasticsearch_client import NotElasticsearch, connect, mapped, require_supported
+from activity_indexer.adapters.elasticsearch_node import NotElasticsearch
+from activity_indexer.adapters.elasticsearch_transport import ElasticsearchTransport, mapped, require_supported
 from activity_indexer.adapters.write_index import (
     BUILDING,
     AliasMissing,
     IndexTime,
+    ask,
     find_write_index,
     read_history,
     unlike,
@@ -31,22 +32,11 @@ from activity_indexer.index_watch import CHECK_TIMEOUT
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
 
-BULK_HEADERS = {"content-type": "application/x-ndjson", "accept": "application/json"}
 HANDED_ON = frozenset({401, 403, 413})
 BULK_QUERY = (
     "require_alias=true&filter_path="
     "errors,took,items.*._index,items.*.status,items.*.error.type,items.*.error.reason,error"
 )
-
-
-class _Bytes(JsonSerializer):
-    """Hands the answer of a bulk request over as it came: mostly only its first bytes are read."""
-
-    def loads(self, data: bytes) -> Any:
-        return data
-
-
-AS_IT_CAME = {"application/json": _Bytes(), "application/*": _Bytes()}
 
 
 class ElasticsearchIndex:
@@ -58,9 +48,9 @@ class ElasticsearchIndex:
     def __init__(self, settings: ElasticsearchSettings, enrichment: Mapping[str, Any]) -> None:
         self._settings = settings
         self._enrichment = enrichment
-        self._client = connect(settings)
-        # one connection for each bulk request that may be under way, and answers as bytes
-        self._bulk_client = connect(settings, serializers=AS_IT_CAME, connections_per_node=64)
+        self._client = ElasticsearchTransport(settings)
+        # one connection for each bulk request that may be under way
+        self._bulk_client = ElasticsearchTransport(settings, connections_per_node=64)
         self._target = f"/{settings.index}/_bulk?{BULK_QUERY}"
         self._lookup = f"/{settings.index}/_bulk?require_alias=true"
         self._log = structlog.get_logger("activity_indexer.elasticsearch")
@@ -82,8 +72,10 @@ class ElasticsearchIndex:
     async def searchable(self, identifier: str) -> int | None:
         """Version of a document as a search of the alias finds it; None when it finds none."""
         try:
-            answer = await self._client.search(
-                index=self._settings.index, query={"ids": {"values": [identifier]}}, version=True, source=False
+            answer = await self._ask(
+                "POST",
+                f"/{self._settings.index}/_search",
+                {"query": {"ids": {"values": [identifier]}}, "version": True, "_source": False},
             )
         except (ApiError, TransportError) as error:
             raise mapped(error) from None
@@ -139,9 +131,9 @@ class ElasticsearchIndex:
             raise UnexpectedIndex(odd)
         if not found.has_current_scale:  # an empty index that was made by hand
             meta = {**found.mappings.get("_meta", {}), VERSION_SCALE: CURRENT_SCALE}
-            await self._client.indices.put_mapping(index=found.name, meta=meta)
+            await self._ask("PUT", f"/{quote(found.name)}/_mapping", {"_meta": meta})
         if missing := missing_properties(self._mappings(), found.mappings):  # such as the fields of a new strategy
-            await self._client.indices.put_mapping(index=found.name, properties=missing)
+            await self._ask("PUT", f"/{quote(found.name)}/_mapping", {"properties": missing})
             self._log.info("mapping.extended", index=found.name, fields=sorted(missing))
         history = await read_history(self._client, found)
         self.identity, self.has_history = self._time.identity(found, history), history is not None
@@ -154,34 +146,35 @@ class ElasticsearchIndex:
         if not self._settings.create_index:
             raise UnexpectedIndex(f"the alias {name} does not exist and ELASTICSEARCH_CREATE_INDEX is off: create it")
         entry: dict[str, Any] = {"filter": NOT_DELETED, "is_write_index": True}
-        found = await self._client.indices.get_alias(index=f"{name}-*", expand_wildcards="all")
-        ours = sorted(index for index in found.body if re.fullmatch(rf"{re.escape(name)}-\d{{6}}", index))
+        found = await self._ask("GET", f"/{name}-*/_alias?expand_wildcards=all")
+        ours = sorted(index for index in found if re.fullmatch(rf"{re.escape(name)}-\d{{6}}", index))
         if len(ours) > 1 or any(name + BUILDING in found[index]["aliases"] for index in ours):
             raise UnexpectedIndex(
                 f"the alias {name} does not exist, and several indexes may have been behind it: {', '.join(ours)}. "
                 f"Add the alias to the right one, with its filter and is_write_index"
             )
         if ours:
-            await self._client.indices.put_alias(index=ours[0], name=name, **entry)
+            await self._ask("PUT", f"/{ours[0]}/_alias/{name}", entry)
             self._log.warning("alias.restored", index=ours[0], alias=name)
             return
         wanted = self._settings
         try:
-            await self._client.indices.create(
-                index=f"{name}-000001",
-                settings=index_settings(wanted.shards, wanted.replicas, wanted.refresh_interval),
-                mappings=self._mappings(),
-                aliases={name: entry},
+            await self._ask(
+                "PUT",
+                f"/{name}-000001",
+                {
+                    "settings": index_settings(wanted.shards, wanted.replicas, wanted.refresh_interval),
+                    "mappings": self._mappings(),
+                    "aliases": {name: entry},
+                },
             )
             self._log.info("index.created", index=f"{name}-000001", alias=name)
-        except BadRequestError as error:
-            if error.error != "resource_already_exists_exception":  # else another indexer was faster
+        except ApiError as error:
+            if error.message != "resource_already_exists_exception":  # else another indexer was faster
                 raise
 
-    @property
-    def client(self) -> AsyncElasticsearch:
-        """For commands that search."""
-        return self._client
+    async def _ask(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> Any:
+        return await ask(self._client, method, target, body)
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -201,22 +194,20 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
     return missing
 
 
-async def send_bulk(client: AsyncElasticsearch, target: str, body: bytes) -> BulkReply:
-    """One bulk request by a client that hands bytes over. Raises Unavailable when Elasticsearch does not answer it.
+async def send_bulk(transport: ElasticsearchTransport, target: str, body: bytes) -> BulkReply:
+    """One bulk request. Raises Unavailable when Elasticsearch does not answer it.
 
     Of what stands before Elasticsearch only a refused login and a body that is too large are handed on.
     """
     try:
-        answer = await client.perform_request("POST", target, headers=BULK_HEADERS, body=body)
-    except ApiError as error:
-        return BulkReply(error.meta.status, _as_bytes(error.body))
+        answer = await transport.send("POST", target, body)
     except NotElasticsearch as error:
         if error.status in HANDED_ON:
             return BulkReply(error.status, error.message.encode())
         raise _away(error) from None
     except TransportError as error:
         raise _away(error) from None
-    return BulkReply(answer.meta.status, _as_bytes(answer.body))
+    return BulkReply(answer.status, answer.body)
 
 
 def _away(error: TransportError) -> Unavailable:
@@ -235,7 +226,3 @@ def _forget(error: BaseException | None) -> None:
         for earlier in getattr(error, "errors", ()):
             _forget(earlier)
         error = error.__cause__ or error.__context__
-
-
-def _as_bytes(body: Any) -> bytes:
-    return body if isinstance(body, bytes) else str(body or "").encode()

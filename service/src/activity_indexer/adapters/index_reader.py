@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from elastic_transport import TransportError
-from elasticsearch import ApiError, AsyncElasticsearch
+from elastic_transport import ApiError, TransportError
 from msgspec import Raw
 
-from activity_indexer.adapters.elasticsearch import AS_IT_CAME
-from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.elasticsearch_transport import JSON, Client, ElasticsearchTransport, mapped
 from activity_indexer.adapters.paging import PageSize
 from activity_indexer.adapters.write_index import find_write_index
 from activity_indexer.errors import Refused
@@ -26,7 +24,6 @@ KEEP_ALIVE: Final = "10m"
 OLDER_SCALE: Final = 8
 """Bits that the versions of older releases lack."""
 
-_HEADERS: Final = {"content-type": "application/json", "accept": "application/json"}
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -81,7 +78,7 @@ _TRACE_ID: Final = re.compile("[0-9a-f]{32}")
 _sort: Final = msgspec.json.Decoder(list[Any]).decode
 
 
-async def write_index(client: AsyncElasticsearch, alias: str) -> str:
+async def write_index(client: Client, alias: str) -> str:
     """The one index behind the alias. Raises Unavailable, or Refused with advice, also while a reindex moves it."""
     try:
         found = await find_write_index(client, alias)
@@ -104,7 +101,7 @@ class IndexReader:
 
     def __init__(self, settings: ElasticsearchSettings, index: str, *, older: bool = False) -> None:
         self._shift = OLDER_SCALE if older else 0
-        self._client = connect(settings, serializers=AS_IT_CAME)
+        self._client = ElasticsearchTransport(settings)
         self._index = index
         self.strays = 0
         self.stray_examples: list[Stored] = []
@@ -174,9 +171,9 @@ class IndexReader:
 
     async def _ask(self, method: str, target: str, body: Any = None) -> bytes:
         try:
-            answer = await self._client.perform_request(
-                method, target, headers=_HEADERS, body=None if body is None else _encode(body)
-            )
-        except (ApiError, TransportError) as error:
+            answer = await self._client.send(method, target, None if body is None else _encode(body), JSON)
+        except TransportError as error:
             raise mapped(error) from error
-        return bytes(answer.body)
+        if not 200 <= answer.status < 300:
+            raise mapped(answer.error())
+        return answer.body

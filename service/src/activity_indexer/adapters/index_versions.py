@@ -11,7 +11,8 @@ from typing import Any, Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, BadRequestError, NotFoundError
 
-from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch_transport import mapped
 from activity_indexer.adapters.write_index import BUILDING, NOTHING, find_write_index
 from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.document import settings as index_settings

@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 
 from activity_indexer.adapters.document_lookup import found_documents, lookup_body
-from activity_indexer.adapters.elasticsearch import AS_IT_CAME, send_bulk
-from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch import send_bulk
+from activity_indexer.adapters.elasticsearch_transport import ElasticsearchTransport
 from activity_indexer.errors import Refused
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.settings import ElasticsearchSettings
@@ -22,7 +22,7 @@ class NamedIndex:
     """ports.BulkIndex for an index that is there already; it is never created here."""
 
     def __init__(self, settings: ElasticsearchSettings, name: str, *, alias: bool = False) -> None:
-        self._client = connect(settings, serializers=AS_IT_CAME)
+        self._client = ElasticsearchTransport(settings)
         self._name = name
         self._lookup = f"/{name}/_bulk?require_alias={str(alias).lower()}"
         self._target = f"{self._lookup}&{_QUERY}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,6 +31,7 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, reason_of
+from activity_indexer.responsive import ResponsiveTimeout
 from activity_indexer.settings import KafkaSettings
 
 _REFUSED = (
@@ -197,7 +197,7 @@ async def prepare_topics(settings: KafkaSettings) -> int | None:
 async def within(seconds: float, awaitable: Any) -> Any:
     """The awaitable's result. Raises Unavailable after so many seconds, and for the client's errors."""
     try:
-        async with asyncio.timeout(seconds):
+        async with ResponsiveTimeout(seconds):
             return await awaitable
     except CLIENT_ERRORS as error:
         raise mapped(error) from error

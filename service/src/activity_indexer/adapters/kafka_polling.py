@@ -22,15 +22,18 @@ class BoundedPoll:
     """Takes records in steps, each as large as the records seen so far let fit into the bytes that are left.
 
     What the client holds is compressed: a megabyte may become a gigabyte. One record may be larger than the limit.
+    `taken` is how many bytes the last call gave.
     """
 
     def __init__(self, largest: int) -> None:
         self._largest = float(max(1, largest))
+        self.taken = 0
 
     async def __call__(self, consumer: Any, wait: float, max_records: int, max_bytes: int) -> Polled:
         """Records by partition, waiting for the first at most so many seconds. Raises what the client raises."""
         self._largest = max(1.0, self._largest * DECAY)
         count, left = 0, max_bytes
+        self.taken = 0
         polled: Polled = {}
         more = await consumer.getmany(
             timeout_ms=int(wait * 1000), max_records=self._step(FIRST_STEP, max_records, left)
@@ -40,6 +43,7 @@ class BoundedPoll:
                 polled.setdefault(partition, []).extend(records)
                 count += len(records)
                 left -= self._measure(records)
+            self.taken = max_bytes - left
             if count >= max_records or left < self._largest:
                 break
             more = _at_once(consumer.getmany(timeout_ms=0, max_records=self._step(count, max_records - count, left)))

@@ -220,19 +220,19 @@ class MemorySeen:
     clock: Callable[[], float] = time.monotonic
     problem: str = ""
     calls: int = 0
-    until: dict[tuple[str, str], float] = field(default_factory=dict)
-    entries: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    until: dict[tuple[str, bytes], float] = field(default_factory=dict)
+    entries: dict[tuple[str, bytes], bytes] = field(default_factory=dict)
     offsets: dict[tuple[str, Partition], int] = field(default_factory=dict)
 
-    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+    async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked for those of the ids that are known."""
         self._call()
         now, space = self.clock(), self.namespace()
         until = now + max(0.0, self.ttl - self.lifetime())
-        known = [each for each in message_ids if self.until.get((space, each), float("-inf")) > until]
+        known = [each for each in ids if self.until.get((space, each), float("-inf")) > until]
         return {each: self.entries[space, each] for each in known}
 
-    async def mark(self, entries: Mapping[str, bytes]) -> None:
+    async def mark(self, entries: Mapping[bytes, bytes]) -> None:
         """Remember the entries."""
         self._call()
         until = self.clock() + self.ttl

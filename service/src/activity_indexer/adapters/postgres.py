@@ -13,8 +13,8 @@ import asyncpg
 from activity_indexer.adapters.postgres_connection import acquired, open_pool, transaction
 from activity_indexer.adapters.postgres_errors import postgres_errors
 from activity_indexer.adapters.postgres_schema import migrate, migrations
-from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.event import RANKS
+from activity_indexer.errors import AuditRejected, Refused, Unavailable
+from activity_indexer.event import RANKS, Event
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Partition, Read
 from activity_indexer.positions import Commit, Loss
 from activity_indexer.settings import DatabaseSettings, Pipeline
@@ -24,14 +24,16 @@ CLOSE_TIMEOUT: Final = 3.0
 """Time that connections have to close at the end (seconds)."""
 
 
-_COLUMNS: Final = 22
-"""Arguments of audit_write for each event."""
+_ARGUMENTS: Final = 29
+"""Of audit_write."""
 
-_WRITE: Final = f"SELECT audit_write({', '.join(f'${number}' for number in range(1, _COLUMNS + 7))})"
+_WRITE: Final = f"SELECT audit_write({', '.join(f'${number}' for number in range(1, _ARGUMENTS + 1))})"
+MARKS: Final = [(chr(mark), chr(mark + 1)) for mark in (*range(0x1E, 0x0E, -2), *range(0xE000, 0xF900, 2))]
+"""Pairs of characters that hardly any text has: control characters, and those that Unicode leaves to private use."""
 _BEGIN: Final = "SELECT audit_begin($1, $2, $3, $4, $5, $6, $7, $8)"
 _OFFSETS: Final = "SELECT partition, next_offset, topic_id FROM audit_offsets WHERE pipeline = $1 AND topic = $2"
-_FIRST: Final = datetime.min.replace(tzinfo=UTC)
-_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_FIRST: Final = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 _REJECT: Final = """
     INSERT INTO audit_rejects AS known
         (pipeline, topic, partition, "offset", reason, transaction_id, version, nanoseconds, event_type, body,
@@ -87,11 +89,11 @@ class PostgresAudit:
         """
         if not events and not read:
             return 0
-        columns = list(zip(*map(_row, events), strict=True)) or [()] * _COLUMNS
+        written = _written(events)
         reached = [(*place, each.topic_id, each.since, each.until) for place, each in read.items()]
         offsets = list(zip(*reached, strict=True)) or [()] * 5
         async with self._connection() as connection:
-            return int(await connection.fetchval(_WRITE, self._pipeline.name, *columns, *offsets))
+            return int(await connection.fetchval(_WRITE, self._pipeline.name, self._pipeline.topic, *written, *offsets))
 
     async def reject(self, event: AuditEvent, reason: str) -> None:
         """Keep an event in audit_rejects. Raises as `write` does."""
@@ -99,7 +101,8 @@ class PostgresAudit:
         place = self._pipeline.name, event.topic, event.partition, event.offset
         what = _text(reason), _text(found.transaction.id), found.version, found.timestamp % 1000, found.event_type
         async with self._connection() as connection:
-            await connection.execute(_REJECT, *place, *what, found.body, *found.position, _source(found.source))
+            source = found.source and _text(found.source)
+            await connection.execute(_REJECT, *place, *what, found.body, *found.position, source)
 
     async def close(self) -> None:
         """Close the connections; those that do not close in time are cut."""
@@ -126,61 +129,101 @@ class PostgresAudit:
             raise
 
 
-def _row(event: AuditEvent) -> tuple[Any, ...]:
-    """The arguments of audit_write for one event."""
-    found = event.event
-    transaction = found.transaction
+def _written(events: Sequence[AuditEvent]) -> tuple[Any, ...]:
+    """The arguments of audit_write that describe the events."""
+    found = [each.event for each in events]
+    positions = [event.position for event in found]
+    partitions, offsets = [each.partition for each in events], [each.offset for each in events]
+    record_partitions, record_offsets = [each.partition for each in positions], [each.offset for each in positions]
+    is_replayed = record_partitions != partitions or record_offsets != offsets
+    fractions = [event.timestamp % 1000 for event in found]
+    has_fractions = any(fractions)  # else a version has the rank
     return (
-        transaction.id,
-        found.version,
-        found.timestamp % 1000,
-        RANKS[found.event_type],
-        *found.position,
-        found.content,
-        found.event_type,
-        _text(transaction.user_id),
-        _moment(found.timestamp // 1000),
-        event.topic,
-        event.partition,
-        event.offset,
-        None if found.deleted else found.body.decode(),
-        _source(found.source),
-        _text(transaction.transaction_type),
-        None if transaction.product is None else _text(transaction.product),
-        _text(transaction.status),
-        _text(transaction.currency),
-        None if found.deleted else _number(bytes(transaction.amount)),
-        _created(transaction.created_at),
+        [event.version for event in found],
+        partitions,
+        offsets,
+        [each.published for each in positions],
+        [_created(event) for event in found],
+        fractions if has_fractions else (),
+        [RANKS[event.event_type] for event in found] if has_fractions else (),
+        record_partitions if is_replayed else (),
+        record_offsets if is_replayed else (),
+        _passed(found),
+        b"".join([event.content for event in found]),
+        *_joined(_texts(found)),
     )
+
+
+def _passed(events: Sequence[Event]) -> list[int]:
+    """The places, from 1 on, of events that have a later one of the same transaction beside them."""
+    last: dict[str, int] = {}
+    passed: list[int] = []
+    for place, event in enumerate(events):
+        other = last.setdefault(event.transaction.id, place)
+        if other != place and events[other].order < event.order:
+            last[event.transaction.id] = place
+            passed.append(other + 1)
+        elif other != place:
+            passed.append(place + 1)
+    return passed
+
+
+def _texts(events: Sequence[Event]) -> tuple[Sequence[str | None], ...]:
+    transactions = [event.transaction for event in events]
+    return (
+        [each.id for each in transactions],
+        [each.user_id for each in transactions],
+        [event.body.decode() or None for event in events],
+        [event.source for event in events],
+        [each.transaction_type for each in transactions],
+        [each.product for each in transactions],
+        [each.status for each in transactions],
+        [each.currency for each in transactions],
+        _numbers([bytes(each.amount).decode() or None for each in transactions]),
+    )
+
+
+def _joined(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """Each column as one text, after the characters that are between values and in place of None.
+
+    The driver looks at each element of an array, which costs more than all else that is done for an event: a text it
+    only copies. The characters are those of MARKS that no value has. Raises AuditRejected when the values have all.
+    """
+    if not columns[0]:
+        return [None] * (2 + len(columns))
+    for cut, nothing in MARKS:
+        texts = [cut.join([nothing if value is None else value for value in column]) for column in columns]
+        if all(
+            text.count(cut) == len(column) - 1 and text.count(nothing) == column.count(None)
+            for text, column in zip(texts, columns, strict=True)
+        ):
+            return [cut, nothing, *map(_text, texts)]
+    raise AuditRejected("the events have every character that could stand between their values")
 
 
 def _text(value: str) -> str:
     """PostgreSQL's text holds every character but NUL."""
-    return value.replace("\0", "\ufffd") if "\0" in value else value
+    return value.replace("\0", "\ufffd")
 
 
-def _source(value: str | None) -> str | None:
-    return None if value is None else _text(value)
+def _numbers(values: Sequence[str | None]) -> Sequence[str | None]:
+    """JSON numbers as `numeric` takes them: a zero needs no exponent, which might be out of range."""
+    digits = "".join(filter(None, values))
+    return [value and _number(value) for value in values] if "e" in digits or "E" in digits else values
 
 
-def _number(text: bytes) -> str:
-    """A JSON number as `numeric` takes it: a zero needs no exponent, which might be out of range."""
-    number = text.strip().decode()
-    mantissa, exponent, _ = number.lower().partition("e")
-    return "0" if exponent and not mantissa.strip("-0.") else number
+def _number(text: str) -> str:
+    mantissa, exponent, _ = text.lower().partition("e")
+    return "0" if exponent and not mantissa.strip().strip("-0.") else text
 
 
-def _created(text: str) -> datetime | None:
+def _created(event: Event) -> int | None:
+    """When the transaction was created (microseconds since 1970), in the years 1 to 9999 that clients can read."""
+    text = event.transaction.created_at
+    if text == event.updated_at:
+        return event.timestamp // 1000
     try:
-        return _moment(parse_timestamp(text))
+        microseconds = parse_timestamp(text) if text else _FIRST
     except ValueError:
         return None
-
-
-def _moment(microseconds: int) -> datetime | None:
-    """A time that clients can read: within the years 1 to 9999 of UTC, and not what asyncpg takes for infinity."""
-    try:
-        moment = EPOCH + microseconds * MICROSECOND
-    except OverflowError:
-        return None
-    return moment if _FIRST < moment < _LAST else None
+    return microseconds if _FIRST < microseconds < _LAST else None

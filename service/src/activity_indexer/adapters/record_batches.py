@@ -48,10 +48,14 @@ CODEC_MASK: Final = 0x07
 LOG_APPEND_TIME: Final = 0x08
 TRANSACTIONAL: Final = 0x10
 CONTROL: Final = 0x20
+MARKED: Final = TRANSACTIONAL | CONTROL
 COUNT: Final = 57
 """Where the number of records stands in a batch of format 2."""
 
 VARINT_BYTES: Final = 10
+
+
+_length: Final = struct.Struct(">i").unpack_from
 
 
 class FetchedRecord(msgspec.Struct, frozen=True, gc=False):
@@ -115,25 +119,51 @@ class FetchedPartition:
 
     def _read(self) -> Iterator[Record]:
         start = self.next_fetch_offset
+        readable = False
         try:
-            for batch in _batches(self._content):
-                found = _checked(batch, self._reading)
-                self._corrupt(self.next_fetch_offset, None)
-                if not self._is_passed_over(batch):
-                    for record in found.records(self.next_fetch_offset):
+            for content in _batches(self._content):
+                batch = _checked(content, self._reading)
+                if not readable:  # once: where a later batch is damaged, the records before it are handed out first
+                    readable = True
+                    self._corrupt(start, None)
+                passed_over = content[ATTRIBUTES] & MARKED and self._is_passed_over(content)
+                if not passed_over and not (yield from self._as_decoded(batch)):
+                    for record in batch.records(self.next_fetch_offset):
                         self.next_fetch_offset = record.offset + 1
                         yield record
-                if self.next_fetch_offset <= found.last:
-                    self.next_fetch_offset = found.last + 1
+                if self.next_fetch_offset <= batch.last:
+                    self.next_fetch_offset = batch.last + 1
         except CorruptBatch as error:
             self._corrupt(self.next_fetch_offset, str(error))
         else:
             if self.next_fetch_offset == start:
                 self._corrupt(start, "the broker sent nothing that lies at this offset or after it")
 
+    def _as_decoded(self, batch: _Batch | _OldBatch) -> Generator[Record, None, bool]:
+        """The records as the client decodes them, up to the first that is not as it should be; whether that is all."""
+        decoded = batch.decoded()
+        if decoded is None:
+            return False
+        topic, partition = self._reading.place
+        last, previous, position = batch.last, batch.base - 1, self.next_fetch_offset
+        try:
+            for record in decoded:
+                offset = record.offset
+                if not previous < offset <= last:
+                    return False
+                previous = offset
+                if offset >= position:
+                    self.next_fetch_offset = offset + 1
+                    yield FetchedRecord(
+                        topic, partition, offset, record.timestamp, record.key, record.value, tuple(record.headers)
+                    )
+        except Exception:  # noqa: BLE001 - whatever the client stumbles over, the careful way finds and names it
+            return False
+        return True
+
     def _is_passed_over(self, batch: memoryview) -> bool:
         """Whether a batch holds a transaction's marker, or belongs to one that was aborted."""
-        if batch[MAGIC] < 2 or not batch[ATTRIBUTES] & (TRANSACTIONAL | CONTROL):
+        if batch[MAGIC] < 2:
             return False
         parsed = DefaultRecordBatch(batch)
         if self._reading.committed_only:
@@ -150,13 +180,14 @@ def _batches(content: memoryview) -> Iterator[memoryview]:
     """The batches, without one at the end that is not complete. Raises CorruptBatch."""
     at = 0
     while len(content) - at >= OVERHEAD:
-        (length,) = struct.unpack_from(">i", content, at + 8)
+        (length,) = _length(content, at + 8)
         if length < LEAST_LENGTH:
             raise CorruptBatch(f"expected a batch of {LEAST_LENGTH} bytes or more, got the length {length}")
-        if at + OVERHEAD + length > len(content):
+        end = at + OVERHEAD + length
+        if end > len(content):
             break
-        yield content[at : at + OVERHEAD + length]
-        at += OVERHEAD + length
+        yield content[at:end]
+        at = end
     if at == 0:
         raise CorruptBatch("the broker sent a batch that is not complete")
 
@@ -190,61 +221,56 @@ class _Batch:
         self._batch = batch
         self._parsed = parsed
         self._reading = reading
-        self._base: int = parsed.base_offset
+        self.base: int = parsed.base_offset
         self.last: int = parsed.next_offset - 1
+        self._unpacked: memoryview | DecodeError | None = None
+
+    def decoded(self) -> Any:
+        """What iterates over the client's own records; None when they have to be looked at one by one."""
+        batch = self._batch
+        if batch[MAGIC] != 2:
+            return None
+        content = self._content() if batch[ATTRIBUTES] & CODEC_MASK else batch
+        if isinstance(content, DecodeError) or len(content) - HEADER_BYTES > self._reading.max_record_bytes:
+            return None
+        return self._parsed if content is batch else DefaultRecordBatch(content)
 
     def records(self, position: int) -> Iterator[Record]:
-        """The records from an offset on."""
+        """The records from an offset on, one by one, or one for all that cannot be decoded."""
         if self._batch[MAGIC] != 2:
             error = DecodeError("unknown_format", f"expected a batch of the formats 0 to 2, got {self._batch[MAGIC]}")
-            yield self._whole(position, error)
-            return
-        limit = self._reading.max_record_bytes
-        content, codec = self._batch, self._batch[ATTRIBUTES] & CODEC_MASK
-        if codec:
-            header = bytearray(content[:HEADER_BYTES])
-            header[ATTRIBUTES] &= ~CODEC_MASK
-            try:
-                content = unpacked(codec, content[HEADER_BYTES:], BATCH_RATIO * limit, bytes(header))
-            except TooLarge:
-                text = (
-                    f"the batch ({CODECS[codec]}) takes more than {BATCH_RATIO * limit} bytes when decompressed, "
-                    f"{BATCH_RATIO} times KAFKA_MAX_RECORD_BYTES"
-                )
-                yield self._whole(position, DecodeError("batch_too_large", text))
-                return
-            except CannotUnpack as problem:
-                text = f"the batch cannot be decompressed: {problem}"
-                yield self._whole(position, DecodeError("cannot_decompress", text))
-                return
-        if len(content) - HEADER_BYTES > limit or (position := (yield from self._fast(content, position))) >= 0:
-            yield from self._careful(content, position)
+            return iter([self._whole(position, error)])
+        content = self._content()
+        if isinstance(content, DecodeError):
+            return iter([self._whole(position, content)])
+        return self._careful(content, position)
 
-    def _fast(self, content: memoryview, position: int) -> Generator[Record, None, int]:
-        """The records up to the first that is not as it should be; returns where it is, -1 when there is none."""
-        topic, partition = self._reading.place
-        last, previous = self.last, self._base - 1
+    def _content(self) -> memoryview | DecodeError:
+        """The batch, decompressed, or why that cannot be done."""
+        if self._unpacked is None:
+            codec = self._batch[ATTRIBUTES] & CODEC_MASK
+            self._unpacked = self._decompressed(codec) if codec else self._batch
+        return self._unpacked
+
+    def _decompressed(self, codec: int) -> memoryview | DecodeError:
+        limit = BATCH_RATIO * self._reading.max_record_bytes
+        header = bytearray(self._batch[:HEADER_BYTES])
+        header[ATTRIBUTES] &= ~CODEC_MASK
         try:
-            for record in self._parsed if content is self._batch else DefaultRecordBatch(content):
-                offset = record.offset
-                if not previous < offset <= last:
-                    break
-                previous = offset
-                if offset >= position:
-                    position = offset + 1
-                    yield FetchedRecord(
-                        topic, partition, offset, record.timestamp, record.key, record.value, tuple(record.headers)
-                    )
-            else:
-                return -1
-        except Exception:  # noqa: BLE001 - whatever the client stumbles over, the careful way finds and names it
-            return position
-        return position
+            return unpacked(codec, self._batch[HEADER_BYTES:], limit, bytes(header))
+        except TooLarge:
+            return DecodeError(
+                "batch_too_large",
+                f"the batch ({CODECS[codec]}) takes more than {limit} bytes when decompressed, "
+                f"{BATCH_RATIO} times KAFKA_MAX_RECORD_BYTES",
+            )
+        except CannotUnpack as problem:
+            return DecodeError("cannot_decompress", f"the batch cannot be decompressed: {problem}")
 
     def _careful(self, content: memoryview, position: int) -> Iterator[Record]:
         """The records, one by one: those that cannot be decoded, and what lies behind the last that can be found."""
         (count,) = struct.unpack_from(">i", content, COUNT)
-        at, previous = HEADER_BYTES, self._base - 1
+        at, previous = HEADER_BYTES, self.base - 1
         for _ in range(count):
             try:
                 length, start = _varint(content, at)
@@ -288,12 +314,12 @@ class _Batch:
         return FetchedRecord(topic, partition, offset, timestamp, key, value, headers)
 
     def _offset(self, delta: int, previous: int) -> int:
-        if not previous < self._base + delta <= self.last:
-            raise _Malformed(f"expected an offset of {previous + 1} to {self.last}, got {self._base + delta}")
-        return self._base + delta
+        if not previous < self.base + delta <= self.last:
+            raise _Malformed(f"expected an offset of {previous + 1} to {self.last}, got {self.base + delta}")
+        return self.base + delta
 
     def _whole(self, position: int, error: DecodeError) -> Record:
-        first = max(position, self._base)
+        first = max(position, self.base)
         last = max(first, self.last)
         reason = DecodeError(error.code, f"{error.message}; it holds the offsets {first} to {last}")
         return self._undecoded(first, last, reason, bytes(self._batch), Content.BATCH)
@@ -339,7 +365,11 @@ class _OldBatch:
         self._batch = batch
         self._reading = reading
         (self.last,) = struct.unpack_from(">q", batch)
+        self.base: int = self.last
         self._timestamp = _old_timestamp(batch)
+
+    def decoded(self) -> None:
+        """Always None: the records are looked at one by one."""
 
     def records(self, position: int) -> Iterator[Record]:
         """The records from an offset on."""

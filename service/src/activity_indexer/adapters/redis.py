@@ -1,27 +1,39 @@
-"""Seen message ids in Redis: one round trip to look up a batch and one to mark it."""
+"""Seen message ids in Redis: one round trip to look up a batch and one to mark it.
+
+The commands are written here as bytes, since all ids have one length: to join a thousand of them is one step, where a
+client that takes a list of arguments looks at each. Connections, logins, TLS and answers are the client's.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from redis.exceptions import NoScriptError
 
 from activity_indexer.adapters.redis_client import ask, connect, refuse_cluster
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.settings import RedisSettings
 
-MARK = """
+MARK: Final = b"""
 local now = redis.call('TIME')[1]
-local at = 0
-for entry in string.gmatch(ARGV[2], '[^ ]+') do
-  at = at + 1
-  redis.call('SET', KEYS[at], now .. ' ' .. entry, 'PX', ARGV[1])
+local size = #ARGV[2] / #KEYS
+for at = 1, #KEYS do
+  redis.call('SET', KEYS[at], now .. string.sub(ARGV[2], (at - 1) * size + 1, at * size), 'PX', ARGV[1])
 end
 return now
 """
 """The value begins with when the id was marked, by the server's clock (seconds): all indexers share it."""
+
+SECONDS: Final = 10
+"""Digits of that time, until the year 2286."""
+
+ID_BYTES: Final = 16
+_MARK_HASH: Final = hashlib.sha1(MARK, usedforsecurity=False).hexdigest().encode()
 
 
 def seen_namespace(group: str, index: str) -> str:
@@ -55,31 +67,44 @@ class RedisSeenStore:
         self._ahead: float | None = None
         self._redis: Any = connect(settings)
         self._checked = False
-        self._mark = self._redis.register_script(MARK)
 
-    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+    async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked within `lifetime` for those of the ids that are known."""
         if self._ahead is None:
             self._learn_time((await self._ask(self._redis.time))[0])
+        command = _command(len(ids) + 1, b"MGET") + self._keys(ids)
+        found = await self._ask(lambda: self._send(command))
+        if found.count(None) == len(found):
+            return {}
         since = self._clock() + (self._ahead or 0.0) - self.lifetime()
-        found = await self._ask(lambda: self._redis.mget(self._keys(message_ids)))
-        known: dict[str, bytes] = {}
-        for message_id, value in zip(message_ids, found, strict=True):
-            if value is not None:
-                marked, _, entry = value.partition(b" ")
-                if _number(marked) > since:
-                    known[message_id] = entry
-        return known
+        return {
+            each: value[SECONDS:]
+            for each, value in zip(ids, found, strict=True)
+            if value is not None and _number(value[:SECONDS]) > since
+        }
 
-    async def mark(self, entries: Mapping[str, bytes]) -> None:
+    async def mark(self, entries: Mapping[bytes, bytes]) -> None:
         """Remember the entries for as long as the settings say."""
-        arguments = [self._ttl, b" ".join(entries.values())]
-        self._learn_time(await self._ask(lambda: self._mark(keys=self._keys(entries), args=arguments)))
+        keys, values = self._keys(entries), b"".join(entries.values())
+        count, ttl = b"%d" % len(entries), b"%d" % self._ttl
 
-    async def forget(self, message_ids: Sequence[str]) -> None:
+        def script(name: bytes, text: bytes) -> bytes:
+            head = _command(len(entries) + 5, name, text, count)
+            return b"".join((head, keys, _argument(ttl), _argument(values)))
+
+        try:
+            now = await self._ask(lambda: self._send(script(b"EVALSHA", _MARK_HASH)))
+        except Unavailable as error:
+            if not isinstance(error.__cause__, NoScriptError):
+                raise
+            now = await self._ask(lambda: self._send(script(b"EVAL", MARK)))
+        self._learn_time(now)
+
+    async def forget(self, ids: Sequence[bytes]) -> None:
         """Know these ids no longer."""
-        if message_ids:
-            await self._ask(lambda: self._redis.delete(*self._keys(message_ids)))
+        if ids:
+            command = _command(len(ids) + 1, b"DEL") + self._keys(ids)
+            await self._ask(lambda: self._send(command))
 
     def _learn_time(self, now: bytes | int) -> None:
         """How far the server's clock is ahead of ours, which counts from anywhere."""
@@ -106,11 +131,23 @@ class RedisSeenStore:
         """Close the connections."""
         await self._redis.aclose()
 
-    def _keys(self, message_ids: Iterable[str]) -> list[str]:
-        head = f"{self._prefix}:{self.namespace()}:"
-        return [head + message_id for message_id in message_ids]
+    def _keys(self, ids: Iterable[bytes]) -> bytes:
+        """The ids as the last arguments of a command: each follows a short hash of what it belongs to."""
+        belongs = hashlib.blake2b(self.namespace().encode(), digest_size=6).hexdigest()
+        head = f"{self._prefix}:{belongs}:".encode()
+        before = b"$%d\r\n%b" % (len(head) + ID_BYTES, head)
+        return before + (b"\r\n" + before).join(ids) + b"\r\n"
 
-    async def _ask(self, question: Callable[[], Any]) -> Any:
+    async def _send(self, command: bytes) -> Any:
+        """The answer to a command. A connection that is given up half-way is closed by the client."""
+        connection = await self._redis.connection_pool.get_connection()
+        try:
+            await connection.send_packed_command(command, check_health=False)
+            return await connection.read_response()
+        finally:
+            await self._redis.connection_pool.release(connection)
+
+    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
         """The answer; after a failure the server is looked at again, as it may be another one."""
         limit = self._timeout * 2  # a first round trip connects as well
         try:
@@ -121,6 +158,15 @@ class RedisSeenStore:
         except Unavailable:
             self._checked = False
             raise
+
+
+def _argument(value: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(value), value)
+
+
+def _command(arguments: int, *first: bytes) -> bytes:
+    """The beginning of a command of so many arguments: these are the first."""
+    return b"*%d\r\n" % arguments + b"".join(map(_argument, first))
 
 
 def _number(value: bytes) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -22,13 +21,14 @@ from redis.exceptions import (
 )
 
 from activity_indexer.errors import Unavailable, reason_of
+from activity_indexer.responsive import ResponsiveTimeout
 from activity_indexer.settings import RedisSettings
 
 NO_CLUSTER: Final = (
     "Redis Cluster is not supported: set REDIS_URL to a server with cluster-enabled no; until then duplicates are "
     "found in memory and by Elasticsearch alone"
 )
-_RIGHTS: Final = "it must allow MGET, SET, EVAL, EVALSHA and SCRIPT LOAD, for keys that begin with REDIS_KEY_PREFIX"
+_RIGHTS: Final = "it must allow MGET, SET, EVAL and EVALSHA, for keys that begin with REDIS_KEY_PREFIX"
 _FULL: Final = "it is full: raise its maxmemory, or set its maxmemory-policy to volatile-ttl"
 _REPLICA: Final = "it is a read-only replica: set REDIS_URL to the primary"
 _LOGIN: Final = "it refuses the login: correct the user and password of REDIS_URL"
@@ -52,14 +52,13 @@ _WORDS: Final = (
 """What older servers, and servers within a script, say in words only."""
 
 
-def connect(settings: RedisSettings, limit: float | None = None) -> Any:
-    """A client that tries once; `limit` (seconds) stands for REDIS_TIMEOUT."""
-    limit = limit or settings.timeout
+def connect(settings: RedisSettings) -> Any:
+    """A client that tries once, without time-outs of its own: a busy event loop does not use up that of `ask`."""
     tls: dict[str, Any] = {"ssl_ca_certs": str(settings.ca_file)} if settings.ca_file else {}
     return Redis.from_url(
         settings.url.get_secret_value(),
-        socket_connect_timeout=limit,
-        socket_timeout=limit,
+        socket_connect_timeout=None,
+        socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
         **tls,
     )
@@ -68,7 +67,7 @@ def connect(settings: RedisSettings, limit: float | None = None) -> Any:
 async def ask(question: Awaitable[Any], limit: float) -> Any:
     """The answer. Raises Unavailable, with advice, when there is none within so many seconds."""
     try:
-        async with asyncio.timeout(limit):
+        async with ResponsiveTimeout(limit):
             return await question
     except (RedisError, OSError, TimeoutError) as error:
         raise Unavailable(explained(error)) from error

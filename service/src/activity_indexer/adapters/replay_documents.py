@@ -10,7 +10,8 @@ from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
 from activity_indexer.adapters.document_reader import state_of
-from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch_transport import mapped
 from activity_indexer.adapters.write_index import AliasMissing, find_write_index
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.document import ORDER_FIELDS

@@ -10,21 +10,20 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
-from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import OffsetAndMetadata
 
+from activity_indexer.adapters.kafka_batches import Partitions, batches
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
-from activity_indexer.adapters.kafka_internals import create_batch
 from activity_indexer.adapters.replay_limits import check_sizes, record_limits
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
-from activity_indexer.ports import Partition
+from activity_indexer.ports import OutRecord, Partition
 from activity_indexer.replay.errors import Overtaken
 from activity_indexer.replay.ports import Commits
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
 
-BATCH_BYTES: Final = 128 * 1024
+BATCH_BYTES: Final = 512 * 1024
 """Bytes that go to a partition at once; a larger record goes alone."""
 
 TRANSACTION_TIMEOUT: Final = 60.0
@@ -78,7 +77,6 @@ class ReplayTransactions:
         self._group = group
         self._limits = limits
         self._otherwise = otherwise
-        self._partitioner = DefaultPartitioner()
 
     async def commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
         """Write all of it in one transaction; what fails halfway is undone by the next holder, or after its time."""
@@ -92,48 +90,30 @@ class ReplayTransactions:
 
     async def _commit(self, records: Sequence[Addressed], positions: Commits) -> Spans:
         await self._producer.begin_transaction()
-        written: dict[Partition, Span] = {}
-        for partition, span in await _all(await self._send(records)):
-            earlier = written.get(partition, span)
-            written[partition] = Span(min(span.start, earlier.start), max(span.end, earlier.end))
+        written = dict(await _all([self._write(*each) for each in (await self._partitioned(records)).items()]))
         await self._producer.send_offsets_to_transaction(
             {TopicPartition(*place): OffsetAndMetadata(*position) for place, position in positions.items()}, self._group
         )
         await self._producer.commit_transaction()
         return written
 
-    async def _send(self, records: Sequence[Addressed]) -> list[Any]:
-        """Whole batches: they take records without key and value, too."""
-        partitioned: defaultdict[Partition, list[Addressed]] = defaultdict(list)
-        for record in records:
-            partitioned[await self._partition(record)].append(record)
-        return [
-            _acknowledged(await self._producer.send_batch(batch, partition.topic, partition=partition.partition), batch)
-            for partition, found in partitioned.items()
-            for batch in self._batches(found)
-        ]
+    async def _partitioned(self, records: Sequence[Addressed]) -> Mapping[Partition, list[OutRecord]]:
+        known = {topic: await Partitions.of(self._producer, topic) for topic in {record.topic for record in records}}
+        found: defaultdict[Partition, list[OutRecord]] = defaultdict(list)
+        for each in records:
+            partitions, number = known[each.topic], each.partition
+            if number is None or number not in partitions.known:
+                number = partitions.choose(each.record.key)
+            found[Partition(each.topic, number)].append(each.record)
+        return found
 
-    def _batches(self, records: Sequence[Addressed]) -> list[Any]:
-        batches: list[Any] = []
-        for addressed in records:
-            record = addressed.record
-            content = {"key": record.key, "value": record.value, "headers": list(record.headers), "timestamp": None}
-            if not batches or batches[-1].append(**content) is None:
-                batches.append(create_batch(self._producer, [each.record for each in records]))
-                batches[-1].append(**content)
-        return batches
-
-    async def _partition(self, addressed: Addressed) -> Partition:
-        known = sorted(await self._producer.partitions_for(addressed.topic))
-        if addressed.partition is not None and addressed.partition in known:
-            return Partition(addressed.topic, addressed.partition)
-        return Partition(addressed.topic, self._partitioner(addressed.record.key, known, known))
-
-
-async def _acknowledged(future: Any, batch: Any) -> tuple[Partition, Span]:
-    """Where a batch was written."""
-    told = await future
-    return Partition(told.topic, told.partition), Span(told.offset, told.offset + batch.record_count())
+    async def _write(self, partition: Partition, records: Sequence[OutRecord]) -> tuple[Partition, Span]:
+        """Write one partition's records; returns where they lie."""
+        offsets: list[int] = []
+        for batch, size in batches(self._producer, records):
+            told = await (await self._producer.send_batch(batch, partition.topic, partition=partition.partition))
+            offsets += (told.offset, told.offset + size)
+        return partition, Span(min(offsets), max(offsets))
 
 
 async def _all(waiting: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,8 @@ from typing import Any, Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
-from activity_indexer.adapters.elasticsearch_client import connect, mapped
+from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch_transport import mapped
 from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.postgres_connection import connect as connect_database
 from activity_indexer.adapters.postgres_connection import transaction
@@ -95,7 +96,7 @@ async def _rows(connection: Any, table: str, pipeline: Pipeline) -> Rows | None:
 
 async def redis_status(settings: RedisSettings, limit: float) -> Redis:
     """`limit` bounds each question (seconds). Raises Unavailable."""
-    client = connect_redis(settings, limit)
+    client = connect_redis(settings)
     try:
         found = await ask(client.info(), 2 * limit)
     finally:

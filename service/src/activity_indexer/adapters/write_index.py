@@ -9,9 +9,11 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
-from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
+from elastic_transport import ApiError
 
+from activity_indexer.adapters.elasticsearch_transport import JSON, Client
 from activity_indexer.document import CURRENT_SCALE, NOT_DELETED, VERSION_SCALE
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 
@@ -127,20 +129,32 @@ class IndexTime:
         return f"{index.uuid}-{history.digest}{self._mark}"
 
 
-async def find_write_index(client: AsyncElasticsearch, alias: str, *, any_scale: bool = False) -> WriteIndex:
+async def ask(client: Client, method: str, target: str, body: Mapping[str, Any] | None = None) -> Any:
+    """What Elasticsearch answers to a request in JSON. Raises the client's own errors."""
+    headers = {"accept": JSON} if body is None else {"accept": JSON, "content-type": JSON}
+    return (await client.perform_request(method, target, headers=headers, body=body)).body
+
+
+async def find_write_index(client: Client, alias: str, *, any_scale: bool = False) -> WriteIndex:
     """The index behind the alias that is written to; `any_scale` also takes one that an older release has written.
 
     Raises AliasMissing, UnexpectedIndex with advice when the alias is not as an indexer or a reindex leaves it, and the
     client's own errors.
     """
     try:
-        behind = (await client.indices.get(index=alias)).body
-    except NotFoundError:
+        behind = await ask(client, "GET", f"/{alias}")
+    except ApiError as error:
+        if error.meta.status != 404:
+            raise
         raise AliasMissing(
             f"the alias {alias} does not exist: start an indexer, or correct ELASTICSEARCH_INDEX"
         ) from None
     found = the_write_index(alias, behind)
-    if not any_scale and not found.has_current_scale and (await client.count(index=found.name))["count"]:
+    if (
+        not any_scale
+        and not found.has_current_scale
+        and (await ask(client, "GET", f"/{quote(found.name)}/_count"))["count"]
+    ):
         raise UnexpectedIndex(
             f"the documents of {found.name} have versions of an older release, which leave no room for events with the "
             f"same timestamp: stop the indexers of that release, then {REINDEX}"
@@ -258,20 +272,20 @@ def _odd_fields(wanted: Mapping[str, Any], found: Mapping[str, Any], path: str =
             yield from _odd_fields(mapping, there[field], f"{path}.{field}" if path else field)
 
 
-async def read_history(client: AsyncElasticsearch, index: WriteIndex) -> History | None:
+async def read_history(client: Client, index: WriteIndex) -> History | None:
     """The history of the index; None when the user may not read it (the privilege `monitor`).
 
     Raises Unavailable while a primary shard has not started, and the client's own errors.
     """
     try:
-        answer = await client.indices.stats(index=index.name, metric="docs", level="shards", filter_path=_HISTORY)
+        answer = await ask(client, "GET", f"/{quote(index.name)}/_stats/docs?level=shards&filter_path={_HISTORY}")
     except ApiError as error:
         if error.meta.status == 403:
             return None
-        if error.error == "index_closed_exception":
+        if error.message == "index_closed_exception":
             raise Refused(f"the index {index.name} is closed: POST /{index.name}/_open") from None
         raise
-    found = answer.body.get("indices", {}).get(index.name, {}).get("shards", {})
+    found = answer.get("indices", {}).get(index.name, {}).get("shards", {})
     shards = {
         int(number): (str(copy["commit"]["user_data"]["history_uuid"]), int(copy["seq_no"]["max_seq_no"]))
         for number, copies in found.items()

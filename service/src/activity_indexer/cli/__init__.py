@@ -1,4 +1,4 @@
-"""The command line: one group, a module per command."""
+"""The command line: one group, a module per command, which is imported when the command is called."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from importlib.metadata import version as installed_version
 
 import click
 
-from activity_indexer.cli import check_config, completion, dead_letters, purge, reconcile, reindex, run, status
-from activity_indexer.cli.common import Exit
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.lazy import LazyGroup
 
 __all__ = ["main"]
 
 
 @click.group(
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=epilog(
         "check-config", "run", "status", "reindex --help", codes={Exit.DONE: "done; each command tells its own"}
@@ -33,5 +33,18 @@ def version() -> None:
     click.echo(installed_version("activity-indexer"))
 
 
-for _module in (run, check_config, purge, reconcile, dead_letters, reindex, status, completion):
-    main.add_command(_module.command)
+for _name, _module, _summary in (
+    ("run", "run", "Index events until SIGTERM or Ctrl-C."),
+    ("check-config", "check_config", "Show every setting, or everything that is wrong with them; exit code 2 then."),
+    ("purge-tombstones", "purge", "Remove the tombstones of transactions that were deleted long ago."),
+    ("reconcile", "reconcile", "Compare the index with the audit, and repair it."),
+    ("dead-letters", "dead_letters", "Find out why events could not be indexed, correct them, and send them again."),
+    ("reindex", "reindex", "Build the index anew, with the present mapping, and move the alias to it."),
+    (
+        "status",
+        "status",
+        "Show topics, members, lag, rates, index, audit, dead letters, versions, and what the indexers report.",
+    ),
+    ("completion", "completion", "Print the script with which a shell completes commands and options."),
+):
+    main.add_later(_name, _module, _summary)

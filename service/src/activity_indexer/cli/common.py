@@ -1,40 +1,23 @@
-"""What commands share: settings or a clear end, exit codes, kinds of parameters."""
+"""What commands share: settings or a clear end, and kinds of parameters."""
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import IntEnum
 
 import click
 
+from activity_indexer.cli.help import Exit
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, SettingsError
 from activity_indexer.settings import Settings, load_settings, unknown_variables
 from activity_indexer.telemetry.logging import configure_logging
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-class Exit(IntEnum):
-    """What an exit code tells."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_USAGE = 2
-    """Wrong options or settings."""
-    NOTHING_TO_DO = 3
-    REFUSED = 4
-    """It may not be done now, or not like this."""
-    INTERRUPTED = 5
-    """Run again to go on."""
-    DIFFERENT = 6
-    """Index and audit differ."""
-    UNHEALTHY = 7
-    """Something is down or missing, or an indexer reports a problem."""
 
 
 class Duration(click.ParamType[float]):
@@ -61,6 +44,17 @@ def read_settings() -> Settings:
     for name, meant in unknown_variables(os.environ):
         click.echo(f"{name} is no setting: is {meant} meant?", err=True)
     return settings
+
+
+@contextmanager
+def few_collections() -> Iterator[None]:
+    """Millions of records make no cycles: looking for some costs a third of the time."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def quiet_logging(settings: Settings) -> None:

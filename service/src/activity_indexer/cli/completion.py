@@ -5,8 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from activity_indexer.cli.common import Exit
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.help import Exit, epilog
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import click
 
-from activity_indexer.cli import (
-    dead_letters_export,
-    dead_letters_import,
-    dead_letters_list,
-    dead_letters_show,
-    dead_letters_watch,
-    replay,
-)
-from activity_indexer.cli.common import Exit
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.lazy import LazyGroup
 
 
 @click.group(
     "dead-letters",
+    cls=LazyGroup,
     epilog=epilog(
         "dead-letters list",
         "dead-letters show 0:1234",
@@ -32,12 +25,28 @@ def command() -> None:
     """
 
 
-for _module in (
-    dead_letters_list,
-    dead_letters_show,
-    dead_letters_watch,
-    dead_letters_export,
-    dead_letters_import,
-    replay,
+for _name, _module, _summary in (
+    ("list", "dead_letters_list", "Count the dead letters by cause, with what usually helps."),
+    (
+        "show",
+        "dead_letters_show",
+        "Show one dead letter: why and where it failed, and whether a replay would change anything now.",
+    ),
+    (
+        "watch",
+        "dead_letters_watch",
+        "Show new dead letters as they come, one a line; with --since, those since then first.",
+    ),
+    (
+        "export",
+        "dead_letters_export",
+        "Write dead letters as lines of JSON, with nothing lost: `import` takes them back.",
+    ),
+    (
+        "import",
+        "dead_letters_import",
+        "Put exported dead letters back into the dead-letter topic: lost or expired ones.",
+    ),
+    ("replay", "replay", "Send dead letters again: a plan first, then each once, and none lost."),
 ):
-    command.add_command(_module.command)
+    command.add_later(_name, _module, _summary)

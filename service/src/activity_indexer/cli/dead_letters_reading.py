@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from activity_indexer.adapters.dead_letter_reader import DeadLetterReader, dead_letter_reader
+from activity_indexer.cli.common import few_collections
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress as Passed
@@ -44,22 +44,11 @@ async def read(
 ) -> AsyncGenerator[list[StoredDeadLetter], None]:
     """The same with a reader that is there already."""
     spans = await reader.spans([topic], selection)
-    with _few_collections(), _bar(topic) as tell:
+    with few_collections(), _bar(topic) as tell:
         async with aclosing(reader.read(spans, tell)) as batches:
             async for batch in batches:
                 if found := [letter for letter in batch if selection.matches(letter)]:
                     yield found
-
-
-@contextmanager
-def _few_collections() -> Iterator[None]:
-    """Millions of records make no cycles: looking for some costs a third of the time."""
-    before = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 50)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextmanager

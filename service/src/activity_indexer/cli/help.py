@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Final
 
-from activity_indexer.cli.common import Exit
+
+class Exit(IntEnum):
+    """What an exit code tells."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_USAGE = 2
+    """Wrong options or settings."""
+    NOTHING_TO_DO = 3
+    REFUSED = 4
+    """It may not be done now, or not like this."""
+    INTERRUPTED = 5
+    """Run again to go on."""
+    DIFFERENT = 6
+    """Index and audit differ."""
+    UNHEALTHY = 7
+    """Something is down or missing, or an indexer reports a problem."""
+
 
 COMMON: Final[Mapping[Exit, str]] = {
     Exit.DONE: "done",

@@ -24,8 +24,8 @@ from activity_indexer.adapters.index_reader import IndexReader, Stored, write_in
 from activity_indexer.adapters.index_writer import NamedIndex
 from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
 from activity_indexer.adapters.topic_reader import TopicReader
-from activity_indexer.cli.common import Duration, Exit, failing_clearly, quiet_logging, read_settings
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
+from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.cli.reconcile_report import summary, summary_table
 from activity_indexer.enrichment.registry import load_enrichments
@@ -288,7 +288,7 @@ async def _forget(settings: Settings, message_ids: Sequence[str]) -> None:
         await index.check()
         namespace = seen_namespace(settings.kafka.consumer_group, index.identity)
         store = RedisSeenStore(settings.redis, settings.consumer.dedup_ttl, lambda: namespace)
-        await store.forget(message_ids)
+        await store.forget([bytes.fromhex(each) for each in message_ids])
     except (Unavailable, Refused) as error:
         seconds = settings.consumer.dedup_ttl
         click.echo(f"Redis may still know what was deleted, for at most {seconds:g} s: {error}", err=True)

@@ -16,8 +16,8 @@ from rich.progress import Progress as ProgressBar
 
 from activity_indexer.adapters.index_versions import IndexVersions
 from activity_indexer.adapters.topic_reader import TopicReader
-from activity_indexer.cli.common import Exit, quiet_logging, read_settings
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.common import quiet_logging, read_settings
+from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused

@@ -18,8 +18,8 @@ from typing import Final
 import click
 
 from activity_indexer.adapters.replay import replay_outside
-from activity_indexer.cli.common import Duration, Exit, quiet_logging, read_settings
-from activity_indexer.cli.help import epilog
+from activity_indexer.cli.common import Duration, few_collections, quiet_logging, read_settings
+from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.replay_view import Lines, Terminal
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.selection import Selection
@@ -178,7 +178,7 @@ async def _replay(settings: Settings, selection: Selection, asked: Asked, view: 
     """The result, whatever happens."""
     try:
         wanted, options = _wanted(settings.kafka, selection, asked), _options(settings, asked)
-        with view:
+        with view, few_collections():
             topic = wanted.topic or wanted.default_topic
             async with (
                 _telemetry(settings) as telemetry,

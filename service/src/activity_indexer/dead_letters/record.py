@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final
 
 from activity_indexer.dead_letter import NO_KEY, PREFIX
@@ -17,6 +17,9 @@ UNKNOWN: Final = "unknown"
 
 REPLAY_PREFIX: Final = "replay-"
 """Headers that a replay leaves; unlike those of the dead letter they outlive a second stay in the topic."""
+
+KEPT_TIME: Final = 40
+"""Characters of a timestamp whose value is kept."""
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """All headers of a record in order; a name may come twice, a value may be null."""
@@ -63,6 +66,10 @@ class StoredDeadLetter:
     def place(self) -> str:
         """Where it lies, as people write it: `partition:offset`."""
         return f"{self.partition}:{self.offset}"
+
+    def raw(self, name: str) -> bytes | None:
+        """A header's bytes, None when it is absent or null; of a name that comes twice, the last counts."""
+        return self._named.get(name)
 
     def header(self, name: str) -> str | None:
         """A header as text, None when it is absent or null; of a name that comes twice, the last counts."""
@@ -242,10 +249,16 @@ def _number(text: str | None) -> int | None:
 
 
 def _time(text: str | None) -> int | None:
+    if not text:
+        return None
     try:
-        return parse_timestamp(text) if text else None
+        return _parsed(text) if len(text) <= KEPT_TIME else parse_timestamp(text)
     except ValueError:
         return None
+
+
+_parsed: Final = lru_cache(maxsize=4096)(parse_timestamp)
+"""Dead letters that are read one after the other failed at few different times."""
 
 
 def _got(text: str | None) -> str:

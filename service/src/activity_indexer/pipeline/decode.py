@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -26,10 +26,10 @@ from activity_indexer.origin import position_of
 from activity_indexer.ports import Record, UndecodedRecord
 from activity_indexer.timestamps import (
     format_nanoseconds,
-    is_plain,
+    is_date,
     is_searchable,
     parse_nanoseconds,
-    parse_plain,
+    plain_nanoseconds,
     shorten,
 )
 
@@ -117,14 +117,17 @@ _whole: Final = msgspec.json.Decoder(_Whole).decode
 _deleted: Final = msgspec.json.Decoder(_Deleted).decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
+_LINE_BREAK: Final = 10
+_NO_OTHER_METADATA: Final = (b"{", b"", b"n")
+"""How metadata begins: an object, nothing, or null."""
 _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
 
 
-def decode_record(record: Record, latest: int) -> Event:
-    """The event in a record; raises also for a record that could not be decoded itself. See decode_event."""
+def decode_record(record: Record, latest: int) -> Event | EventError:
+    """The event in a record, or why there is none; `latest` is as for decode_event. Raises nothing."""
     if type(record) is UndecodedRecord:
-        raise DecodeError(record.error.code, record.error.message)  # one of its own: an error leads to its frames
-    return decode_event(record.value, latest, position_of(record))
+        return record.error
+    return _decoded(record.value, latest, position_of(record))
 
 
 def decode_event(value: bytes | None, latest: int, position: Position = UNKNOWN_POSITION) -> Event:
@@ -133,212 +136,234 @@ def decode_event(value: bytes | None, latest: int, position: Position = UNKNOWN_
     `latest` is the greatest timestamp that is believed, in microseconds since the epoch; `position` is the record's.
     Raises DecodeError when the value is not JSON, ValidationError when it is not an event.
     """
+    found = _decoded(value, latest, position)
+    if isinstance(found, EventError):
+        raise found
+    return found
+
+
+def _decoded(value: bytes | None, latest: int, position: Position) -> Event | EventError:
+    """The event, or why there is none.
+
+    Nearly all events are valid and have nothing unusual in them: `_is_usual` finds that out at once, and only the
+    others go through the checks one by one (`_checked`), with the same result. Each check returns what is wrong: in a
+    storm of invalid events, raising it would cost more than finding it.
+    """
     if not value:
-        raise DecodeError("empty_value", "expected a JSON object, got an empty value")
+        return DecodeError("empty_value", "expected a JSON object, got an empty value")
     try:
-        value.decode()
-        envelope = _envelope(value)
-        return _event(value, envelope, latest, position)
-    except EventError:
-        raise
+        if not value.isascii():
+            value.decode()
+        return _event(value, _envelope(value), latest, position)
     except (ValueError, RecursionError) as error:
-        _refuse(error)
+        return _refusal(error)
 
 
-def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -> Event:
-    event_type = envelope.event_type
+def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -> Event | ValidationError:
+    event_type, written = envelope.event_type, envelope.timestamp
     if event_type not in RANKS:
         known = ", ".join(RANKS)
-        raise ValidationError("unknown_event_type", f"expected event_type {known}, got {shorten(event_type)!r}")
-    plain = is_plain(envelope.timestamp)
-    timestamp = _timestamp(envelope.timestamp, latest, plain=plain)
+        return ValidationError("unknown_event_type", f"expected event_type {known}, got {shorten(event_type)!r}")
+    plain = plain_nanoseconds(written)
+    timestamp = plain or _timestamp(written)
+    if isinstance(timestamp, ValidationError):
+        return timestamp
+    if not 0 < timestamp <= LAST_TIMESTAMP or timestamp > latest * 1000:
+        return _not_believed(written, timestamp)
     body = bytes(envelope.transaction)
-    if event_type == DELETED:
-        transaction = _removed(value, body)
-        body = b""
-    else:
-        transaction = _upserted(body, envelope.timestamp)
-        body, transaction = _written(value, body, transaction, envelope, plain=plain)
-    _check_identity(transaction)
+    transaction: Transaction | None = None if event_type == DELETED else _whole(body)
+    if transaction is None or not _is_usual(value, transaction, envelope, plain):
+        found = _removed(value, body) if transaction is None else _checked(value, body, transaction)
+        if isinstance(found, ValidationError):
+            return found
+        transaction, body = found
+    if _LINE_BREAK in body:  # valid JSON has them between tokens only, so a blank can stand for each
+        body = body.replace(b"\n", b" ")
     return Event(
         event_type,
         transaction,
         body,
         timestamp,
-        envelope.timestamp if plain else format_nanoseconds(timestamp),
+        format_nanoseconds(timestamp) if plain is None else written,
         event_version(event_type, timestamp),
         position,
         envelope.source,
     )
 
 
-def _timestamp(text: str, latest: int, *, plain: bool) -> int:
+def _timestamp(written: str) -> int | ValidationError:
     try:
-        timestamp = parse_plain(text) if plain else parse_nanoseconds(text)
+        return parse_nanoseconds(written)
     except ValueError as error:
-        raise ValidationError("invalid_timestamp", f"timestamp: {error}") from None
+        return ValidationError("invalid_timestamp", f"timestamp: {error}")
+
+
+def _not_believed(written: str, timestamp: int) -> ValidationError:
     if timestamp <= 0:
-        raise ValidationError("timestamp_too_old", f"timestamp: expected a time after 1970, got {shorten(text)!r}")
-    if timestamp > latest * 1000 or timestamp > LAST_TIMESTAMP:
-        raise ValidationError(
-            "timestamp_in_future",
-            f"timestamp: {shorten(text)!r} is further in the future than CONSUMER_MAX_CLOCK_SKEW allows, or after 2255",
+        return ValidationError("timestamp_too_old", f"timestamp: expected a time after 1970, got {shorten(written)!r}")
+    return ValidationError(
+        "timestamp_in_future",
+        f"timestamp: {shorten(written)!r} is further in the future than CONSUMER_MAX_CLOCK_SKEW allows, or after 2255",
+    )
+
+
+def _is_usual(value: bytes, transaction: Transaction, envelope: _Envelope, plain: int | None) -> bool:
+    """Whether an event is as it must be, and its transaction can be written as it came; when in doubt, it is not.
+
+    `plain` is the envelope's timestamp if that is plain. Each name and each string of an event has two quotation marks
+    or more. So if there are as many as the fields have that were found, then there is no other name, none comes twice,
+    and there is nothing else to look for. Numbers of digits alone are finite.
+    """
+    identifier, created_at = transaction.id, transaction.created_at
+    amount, metadata = bytes(transaction.amount), bytes(transaction.metadata)
+    return (
+        value.count(b'"')
+        == (
+            (36 if transaction.product is None else 40)
+            + (0 if envelope.source is None else 4)
+            + (2 + metadata.count(b'"') if metadata else 0)
         )
-    return timestamp
+        and ((created_at == envelope.timestamp and plain is not None) or is_date(created_at))
+        and 0 < len(identifier) <= MAX_ID_BYTES // 4
+        and "\0" not in identifier
+        and transaction.user_id != ""
+        and metadata[:1] in _NO_OTHER_METADATA
+        and amount.translate(None, b"-.").isdigit()
+        and len(amount) <= MAX_AMOUNT_CHARACTERS
+    )
 
 
-def _removed(value: bytes, body: bytes) -> Transaction:
+def _checked(value: bytes, body: bytes, transaction: Transaction) -> tuple[Transaction, bytes] | ValidationError:
+    """The transaction of a created or updated event, and its object as it is written to the document.
+
+    Fields that the indexer writes itself are left out, and values that Elasticsearch does not read are written in a
+    form that it reads.
+    """
+    metadata, created_at = bytes(transaction.metadata), transaction.created_at
+    problem = _amount_problem(bytes(transaction.amount).strip()) or _metadata_problem(metadata.strip())
+    if problem:
+        return problem
+    changed: dict[str, Raw] = {}
+    if metadata[:1] == b"[":  # what PHP makes of an empty map
+        changed["metadata"] = Raw(b"{}")
+    try:
+        moment = parse_nanoseconds(created_at)
+        if not is_searchable(created_at):
+            changed["created_at"] = Raw(_encode(format_nanoseconds(moment)))
+    except ValueError as error:
+        return ValidationError("invalid_timestamp", f"created_at: {error}")
+    except OverflowError:
+        reason = f"created_at: expected a year from 1 to 9999 in UTC, got {shorten(created_at)!r}"
+        return ValidationError("invalid_timestamp", reason)
+    fields = _fields(body)
+    own = [name for name in fields if name.partition(".")[0] in OWN_FIELDS]
+    problem = (
+        _repeated_name(value, "")
+        or _reserved_name([name for name in fields if "." in name or name in METADATA_FIELDS])
+        or (_repeated_name(body, "transaction.") if own or changed else None)
+        or _identity_problem(transaction)
+    )
+    if problem:
+        return problem
+    if "metadata" in changed:
+        transaction = msgspec.structs.replace(transaction, metadata=changed["metadata"])
+    if own or changed:
+        body = _encode({**{name: raw for name, raw in fields.items() if name not in own}, **changed})
+    return transaction, body
+
+
+def _removed(value: bytes, body: bytes) -> tuple[Transaction, bytes] | ValidationError:
+    """The transaction of a deletion, which has no body."""
     found = _deleted(body)
-    _check_unique(value, "")
-    _check_unique(body, "transaction.")
-    return Transaction(id=found.id, user_id=found.user_id)
+    transaction = Transaction(id=found.id, user_id=found.user_id)
+    problem = _repeated_name(value, "") or _repeated_name(body, "transaction.") or _identity_problem(transaction)
+    return problem or (transaction, b"")
 
 
-def _upserted(body: bytes, parsed: str) -> _Whole:
-    transaction = _whole(body)
-    _check_amount(bytes(transaction.amount).strip())
-    metadata = bytes(transaction.metadata).strip()
-    if metadata and metadata[0] not in b"{n" and not _is_empty_array(metadata):
-        raise ValidationError("wrong_type", f"metadata: expected an object, got {_preview(metadata)}")
-    if transaction.created_at != parsed:
-        try:
-            parse_nanoseconds(transaction.created_at)
-        except ValueError as error:
-            raise ValidationError("invalid_timestamp", f"created_at: {error}") from None
-    return transaction
-
-
-def _check_identity(transaction: Transaction) -> None:
+def _identity_problem(transaction: Transaction) -> ValidationError | None:
     identifier = transaction.id
     if not identifier:
-        raise ValidationError("empty_field", "id: expected 1 to 512 bytes, got an empty string")
-    if len(identifier) > MAX_ID_BYTES // 4 and len(identifier.encode()) > MAX_ID_BYTES:
-        raise ValidationError(
+        return ValidationError("empty_field", "id: expected 1 to 512 bytes, got an empty string")
+    if len(identifier.encode()) > MAX_ID_BYTES:
+        return ValidationError(
             "id_too_long", f"id: expected at most {MAX_ID_BYTES} bytes, got {len(identifier.encode())}"
         )
     if "\0" in identifier:
-        raise ValidationError("invalid_id", "id: expected no NUL character, got one")
+        return ValidationError("invalid_id", "id: expected no NUL character, got one")
     if not transaction.user_id:
-        raise ValidationError("empty_field", "user_id: expected a string that is not empty, got an empty one")
+        return ValidationError("empty_field", "user_id: expected a string that is not empty, got an empty one")
+    return None
 
 
-def _check_amount(text: bytes) -> None:
+def _amount_problem(text: bytes) -> ValidationError | None:
     if text[0] not in b"-0123456789":
-        raise ValidationError("wrong_type", f"amount: expected a number, got {_preview(text)}")
+        return ValidationError("wrong_type", f"amount: expected a number, got {_preview(text)}")
     if not math.isfinite(float(text)):
-        raise ValidationError("amount_not_finite", f"amount: expected a finite number, got {_preview(text)}")
+        return ValidationError("amount_not_finite", f"amount: expected a finite number, got {_preview(text)}")
     if len(text) > MAX_AMOUNT_CHARACTERS:
-        raise ValidationError(
+        return ValidationError(
             "amount_too_long", f"amount: expected at most {MAX_AMOUNT_CHARACTERS} characters, got {len(text)}"
         )
     exponent = _EXPONENT.search(text)
     if exponent and int(exponent[1]) < MIN_AMOUNT_EXPONENT:
-        raise ValidationError(
+        return ValidationError(
             "amount_too_small", f"amount: expected an exponent of {MIN_AMOUNT_EXPONENT} or more, got {_preview(text)}"
         )
+    return None
 
 
-def _written(
-    value: bytes, body: bytes, transaction: _Whole, envelope: _Envelope, *, plain: bool
-) -> tuple[bytes, _Whole]:
-    """The object as it is written to the document, in one line, and the transaction in it.
-
-    `plain` says that the envelope's timestamp is. Valid JSON has raw line breaks between tokens only, so a blank can
-    stand for each.
-    """
-    metadata = bytes(transaction.metadata)
-    created_at = transaction.created_at
-    changed: dict[str, Raw] = {}
-    if metadata[:1] == b"[":  # what PHP makes of an empty map
-        changed["metadata"] = Raw(b"{}")
-    if not ((plain and created_at == envelope.timestamp) or is_searchable(created_at)):
-        changed["created_at"] = Raw(_encode(_normal(created_at)))
-    if changed or value.count(b'"') != _quotes(transaction, metadata, envelope):
-        _check_unique(value, "")
-        body = _rewritten(body, changed)
-        if "metadata" in changed:
-            transaction = msgspec.structs.replace(transaction, metadata=changed["metadata"])
-    return body.replace(b"\n", b" ") if b"\n" in body else body, transaction
+def _metadata_problem(text: bytes) -> ValidationError | None:
+    if not text or text[0] in b"{n" or _is_empty_array(text):
+        return None
+    return ValidationError("wrong_type", f"metadata: expected an object, got {_preview(text)}")
 
 
-def _quotes(transaction: _Whole, metadata: bytes, envelope: _Envelope) -> int:
-    """Quotation marks of an event that has no other names than those it must have, each once, and no escaped quotes.
-
-    Each name and each string has at least two: so if there are as many as this, there is nothing else to look for.
-    """
-    return (
-        36
-        + (0 if envelope.source is None else 4)
-        + (0 if transaction.product is None else 4)
-        + (2 + metadata.count(b'"') if metadata else 0)
-    )
-
-
-def _rewritten(body: bytes, changed: dict[str, Raw]) -> bytes:
-    """The object without the fields that the indexer writes itself, and with changed values."""
-    fields = _fields(body)
-    if reserved := [name for name in fields if "." in name or name in METADATA_FIELDS]:
-        _check_names(reserved)
-    own = [name for name in fields if name.partition(".")[0] in OWN_FIELDS]
-    if not own and not changed:
-        return body
-    _check_unique(body, "transaction.")
-    kept = {name: raw for name, raw in fields.items() if name not in own}
-    return _encode({**kept, **changed})
-
-
-def _check_names(names: list[str]) -> None:
+def _reserved_name(names: list[str]) -> ValidationError | None:
     if taken := [name for name in names if name.partition(".")[0] in METADATA_FIELDS]:
-        raise ValidationError(
+        return ValidationError(
             "reserved_field", f"{', '.join(sorted(taken))}: Elasticsearch keeps this name for itself; rename the field"
         )
     for name in names:
         field = name.partition(".")[0]
         if field in MAPPED_FIELDS:
-            raise ValidationError(
+            return ValidationError(
                 "reserved_field",
                 f"{shorten(name)}: Elasticsearch would take it for a part of {field}; rename the field",
             )
+    return None
 
 
-def _check_unique(text: bytes, place: str) -> None:
-    """Refuse an object that has a name twice: readers do not agree on which value counts.
+def _repeated_name(text: bytes, place: str) -> ValidationError | None:
+    """What is wrong with an object that has a name twice: readers do not agree on which value counts.
 
     Each name and each string has two quotation marks, and a name that came before is not among the fields.
     """
     fields = _fields(text)
     quotes = sum(2 + name.count('"') + bytes(raw).count(b'"') for name, raw in fields.items())
     if quotes == text.count(b'"'):
-        return
+        return None
     names = Counter(name for name, _ in json.loads(text, object_pairs_hook=list, parse_int=str, parse_float=str))
-    if repeated := [name for name, count in names.items() if count > 1]:
-        raise ValidationError("duplicate_field", f"{place}{shorten(repeated[0])}: expected the name once, got it twice")
+    repeated = [name for name, count in names.items() if count > 1]
+    if not repeated:
+        return None
+    return ValidationError("duplicate_field", f"{place}{shorten(repeated[0])}: expected the name once, got it twice")
 
 
 def _is_empty_array(text: bytes) -> bool:
     return text[:1] == b"[" and not text[1:-1].strip()
 
 
-def _normal(created_at: str) -> str:
-    try:
-        return format_nanoseconds(parse_nanoseconds(created_at))
-    except OverflowError:
-        raise ValidationError(
-            "invalid_timestamp", f"created_at: expected a year from 1 to 9999 in UTC, got {shorten(created_at)!r}"
-        ) from None
-
-
 def _preview(text: bytes) -> str:
     return shorten(text.decode(errors="replace"), 40)
 
 
-def _refuse(error: ValueError | RecursionError) -> NoReturn:
+def _refusal(error: ValueError | RecursionError) -> EventError:
     message = str(error)
     if isinstance(error, RecursionError):
-        raise DecodeError("nested_too_deep", "expected JSON nested less deeply") from None
+        return DecodeError("nested_too_deep", "expected JSON nested less deeply")
     if isinstance(error, UnicodeDecodeError):
-        raise DecodeError("not_utf8", f"expected UTF-8, {error.reason} at byte {error.start}") from None
+        return DecodeError("not_utf8", f"expected UTF-8, {error.reason} at byte {error.start}")
     if isinstance(error, msgspec.ValidationError):
         code = "missing_field" if "missing required field" in message else "wrong_type"
-        raise ValidationError(code, message) from None
-    raise DecodeError("invalid_json", message) from None
+        return ValidationError(code, message)
+    return DecodeError("invalid_json", message)

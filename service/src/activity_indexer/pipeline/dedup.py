@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -20,7 +21,11 @@ from activity_indexer.errors import Unavailable
 from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
 
-PROBE: Final[Mapping[str, bytes]] = {"probe": b"0"}
+_ENTRY: Final = struct.Struct(">qiqqI")
+"""Published, partition, offset, version, checksum."""
+_pack: Final = _ENTRY.pack
+
+PROBE: Final[Mapping[bytes, bytes]] = {bytes(16): bytes(_ENTRY.size)}
 """Is marked to see whether the store takes marks; no message id looks like it."""
 
 
@@ -35,16 +40,16 @@ class Settled(NamedTuple):
     def read(cls, entry: bytes) -> Settled | None:
         """The entry that was written as these bytes; None when it was not."""
         try:
-            published, partition, offset, version, checksum = map(int, entry.split(b":"))
-        except ValueError:
+            published, partition, offset, version, checksum = _ENTRY.unpack(entry)
+        except struct.error:
             return None
         return cls(Position(published, partition, offset), version, checksum)
 
 
 def entry_of(event: Event, version: int) -> bytes:
     """The entry of an event that is settled; `version` is its document's, 0 when that is another's."""
-    published, partition, offset = event.position
-    return b"%d:%d:%d:%d:%d" % (published, partition, offset, version, event.checksum)
+    position = event.position
+    return _pack(position.published, position.partition, position.offset, version, event.checksum)
 
 
 class RecentIds:
@@ -52,11 +57,11 @@ class RecentIds:
 
     def __init__(self, size: int) -> None:
         self._half = size // 2
-        self._young: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
+        self._young: dict[bytes, bytes] = {}
+        self._old: dict[bytes, bytes] = {}
         self._young_since = self._old_since = self._latest = float("-inf")
 
-    def __contains__(self, message_id: str) -> bool:
+    def __contains__(self, message_id: bytes) -> bool:
         return message_id in self._young or message_id in self._old
 
     def __len__(self) -> int:
@@ -66,13 +71,22 @@ class RecentIds:
         """Forget all ids."""
         self._young, self._old = {}, {}
 
-    def get(self, message_id: str) -> bytes | None:
+    def get(self, message_id: bytes) -> bytes | None:
         """The entry of an id, if it is known."""
         return self._young.get(message_id) or self._old.get(message_id)
 
-    def add(self, entries: Mapping[str, bytes]) -> None:
+    def known(self, ids: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The entries of those of the ids that are known, which are none most of the time."""
+        if self._young.keys().isdisjoint(ids) and self._old.keys().isdisjoint(ids):
+            return {}
+        return {each: entry for each in ids if (entry := self.get(each)) is not None}
+
+    def add(self, entries: Mapping[bytes, bytes]) -> None:
         """Remember entries; the older generation is forgotten when the younger is full."""
         if self._half == 0:
+            return
+        if len(self._young) + len(entries) <= self._half:
+            self._young.update(entries)
             return
         for message_id, entry in entries.items():
             if len(self._young) >= self._half:
@@ -98,16 +112,16 @@ class RecentIds:
 class Known:
     """Entries of a batch's ids, by the level that knew them; `namespace` names the index that was asked for."""
 
-    memory: Mapping[str, bytes] = field(default_factory=dict)
-    store: Mapping[str, bytes] = field(default_factory=dict)
+    memory: Mapping[bytes, bytes] = field(default_factory=dict)
+    store: Mapping[bytes, bytes] = field(default_factory=dict)
     namespace: str = ""
 
-    def get(self, message_id: str) -> Settled | None:
+    def get(self, message_id: bytes) -> Settled | None:
         """What is known of an event."""
         entry = self.memory.get(message_id) or self.store.get(message_id)
         return Settled.read(entry) if entry else None
 
-    def __contains__(self, message_id: str) -> bool:
+    def __contains__(self, message_id: bytes) -> bool:
         return message_id in self.memory or message_id in self.store
 
 
@@ -116,7 +130,9 @@ class Deduplicator:
     """Looks up and marks the ids of whole batches.
 
     The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds,
-    so that a batch never waits for it twice. A duplicate that slips through costs a version conflict in Elasticsearch.
+    so that a batch never waits for it twice. It is asked one question at a time, as the server answers one at a time:
+    else a question would wait for the answers to others, and be given up for it. A duplicate that slips through costs
+    a version conflict in Elasticsearch.
     A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
     `namespace` names the index that the ids were settled in, with its history: a new index knows none of them, and when
     it is empty no id is relied on. An id is relied on for `lifetime` seconds. `rely` is called when ids are known.
@@ -130,18 +146,19 @@ class Deduplicator:
     namespace: Callable[[], str] = lambda: "index"
     lifetime: Callable[[], float] = lambda: math.inf
     rely: Callable[[], None] = lambda: None
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _away_until: float = field(default=float("-inf"), init=False)
     _known_of: str | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
 
-    async def known(self, message_ids: Sequence[str]) -> Known:
+    async def known(self, ids: Sequence[bytes]) -> Known:
         """Those of the ids that were settled a short time before."""
-        found = await self._known(message_ids)
+        found = await self._known(ids)
         if found.memory or found.store:
             self.rely()
         return found
 
-    async def _known(self, message_ids: Sequence[str]) -> Known:
+    async def _known(self, ids: Sequence[bytes]) -> Known:
         current = self.namespace()
         if self._known_of not in (None, current):
             self.recent.clear()
@@ -149,20 +166,23 @@ class Deduplicator:
         if not current:
             return Known()
         self.recent.expire(self.clock(), self.lifetime())
-        memory = {each: entry for each in message_ids if (entry := self.recent.get(each)) is not None}
-        unknown = [message_id for message_id in message_ids if message_id not in memory]
-        if not unknown or self.store is None or self.clock() < self._away_until:
+        memory = self.recent.known(ids)
+        unknown = [each for each in ids if each not in memory] if memory else ids
+        if not unknown or self.store is None:
             return Known(memory, namespace=current)
-        try:
-            stored = await self.store.seen(unknown)
-        except Unavailable as error:
-            self._failed(error)
-            return Known(memory, namespace=current)
+        async with self._asking:
+            if self.clock() < self._away_until:
+                return Known(memory, namespace=current)
+            try:
+                stored = await self.store.seen(unknown)
+            except Unavailable as error:
+                self._failed(error)
+                return Known(memory, namespace=current)
         if not self._failing:
             self.report(True, "")
         return Known(memory, stored, current)
 
-    async def mark(self, entries: Mapping[str, bytes], namespace: str) -> None:
+    async def mark(self, entries: Mapping[bytes, bytes], namespace: str) -> None:
         """Remember what Elasticsearch settled just now.
 
         Not when the index was replaced since, as it may lack the documents.
@@ -181,16 +201,19 @@ class Deduplicator:
             if self._failing:
                 await self._mark_in_store(PROBE)
 
-    async def _mark_in_store(self, entries: Mapping[str, bytes]) -> None:
-        if self.store is None or self.clock() < self._away_until:
+    async def _mark_in_store(self, entries: Mapping[bytes, bytes]) -> None:
+        if self.store is None:
             return
-        try:
-            await self.store.mark(entries)
-        except Unavailable as error:
-            self._failed(error)
-        else:
-            self._failing = False
-            self.report(True, "")
+        async with self._asking:
+            if self.clock() < self._away_until:
+                return
+            try:
+                await self.store.mark(entries)
+            except Unavailable as error:
+                self._failed(error)
+            else:
+                self._failing = False
+                self.report(True, "")
 
     def _failed(self, error: Unavailable) -> None:
         self._failing = True

@@ -98,14 +98,13 @@ class Filler:
         events: list[Event] = []
         traces: dict[int, bytes] = {}
         for record in records:
-            try:
-                event = decode_record(record, latest)
-            except EventError:  # the indexer has dead-lettered it
+            found = decode_record(record, latest)
+            if isinstance(found, EventError):  # the indexer has dead-lettered it
                 self.counts.invalid += 1
                 continue
             if context := trace_context(record.headers):
                 traces[len(events)] = context.trace_id
-            events.append(event)
+            events.append(found)
         await self._write(events, traces, len(records))
 
     async def _write(self, events: Sequence[Event], traces: Mapping[int, bytes], read: int) -> None:

@@ -10,6 +10,7 @@ import jsonpatch
 import jsonpointer
 
 from activity_indexer.errors import ActivityIndexerError, ValidationError
+from activity_indexer.event import UNKNOWN_POSITION, Event, Position
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.replay.json_text import read_json, write_json
 from activity_indexer.timestamps import shorten
@@ -46,14 +47,15 @@ def parse_correction(text: bytes) -> Correction:
     )
 
 
-def corrected(correction: Correction, value: bytes | None, latest: int) -> bytes:
-    """The corrected value, which is an event by the indexer's own rules.
+def corrected(
+    correction: Correction, value: bytes | None, latest: int, position: Position = UNKNOWN_POSITION
+) -> tuple[bytes, Event]:
+    """The corrected value, and the event that it is by the indexer's own rules.
 
-    `latest` is the greatest timestamp that is believed, in microseconds since the epoch. Raises EventError.
+    `latest` and `position` are as for decode_event. Raises EventError.
     """
     found = correction.apply(value)
-    decode_event(found, latest)
-    return found
+    return found, decode_event(found, latest, position)
 
 
 class MergePatch:

@@ -8,13 +8,12 @@ from enum import StrEnum
 from functools import partial
 
 from activity_indexer.dead_letters.document_state import Standing, StoredDocument, standing
-from activity_indexer.dead_letters.payload import read_facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import EventError, Refused, Unavailable
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.replay.correction import Correction, corrected
-from activity_indexer.replay.identity import Identity, identity, original_position
+from activity_indexer.replay.identity import Identity, identity, identity_of, original_position
 from activity_indexer.replay.ports import Documents
 from activity_indexer.replay.records import Addressed, lies_at, parked, sent_again
 
@@ -101,19 +100,21 @@ class Decider:
         return self._to_send(letter, topic, latest)
 
     def _to_send(self, letter: StoredDeadLetter, topic: str, latest: int) -> Decision:
-        value, fails = letter.value, ""
+        value, fails, position = letter.value, "", original_position(letter)
         try:
             if self._wanted.correction:
-                value = corrected(self._wanted.correction, value, latest)
+                value, event = corrected(self._wanted.correction, value, latest, position)
             else:
-                decode_event(value, latest)
+                event = decode_event(value, latest, position)
         except EventError as error:
             fails = f"{error.code}: {error.message}"
             if self._wanted.correction:
                 return Decision(letter, Fate.REFUSED, reason=f"invalid after the correction: {fails}", fails=fails)
-        facts = letter.facts if value is letter.value else read_facts(value, letter.original_key)
+            about = identity(letter.facts, position)
+        else:
+            about = identity_of(event)
         made = partial(sent_again, letter, self._wanted.replay_id, topic, value)
-        return Decision(letter, Fate.SENT, made, fails=fails, event=identity(facts, original_position(letter)))
+        return Decision(letter, Fate.SENT, made, fails=fails, event=about)
 
     async def _states(self, identifiers: Sequence[str]) -> Mapping[str, StoredDocument]:
         if self._wanted.include_stale or not identifiers:

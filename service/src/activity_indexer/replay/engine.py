@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter, defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
+from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.ports import Partition
 from activity_indexer.replay.decide import Decider, Decision, Fate
@@ -27,6 +29,7 @@ CHUNK_SECONDS: Final = 1.0
 """With a rate, a transaction writes what may be sent in so many seconds: an even flow."""
 
 WRITTEN: Final = (Fate.SENT, Fate.PARKED)
+T = TypeVar("T")
 Tell = Callable[[Standing], None]
 
 
@@ -96,17 +99,25 @@ class Engine:
         reading = self._letters.read({place: span for place, span in spans.items() if span.length})
         if self.enough(standing):
             return standing
-        async for letters in reading:
-            for chunk in self._chunks(await self._decider.decide(letters, self._believed())):
-                affordable = self._affordable(chunk, standing)
-                standing = await self._write(affordable, standing)
-                tell(standing)
-                if self.enough(standing):
-                    return standing
-                await self._wait(affordable.sent)
-                if self._stopping.is_set():
-                    return standing
+        decided = self._decided(reading)
+        async with aclosing(decided if self._pace.rate else _ahead(decided)) as coming:
+            async for decisions in coming:
+                for chunk in self._chunks(decisions):
+                    affordable = self._affordable(chunk, standing)
+                    standing = await self._write(affordable, standing)
+                    tell(standing)
+                    if self.enough(standing):
+                        return standing
+                    await self._wait(affordable.sent)
+                    if self._stopping.is_set():
+                        return standing
         return await self._close(standing)
+
+    async def _decided(
+        self, reading: AsyncIterator[Sequence[StoredDeadLetter]]
+    ) -> AsyncGenerator[list[Decision], None]:
+        async for letters in reading:
+            yield await self._decider.decide(letters, self._believed())
 
     def _chunks(self, decisions: Sequence[Decision]) -> Iterator[Chunk]:
         chunk = Chunk()
@@ -181,14 +192,37 @@ class Engine:
         return replace(standing, positions={**standing.positions, **left})
 
 
+async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The same, each made while the one before it is worked on: a transaction is mostly waiting for brokers."""
+    async with aclosing(source):
+        coming = asyncio.ensure_future(_next(source))
+        try:
+            while found := await coming:
+                coming = asyncio.ensure_future(_next(source))
+                yield found[0]
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+async def _next(source: AsyncGenerator[T, None]) -> tuple[T] | None:
+    async for each in source:
+        return (each,)
+    return None
+
+
 def advanced(standing: Standing, decisions: Sequence[Decision]) -> Standing:
     """The standing behind these decisions; those of a partition are in order."""
     positions = dict(standing.positions)
+    fates: defaultdict[Partition, Counter[str]] = defaultdict(Counter)
+    last: dict[Partition, int] = {}
     for decision in decisions:
         place = Partition(decision.letter.topic, decision.letter.partition)
-        position = positions[place]
-        counted = Counters(**{"read": 1, decision.fate.value: 1})
-        positions[place] = Position(decision.letter.offset + 1, position.end, position.counters + counted)
+        fates[place][decision.fate.value] += 1
+        last[place] = decision.letter.offset
+    for place, counted in fates.items():
+        counters = positions[place].counters + Counters(read=counted.total(), **counted)
+        positions[place] = Position(last[place] + 1, positions[place].end, counters)
     return replace(standing, positions=positions)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from activity_indexer.dead_letter import PREFIX
+from activity_indexer.dead_letter import PREFIX, REPLAY_OFFSET, REPLAY_PARTITION, REPLAY_TIMESTAMP
 from activity_indexer.dead_letters.payload import Facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
-from activity_indexer.event import LAST_TIMESTAMP, RANKS, UNKNOWN_POSITION, Order, Position, event_version
-from activity_indexer.origin import noted_position, position_in
+from activity_indexer.event import LAST_TIMESTAMP, RANKS, UNKNOWN_POSITION, Event, Order, Position, event_version
+from activity_indexer.origin import position_in
 from activity_indexer.timestamps import parse_nanoseconds
+
+NOTED: Final = (REPLAY_TIMESTAMP, REPLAY_PARTITION, REPLAY_OFFSET)
+"""Headers of an event that a replay sent."""
+
+FAILED: Final = (f"{PREFIX}timestamp", f"{PREFIX}partition", f"{PREFIX}offset")
+"""Headers of a dead letter."""
 
 
 class Identity(NamedTuple):
@@ -40,7 +46,13 @@ def identity(facts: Facts, position: Position) -> Identity | None:
 
 def original_position(letter: StoredDeadLetter) -> Position:
     """Where the event of a dead letter, or of one that was sent again, was published for the first time."""
-    told = dict(letter.headers)
-    timestamp, partition, offset = (told.get(PREFIX + name) for name in ("timestamp", "partition", "offset"))
-    failed = position_in(timestamp, partition, offset) if timestamp and partition and offset else None
-    return noted_position(letter.headers) or failed or UNKNOWN_POSITION
+    for names in (NOTED, FAILED):
+        timestamp, partition, offset = map(letter.raw, names)
+        if timestamp and partition and offset and (found := position_in(timestamp, partition, offset)):
+            return found
+    return UNKNOWN_POSITION
+
+
+def identity_of(event: Event) -> Identity:
+    """The identity of a valid event: what `identity` finds in its payload, which need not be read again."""
+    return Identity(event.transaction.id, event.version, event.order)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -52,6 +54,18 @@ _OURS: Final = frozenset(
 )
 
 
+_PLACE: Final = {
+    REPLAY_TOPIC: f"{PREFIX}topic",
+    REPLAY_PARTITION: f"{PREFIX}partition",
+    REPLAY_OFFSET: f"{PREFIX}offset",
+    REPLAY_TIMESTAMP: f"{PREFIX}timestamp",
+}
+"""What is noted of an event's first place, from which header of its first dead letter."""
+
+_FIRST_FAILURE: Final = f"{PREFIX}first-failure"
+_FAILED_TRACEPARENT: Final = f"{PREFIX}traceparent"
+
+
 @dataclass(frozen=True, slots=True)
 class Addressed:
     """A record and where it goes; without a partition the key decides."""
@@ -78,19 +92,20 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
     The trace context stays as it came.
     """
     partition = letter.original_partition if letter.original_topic == topic else None
-    told: dict[str, bytes] = {
-        REPLAY_ID: replay_id.encode(),
-        REPLAY_COUNT: str(letter.replay_count + 1).encode(),
-        REPLAY_FROM: lies_at(letter).encode(),
-        **_first_place(letter),
-        REPLAY_HISTORY: _history(letter, replay_id, is_corrected=value != letter.value),
-        **_original(letter, value),
-        **_failed_in(letter),
-    }
-    kept: list[Any] = [
+    headers: list[Any] = [
         header for header in letter.headers if not header[0].startswith(PREFIX) and header[0] not in _OURS
     ]
-    return Addressed(topic, partition, OutRecord(letter.original_key, value, [*kept, *told.items()]))
+    headers += (
+        (REPLAY_ID, replay_id.encode()),
+        (REPLAY_COUNT, b"%d" % (letter.replay_count + 1)),
+        (REPLAY_FROM, lies_at(letter).encode()),
+        *_first_place(letter),
+        (REPLAY_HISTORY, _history(letter, replay_id, is_corrected=value != letter.value)),
+        *_original(letter, value).items(),
+    )
+    if failed := _bytes(letter, _FAILED_TRACEPARENT):  # so that its next life can be linked to the span
+        headers.append((REPLAY_FAILED_TRACEPARENT, failed))
+    return Addressed(topic, partition, OutRecord(letter.original_key, value, headers))
 
 
 def parked(letter: StoredDeadLetter, topic: str) -> Addressed:
@@ -109,25 +124,23 @@ def original_value(letter: StoredDeadLetter) -> bytes | None:
     return None
 
 
-def _first_place(letter: StoredDeadLetter) -> dict[str, bytes]:
+def _first_place(letter: StoredDeadLetter) -> Iterable[tuple[str, bytes]]:
     """Where the event came from, and when it was published, when it failed for the first time."""
-    told = {
-        REPLAY_TOPIC: "topic",
-        REPLAY_PARTITION: "partition",
-        REPLAY_OFFSET: "offset",
-        REPLAY_TIMESTAMP: "timestamp",
-    }
-    earlier = {name: value for name, value in letter.headers if name in told and value}
-    if not earlier.keys() >= {REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET}:  # replays once noted no timestamp
-        earlier = {name: text.encode() for name, short in told.items() if (text := letter.header(PREFIX + short))}
-    first = letter.header(REPLAY_FIRST_FAILURE) or letter.header(f"{PREFIX}first-failure")
-    return {**earlier, **({REPLAY_FIRST_FAILURE: first.encode()} if first else {})}
+    first = _bytes(letter, REPLAY_FIRST_FAILURE) or _bytes(letter, _FIRST_FAILURE)
+    noted = {name: value for name, value in letter.headers if name in _PLACE and value}
+    if not noted.keys() >= {REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET}:  # replays once noted no timestamp
+        noted = {name: text for name, own in _PLACE.items() if (text := _bytes(letter, own))}
+    return [*noted.items(), *([(REPLAY_FIRST_FAILURE, first)] if first else ())]
 
 
-def _failed_in(letter: StoredDeadLetter) -> dict[str, bytes]:
-    """The span that dead-lettered the event, so that its next life can be linked to it."""
-    failed = letter.told("traceparent")
-    return {REPLAY_FAILED_TRACEPARENT: failed.encode()} if failed else {}
+def _bytes(letter: StoredDeadLetter, name: str) -> bytes | None:
+    """The text of a header, whatever its bytes are; None when it has none."""
+    value = letter.raw(name)
+    return value if value is None or value.isascii() else value.decode(errors="replace").encode()
+
+
+_time: Final = lru_cache(maxsize=4096)(format_timestamp)
+"""Dead letters that are read one after the other failed at few different times."""
 
 
 def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) -> bytes:
@@ -135,7 +148,7 @@ def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) ->
         "from": lies_at(letter),
         "stage": letter.stage,
         "error": letter.error,
-        "failed": format_timestamp(letter.failed_at),
+        "failed": _time(letter.failed_at),
         "replay": replay_id,
         **({"corrected": True} if is_corrected else {}),
     }

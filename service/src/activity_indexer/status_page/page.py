@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from aiohttp import web
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from activity_indexer.facts import Fact
 from activity_indexer.settings import Settings
@@ -22,6 +22,9 @@ from activity_indexer.status_page.view import View, view
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
@@ -41,11 +44,18 @@ class StatusPage:
         self._metrics = metrics
         self._history = History()
         self._started = time.time()
-        self._templates = Environment(
+
+    @cached_property
+    def _templates(self) -> Environment:
+        """Made for the first visitor."""
+        from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - most indexers have none
+
+        templates = Environment(
             loader=PackageLoader("activity_indexer.status_page"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        self._templates.filters |= formats.FILTERS
+        templates.filters |= formats.FILTERS
+        return templates
 
     def add_to(self, app: web.Application) -> None:
         """Answer at the page's paths, and take samples as long as the application runs."""

@@ -107,12 +107,12 @@ class MeasuredSeen:
         self._inner = inner
         self._calls = calls
 
-    async def seen(self, message_ids: Sequence[str]) -> Mapping[str, bytes]:
+    async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked for those of the ids that are known."""
-        with self._calls.call("redis", "seen", "MGET", _redis("MGET", message_ids)):
-            return await self._inner.seen(message_ids)
+        with self._calls.call("redis", "seen", "MGET", _redis("MGET", ids)):
+            return await self._inner.seen(ids)
 
-    async def mark(self, entries: Mapping[str, bytes]) -> None:
+    async def mark(self, entries: Mapping[bytes, bytes]) -> None:
         """Remember the entries."""
         with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", entries)):
             await self._inner.mark(entries)
@@ -205,5 +205,5 @@ class MeasuredAudit:
             await self._inner.reject(event, reason)
 
 
-def _redis(command: str, message_ids: Collection[str]) -> Attributes:
-    return {"db.system.name": "redis", "db.operation.name": command, "db.operation.batch.size": len(message_ids)}
+def _redis(command: str, ids: Collection[bytes]) -> Attributes:
+    return {"db.system.name": "redis", "db.operation.name": command, "db.operation.batch.size": len(ids)}

@@ -87,15 +87,27 @@ DECLARATIONS: Final = (
         Label("outcome", OUTCOMES),
         Label("event_type", EVENT_TYPES),
     ),
-    _histogram("batch_events", "events", SIZES, "Events in a batch."),
-    _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of a batch."),
-    _histogram("batch_duration_seconds", "seconds", DURATIONS, "Time from the start of a batch to its settlement."),
-    _histogram("stage_duration_seconds", "seconds", DURATIONS, "Time of a batch in one stage.", Label("stage", STAGES)),
+    _histogram(
+        "batch_events",
+        "events",
+        SIZES,
+        "Events in a request: of one batch, or of several that were due at the same time.",
+    ),
+    _histogram("batch_bytes", "bytes", BYTES, "Bytes of the event values of such a request."),
+    _histogram(
+        "batch_duration_seconds",
+        "seconds",
+        DURATIONS,
+        "Time from the start of such a request to the settlement of its events.",
+    ),
+    _histogram(
+        "stage_duration_seconds", "seconds", DURATIONS, "Time of such a request in one stage.", Label("stage", STAGES)
+    ),
     _histogram(
         "batch_wait_seconds",
         "seconds",
         DURATIONS,
-        "Time from the first event of a batch being taken to the batch's start.",
+        "Time from the first event of such a request being taken to the start of the request.",
     ),
     _histogram(
         "event_age_seconds",
@@ -144,6 +156,11 @@ DECLARATIONS: Final = (
         "Events moved to the dead-letter topic.",
         Label("stage", DEAD_LETTER_STAGES),
         Label("error", _WORD),
+    ),
+    _counter(
+        "dead_letters_truncated_total",
+        "events",
+        "Dead letters of which less than all is kept, as the dead-letter topic refuses their size.",
     ),
     _gauge(
         "corrupt_partitions", "partitions", "Assigned partitions that cannot go on, since their next batch is damaged."

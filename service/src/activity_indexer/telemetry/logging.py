@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
@@ -42,16 +43,19 @@ class Repeats:
         self._kinds = kinds
         self._seen: dict[tuple[str, ...], tuple[float, int]] = {}
 
-    def suppressed(self, now: float, *kind: str) -> int | None:
-        """How many lines of this kind were left out before this one; None when this one is to be left out, too."""
+    def suppressed(self, now: float, *kind: str, of: int = 1) -> int | None:
+        """How many lines of this kind were left out before this one; None when this one is to be left out, too.
+
+        A line that stands for `of` lines leaves out all others of them.
+        """
         since, count = self._seen.pop(kind, (None, 0))
         if since is not None and 0 <= now - since < self._interval:
-            self._seen[kind] = (since, count + 1)
+            self._seen[kind] = (since, count + of)
             return None
         self._seen[kind] = (now, 0)
         if len(self._seen) > self._kinds:
             del self._seen[next(iter(self._seen))]
-        return count
+        return count + of - 1
 
 
 class RepeatLimit(logging.Filter):
@@ -78,16 +82,19 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Ours, so that a second configuration replaces it and leaves other handlers alone."""
 
 
-def configure_logging(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str = "info", log_format: str = "auto", stream: TextIO | None = None, process: int | None = None
+) -> None:
     """Send all logs of the process to `stream` (standard output), in one form.
 
+    `process` is the number of this process, where there are several: each line has it.
     `level` is debug, info, warning or error. Libraries speak at info or above even at debug: what they say below holds
     payloads. `log_format` is json, console, or auto: console on a terminal, else JSON.
     """
     out = stream or sys.stdout
     least = LEVELS[level]
     console = log_format == "console" or (log_format == "auto" and out.isatty())
-    _configure_root(_handler(out, least, console=console), least)
+    _configure_root(_handler(out, least, process, console=console), least)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
@@ -121,14 +128,14 @@ def _configure_root(handler: logging.Handler, least: int) -> None:
         logging.getLogger(name).setLevel(logging.INFO if least == logging.DEBUG else max(least, logging.WARNING))
 
 
-def _handler(stream: TextIO, least: int, *, console: bool) -> logging.Handler:
+def _handler(stream: TextIO, least: int, process: int | None, *, console: bool) -> logging.Handler:
     handler = _Handler(stream)
     handler.addFilter(RoutineIsWarned(least))
     handler.addFilter(RepeatLimit())
     handler.setFormatter(
         ProcessorFormatter(
             processors=[
-                _head,
+                partial(_head, {} if process is None else {"process": process}),
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
                 ProcessorFormatter.remove_processors_meta,
@@ -140,7 +147,7 @@ def _handler(stream: TextIO, least: int, *, console: bool) -> logging.Handler:
     return handler
 
 
-def _head(_logger: Any, _method: str, fields: _Fields) -> _Fields:
+def _head(always: _Fields, _logger: Any, _method: str, fields: _Fields) -> _Fields:
     record: logging.LogRecord = fields["_record"]
     moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     head = {
@@ -148,6 +155,7 @@ def _head(_logger: Any, _method: str, fields: _Fields) -> _Fields:
         "level": record.levelname.lower(),
         "timestamp": moment.replace("+00:00", "Z"),
         "logger": record.name,
+        **always,
     }
     if suppressed := getattr(record, "suppressed", 0):
         head["suppressed"] = suppressed

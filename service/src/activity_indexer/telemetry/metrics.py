@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -92,15 +92,19 @@ class Metrics:
         """Events are in the dead-letter topic; `error` is its stable word. `settled` counts them by event type."""
         self._series.add("dead_letters_total", events, _known(stage, DEAD_LETTER_STAGES), self._errors(error))
 
+    def truncated(self) -> None:
+        """The dead-letter topic has only a part of an event."""
+        self._series.add("dead_letters_truncated_total", 1)
+
     def retried(self, reason: str, events: int = 1) -> None:
         """Events are sent again, for a reason that is a stable word."""
         self._series.add("retries_total", events, self._reasons(reason))
 
-    def event_ages(self, seconds: Iterable[float]) -> None:
+    def event_ages(self, seconds: Sequence[float]) -> None:
         """Ages of the events of a batch at its settlement, from the timestamps of their records."""
-        add = self._series.distribution("event_age_seconds").add
-        for age in seconds:
-            add(age if age > 0 else 0.0)  # the producer's clock may be ahead of ours
+        if seconds and min(seconds) < 0:  # the producer's clock may be ahead of ours
+            seconds = [max(0.0, each) for each in seconds]
+        self._series.distribution("event_age_seconds").add_all(seconds)
 
     def fresh(self, seconds: float) -> None:
         """A search found an event so long after it was published."""

@@ -135,10 +135,13 @@ class Reporter:
             "batch.settled", events=summary.events, bytes=summary.size, seconds=round(summary.duration, 4), **totals
         )
 
-    def dead_lettered(self, record: Record, failure: Failure, event_type: str) -> None:
-        """An event is in the dead-letter topic. At debug each is told, else one of a kind once in a while."""
+    def dead_lettered(self, record: Record, failure: Failure, event_type: str, events: int = 1) -> None:
+        """Events of a kind are in the dead-letter topic, this among them. At debug each has a line of its own.
+
+        Else one of a kind is shown once in a while, with the number of those that were left out since the last.
+        """
         error = failure.error
-        self._metrics.dead_lettered(error.stage, error.code)
+        self._metrics.dead_lettered(error.stage, error.code, events)
         fields = {
             "stage": error.stage,
             "error": error.code,
@@ -152,7 +155,10 @@ class Reporter:
             self._log.warning("event.dead_lettered", **fields, message=error.message)
         else:
             kind = (error.stage, error.code)
-            self._tell(logging.WARNING, "event.dead_lettered", *kind, **fields, message=without_values(error.message))
+            left_out = self._repeats.suppressed(self._clock(), "event.dead_lettered", *kind, of=events)
+            if left_out is not None:
+                more = {"suppressed": left_out} if left_out else {}
+                self._log.warning("event.dead_lettered", **fields, message=without_values(error.message), **more)
 
     # Elasticsearch
 

@@ -187,6 +187,8 @@ class _Batch:
         self._origins = spans.sampled(origins)
         self._events = {at: spans.new_span(origin.trace_id) for at, origin in self._origins.items()}
         self._sends: dict[int, tuple[SpanContext, int]] = {}
+        context = span.get_span_context()
+        self._traceparent = traceparent(context.trace_id, context.span_id)
 
     def stage(self, name: str) -> AbstractContextManager[object]:
         """A part of the batch's time."""
@@ -201,8 +203,7 @@ class _Batch:
         """The span that sends an event away: part of the event's own, else the batch's."""
         event = self._events.get(at)
         if event is None:
-            batch = self._span.get_span_context()
-            return traceparent(batch.trace_id, batch.span_id)
+            return self._traceparent
         sending = self._spans.new_span(event.trace_id)
         self._sends[at] = sending, time.time_ns()
         return traceparent(sending.trace_id, sending.span_id)

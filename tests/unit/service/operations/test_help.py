@@ -10,13 +10,21 @@ import pytest
 from click.testing import CliRunner
 
 from activity_indexer.cli import main
-from activity_indexer.cli.common import Exit
 from activity_indexer.cli.completion import SHELLS
+from activity_indexer.cli.help import Exit
+from activity_indexer.cli.lazy import Later
+
+
+def loaded(group: click.Command, name: str) -> click.Command:
+    assert isinstance(group, click.Group)
+    command = group.commands[name]
+    return command.load() if isinstance(command, Later) else command
 
 
 def commands(group: click.Group = main, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     yield path
-    for name, command in group.commands.items():
+    for name in group.commands:
+        command = loaded(group, name)
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
         else:
@@ -30,6 +38,18 @@ def help_of(path: tuple[str, ...]) -> str:
     found = CliRunner().invoke(main, [*path, "--help"])
     assert found.exit_code == 0, found.output
     return found.output
+
+
+@ALL
+def test_the_list_of_commands_says_of_each_what_its_own_help_says(path: tuple[str, ...]) -> None:
+    group: click.Command = main
+    for name in path[:-1]:
+        group = loaded(group, name)
+    if path:
+        assert isinstance(group, click.Group)
+        listed = group.commands[path[-1]]
+        assert listed.get_short_help_str(500) == loaded(group, path[-1]).get_short_help_str(500)
+        assert listed.name == loaded(group, path[-1]).name
 
 
 @ALL
@@ -49,7 +69,7 @@ def test_help_has_examples_that_can_be_typed(path: tuple[str, ...]) -> None:
         words = shlex.split(re.split(r" [|>] ", example)[0])
         command: click.Command = main
         while isinstance(command, click.Group):
-            command = command.commands[words.pop(0)]
+            command = loaded(command, words.pop(0))
         options = {name for option in command.get_params(click.Context(command)) for name in option.opts}
         options |= {name for option in command.params for name in option.secondary_opts}
         assert {word for word in words if word.startswith("--")} <= options, example
@@ -59,8 +79,7 @@ def test_help_has_examples_that_can_be_typed(path: tuple[str, ...]) -> None:
 def test_every_option_is_explained(path: tuple[str, ...]) -> None:
     command: click.Command = main
     for name in path:
-        assert isinstance(command, click.Group)
-        command = command.commands[name]
+        command = loaded(command, name)
     assert [each.name for each in command.params if isinstance(each, click.Option) and not each.help] == []
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from activity_indexer.errors import EventError
+from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.replay.correction import Replacement, WrongCorrection, corrected, parse_correction
 from activity_indexer.replay.json_text import read_json, write_json
 
@@ -76,7 +77,9 @@ def test_of_keys_that_come_twice_the_last_stays() -> None:
 
 
 def test_a_corrected_value_is_an_event_or_not_sent() -> None:
-    assert b'"currency": "EUR"' in corrected(parse_correction(CURRENCY), VALUE, LATEST)
+    value, event = corrected(parse_correction(CURRENCY), VALUE, LATEST)
+    assert b'"currency": "EUR"' in value
+    assert event == decode_event(value, LATEST)
     with pytest.raises(EventError, match="currency"):
         corrected(parse_correction(b'{"source": "x"}'), VALUE, LATEST)
     with pytest.raises(EventError):

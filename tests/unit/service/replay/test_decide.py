@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import msgspec
 import pytest
 from core_support import Told, undecoded
 from replay_fakes import MemoryDocuments, stored, with_headers
@@ -11,16 +12,21 @@ from support import DELETED, encoded, event, moment
 
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
 from activity_indexer.dead_letters.document_state import StoredDocument
+from activity_indexer.dead_letters.payload import read_facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.event import CREATED, UNKNOWN_POSITION, Order, event_version
+from activity_indexer.event import Position as Published
+from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
 from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.decide import Decider, Decision, Fate, Wanted
-from activity_indexer.replay.identity import original_position
+from activity_indexer.replay.identity import identity, identity_of, original_position
 from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan, read_ends, written_ends
 from activity_indexer.replay.progress import Counters, Position
 from activity_indexer.replay.records import lies_at
+from activity_loadgen.generate import generate
+from activity_loadgen.options import TIMESTAMPS, LoadOptions, Timestamps
 
 LATEST = 2**62
 WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
@@ -96,7 +102,8 @@ async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fat
 def state(published: int, ties: int = 0) -> StoredDocument:
     """A document of the letter's timestamp and type, of an event that was published so many milliseconds later."""
     position = original_position(letter())
-    order = Order(1_704_110_400_000_000_000, 0, position._replace(published=position.published + published))
+    later = msgspec.structs.replace(position, published=position.published + published)
+    order = Order(1_704_110_400_000_000_000, 0, later)
     return StoredDocument(VERSION + ties, False, order)
 
 
@@ -110,10 +117,22 @@ async def test_of_ties_the_position_tells_which_is_stale(there: StoredDocument, 
 
 def test_the_position_of_a_dead_letter_is_that_of_its_original() -> None:
     first = letter(offset=5)
-    assert original_position(first) == (first.original_timestamp // 1000, 0, 5)
+    assert tuple(original_position(first) or ()) == (first.original_timestamp // 1000, 0, 5)
     noted = {"replay-timestamp": "2024-01-01T12:00:00.005Z", "replay-partition": "3", "replay-offset": "9"}
-    assert original_position(letter(offset=5, **noted)) == (1_704_110_400_005, 3, 9)
+    assert tuple(original_position(letter(offset=5, **noted)) or ()) == (1_704_110_400_005, 3, 9)
     assert original_position(with_headers(first, **{"dead-letter-offset": "none"})) == UNKNOWN_POSITION
+
+
+@pytest.mark.parametrize("unit", TIMESTAMPS)
+def test_the_identity_of_a_valid_event_is_what_its_payload_tells(unit: Timestamps) -> None:
+    """The payload is not read a second time for it."""
+    load = LoadOptions(count=200, update_ratio=0.5, delete_ratio=0.3, tie_ratio=0.5, timestamps=unit, seed=1)
+    position = Published(1_704_110_400_000, 2, 7)
+    values = [each.value for each in generate(load)]
+    assert len(values) > 250
+    for value in values:
+        found = decode_event(value, LATEST, position)
+        assert identity_of(found) == identity(read_facts(value, None), position)
 
 
 async def test_a_deletion_that_is_there_makes_older_events_stale() -> None:

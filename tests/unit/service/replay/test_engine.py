@@ -14,6 +14,7 @@ from support import encoded, event
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
+from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.replay import engine as engine_module
 from activity_indexer.replay.beginning import begun, check_same, fresh
@@ -132,6 +133,70 @@ async def test_a_stop_ends_it_behind_a_transaction() -> None:
     at = await run(log, stopping=stopping)
     assert (at.done, at.counters.sent, len(log.all("t"))) == (False, 4, 4)
     assert (await run(log)).counters.sent == 20
+
+
+class Watched:
+    """A decider whose calls are counted; `asked` is set at the second."""
+
+    def __init__(self, inner: Decider, problem: Exception | None = None) -> None:
+        self.inner, self.problem = inner, problem
+        self.calls = 0
+        self.asked = asyncio.Event()
+
+    async def decide(self, letters, latest):
+        self.calls += 1
+        if self.calls == 2:
+            self.asked.set()
+            if self.problem:
+                raise self.problem
+        return await self.inner.decide(letters, latest)
+
+
+@pytest.mark.parametrize(("pace", "ahead"), [(FREELY, True), (Pace(rate=1000.0), False)])
+async def test_the_next_are_decided_while_a_transaction_is_written_but_not_before_their_time_at_a_rate(
+    monkeypatch: pytest.MonkeyPatch, pace: Pace, ahead: bool
+) -> None:
+    log = MemoryLog(batch=5)
+    bury(log, 15)
+    found = engine(log, pace)
+    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    await found.begin(at)
+    watched = found._decider = Watched(found._decider)  # type: ignore[assignment]
+    commit, seen = found._transactions.commit, []
+
+    async def slow(records, positions):
+        for _ in range(10):
+            await asyncio.sleep(0)
+        seen.append(watched.asked.is_set())
+        return await commit(records, positions)
+
+    monkeypatch.setattr(found._transactions, "commit", slow)
+    assert (await found.run(at, lambda _: None)).done
+    assert seen[0] is ahead
+    assert set(sent(log).values()) == {1}
+
+
+async def test_what_fails_while_a_transaction_is_written_is_raised_behind_it_and_nothing_is_left_behind() -> None:
+    log = MemoryLog(batch=5)
+    bury(log, 15)
+    found = engine(log)
+    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    await found.begin(at)
+    found._decider = Watched(found._decider, Unavailable("no answer"))  # type: ignore[assignment]
+    with pytest.raises(Unavailable):
+        await found.run(at, lambda _: None)
+    assert len(sent(log)) == 5
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_stop_leaves_nothing_under_way() -> None:
+    log = MemoryLog(batch=5)
+    bury(log, 15)
+    stopping = asyncio.Event()
+    stopping.set()
+    assert not (await run(log, stopping=stopping)).done
+    assert len(sent(log)) == 5
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_a_rate_is_kept() -> None:

@@ -40,7 +40,7 @@ async def test_a_bulk_requests_own_time_is_what_elasticsearch_says(metrics: Metr
 async def test_a_call_that_raises_is_a_failure_and_raises_on(metrics: Metrics) -> None:
     seen = MeasuredSeen(MemorySeen(problem="away"), Calls(metrics, Untraced()))
     with pytest.raises(Unavailable, match="away"):
-        await seen.seen(["a"])
+        await seen.seen([b"a" * 16])
     assert count(metrics.registry, "dependency_call_failures_total", dependency="redis", operation="seen") == 1
 
 

@@ -2,6 +2,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -173,6 +175,16 @@ def test_histograms_count_each_value_in_its_bucket_and_all_above(metrics):
     assert value(metrics, "event_age_seconds_bucket", le="+Inf") == 4
     assert value(metrics, "event_age_seconds_count") == 4
     assert value(metrics, "event_age_seconds_sum") == pytest.approx(1e6 + 0.021, abs=1e-3)
+
+
+@given(st.lists(st.one_of(st.floats(0, 10), st.sampled_from([1.0, 2.0, 4.0])), max_size=40))
+def test_values_are_counted_at_once_as_they_are_one_by_one(values):
+    one, all_at_once = Distribution([1, 2, 4]), Distribution([1, 2, 4])
+    for each in values:
+        one.add(each)
+    all_at_once.add_all(values)
+    assert all_at_once.counts == one.counts
+    assert all_at_once.sum == pytest.approx(one.sum)
 
 
 def test_quantiles_are_estimated_within_their_bucket():

@@ -115,12 +115,12 @@ def test_redis_away_stops_nothing_and_is_told_once(reporter, health, logs):
     assert [line["event"] for line in logs] == ["redis.failed", "redis.recovered"]
 
 
-def failed(reporter, offset=7):
+def failed(reporter, offset=7, **events):
     error = DocumentError(
         "document_parsing_exception", "failed to parse field [amount]. Preview of field's value: '4111 1111 1111 1111'"
     )
     record = SimpleNamespace(topic="transactions", partition=3, offset=offset)
-    reporter.dead_lettered(record, Failure(error, 1, 0.0, 0.0, "m-1"), "transaction.created")
+    reporter.dead_lettered(record, Failure(error, 1, 0.0, 0.0, "m-1"), "transaction.created", **events)
 
 
 def test_a_dead_letter_is_counted_and_told_without_what_the_event_holds(reporter, metrics, logs):
@@ -138,6 +138,15 @@ def test_dead_letters_of_a_kind_are_told_once_in_a_while(reporter, metrics, cloc
         failed(reporter, offset)
     assert metrics.snapshot()["dead_letters_total"]["index"]["document_parsing_exception"] == 100
     assert [line.get("suppressed", 0) for line in logs] == [0, 39, 39]
+
+
+def test_one_dead_letter_is_shown_for_many_of_its_kind_with_the_number_of_the_others(reporter, metrics, clock, logs):
+    failed(reporter, 7, events=400)
+    failed(reporter, 500, events=300)
+    clock.now += 11
+    failed(reporter, 900, events=2)
+    assert metrics.snapshot()["dead_letters_total"]["index"]["document_parsing_exception"] == 702
+    assert [(line["offset"], line["suppressed"]) for line in logs] == [(7, 399), (900, 301)]
 
 
 def test_an_outage_is_a_wait_and_ends(reporter, health, metrics, clock, logs):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from audit_support import value as audit_value
-from core_support import NOW, TOPIC, Clock, Seen, Told, enriched, taken, value
+from core_support import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -20,7 +20,6 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.ending import Deadline
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
-from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.ports import BulkReply, Partition, Record
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import load_settings
@@ -68,9 +67,7 @@ async def processed(*records: Told) -> tuple[MemoryIndex, MemoryDeadLetters, InM
     processor = Processor(
         None, enrich, OrderedWriter(writer, index, FAST, seen), dead, breaker, seen, limits, Clock(NOW), tracing=spans
     )
-    partition = Partition(TOPIC, 0)
-    (batch,) = Batcher(len(records), 10**9, 1.0, Clock()).add({partition: records}, {partition: PartitionOffsets()})
-    await processor.process(batch)
+    await processor.process(one_batch(records, PartitionOffsets()))
     return index, dead, kept
 
 
