@@ -63,10 +63,10 @@ def test_the_declared_example_enriches(added_by, event):
     strategy = place["LoyaltyPoints"]()
     assert problem_of(strategy) is None
     registry = Registry([Loaded("loyalty", strategy, built_in=False)])
-    metadata = {"loyaltyPoints": 120, "loyalty": {"programme": "viajes oro"}, "note": "¡Olé!"}
+    metadata = {"loyaltyPoints": 120, "loyalty": {"programme": "viajes oro"}, "note": "Olé"}
     found = added_by(registry, event("loyalty", metadata))
     assert (found.fields["points"], found.fields["programme"]) == (120, "Viajes Oro")
-    assert found.content.endswith("viajes oro ¡ole!")
+    assert found.content.endswith("viajes oro ole")
     for metadata in ({"points": "7"}, {"points": "7", "note": "no"}):
         subject = event("loyalty", metadata)
         assert [registry(subject) for _ in range(SIGHTINGS + 2)][-1] == registry.without_plan(subject)
