@@ -96,7 +96,8 @@ async def publish(
 ) -> PublishCounts:
     """Send the events in order and wait for all acknowledgements; `stop` ends it early, in good order.
 
-    `on_ack` gets the ledger entry of every acknowledged event, in the order of the acknowledgements; `spans` gets the events.
+    `on_ack` gets the ledger entry of every acknowledged event, in the order of the acknowledgements; `spans` gets the
+    events.
 
     Raises:
         KafkaUnavailableError: Kafka was unreachable at the start.
