@@ -24,7 +24,8 @@ STORM: Final = 50
 AXES: Final = {
     "growth-events": "events of one run",
     "growth-partitions": "partitions",
-    "growth-batch": "batch size",
+    "growth-batch": "`CONSUMER_BATCH_SIZE`",
+    "growth-request": "`CONSUMER_REQUEST_EVENTS`",
     "growth-size": "bytes of an event",
     "growth-duplicates": "% sent twice",
     "growth-ties": "% of updates that tie",
