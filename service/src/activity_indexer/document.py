@@ -38,11 +38,12 @@ def live_document(event: Event, enriched: Enriched, now: bytes, trace_id: bytes 
     already is joined as it is, and what has to be formatted is formatted as text, in one piece between two of those.
     """
     fields, search_content, ran = enriched
-    published, partition, offset = event.position
+    position = event.position
     source = "" if event.source is None else f'"source":{encode(event.source).decode()},'
     added = (
         f',"event_type":"{event.event_type}",{source}"_updated_at":"{event.updated_at}",'
-        f'"_position":"{published}:{partition}:{offset}","_enriched":{"true" if ran else "false"},"_enriched_at":"'
+        f'"_position":"{position.published}:{position.partition}:{position.offset}",'
+        f'"_enriched":{"true" if ran else "false"},"_enriched_at":"'
     )
     return b"".join(
         (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import msgspec
@@ -43,7 +44,7 @@ class Transaction(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     metadata: Raw = Raw()
 
 
-class Position(NamedTuple):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where an event was published: the record's timestamp (milliseconds), its partition and its offset.
 
     Positions are compared in this order. A replayed event has the position of its original.
@@ -52,6 +53,9 @@ class Position(NamedTuple):
     published: int
     partition: int
     offset: int
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.published, self.partition, self.offset))
 
     def __str__(self) -> str:
         return f"{self.published}:{self.partition}:{self.offset}"

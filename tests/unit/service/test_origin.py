@@ -6,6 +6,7 @@ from core_support import NOW, Told
 from activity_indexer.dead_letter import LATEST, Failure, dead_letter
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.errors import ValidationError
+from activity_indexer.event import Position
 from activity_indexer.origin import position_of
 from activity_indexer.replay.records import sent_again
 
@@ -19,12 +20,12 @@ def replayed(**changes: bytes | None) -> Told:
 
 
 def test_a_record_has_its_own_position() -> None:
-    assert position_of(Told(b"{}", 7, 2)) == (PUBLISHED, 2, 7)
-    assert position_of(Told(b"{}", 7, 2, headers=[("traceparent", b"00")])) == (PUBLISHED, 2, 7)
+    assert position_of(Told(b"{}", 7, 2)) == Position(PUBLISHED, 2, 7)
+    assert position_of(Told(b"{}", 7, 2, headers=[("traceparent", b"00")])) == Position(PUBLISHED, 2, 7)
 
 
 def test_a_replayed_record_has_the_position_of_its_original() -> None:
-    assert position_of(replayed()) == (1_704_110_400_005, 3, 9)
+    assert position_of(replayed()) == Position(1_704_110_400_005, 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_a_replayed_record_has_the_position_of_its_original() -> None:
     ],
 )
 def test_headers_that_make_no_position_do_not_count(changes: dict[str, bytes | None]) -> None:
-    assert position_of(replayed(**changes)) == (PUBLISHED, 1, 70)
+    assert position_of(replayed(**changes)) == Position(PUBLISHED, 1, 70)
 
 
 @pytest.mark.parametrize(("timestamp", "published"), [(-1, 0), (-(2**62), 0), (2**62, LATEST)])

@@ -164,22 +164,19 @@ def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -
     if event_type not in RANKS:
         known = ", ".join(RANKS)
         return ValidationError("unknown_event_type", f"expected event_type {known}, got {shorten(event_type)!r}")
-    moment = plain_nanoseconds(written)
-    timestamp = _timestamp(written) if moment is None else moment
+    plain = plain_nanoseconds(written)
+    timestamp = plain or _timestamp(written)
     if isinstance(timestamp, ValidationError):
         return timestamp
     if not 0 < timestamp <= LAST_TIMESTAMP or timestamp > latest * 1000:
         return _not_believed(written, timestamp)
     body = bytes(envelope.transaction)
-    if event_type == DELETED:
-        found = _removed(value, body)
-    else:
-        whole = _whole(body)
-        usual = _is_usual(value, whole, envelope, plain=moment is not None)
-        found = (whole, body) if usual else _checked(value, body, whole)
-    if isinstance(found, ValidationError):
-        return found
-    transaction, body = found
+    transaction: Transaction | None = None if event_type == DELETED else _whole(body)
+    if transaction is None or not _is_usual(value, transaction, envelope, plain):
+        found = _removed(value, body) if transaction is None else _checked(value, body, transaction)
+        if isinstance(found, ValidationError):
+            return found
+        transaction, body = found
     if _LINE_BREAK in body:  # valid JSON has them between tokens only, so a blank can stand for each
         body = body.replace(b"\n", b" ")
     return Event(
@@ -187,7 +184,7 @@ def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -
         transaction,
         body,
         timestamp,
-        format_nanoseconds(timestamp) if moment is None else written,
+        format_nanoseconds(timestamp) if plain is None else written,
         event_version(event_type, timestamp),
         position,
         envelope.source,
@@ -210,14 +207,15 @@ def _not_believed(written: str, timestamp: int) -> ValidationError:
     )
 
 
-def _is_usual(value: bytes, transaction: _Whole, envelope: _Envelope, *, plain: bool) -> bool:
+def _is_usual(value: bytes, transaction: Transaction, envelope: _Envelope, plain: int | None) -> bool:
     """Whether an event is as it must be, and its transaction can be written as it came; when in doubt, it is not.
 
-    `plain` says that the envelope's timestamp is. Each name and each string of an event has two quotation marks or
-    more. So if there are as many as the fields have that were found, then there is no other name, none comes twice,
+    `plain` is the envelope's timestamp if that is plain. Each name and each string of an event has two quotation marks
+    or more. So if there are as many as the fields have that were found, then there is no other name, none comes twice,
     and there is nothing else to look for. Numbers of digits alone are finite.
     """
-    amount, metadata, created_at = bytes(transaction.amount), bytes(transaction.metadata), transaction.created_at
+    identifier, created_at = transaction.id, transaction.created_at
+    amount, metadata = bytes(transaction.amount), bytes(transaction.metadata)
     return (
         value.count(b'"')
         == (
@@ -225,9 +223,9 @@ def _is_usual(value: bytes, transaction: _Whole, envelope: _Envelope, *, plain: 
             + (0 if envelope.source is None else 4)
             + (2 + metadata.count(b'"') if metadata else 0)
         )
-        and ((plain and created_at == envelope.timestamp) or is_date(created_at))
-        and 0 < len(transaction.id) <= MAX_ID_BYTES // 4
-        and "\0" not in transaction.id
+        and ((created_at == envelope.timestamp and plain is not None) or is_date(created_at))
+        and 0 < len(identifier) <= MAX_ID_BYTES // 4
+        and "\0" not in identifier
         and transaction.user_id != ""
         and metadata[:1] in _NO_OTHER_METADATA
         and amount.translate(None, b"-.").isdigit()
@@ -235,7 +233,7 @@ def _is_usual(value: bytes, transaction: _Whole, envelope: _Envelope, *, plain: 
     )
 
 
-def _checked(value: bytes, body: bytes, transaction: _Whole) -> tuple[Transaction, bytes] | ValidationError:
+def _checked(value: bytes, body: bytes, transaction: Transaction) -> tuple[Transaction, bytes] | ValidationError:
     """The transaction of a created or updated event, and its object as it is written to the document.
 
     Fields that the indexer writes itself are left out, and values that Elasticsearch does not read are written in a

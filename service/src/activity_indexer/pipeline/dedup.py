@@ -48,7 +48,8 @@ class Settled(NamedTuple):
 
 def entry_of(event: Event, version: int) -> bytes:
     """The entry of an event that is settled; `version` is its document's, 0 when that is another's."""
-    return _pack(*event.position, version, event.checksum)
+    position = event.position
+    return _pack(position.published, position.partition, position.offset, version, event.checksum)
 
 
 class RecentIds:

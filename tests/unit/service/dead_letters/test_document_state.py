@@ -60,7 +60,7 @@ def test_between_events_of_one_timestamp_the_position_decides(
 ) -> None:
     found, _ = readable_event(encoded(event("t", UPDATED, moment(5))), NEVER, lambda _: None, PLACE)
     assert found is not None
-    order = found.order._replace(position=PLACE._replace(published=published))
+    order = found.order._replace(position=Position(published, PLACE.partition, PLACE.offset))
     told = outlook(found, None, StoredDocument(found.version + ties, False, order), "enrich")
     assert (told.as_json()["state"], told.changes) == (state, changes)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import msgspec
 import pytest
 from core_support import Told, undecoded
 from replay_fakes import MemoryDocuments, stored, with_headers
@@ -101,7 +102,8 @@ async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fat
 def state(published: int, ties: int = 0) -> StoredDocument:
     """A document of the letter's timestamp and type, of an event that was published so many milliseconds later."""
     position = original_position(letter())
-    order = Order(1_704_110_400_000_000_000, 0, position._replace(published=position.published + published))
+    later = msgspec.structs.replace(position, published=position.published + published)
+    order = Order(1_704_110_400_000_000_000, 0, later)
     return StoredDocument(VERSION + ties, False, order)
 
 
@@ -115,9 +117,9 @@ async def test_of_ties_the_position_tells_which_is_stale(there: StoredDocument, 
 
 def test_the_position_of_a_dead_letter_is_that_of_its_original() -> None:
     first = letter(offset=5)
-    assert original_position(first) == (first.original_timestamp // 1000, 0, 5)
+    assert tuple(original_position(first) or ()) == (first.original_timestamp // 1000, 0, 5)
     noted = {"replay-timestamp": "2024-01-01T12:00:00.005Z", "replay-partition": "3", "replay-offset": "9"}
-    assert original_position(letter(offset=5, **noted)) == (1_704_110_400_005, 3, 9)
+    assert tuple(original_position(letter(offset=5, **noted)) or ()) == (1_704_110_400_005, 3, 9)
     assert original_position(with_headers(first, **{"dead-letter-offset": "none"})) == UNKNOWN_POSITION
 
 
