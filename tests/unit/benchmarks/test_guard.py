@@ -6,8 +6,9 @@ import pytest
 
 from bench import guard
 from bench.guard import Baseline
+from bench.meter import processor_name
 
-BASELINE = Baseline(guard.interpreter(), "any", {"small": 4.0, "large": 2.0}, {"small": 0.03, "large": 0.02})
+BASELINE = Baseline(guard.interpreter(), processor_name(), {"small": 4.0, "large": 2.0}, {"small": 0.03, "large": 0.02})
 
 
 def test_an_event_costs_no_more_than_it_did():
@@ -49,9 +50,15 @@ def test_a_path_that_was_not_measured_is_an_error():
         guard.check(BASELINE, itertools.repeat({"small": 4.0}, 1))
 
 
-def test_the_baseline_of_another_interpreter_says_nothing():
-    other = Baseline("CPython 2.7", "any", BASELINE.turns, BASELINE.spread)
-    assert "CPython 2.7" in guard.comparable(other)
+@pytest.mark.parametrize(
+    ("python", "processor"), [("CPython 2.7", processor_name()), (guard.interpreter(), "another processor")]
+)
+def test_a_baseline_from_elsewhere_says_nothing(python, processor):
+    reason = guard.comparable(Baseline(python, processor, BASELINE.turns, BASELINE.spread))
+    assert f"the baseline is of {python} on {processor}" in reason
+
+
+def test_a_baseline_from_here_says_something():
     assert guard.comparable(BASELINE) == ""
 
 

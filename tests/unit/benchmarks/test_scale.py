@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
 import scale
 
 ROOT = Path(__file__).parents[3]
