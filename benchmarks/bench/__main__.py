@@ -44,7 +44,7 @@ def main() -> None:
             runner.close()
         found = results.Results(
             started.isoformat(timespec="seconds"),
-            results.machine(versions(servers)),
+            results.machine(versions(stack)),
             results.reference(runs),
             runs,
             [

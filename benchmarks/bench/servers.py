@@ -28,6 +28,7 @@ SMALL: Final = (
     '"user_id":"u%d","transaction_type":"card","status":"done","currency":"EUR","amount":1.5,'
     '"created_at":"2023-11-14T22:13:20Z"}}'
 )
+SERVERS: Final = ("kafka", "elasticsearch", "redis")
 SMALL_USERS: Final = 5_000
 DOCUMENT_SETTINGS: Final = ("analysis", "number_of_shards", "number_of_replicas", "refresh_interval")
 """Of an index that is made like the indexer's."""
@@ -171,10 +172,9 @@ class Servers:
         self._redis.close()
 
 
-def versions(servers: Servers) -> dict[str, str]:
-    """Of the servers, as far as they say so."""
-    found = servers.ask("GET", "/")
-    return {"elasticsearch": str(found["version"]["number"])} if found else {}
+def versions(stack: Stack) -> dict[str, str]:
+    """Of the servers that run."""
+    return {f"{server.name} (server)": server.version for server in stack.status() if server.name in SERVERS}
 
 
 def log_folder() -> Path:
