@@ -41,6 +41,17 @@ def test_programs_are_listed_from_the_cheapest_with_their_multiple_of_the_defaul
     assert lines[3].endswith("| 3.0 |")
 
 
+def test_goals_are_held_against_what_was_before_and_what_is():
+    both = made(
+        *PEERS, run("blackhole", "before", 100.0), run("blackhole", "indexer-1000", 14.0, loop_lag_most_ms=25.0)
+    )
+    lines = docs.goals(results.rows(both)).splitlines()
+    assert "| CPU µs/event, default settings with a backlog | 100.0 | 15.0 | ≤ 17 |" in lines
+    assert "| CPU µs/event, batches of 1,000 |  | 14.0 | ≤ 15 |" in lines
+    assert "| cheapest of naive, FastStream and Quix, as a multiple of the default | 0.5 | 3.0 | ≥ 3 |" in lines
+    assert "| event loop late at most (ms), batches of 1,000 |  | ≤ 25 | ≤ 20 |" in lines
+
+
 def test_a_share_of_the_limit_is_one_of_events_a_second():
     found = made(
         run("elasticsearch", "limit", 1.0, events_per_second=10_000.0),
