@@ -246,7 +246,6 @@ class Runner:
                 watched = self._watch(case, published, process, alias)
                 lag = loop_lag(port) if subject.is_indexer else (None, None)
         finally:
-            self._servers.remove_keys(name)
             if case.sink == "elasticsearch":
                 self._servers.remove_indices(alias)
         return measured(watched, published, lag, process.returncode)

@@ -115,17 +115,6 @@ class Servers:
         took = time.monotonic() - started
         return Published(topic, len(values), len(values), sum(map(len, values)), 0.0, len(values) / took)
 
-    def remove_keys(self, prefix: str) -> None:
-        """All of Redis that begin so."""
-        found: list[bytes] = []
-        for key in self._redis.scan_iter(match=f"{prefix}*", count=10_000):
-            found.append(key)
-            if len(found) == 10_000:
-                self._redis.unlink(*found)
-                found.clear()
-        if found:
-            self._redis.unlink(*found)
-
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Ask Elasticsearch; None when there is no such thing."""
         request = urllib.request.Request(  # noqa: S310 - the stack's own address
@@ -169,7 +158,19 @@ class Servers:
 
         asyncio.run(remove())
         self.remove_indices(self.name)
+        self._remove_keys()
         self._redis.close()
+
+    def _remove_keys(self) -> None:
+        """Those that have not expired by themselves."""
+        found: list[bytes] = []
+        for key in self._redis.scan_iter(match=f"{self.name}*", count=10_000):
+            found.append(key)
+            if len(found) == 10_000:
+                self._redis.unlink(*found)
+                found.clear()
+        if found:
+            self._redis.unlink(*found)
 
 
 def versions(stack: Stack) -> dict[str, str]:
