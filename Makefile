@@ -65,8 +65,12 @@ benchmarks/peers/.venv/.synced: $(UV) benchmarks/peers/uv.lock benchmarks/peers/
 	@touch $@
 
 .PHONY: bench
-bench: stack-up benchmarks/peers/.venv/.synced ## Measure the indexer beside its peers: QUICK=1 (three minutes), ONLY=naive,growth-batch.
+bench: stack-up benchmarks/peers/.venv/.synced ## Measure the indexer beside its peers: QUICK=1 (three minutes), ONLY=naive,growth-request.
 	@PYTHONPATH=benchmarks $(RUN) -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') $(BENCH)
+
+.PHONY: bench-docs
+bench-docs: setup ## Write what was measured (benchmarks/results) into docs/performance.md, with its pictures.
+	@PYTHONPATH=benchmarks $(RUN) -m bench.docs
 
 .PHONY: bench-baseline
 bench-baseline: setup ## Renew what the test of the hot path's cost compares with: after a change that is worth its price.

@@ -22,14 +22,13 @@ def main() -> None:
     """Measure, show, save."""
     asked = _arguments()
     size = plan.QUICK if asked.quick else plan.FULL
-    if asked.rounds:
-        size = plan.with_rounds(size, asked.rounds)
+    size = plan.with_choices(size, asked.rounds, asked.events)
     try:
         cases = plan.chosen(list(plan.cases(size, before=asked.before is not None)), asked.only)
     except ValueError as error:
         sys.exit(f"bench: {error}")
     if asked.quick and not asked.only:
-        cases = [case for case in cases if not case.part.startswith("growth-") or case.part == "growth-batch"]
+        cases = [case for case in cases if not case.part.startswith("growth-") or case.part == "growth-request"]
     stack = Stack.load()
     stack.up()
     servers = Servers(stack, f"bench-{uuid.uuid4().hex[:8]}")
@@ -45,7 +44,7 @@ def main() -> None:
             runner.close()
         found = results.Results(
             started.isoformat(timespec="seconds"),
-            results.machine(versions(servers)),
+            results.machine(versions(stack)),
             results.reference(runs),
             runs,
             [
@@ -92,6 +91,7 @@ def _arguments() -> argparse.Namespace:
         help="parts or candidates by name or pattern, separated by commas",
     )
     parser.add_argument("--rounds", type=int, default=0, help="how often each case is measured")
+    parser.add_argument("--events", type=int, default=0, help="events of the longest run: growth-events")
     parser.add_argument(
         "--before",
         type=lambda text: Path(text).resolve(),

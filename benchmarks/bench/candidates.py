@@ -39,6 +39,7 @@ SCRIPTS: Final = {
     "limit": "limit.py",
 }
 ALL_ON: Final = {
+    "CONSUMER_DEDUP_TTL": "300",  # what a run leaves in Redis goes soon after it
     "CONSUMER_ENABLE_AUDIT_DB": "false",  # a consumer of its own, with a cost of its own
     "CONSUMER_HTTP_HOST": "127.0.0.1",
     "CONSUMER_FRESHNESS_INTERVAL": "0",  # a blackhole finds nothing

@@ -18,13 +18,15 @@ RESULTS: Final = ROOT / "benchmarks" / "results"
 PAGE: Final = ROOT / "docs" / "performance.md"
 PICTURES: Final = ROOT / "docs" / "images" / "performance"
 DEFAULT: Final = "indexer"
+LIBRARIES: Final = ("naive", "faststream", "quix")
 STORM: Final = 50
 """Percent: the part growth-invalid with one invalid event beside every two valid ones."""
 
 AXES: Final = {
     "growth-events": "events of one run",
     "growth-partitions": "partitions",
-    "growth-batch": "batch size",
+    "growth-batch": "`CONSUMER_BATCH_SIZE`",
+    "growth-request": "`CONSUMER_REQUEST_EVENTS`",
     "growth-size": "bytes of an event",
     "growth-duplicates": "% sent twice",
     "growth-ties": "% of updates that tie",
@@ -47,6 +49,55 @@ def machine(found: Results) -> str:
         f"{here.cores} cores ({here.processor}), which the servers share; {here.python}, {here.system}; {versions};"
         f" load average {min(loads):.0f} to {max(loads):.0f}; {found.reference:.2f} µs a turn of the calibration loop."
     )
+
+
+def goals(rows: Sequence[Row]) -> str:
+    """What was wanted of the indexer, what it was before, and what it is."""
+    found = {
+        (row.part, row.candidate): row for row in rows if row.cost and row.rate and not row.part.startswith("growth")
+    }
+
+    def cost(candidate: str) -> float | None:
+        row = found.get(("blackhole", candidate))
+        return row.cost.median if row and row.cost else None
+
+    def rate(candidate: str, part: str = "blackhole") -> float | None:
+        row = found.get((part, candidate))
+        if row is None or row.rate is None:
+            return None
+        return row.rate.most if part == "blackhole" else row.rate.median
+
+    def compared(candidate: str) -> float | None:
+        peers = [value for value in map(cost, LIBRARIES) if value]
+        ours = cost(candidate)
+        return min(peers) / ours if peers and ours else None
+
+    def share(candidate: str) -> float | None:
+        limit, ours = rate("limit", "elasticsearch"), rate(candidate, "elasticsearch")
+        return ours / limit * 100 if limit and ours else None
+
+    def mib(candidate: str) -> float | None:
+        row = found.get(("blackhole", candidate))
+        return row.peak_mib if row else None
+
+    def late(candidate: str) -> float | None:
+        row = found.get(("blackhole", candidate))
+        return row.lag_most_ms if row else None
+
+    lines = []
+    for name, wanted, measure, form in (
+        ("CPU µs/event, batches of 1,000", "≤ 15", lambda which: cost(f"{which}-1000"), "{:.1f}"),
+        ("CPU µs/event, default settings with a backlog", "≤ 17", cost, "{:.1f}"),
+        ("cheapest of naive, FastStream and Quix, as a multiple of the default", "≥ 3", compared, "{:.1f}"),
+        ("events/s of one process, best run", "≥ 60,000", rate, "{:,.0f}"),
+        ("% of the limit of Elasticsearch, batches of 1,000", "≥ 95", lambda which: share(f"{which}-1000"), "{:.0f}"),
+        ("% of the limit of Elasticsearch, default settings", "≥ 90", share, "{:.0f}"),
+        ("MiB at most, batches of 1,000", "≤ 120", lambda which: mib(f"{which}-1000"), "{:.0f}"),
+        ("event loop late at most (ms), batches of 1,000", "≤ 20", lambda which: late(f"{which}-1000"), "≤ {:g}"),
+    ):
+        before, now = measure("before"), measure(DEFAULT)
+        lines.append([name, *("" if value is None else form.format(value) for value in (before, now)), wanted])
+    return table(["", "before", "now", "wanted"], lines)
 
 
 def peers(rows: Sequence[Row]) -> str:
@@ -141,6 +192,7 @@ def parts(found: Results) -> dict[str, str]:
     rows = results.rows(found)
     return {
         "machine": machine(found),
+        "goals": goals(rows),
         "peers": peers(rows),
         "elasticsearch": indexed(rows),
         "growth": growth(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,3 +54,12 @@ def parse_memory(status: str) -> tuple[float, float]:
 def memory(pid: int) -> tuple[float, float]:
     """MiB of a process that runs, now and at most."""
     return parse_memory(Path(f"/proc/{pid}/status").read_text(encoding="utf-8"))
+
+
+def processor_name() -> str:
+    """Of this machine, as far as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -54,9 +54,11 @@ class Size:
     on_the_way: int
 
 
-def with_rounds(size: Size, rounds: int) -> Size:
-    """The same, measured so often."""
-    return replace(size, rounds=rounds, growth_rounds=rounds)
+def with_choices(size: Size, rounds: int, events: int) -> Size:
+    """The same with so many rounds, and so many events in the longest run; 0 leaves it as it is."""
+    if rounds:
+        size = replace(size, rounds=rounds, growth_rounds=rounds)
+    return replace(size, on_the_way=events) if events else size
 
 
 QUICK: Final = Size(100_000, 15_000, 5.0, 1, 20_000, 40_000, 1, 100_000)
@@ -105,6 +107,9 @@ def _growth(size: Size) -> Iterator[Case]:
     for batch in BATCHES:
         chosen = (("CONSUMER_BATCH_SIZE", str(batch)),)
         yield replace(base, part="growth-batch", name=f"batches of {batch:,}", environment=chosen, x=batch)
+    for batch in BATCHES:
+        alone = (("CONSUMER_REQUEST_EVENTS", str(batch)),)
+        yield replace(base, part="growth-request", name=f"requests of {batch:,}", environment=alone, x=batch)
     for partitions in PARTITION_COUNTS:
         load = Load(size.growth, partitions)
         yield replace(base, part="growth-partitions", name=f"{partitions} partitions", load=load, x=partitions)

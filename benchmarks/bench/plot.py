@@ -30,6 +30,7 @@ PLOT: Final = (64, 40, 24, 52)
 
 AXES: Final = {
     "growth-batch": "CONSUMER_BATCH_SIZE",
+    "growth-request": "CONSUMER_REQUEST_EVENTS",
     "growth-partitions": "partitions",
     "growth-size": "bytes of an event",
     "growth-duplicates": "% of the events sent twice",

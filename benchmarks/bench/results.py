@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from bench import meter
 from bench.candidates import TITLES
 from bench.numbers import Growth, Point, Spread, growth
 from bench.run import Run
@@ -68,20 +69,11 @@ def machine(servers: Mapping[str, str]) -> Machine:
     versions = {name: metadata.version(name) for name in PACKAGES}
     return Machine(
         os.cpu_count() or 1,
-        processor_name(),
+        meter.processor_name(),
         f"{platform.python_implementation()} {platform.python_version()}",
         f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         versions | dict(servers),
     )
-
-
-def processor_name() -> str:
-    """Of this machine, as far as the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def reference(runs: Iterable[Run]) -> float:

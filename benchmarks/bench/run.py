@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from aiokafka.errors import KafkaError
 
 from bench import calibration, meter
 from bench.candidates import ROOT, Candidate, candidate
@@ -202,6 +203,7 @@ class Runner:
         self._servers = servers
         self._logs = logs
         self._record = logs / "record"
+        self._record.unlink(missing_ok=True)  # of a run that was killed
         self._sink = Sink(servers)
         self._number = 0
 
@@ -222,13 +224,20 @@ class Runner:
         }
         if subject.missing:
             return Run(**shown, failure=subject.missing)
+        try:
+            return Run(**shown, **self._measured(case, subject))
+        except (RuntimeError, OSError, KafkaError) as error:  # the other cases can be measured all the same
+            return Run(**shown, failure=f"{type(error).__name__}: {error}")
+
+    def _measured(self, case: Case, subject: Candidate) -> dict[str, Any]:
         published = self._servers.published(case.load)
-        if case.candidate == "limit" and not self._record.exists():
+        needs_index = case.sink == "elasticsearch" and not subject.is_indexer
+        if needs_index and not self._record.exists():
             self._record_bodies(case)
         self._number += 1
         name = f"{self._servers.name}-run{self._number}"
         alias = name if case.sink == "elasticsearch" else f"{self._servers.name}-blackhole"
-        if case.sink == "elasticsearch" and not subject.is_indexer:
+        if needs_index:
             self._servers.create_like(f"{self._servers.name}-blackhole*", alias)
         port = free_port()
         environment = self._environment(case, subject, published, name, alias, port)
@@ -237,13 +246,12 @@ class Runner:
                 watched = self._watch(case, published, process, alias)
                 lag = loop_lag(port) if subject.is_indexer else (None, None)
         finally:
-            self._servers.remove_keys(name)
             if case.sink == "elasticsearch":
                 self._servers.remove_indices(alias)
-        return Run(**shown, **measured(watched, published, lag, process.returncode))
+        return measured(watched, published, lag, process.returncode)
 
     def _record_bodies(self, case: Case) -> None:
-        """Have the indexer's bulk bodies of a load for the limit to send, and its index to copy."""
+        """Have the indexer's bulk bodies of a load for the limit to send, and its index for others to copy."""
         usual, self._sink = self._sink, Sink(self._servers, self._record)
         try:
             done = self.run(Case("", "recording", "indexer-1000", case.load, warm=1, limit=60.0), 0)

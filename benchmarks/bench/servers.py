@@ -28,6 +28,7 @@ SMALL: Final = (
     '"user_id":"u%d","transaction_type":"card","status":"done","currency":"EUR","amount":1.5,'
     '"created_at":"2023-11-14T22:13:20Z"}}'
 )
+SERVERS: Final = ("kafka", "elasticsearch", "redis")
 SMALL_USERS: Final = 5_000
 DOCUMENT_SETTINGS: Final = ("analysis", "number_of_shards", "number_of_replicas", "refresh_interval")
 """Of an index that is made like the indexer's."""
@@ -114,17 +115,6 @@ class Servers:
         took = time.monotonic() - started
         return Published(topic, len(values), len(values), sum(map(len, values)), 0.0, len(values) / took)
 
-    def remove_keys(self, prefix: str) -> None:
-        """All of Redis that begin so."""
-        found: list[bytes] = []
-        for key in self._redis.scan_iter(match=f"{prefix}*", count=10_000):
-            found.append(key)
-            if len(found) == 10_000:
-                self._redis.unlink(*found)
-                found.clear()
-        if found:
-            self._redis.unlink(*found)
-
     def ask(self, method: str, path: str, body: object = None) -> Any:
         """Ask Elasticsearch; None when there is no such thing."""
         request = urllib.request.Request(  # noqa: S310 - the stack's own address
@@ -168,13 +158,24 @@ class Servers:
 
         asyncio.run(remove())
         self.remove_indices(self.name)
+        self._remove_keys()
         self._redis.close()
 
+    def _remove_keys(self) -> None:
+        """Those that have not expired by themselves."""
+        found: list[bytes] = []
+        for key in self._redis.scan_iter(match=f"{self.name}*", count=10_000):
+            found.append(key)
+            if len(found) == 10_000:
+                self._redis.unlink(*found)
+                found.clear()
+        if found:
+            self._redis.unlink(*found)
 
-def versions(servers: Servers) -> dict[str, str]:
-    """Of the servers, as far as they say so."""
-    found = servers.ask("GET", "/")
-    return {"elasticsearch": str(found["version"]["number"])} if found else {}
+
+def versions(stack: Stack) -> dict[str, str]:
+    """Of the servers that run."""
+    return {f"{server.name} (server)": server.version for server in stack.status() if server.name in SERVERS}
 
 
 def log_folder() -> Path:

@@ -57,5 +57,13 @@ def test_cases_of_the_same_events_share_a_topic():
     assert loads == {Load(FULL.growth)}
 
 
-def test_rounds_can_be_chosen():
-    assert (plan.with_rounds(QUICK, 7).rounds, plan.with_rounds(QUICK, 7).growth_rounds) == (7, 7)
+def test_rounds_and_the_longest_run_can_be_chosen():
+    chosen = plan.with_choices(QUICK, 7, 10_000_000)
+    assert (chosen.rounds, chosen.growth_rounds, chosen.on_the_way) == (7, 7, 10_000_000)
+    assert plan.with_choices(QUICK, 0, 0) == QUICK
+
+
+def test_an_earlier_commit_is_measured_in_the_same_parts():
+    cases = list(plan.cases(QUICK, before=True))
+    assert {case.part for case in cases if case.candidate == "before"} == {"blackhole", "elasticsearch"}
+    assert not any(case.candidate.startswith("before") for case in plan.cases(QUICK))
