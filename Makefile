@@ -65,8 +65,12 @@ benchmarks/peers/.venv/.synced: $(UV) benchmarks/peers/uv.lock benchmarks/peers/
 	@touch $@
 
 .PHONY: bench
-bench: stack-up benchmarks/peers/.venv/.synced ## Measure the indexer beside its peers: QUICK=1 (three minutes), ONLY=naive,growth-batch BENCH='--json FILE'.
+bench: stack-up benchmarks/peers/.venv/.synced ## Measure the indexer beside its peers: QUICK=1 (three minutes), ONLY=naive,growth-batch.
 	@PYTHONPATH=benchmarks $(RUN) -m bench $(if $(QUICK),--quick) $(if $(ONLY),--only '$(ONLY)') $(BENCH)
+
+.PHONY: bench-baseline
+bench-baseline: setup ## Renew what the test of the hot path's cost compares with: after a change that is worth its price.
+	@PYTHONPATH=benchmarks $(RUN) -m bench.guard --write
 
 .PHONY: check
 check: setup ## Lint, check types and layers.

@@ -9,9 +9,12 @@ import argparse
 import asyncio
 import functools
 import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+
+import structlog
 
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -21,8 +24,8 @@ from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.event import Event
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
-from activity_indexer.pipeline.batch import Batcher
-from activity_indexer.pipeline.decode import decode_event, decode_record
+from activity_indexer.pipeline.batch import Batch, Batcher
+from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
@@ -70,7 +73,7 @@ class Nowhere:
     async def prepare(self) -> None:
         """Nothing to prepare."""
 
-    async def send(self, _records: list[OutRecord]) -> tuple[list[OutRecord], str]:
+    async def send(self, _records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
         """All are sent."""
         return [], ""
 
@@ -88,6 +91,7 @@ def best(rounds: int, work: Callable[[], object]) -> float:
 
 def processor() -> Processor:
     """The whole of it, logging nothing."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     nowhere = Nowhere()
     observer = Reporter(Health(time.monotonic, 60), Metrics())
     backoff = Backoff(0.1, 1)
@@ -104,14 +108,25 @@ def processor() -> Processor:
     )
 
 
-async def whole(records: list[Record]) -> None:
-    """Batches, processing, settling."""
-    tracker = {Partition("transactions", 0): PartitionOffsets()}
-    work = processor()
-    batcher = Batcher(BATCH, 1 << 26, 1, time.monotonic)
-    batcher.add({Partition("transactions", 0): records}, tracker)
+def records(count: int) -> list[Record]:
+    """Events of many users, the same ones every time."""
+    load = LoadOptions(count=count, update_ratio=0.0, users=500, seed=7, start_us=1_700_000_000_000_000)
+    values = [event.value for event in generate(load) if event.value is not None][:count]
+    return [Record(offset, value) for offset, value in enumerate(values)]
+
+
+def batches(taken: Sequence[Record], size: int = BATCH) -> Iterator[Batch]:
+    """As the consumer takes them."""
+    batcher = Batcher(size, 1 << 26, 1, time.monotonic)
+    batcher.add({Partition("transactions", 0): taken}, {Partition("transactions", 0): PartitionOffsets()})
     while cut := batcher.cut():
-        await work.process(batcher.take(cut.records))
+        yield batcher.take(cut.records)
+
+
+async def whole(work: Processor, taken: Sequence[Record], size: int = BATCH) -> None:
+    """Batches, processing, settling."""
+    for batch in batches(taken, size):
+        await work.process(batch)
 
 
 def main() -> None:
@@ -122,32 +137,19 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     count = chosen.events // BATCH * BATCH
-    load = LoadOptions(count=count, update_ratio=0.0, users=500, seed=7, start_us=1_700_000_000_000_000)
-    values = [event.value for event in generate(load) if event.value is not None][:count]
-    records = [Record(offset, value) for offset, value in enumerate(values)]
+    taken = records(count)
+    values = [record.value for record in taken]
     events: list[Event] = [decode_event(value, LATEST) for value in values]
     registry = load_enrichments()
     enriched = [registry(event) for event in events]
-    places = [slice(start, start + BATCH) for start in range(0, count, BATCH)]  # as in the indexer, a batch at a time
-
-    def by_batch(work: Callable[[slice], object]) -> Callable[[], object]:
-        def run() -> None:
-            for place in places:
-                work(place)
-
-        return run
-
-    now = b"2026-01-01T00:00:00Z"
     stages: dict[str, Callable[[], object]] = {
-        "decode": by_batch(lambda place: [decode_record(record, LATEST) for record in records[place]]),
-        "message id": by_batch(lambda place: [event.key for event in events[place]]),
-        "enrich": by_batch(lambda place: [registry(event) for event in events[place]]),
-        "document": by_batch(
-            lambda place: [
-                live_document(event, added, now) for event, added in zip(events[place], enriched[place], strict=True)
-            ]
-        ),
-        "whole batches": lambda: asyncio.run(whole(records)),
+        "decode": lambda: [decode_event(value, LATEST) for value in values],
+        "message id": lambda: [event.message_id for event in events],
+        "enrich": lambda: [registry(event) for event in events],
+        "document": lambda: [
+            live_document(event, added, b"2026-01-01T00:00:00Z") for event, added in zip(events, enriched, strict=True)
+        ],
+        "whole batches": lambda: asyncio.run(whole(processor(), taken)),
     }
     costs = {name: best(chosen.rounds, work) / count * 1e6 for name, work in stages.items()}
     if chosen.json:

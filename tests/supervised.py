@@ -38,6 +38,8 @@ def run(settings: Settings) -> None:
     note("started", settings)
     while not ended:
         time.sleep(0.01)
+    if behaviour == "fail":
+        raise RuntimeError("it could not commit")
     note("drained", settings)
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     if asked.rounds:
         size = plan.with_rounds(size, asked.rounds)
     try:
-        cases = plan.chosen(list(plan.cases(size)), asked.only)
+        cases = plan.chosen(list(plan.cases(size, before=asked.before is not None)), asked.only)
     except ValueError as error:
         sys.exit(f"bench: {error}")
     if asked.quick and not asked.only:
@@ -35,7 +35,7 @@ def main() -> None:
     servers = Servers(stack, f"bench-{uuid.uuid4().hex[:8]}")
     started, runs = datetime.now(UTC), list[Run]()
     try:
-        runner = Runner(servers, log_folder().resolve())
+        runner = Runner(servers, log_folder().resolve(), asked.before)
         try:
             for run in _all(runner, cases, size):
                 runs.append(run)
@@ -48,6 +48,12 @@ def main() -> None:
             results.machine(versions(servers)),
             results.reference(runs),
             runs,
+            [
+                results.Topic(
+                    made.events, made.bytes, round(made.cpu_microseconds, 1), round(made.events_per_second, 1)
+                )
+                for made in servers.all_published
+            ],
         )
     finally:
         servers.close()
@@ -86,6 +92,11 @@ def _arguments() -> argparse.Namespace:
         help="parts or candidates by name or pattern, separated by commas",
     )
     parser.add_argument("--rounds", type=int, default=0, help="how often each case is measured")
+    parser.add_argument(
+        "--before",
+        type=lambda text: Path(text).resolve(),
+        help="checkout of an earlier commit to measure beside this one",
+    )
     parser.add_argument("--json", type=Path, help="file that the runs are written to")
     return parser.parse_args()
 

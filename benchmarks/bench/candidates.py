@@ -20,6 +20,8 @@ BATCH: Final = "1000"
 TITLES: Final = {
     "indexer": "indexer, default settings",
     "indexer-1000": "indexer, batches of 1,000",
+    "before": "before, default settings",
+    "before-1000": "before, batches of 1,000",
     "naive": "aiokafka + async_bulk",
     "tuned": "getmany + orjson + async_bulk",
     "faststream": "FastStream",
@@ -59,14 +61,17 @@ class Candidate:
     @property
     def is_indexer(self) -> bool:
         """Whether it is what this repository makes."""
-        return self.name.startswith("indexer")
+        return self.name.startswith(("indexer", "before"))
 
 
-def candidate(name: str, record: Path) -> Candidate:
-    """By its name; `record` holds the bulk bodies that the limit sends."""
-    if name.startswith("indexer"):
-        size = {"CONSUMER_BATCH_SIZE": BATCH} if name == "indexer-1000" else {}
-        return Candidate(name, (sys.executable, "-m", "activity_indexer", "run"), {**ALL_ON, **size})
+def candidate(name: str, record: Path, earlier: Path | None = None) -> Candidate:
+    """By its name; `record` holds the bulk bodies that the limit sends, `earlier` is a checkout of another commit."""
+    if name.startswith(("indexer", "before")):
+        size = {"CONSUMER_BATCH_SIZE": BATCH} if name.endswith("-1000") else {}
+        source = earlier if earlier and name.startswith("before") else ROOT
+        path = {"PYTHONPATH": str(source / "service" / "src")}
+        missing = "no earlier checkout is named: --before FOLDER" if name.startswith("before") and not earlier else ""
+        return Candidate(name, (sys.executable, "-m", "activity_indexer", "run"), {**ALL_ON, **size, **path}, missing)
     if name == "franz":
         return Candidate(name, (str(FRANZ),), {"BATCH": BATCH}, missing=_franz())
     arguments = (str(record),) if name == "limit" else ()

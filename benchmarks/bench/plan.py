@@ -66,6 +66,7 @@ INDEXER: Final = "indexer"
 """Default settings."""
 
 BLACKHOLE: Final = (INDEXER, "indexer-1000", "naive", "tuned", "faststream", "quix", "prototype", "franz")
+BEFORE: Final = ("before", "before-1000")
 INDEXED: Final = ("limit", INDEXER, "indexer-1000")
 MORE_INDEXED: Final = ("naive", "tuned", "franz")
 
@@ -79,13 +80,13 @@ BYTES: Final = 200_000_000
 """Of a topic with large events, at most."""
 
 
-def cases(size: Size) -> Iterator[Case]:
-    """All parts, in the order in which they are measured."""
-    usual = Load(size.events)
-    for name in BLACKHOLE:
+def cases(size: Size, *, before: bool = False) -> Iterator[Case]:
+    """All parts, in the order in which they are measured; `before` has an earlier commit measured as well."""
+    usual, earlier = Load(size.events), BEFORE if before else ()
+    for name in BLACKHOLE + earlier:
         yield Case("blackhole", name, name, usual, warm=size.warm, limit=size.limit)
     written = Load(size.indexed)
-    for name in INDEXED if size.indexed == QUICK.indexed else INDEXED + MORE_INDEXED:
+    for name in INDEXED + earlier + (() if size.indexed == QUICK.indexed else MORE_INDEXED):
         yield Case("elasticsearch", name, name, written, "elasticsearch", warm=size.indexed // 6, limit=size.limit * 2)
     yield from _growth(size)
 

@@ -29,6 +29,15 @@ class Machine(msgspec.Struct, frozen=True):
     versions: dict[str, str]
 
 
+class Topic(msgspec.Struct, frozen=True):
+    """What it took `activity-loadgen` to publish the events of a topic, its start included (CPU µs of an event)."""
+
+    events: int
+    bytes: int
+    cpu_microseconds: float
+    events_per_second: float
+
+
 class Results(msgspec.Struct, frozen=True):
     """Of one call of `make bench`. `reference` is the calibration that costs are given at (µs a turn)."""
 
@@ -36,6 +45,7 @@ class Results(msgspec.Struct, frozen=True):
     machine: Machine
     reference: float
     runs: list[Run]
+    topics: list[Topic] = []
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -58,14 +68,15 @@ def machine(servers: Mapping[str, str]) -> Machine:
     versions = {name: metadata.version(name) for name in PACKAGES}
     return Machine(
         os.cpu_count() or 1,
-        _processor(),
+        processor_name(),
         f"{platform.python_implementation()} {platform.python_version()}",
         f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         versions | dict(servers),
     )
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """Of this machine, as far as the system says it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -76,6 +87,14 @@ def _processor() -> str:
 def reference(runs: Iterable[Run]) -> float:
     """The least calibration: the machine at its fastest."""
     return min((run.calibration for run in runs if run.calibration), default=0.0)
+
+
+def combined(found: Sequence[Results]) -> Results:
+    """Several calls as one: of a part that was measured more than once the last one counts."""
+    last = {run.part: at for at, one in enumerate(found) for run in one.runs}
+    runs = [run for at, one in enumerate(found) for run in one.runs if last[run.part] == at]
+    topics = [topic for one in found for topic in one.topics]
+    return Results(found[-1].started, found[-1].machine, reference(runs), runs, topics)
 
 
 def cost(run: Run, at: float) -> float:

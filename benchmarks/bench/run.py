@@ -197,7 +197,8 @@ def indexed(servers: Servers, index: str) -> Counts:
 class Runner:
     """Runs cases one after another."""
 
-    def __init__(self, servers: Servers, logs: Path) -> None:
+    def __init__(self, servers: Servers, logs: Path, earlier: Path | None = None) -> None:
+        self._earlier = earlier
         self._servers = servers
         self._logs = logs
         self._record = logs / "record"
@@ -211,7 +212,7 @@ class Runner:
 
     def run(self, case: Case, round_number: int) -> Run:
         """One run; what went wrong is part of the result."""
-        subject = candidate(case.candidate, self._record)
+        subject = candidate(case.candidate, self._record, self._earlier)
         shown: dict[str, Any] = {
             "part": case.part,
             "name": case.name,

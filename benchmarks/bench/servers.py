@@ -25,7 +25,8 @@ START: Final = "2023-11-14T22:13:20Z"
 OPTIONS: Final = ("--users", "5000", "--user-skew", "0.5", "--seed", "7", "--start-time", START, "--json")
 SMALL: Final = (
     '{"event_type":"transaction.created","timestamp":"2023-11-14T22:13:20.%06dZ","transaction":{"id":"t%07d",'
-    '"user_id":"u%d","status":"done","currency":"EUR","amount":1.5,"created_at":"2023-11-14T22:13:20Z"}}'
+    '"user_id":"u%d","transaction_type":"card","status":"done","currency":"EUR","amount":1.5,'
+    '"created_at":"2023-11-14T22:13:20Z"}}'
 )
 SMALL_USERS: Final = 5_000
 DOCUMENT_SETTINGS: Final = ("analysis", "number_of_shards", "number_of_replicas", "refresh_interval")
@@ -59,8 +60,23 @@ class Servers:
         """The topic of this load, published when it is asked for first."""
         if load not in self._topics:
             topic = f"{self.name}-{len(self._topics)}"
+            asyncio.run(self._create(topic, load.partitions))
             self._topics[load] = self._publish_small(topic, load) if load.small else self._publish(topic, load)
         return self._topics[load]
+
+    async def _create(self, topic: str, partitions: int) -> None:
+        """The broker compresses it anew, if need be: all publishers' batches are read as the same codec."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await admin.start()
+        try:
+            await admin.create_topics([NewTopic(topic, partitions, 1, topic_configs={"compression.type": "lz4"})])
+        finally:
+            await admin.close()
+
+    @property
+    def all_published(self) -> list[Published]:
+        """By `activity-loadgen`, so far."""
+        return [published for load, published in self._topics.items() if not load.small]
 
     def _publish(self, topic: str, load: Load) -> Published:
         command = [sys.executable, "-m", "activity_loadgen", "--topic", topic, "--count", str(load.count)]
@@ -88,11 +104,7 @@ class Servers:
         values = [(SMALL % (at % 1_000_000, at, at % SMALL_USERS)).encode() for at in range(load.count)]
 
         async def publish() -> None:
-            admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
-            await admin.start()
-            await admin.create_topics([NewTopic(topic, load.partitions, 1)])
-            await admin.close()
-            producer = AIOKafkaProducer(bootstrap_servers=self.kafka, compression_type="lz4", linger_ms=20)
+            producer = AIOKafkaProducer(bootstrap_servers=self.kafka, linger_ms=20)
             async with producer:
                 for at, value in enumerate(values):
                     await producer.send(topic, value, key=b"%d" % (at % SMALL_USERS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import signal
@@ -145,6 +146,7 @@ class App:
         if not await self._until("kafka", lambda: source.start(indexer)):
             return
         self._started.set()
+        give_back_memory()
         self.health.started()
         self._log.info("app.started", topic=self._settings.kafka.transactions_topic)
         await self._work(indexer, background)
@@ -315,6 +317,12 @@ def _instance() -> str:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def give_back_memory() -> None:
+    """Give the system what was needed for a moment, such as for imports: glibc keeps it for later."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _tune_garbage_collection() -> None:

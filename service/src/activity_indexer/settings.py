@@ -245,8 +245,8 @@ class RedisSettings(_Section):
     ca_file: ExistingFile | None = Field(None, description="CA certificates (PEM) for rediss://; absent: the system's.")
     timeout: Seconds = Field(
         0.25,
-        description="Limit of one round trip (seconds); then memory alone answers. Time in which the indexer itself was "
-        "busy does not count.",
+        description="Limit of one round trip (seconds); then memory alone answers. Time in which the indexer itself "
+        "was busy does not count.",
     )
     retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")

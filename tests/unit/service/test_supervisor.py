@@ -117,6 +117,15 @@ def test_a_process_that_dies_again_and_again_ends_the_program(supervised: Callab
     assert parent.noted("drained").keys() == {PORT}
 
 
+def test_a_process_that_fails_at_the_end_makes_the_program_fail(supervised: Callable[..., Supervised]) -> None:
+    parent = supervised("fail")
+    parent.both_started()
+    parent.process.send_signal(signal.SIGTERM)
+    code, log, _ = parent.ended()
+    assert code == 1
+    assert {line["process"]: line["code"] for line in lines(log, "process.stopped")} == {1: 0, 2: 1}
+
+
 def test_a_process_that_does_not_end_is_killed(supervised: Callable[..., Supervised]) -> None:
     parent = supervised("stay")
     parent.both_started()

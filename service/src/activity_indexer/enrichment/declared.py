@@ -37,9 +37,9 @@ class Part:
 
     def check(self, added: Enrichment) -> None:
         """Refuse fields that were not declared: two parts may not add one field."""
-        undeclared = added.fields.keys() - set(self.adds)
-        if undeclared:
-            raise TypeError(f"expected fields out of {sorted(self.adds)}, got {sorted(undeclared)}")
+        for name in added.fields:
+            if name not in self.adds:
+                raise TypeError(f"expected fields out of {sorted(self.adds)}, got {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +69,21 @@ class DeclaredStrategy:
     def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
         """Read what the metadata says; what cannot be made out is left out."""
         said = self.vocabulary.read(metadata)
+        things = self.vocabulary.things
         fields: dict[str, Any] = {}
         terms: list[str] = []
         for part in self.parts:
             if isinstance(part, Text):
                 added = part.make(said.get(part.thing, ""))
             else:
-                added = part.make(*(self._argument(name, said, transaction) for name in part.reads))
+                arguments = [
+                    said.get(name, "") if name in things else getattr(transaction, name) for name in part.reads
+                ]
+                added = part.make(*arguments)
                 part.check(added)
             fields.update(added.fields)
             terms.extend(added.terms)
         return Enrichment(fields, terms)
-
-    def _argument(self, name: str, said: Mapping[str, str], transaction: Transaction) -> Any:
-        return said.get(name, "") if name in self.vocabulary.things else getattr(transaction, name)
 
 
 def problem_of(strategy: DeclaredStrategy) -> str | None:

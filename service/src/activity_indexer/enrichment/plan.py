@@ -24,7 +24,7 @@ from activity_indexer.enrichment.card_numbers import SHORTEST, without_card_numb
 from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text
 from activity_indexer.enrichment.search_content import MAX_TERM_CHARACTERS
 from activity_indexer.enrichment.strategy import Enrichment
-from activity_indexer.enrichment.text import ascii_or_folded, fold
+from activity_indexer.enrichment.text import words_of
 from activity_indexer.event import Transaction
 
 MAX_PARTS: Final = 12
@@ -36,8 +36,8 @@ SIGHTINGS: Final = 8
 Values = dict[str, Any]
 """The metadata of one event, to which a run adds: texts are cleaned in place, attributes have keys of their own."""
 
-Found = tuple[bytes, str]
-"""What a part adds: members of a JSON object, each with a comma before it, and a text that is folded or ASCII."""
+Found = tuple[bytes, Sequence[str]]
+"""What a part adds: members of a JSON object, each with a comma before it, and folded words."""
 
 Shape = tuple[str, ...]
 Piece = Callable[[Values], Found]
@@ -48,7 +48,7 @@ _OWN: Final = "."
 _NOT_SAID: Final = _OWN
 _TYPE: Final = f"{_OWN}transaction_type"
 _NO_METADATA: Final = Raw()
-_NOTHING: Final[Found] = (b"", "")
+_NOTHING: Final[Found] = (b"", ())
 
 _decode: Final = msgspec.json.Decoder(dict[str, str | int | float | bool | list[Any] | None]).decode
 """Refuses objects in the metadata: what is in them may be said, too."""
@@ -102,13 +102,12 @@ class Compiler:
         for key, attribute in plan.attributes:
             values[key] = attribute(transaction)
         members = b""
-        terms = []
+        words: list[str] = []
         for piece in plan.pieces:
             added, found = piece(values)
             members += added
-            if found:
-                terms.append(found)
-        return members, terms
+            words += found
+        return members, words
 
     def _plan(self, entry: list[Plan | int | None], transaction_type: str, values: Values) -> Plan:
         """The plan of a shape that has none yet. Raises Unusual when it shall have none."""
@@ -161,9 +160,10 @@ class Compiler:
     def _first_result(self, part: Part, raw: tuple[Any, ...]) -> tuple[Found, int]:
         """What a part that repeats makes of these texts. Card numbers are not kept in memory."""
         arguments = self._cleaned(part, raw)
-        members, terms = self._checked(part, part.make(*arguments))
-        size = sum(len(text or "") for text in raw) + len(members) + len(terms)
-        return (members, fold(terms)), 0 if any(text and without_card_numbers(text) != text for text in raw) else size
+        members, words = self._checked(part, part.make(*arguments))
+        size = sum(len(text or "") for text in raw) + len(members) + sum(map(len, words))
+        found = members, tuple(dict.fromkeys(words))
+        return found, 0 if any(text and without_card_numbers(text) != text for text in raw) else size
 
     def _cleaned(self, part: Part, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         cleaned = []
@@ -180,10 +180,7 @@ class Compiler:
         if self._check:
             self._check(added)
         part.check(added)
-        found = _found(added)
-        if not found[1].isprintable():
-            raise Unusual
-        return found
+        return _found(added)
 
 
 def _found(added: Enrichment) -> Found:
@@ -191,7 +188,7 @@ def _found(added: Enrichment) -> Found:
     if len(text) > MAX_TERM_CHARACTERS:
         raise Unusual
     fields = added.fields
-    return b"," + encode(fields)[1:-1] if fields else b"", text if text.isascii() else ascii_or_folded(text)
+    return b"," + encode(fields)[1:-1] if fields else b"", words_of(text)
 
 
 def _unseen(shape: Shape) -> tuple[list[Plan | int | None], int]:
@@ -224,6 +221,6 @@ def _text(key: str, field: str) -> Piece:
         text = values[key]
         if not text:
             return _NOTHING
-        return member + encode(text) if field else b"", text if text.isascii() else ascii_or_folded(text)
+        return member + encode(text) if field else b"", words_of(text)
 
     return piece

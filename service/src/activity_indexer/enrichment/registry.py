@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -25,6 +25,8 @@ from activity_indexer.ports import Enriched
 from activity_indexer.timestamps import shorten
 
 MAX_ERROR_CHARACTERS: Final = 300
+MANY: Final = 16
+"""After so many events of a type for which there was no plan, only one in so many is tried."""
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _decode_value: Final = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -33,11 +35,18 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _SEPARATORS: Final = re.compile(r"[\s-]+")
 
 
-class _Route(NamedTuple):
-    """The strategies of a transaction type, and the compiler of the only one, if that is declared."""
+class _Route:
+    """The strategies of a transaction type, and the compiler of the only one, if that is declared.
 
-    strategies: tuple[Loaded, ...]
-    compiler: Compiler | None
+    `failures` counts the events of this type since a plan was of use.
+    """
+
+    __slots__ = ("compiler", "failures", "strategies")
+
+    def __init__(self, strategies: tuple[Loaded, ...], compiler: Compiler | None) -> None:
+        self.strategies = strategies
+        self.compiler = compiler
+        self.failures = 0
 
 
 class Registry:
@@ -69,25 +78,36 @@ class Registry:
     def __call__(self, event: Event) -> Enriched:
         """What to add to the document of this event. Raises EnrichmentError."""
         transaction = event.transaction
-        strategies, compiler = self._routes[transaction.transaction_type]
-        if compiler or not strategies:
+        route = self._routes[transaction.transaction_type]
+        if route.failures < MANY or route.failures % MANY == 0:
             try:
-                return self._usual(transaction, compiler)
-            except Exception:  # noqa: BLE001, S110 - the plain way takes all events, and says what is wrong
+                enriched = self._by_plan(transaction, route)
+            except Exception:  # noqa: BLE001, S110 - without a plan it works, or says what is wrong
                 pass
-        return self._plain(event, strategies)
+            else:
+                route.failures = 0
+                return enriched
+        route.failures += 1
+        return self.without_plan(event)
 
-    def _usual(self, transaction: Transaction, compiler: Compiler | None) -> Enriched:
+    def _by_plan(self, transaction: Transaction, route: _Route) -> Enriched:
+        compiler = route.compiler
+        if compiler:
+            members, words = compiler.run(transaction)
+        elif route.strategies:
+            raise Unusual
+        else:
+            members, words = b"", []
         day, common = common_text(transaction)
-        members, terms = compiler.run(transaction) if compiler else (b"", ())
-        content = self._content(transaction, day, terms)
+        content = self._content(transaction, day, words)
         if not day or content is None:
             raise Unusual
         return Enriched(b"{%b%b}" % (common, members), _encode(content), compiler is not None)
 
-    @staticmethod
-    def _plain(event: Event, strategies: Sequence[Loaded]) -> Enriched:
+    def without_plan(self, event: Event) -> Enriched:
+        """The same, for any event: what a plan adds is held to this. Raises EnrichmentError."""
         transaction = event.transaction
+        strategies = self._routes[transaction.transaction_type].strategies
         fields = common_fields(transaction)
         day = fields.get("day", "")
         terms: Sequence[str] = ()

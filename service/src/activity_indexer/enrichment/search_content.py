@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from activity_indexer.enrichment.caches import Cache
-from activity_indexer.enrichment.text import ascii_or_folded, fold
+from activity_indexer.enrichment.text import fold, unique_words_of, words_of
 from activity_indexer.event import Transaction
 
 MAX_CHARACTERS: Final = 4096
@@ -34,41 +34,33 @@ def search_content(transaction: Transaction, terms: Sequence[str], day: str) -> 
 
 
 class UsualContent:
-    """The same text for transactions of which nothing has to be cut, out of texts that are folded or ASCII.
+    """The same text for transactions of which nothing has to be cut, put together from words that are folded already.
 
-    What is not ASCII was folded apart and is cached if it repeats; so most texts are ASCII by now, and folding that is
-    a matter of few operations, each on the whole text.
+    Most words come out of caches, where their hashes are kept with them: to see that no word stands there twice is
+    then cheaper than to fold the whole text.
     """
 
     def __init__(self) -> None:
         self._heads = Cache(_head)
 
-    def text(self, transaction: Transaction, day: str, terms: Sequence[str]) -> str | None:
-        """The content, with these terms at its end; None when something is long, or an id cannot be printed.
+    def text(self, transaction: Transaction, day: str, words: Sequence[str]) -> str | None:
+        """The content, with these words at its end; None when something is long.
 
-        A term is printable, and was no longer than 1,024 characters before it was folded. There are at most twelve.
+        The words are those of at most twelve texts, none of them longer than 1,024 characters.
         """
-        ids = f"{transaction.id} {transaction.user_id}"
+        own = f"{transaction.id} {transaction.user_id} {str(transaction.amount, 'ascii')}"
         head = self._heads[
             transaction.transaction_type, transaction.product or "", transaction.status, transaction.currency
         ]
-        texts = (ids, head, str(transaction.amount, "ascii"), day, *terms)
-        text = " ".join(texts)
-        if len(ids) > MAX_TERM_CHARACTERS or not head or len(text) > MAX_CHARACTERS or not ids.isprintable():
-            return None
-        if text.isascii():
-            text = text.lower()
-        else:
-            text = " ".join([each.lower() if each.isascii() else ascii_or_folded(each) for each in texts])
-        words = text.split()
-        if len({*words}) < len(words):
-            return " ".join(dict.fromkeys(words))
-        return text if text.count(" ") == len(words) - 1 else " ".join(words)
+        *ids, amount = words_of(own)
+        found = (*ids, *head, amount, day, *words)
+        content = " ".join(found if len({*found}) == len(found) else dict.fromkeys(found))
+        return content if head and len(own) <= MAX_TERM_CHARACTERS and len(content) <= MAX_CHARACTERS else None
 
 
-def _head(texts: tuple[str, str, str, str]) -> tuple[str, int]:
+def _head(texts: tuple[str, str, str, str]) -> tuple[Sequence[str], int]:
     text = " ".join(texts)
-    return (fold(text), len(text)) if len(text) <= MAX_TERM_CHARACTERS else ("", 0)
+    return (unique_words_of(text), len(text)) if len(text) <= MAX_TERM_CHARACTERS else ((), 0)
 
 
 def _cut(content: str) -> str:

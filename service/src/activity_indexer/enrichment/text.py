@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -38,7 +39,7 @@ _PLAIN: Final = str.maketrans(
 
 _APOSTROPHES: Final = re.compile("['`\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}]")
 _CACHED_CHARACTERS: Final = 64
-"""Longest text that is cached with what it is folded to, so that the caches stay small."""
+"""Longest text whose words are cached, so that the caches stay small."""
 
 _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
@@ -84,16 +85,21 @@ def plain_words(text: str) -> str:
     return " ".join(_NOT_WORDS.sub(" ", _APOSTROPHES.sub("", _without_accents(text))).split())
 
 
-def ascii_or_folded(text: str) -> str:
-    """The text, folded unless it is ASCII; folding it again changes nothing."""
-    if text.isascii():
-        return text
-    return _folded(text) if len(text) <= _CACHED_CHARACTERS else fold(text)
+def words_of(text: str) -> Sequence[str]:
+    """The words of `fold`; some of them may stand there again."""
+    if text.isascii() and text.isprintable():
+        return text.lower().split()
+    return _cached_words(text) if len(text) <= _CACHED_CHARACTERS else unique_words_of(text)
+
+
+def unique_words_of(text: str) -> tuple[str, ...]:
+    """The words of `fold`."""
+    return tuple(fold(text).split())
 
 
 @lru_cache(maxsize=4096)
-def _folded(text: str) -> str:
-    return fold(text)
+def _cached_words(text: str) -> tuple[str, ...]:
+    return unique_words_of(text)
 
 
 def _forms(word: str) -> tuple[str, ...]:

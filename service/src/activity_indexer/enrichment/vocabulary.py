@@ -68,7 +68,7 @@ class Vocabulary:
             thing, rank = place
             if thing in found and ranks[thing] <= rank:
                 continue
-            text = self.cleaner(thing)(value if type(value) is str else _text(value))
+            text = _CLEANERS.get(thing, clean)(value if type(value) is str else _text(value))
             if text:
                 found[thing] = text
                 ranks[thing] = rank

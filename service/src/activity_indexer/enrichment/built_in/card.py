@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from activity_indexer.enrichment.card_numbers import as_ascii, masked
@@ -21,6 +22,7 @@ _FIRST_DIGITS: Final = re.compile(r"\d{4,}", re.ASCII)
 _MAX_NUMBER_CHARACTERS: Final = 64
 
 
+@lru_cache(maxsize=4096)
 def _merchant(merchant: str, mcc: str, category: str) -> Enrichment:
     name, by_name = merchant_of(merchant) if merchant else ("", None)
     code = code_of(mcc) or code_of(category)

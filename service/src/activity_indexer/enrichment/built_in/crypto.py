@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Raw
@@ -23,6 +24,7 @@ _SATOSHI: Final = -8
 _WEI: Final = -18
 
 
+@lru_cache(maxsize=4096)
 def _asset(symbol: str, asset_name: str, network: str, currency: str) -> Enrichment:
     """The currency is the asset when nothing else is said."""
     known = asset_of(symbol or asset_name or currency)
