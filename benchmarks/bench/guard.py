@@ -35,7 +35,7 @@ from bench.numbers import quantile
 ROOT: Final = Path(__file__).resolve().parents[2]
 BASELINE: Final = ROOT / "benchmarks" / "guard.json"
 ALLOWED: Final = 1.10
-"""Of the baseline. All readings must be above it, so that a cost that has grown by 15 % is found and one of 8 % is not."""
+"""Of the baseline. All readings must be above it, so a cost that has grown by 15 % is found and one of 8 % is not."""
 
 TRIES: Final = 8
 PAUSE: Final = 2.0
