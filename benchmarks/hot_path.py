@@ -25,7 +25,7 @@ from activity_indexer.event import Event
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
-from activity_indexer.pipeline.decode import decode_event
+from activity_indexer.pipeline.decode import decode_event, decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import BulkReply, Enricher, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
@@ -142,13 +142,25 @@ def main() -> None:
     events: list[Event] = [decode_event(value, LATEST) for value in values]
     registry = load_enrichments()
     enriched = [registry(event) for event in events]
+    places = [slice(start, start + BATCH) for start in range(0, count, BATCH)]  # as in the indexer, a batch at a time
+
+    def by_batch(work: Callable[[slice], object]) -> Callable[[], object]:
+        def run() -> None:
+            for place in places:
+                work(place)
+
+        return run
+
+    now = b"2026-01-01T00:00:00Z"
     stages: dict[str, Callable[[], object]] = {
-        "decode": lambda: [decode_event(value, LATEST) for value in values],
-        "message id": lambda: [event.message_id for event in events],
-        "enrich": lambda: [registry(event) for event in events],
-        "document": lambda: [
-            live_document(event, added, b"2026-01-01T00:00:00Z") for event, added in zip(events, enriched, strict=True)
-        ],
+        "decode": by_batch(lambda place: [decode_record(record, LATEST) for record in taken[place]]),
+        "message id": by_batch(lambda place: [event.key for event in events[place]]),
+        "enrich": by_batch(lambda place: [registry(event) for event in events[place]]),
+        "document": by_batch(
+            lambda place: [
+                live_document(event, added, now) for event, added in zip(events[place], enriched[place], strict=True)
+            ]
+        ),
         "whole batches": lambda: asyncio.run(whole(processor(), taken)),
     }
     costs = {name: best(chosen.rounds, work) / count * 1e6 for name, work in stages.items()}

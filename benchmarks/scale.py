@@ -188,7 +188,7 @@ class Story:
 
 
 @dataclass(frozen=True)
-class Told:
+class StopCost:
     """Of a story: for how long a partition stood and an event waited, how many were behind, and when it was over."""
 
     name: str
@@ -221,7 +221,7 @@ def _rolling(steps: int, pause: float, start: float) -> tuple[Stop, ...]:
     return tuple(Stop(step * length + turn * (pause + start), pause) for step in range(steps) for turn in (0, 1))
 
 
-def play(story: Story, rate: float, capacity: float, until: float = 4 * 3600, step: float = 0.1) -> Told:
+def play(story: Story, rate: float, capacity: float, until: float = 4 * 3600, step: float = 0.1) -> StopCost:
     """Let events come at a rate into a group that can settle `capacity` a second while nothing stops it."""
     shares = [share for share in (story.share, 1 - story.share) if share > 0]
     behind, most, longest, stood = [0.0, 0.0], 0.0, 0.0, 0.0
@@ -239,7 +239,7 @@ def play(story: Story, rate: float, capacity: float, until: float = 4 * 3600, st
         if now >= last and sum(behind) < rate * step:
             over = round(now, 1)
             break
-    return Told(story.name, round(stood, 1), round(longest, 1), round(most), over)
+    return StopCost(story.name, round(stood, 1), round(longest, 1), round(most), over)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -267,10 +267,10 @@ def limits_table(numbers: Numbers | None = None) -> str:
     return table(["one of", "events/s"], limits(numbers).items())
 
 
-def stories_table(told: Iterable[Told]) -> str:
+def stories_table(costs: Iterable[StopCost]) -> str:
     """What stops a group costs."""
     head = ["", "a partition stands (s)", "an event waits at most (s)", "events behind", "over after (s)"]
-    return table(head, [asdict(each).values() for each in told])
+    return table(head, [asdict(each).values() for each in costs])
 
 
 async def measured_redis(url: str, ids: int) -> dict[str, float]:
@@ -322,12 +322,12 @@ def main() -> None:
     numbers = Numbers(**{name: kinds[name](value) for name, _, value in pairs})
     plans = [plan(rate, numbers) for rate in given.rate or (10_000, 100_000, 1_000_000)]
     last = plans[-1]
-    told = [play(story, last.rate, last.processes * 1e6 / numbers.process_us) for story in stories(last.processes)]
+    costs = [play(story, last.rate, last.processes * 1e6 / numbers.process_us) for story in stories(last.processes)]
     if given.json:
         found = {"numbers": asdict(numbers), "plans": [asdict(each) for each in plans]}
-        print(json.dumps({**found, "limits": limits(numbers), "stops": [asdict(each) for each in told]}, indent=1))
+        print(json.dumps({**found, "limits": limits(numbers), "stops": [asdict(each) for each in costs]}, indent=1))
         return
-    print("\n\n".join([plans_table(plans), limits_table(numbers), stories_table(told)]))
+    print("\n\n".join([plans_table(plans), limits_table(numbers), stories_table(costs)]))
 
 
 if __name__ == "__main__":

@@ -170,9 +170,9 @@ WAITS: Final = Row(
             LAG,
         ),
         Panel(
-            "Events in a batch",
+            "Events in a request",
             "suffix: events",
-            "Few events in a batch cost much for each.",
+            "Few events in a request cost more for each; under load requests become larger by themselves.",
             {"mean": f"{rate('batch_events_sum{PODS}')} / {rate('batch_events_count{PODS}')}"},
         ),
     ),

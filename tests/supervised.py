@@ -1,6 +1,6 @@
 """A program for tests: a supervisor whose processes do what an environment variable says, instead of indexing.
 
-Files in the directory NOTES tell what the processes did; BEHAVIOUR is that of the process with the number 2.
+Files in the directory NOTES show what the processes did; BEHAVIOUR is that of the process with the number 2.
 """
 
 import os
@@ -22,7 +22,7 @@ def note(what: str, settings: Settings) -> None:
 
 
 def run(settings: Settings) -> None:
-    """Wait for SIGTERM, as an indexer does, or fail in the way that is wanted."""
+    """Wait for SIGTERM, as an indexer does, or fail in the requested way."""
     behaviour = os.environ["BEHAVIOUR"] if settings.consumer.http_port % 10 == 1 else ""
     if behaviour == "refuse":
         raise Refused("the port is taken")

@@ -162,6 +162,13 @@ async def test_a_replayed_event_keeps_the_position_of_its_original_beside_others
     assert json.loads((await audit.tables()).live["a"][1])["status"] == "latest"
 
 
+async def test_an_event_that_was_replayed_into_another_partition_keeps_that_of_its_original(audit: Audited) -> None:
+    original = audit_event("a", 1, offset=5, partition=1, status="original")
+    assert await audit.store.write([replace(original, partition=0, offset=9)]) == 0
+    assert await audit.store.write([audit_event("a", 1, offset=8, status="other")]) == 1
+    assert (await audit.tables()).live["a"][1] == original.event.body
+
+
 @pytest.mark.parametrize("known", [False, True])
 async def test_ties_are_counted_alike_for_a_transaction_that_is_known_and_one_that_is_new(
     audit: Audited, known: bool

@@ -328,6 +328,22 @@ async def test_what_an_older_backup_lacks_is_read_again_by_an_audit_that_runs(pl
     assert "audit.went_back" in [line["event"] for line in logs]
 
 
+async def test_what_an_older_backup_lacks_is_read_again_though_nothing_more_is_published(
+    place: Place, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activity_indexer.audit.LOOK_BACK_INTERVAL", 0.2)
+    async with run():
+        await place.publish(events(20))
+        await audited(place, 20)
+        await caught_up(place)
+        older = await backup(place)
+        await place.publish(events(10, "u"))
+        await audited(place, 30)
+        await caught_up(place)
+        await restore(place, older)
+        await audited(place, 30)
+
+
 async def test_an_empty_database_is_filled_though_the_group_has_read_all(place: Place, run: Run) -> None:
     async with run():
         await place.publish(events(100))

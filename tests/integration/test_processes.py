@@ -22,7 +22,7 @@ def processes(place: Place, tmp_path: Path) -> Iterator[Indexer]:
 
 
 async def assigned(processes: Indexer) -> list[float]:
-    """How many partitions each process has, as its own port tells."""
+    """How many partitions each process has, as its own port reports."""
     found = []
     for line in processes.logged("http.listening"):
         processes._port = line["port"]

@@ -101,7 +101,7 @@ def sending_options(function: Command) -> Command:
         _option(section, "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
                 help="Stop after this time."),
         _option(section, "--wait", type=click.FloatRange(0), metavar="SECONDS", default=60.0, show_default=True,
-                help="How long Kafka may be away before giving up."),
+                help="How long Kafka may be unreachable before giving up."),
     )  # fmt: skip
     return decorate(function)
 

@@ -45,7 +45,7 @@ class PublishOptions:
     """Where to, how fast and for how long.
 
     `rate` in events per second (None: as fast as Kafka takes them), `duration` and `wait` in seconds; `wait`
-    is how long Kafka may be away at the start, and how long it may acknowledge nothing later.
+    is how long Kafka may be unreachable at the start, and how long it may acknowledge nothing later.
     """
 
     topic: str = "transactions"
@@ -96,10 +96,11 @@ async def publish(
 ) -> PublishCounts:
     """Send the events in order and wait for all acknowledgements; `stop` ends it early, in good order.
 
-    `on_ack` gets every acknowledged event's ledger entry, in the order of the acknowledgements; `spans` is told too.
+    `on_ack` gets the ledger entry of every acknowledged event, in the order of the acknowledgements; `spans` gets the
+    events.
 
     Raises:
-        KafkaUnavailableError: Kafka was away at the start.
+        KafkaUnavailableError: Kafka was unreachable at the start.
         PublishError: Kafka refused an event, or acknowledged nothing for `options.wait` seconds.
     """
     stop = stop or asyncio.Event()
@@ -249,7 +250,7 @@ async def _producer(connection: KafkaConnection) -> AsyncIterator[AIOKafkaProduc
         await producer.start()
         yield producer
     finally:
-        # An idempotent producer flushes for as long as Kafka is away; we have already waited.
+        # An idempotent producer flushes for as long as Kafka is unreachable; we have already waited.
         with contextlib.suppress(TimeoutError, KafkaError):
             await asyncio.wait_for(producer.stop(), STOP_SECONDS)
 

@@ -19,8 +19,8 @@ RATES = (10_000, 100_000, 1_000_000)
 def test_the_page_has_the_tables_of_the_script() -> None:
     page = (ROOT / "docs" / "scale.md").read_text()
     plans = [scale.plan(rate) for rate in RATES]
-    told = [scale.play(story, 1e6, plans[-1].processes * 50_000) for story in scale.stories(plans[-1].processes)]
-    for shown in (scale.plans_table(plans), scale.limits_table(), scale.stories_table(told)):
+    found = [scale.play(story, 1e6, plans[-1].processes * 50_000) for story in scale.stories(plans[-1].processes)]
+    for shown in (scale.plans_table(plans), scale.limits_table(), scale.stories_table(found)):
         assert shown in page
 
 
@@ -65,22 +65,22 @@ def test_limits_come_in_the_order_in_which_parts_break() -> None:
 
 def test_what_waited_is_caught_up_with_by_what_the_group_has_left() -> None:
     story = scale.Story("", (scale.Stop(0, 10),))
-    told = scale.play(story, rate=1_000, capacity=2_000)
-    assert told.longest_wait_seconds == pytest.approx(10, abs=0.2)
-    assert told.most_events_behind == pytest.approx(10_000, rel=0.02)
-    assert told.over_after_seconds == pytest.approx(20, abs=0.3)
+    found = scale.play(story, rate=1_000, capacity=2_000)
+    assert found.longest_wait_seconds == pytest.approx(10, abs=0.2)
+    assert found.most_events_behind == pytest.approx(10_000, rel=0.02)
+    assert found.over_after_seconds == pytest.approx(20, abs=0.3)
 
 
 def test_a_group_without_reserves_never_catches_up() -> None:
-    told = scale.play(scale.Story("", (scale.Stop(0, 10),)), rate=1_000, capacity=1_000, until=100)
-    assert told.over_after_seconds is None
+    found = scale.play(scale.Story("", (scale.Stop(0, 10),)), rate=1_000, capacity=1_000, until=100)
+    assert found.over_after_seconds is None
 
 
 def test_a_stop_of_some_partitions_leaves_the_others_alone() -> None:
     story = scale.Story("", (scale.Stop(0, 10, everywhere=False),), share=0.1)
-    told = scale.play(story, rate=1_000, capacity=2_000)
-    assert told.longest_wait_seconds == pytest.approx(10, abs=0.2)
-    assert told.most_events_behind == pytest.approx(1_000, rel=0.02)
+    found = scale.play(story, rate=1_000, capacity=2_000)
+    assert found.longest_wait_seconds == pytest.approx(10, abs=0.2)
+    assert found.most_events_behind == pytest.approx(1_000, rel=0.02)
 
 
 def test_a_rolling_update_stops_the_group_twice_for_each_step() -> None:
@@ -93,8 +93,8 @@ def test_a_rolling_update_stops_the_group_twice_for_each_step() -> None:
 
 def test_the_command_prints_json_that_takes_other_numbers() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--json", "--rate", "5000"]
-    told = json.loads(subprocess.run([*command, "--set", "process_us=10"], check=True, capture_output=True).stdout)
-    assert told["numbers"]["process_us"] == 10
-    assert [each["rate"] for each in told["plans"]] == [5_000]
-    assert told["limits"]["one indexer process, a core at full load"] == 100_000
-    assert len(told["stops"]) == len(scale.stories(2))
+    found = json.loads(subprocess.run([*command, "--set", "process_us=10"], check=True, capture_output=True).stdout)
+    assert found["numbers"]["process_us"] == 10
+    assert [each["rate"] for each in found["plans"]] == [5_000]
+    assert found["limits"]["one indexer process, a core at full load"] == 100_000
+    assert len(found["stops"]) == len(scale.stories(2))

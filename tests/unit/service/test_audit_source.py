@@ -214,6 +214,28 @@ async def test_an_offset_is_committed_with_the_topics_id(source: KafkaAuditSourc
     assert client.commits == [{PLACE: (2, "topic-id=x")}]
 
 
+async def test_what_an_earlier_assignment_handed_out_is_not_committed(source: KafkaAuditSource, client: Client) -> None:
+    client.polls, client.end = [[Record(0, NOW), Record(1, NOW)]], 2
+    polled = await source.poll()
+    source._forget()
+    await source.commit(polled)
+    assert client.commits == []
+
+
+async def test_what_is_read_ahead_waits_after_what_was_read_before_is_committed(
+    source: KafkaAuditSource, client: Client
+) -> None:
+    client.polls, client.end = [[Record(0, NOW - 60), Record(1, NOW - 50)]], 4
+    first = await source.poll()
+    client.polls = [[Record(2, NOW - 40), Record(3, NOW)]]
+    second = await source.poll()
+    await source.commit(first)
+    assert await backlog(source) == Backlog(2, 40.0)
+    await source.commit(second)
+    assert await backlog(source) == Backlog(0, 0.0)
+    assert [commit[PLACE][0] for commit in client.commits] == [2, 4]
+
+
 async def test_offsets_that_the_broker_does_not_have_are_looked_after(source: KafkaAuditSource, client: Client) -> None:
     await source.poll()
     client.failure = OffsetOutOfRangeError({PLACE: 7})

@@ -408,6 +408,9 @@ DUPLICATES = {
     "escaped": value().replace(b'"source"', b'"\\u0073ource":"other","source"'),
     "quoted": value().replace(b'"source"', b'"\\"x":1,"\\"x":2,"source"'),
     "deletion": value(kind=DELETED).replace(b'"source"', b'"source":"other","source"'),
+    "deletion without a source": around('{"id":"a","user_id":"u"}', DELETED).replace(
+        b'"timestamp"', b'"x":1,"x":2,"timestamp"'
+    ),
     "deleted id": around('{"id":"b","id":"a","user_id":"u"}', DELETED),
     "deleted user": around('{"id":"a","user_id":"u","x":[{"id":1,"user_id":2}],"user_\\u0069d":"v"}', DELETED),
     "beside an own field": plus('"_enriched":true,"status":"other"'),

@@ -23,13 +23,14 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event, Position, base_version
 from activity_indexer.indexing import BulkWriter, Document
+from activity_indexer.memory import record_bytes
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
+from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition, Record
 from activity_indexer.processor import SLICE, Limits, Processor
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
@@ -112,6 +113,21 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     (summary,) = subject.seen.batches
     assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
+
+
+async def test_what_was_decoded_is_handed_on_before_it_is_indexed() -> None:
+    subject = Subject()
+    told: list[tuple[list[str | None], int]] = []
+
+    def decoded(records: Sequence[Record], events: Sequence[Event | None], size: int) -> None:
+        ids = [event.transaction.id if event else None for event in events]
+        assert size == sum(record_bytes(record) for record in records)
+        told.append((ids, len(subject.index.documents)))
+
+    subject.processor._decoded = decoded
+    await subject.process(value("a"), b"no event")
+    assert told == [(["a", None], 0)]
+    assert subject.outcomes == {"indexed": 1, "dead_lettered": 1}
 
 
 async def test_the_event_loop_has_its_turns_while_a_batch_computes() -> None:

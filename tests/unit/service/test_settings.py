@@ -124,7 +124,7 @@ def test_every_error_is_told_at_once_with_variable_value_and_wish(environment: p
     assert "got 'TLS'" in lines[1]
     assert "http:// or https://" in lines[2]
     assert "there is no such file, got '/does/not/exist'" in lines[6]
-    assert "got 'ten'. Events in a batch at most." in lines[7]
+    assert "got 'ten'. Events with which a batch is full and can be sent." in lines[7]
     assert "greater than 0, got '-1'" in lines[8]
 
 

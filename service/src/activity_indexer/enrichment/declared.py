@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, Final
 
 from activity_indexer.enrichment.strategy import Enrichment
@@ -31,9 +33,11 @@ class Part:
     adds: tuple[str, ...] = ()
     repeats: bool = False
     reads: tuple[str, ...] = field(init=False)
+    arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reads", tuple(inspect.signature(self.make).parameters))
+        object.__setattr__(self, "arguments", getter(self.reads))
 
     def check(self, added: Enrichment) -> None:
         """Refuse fields that were not declared: two parts may not add one field."""
@@ -50,8 +54,8 @@ class Text:
     adds: str = ""
 
     def make(self, text: str) -> Enrichment:
-        """The same as a part would make."""
-        return Enrichment({self.adds: text} if text and self.adds else {}, (text,))
+        """What is added when the thing is said."""
+        return Enrichment({self.adds: text} if self.adds else {}, (text,))
 
 
 class DeclaredStrategy:
@@ -68,22 +72,36 @@ class DeclaredStrategy:
 
     def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
         """Read what the metadata says; what cannot be made out is left out."""
-        said = self.vocabulary.read(metadata)
-        things = self.vocabulary.things
+        nothing_said, attributes = self._names
+        values: dict[str, Any] = nothing_said | self.vocabulary.read(metadata)
+        for name in attributes:
+            values[name] = getattr(transaction, name)
         fields: dict[str, Any] = {}
         terms: list[str] = []
         for part in self.parts:
-            if isinstance(part, Text):
-                added = part.make(said.get(part.thing, ""))
-            else:
-                arguments = [
-                    said.get(name, "") if name in things else getattr(transaction, name) for name in part.reads
-                ]
-                added = part.make(*arguments)
+            if isinstance(part, Part):
+                added = part.make(*part.arguments(values))
                 part.check(added)
-            fields.update(added.fields)
-            terms.extend(added.terms)
+            elif text := values[part.thing]:
+                added = part.make(text)
+            else:
+                continue
+            fields |= added.fields
+            terms += added.terms
         return Enrichment(fields, terms)
+
+    @cached_property
+    def _names(self) -> tuple[dict[str, str], frozenset[str]]:
+        things = self.vocabulary.things
+        reads = {name for part in self.parts if isinstance(part, Part) for name in part.reads}
+        return dict.fromkeys(things, ""), frozenset(reads - things)
+
+
+def getter(keys: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Takes the values of these keys out of a mapping: a tuple, however many there are."""
+    if len(keys) < 2:
+        return lambda values: tuple(values[key] for key in keys)
+    return itemgetter(*keys)
 
 
 def problem_of(strategy: DeclaredStrategy) -> str | None:

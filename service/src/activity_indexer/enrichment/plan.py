@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -21,7 +21,7 @@ from msgspec import Raw
 
 from activity_indexer.enrichment.caches import Cache
 from activity_indexer.enrichment.card_numbers import SHORTEST, without_card_numbers
-from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text
+from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text, getter
 from activity_indexer.enrichment.search_content import MAX_TERM_CHARACTERS
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.enrichment.text import words_of
@@ -143,13 +143,13 @@ class Compiler:
             keys = [said.get(name, _NOT_SAID) if name in things else _OWN + name for name in part.reads]
             results = self._results.get(part)
             if results is None:
-                yield self._unique(part, _getter(keys))
+                yield self._unique(part, getter(keys))
             elif {*keys} <= {_NOT_SAID, _TYPE}:  # the same for all events of this shape
                 found = results[tuple(transaction_type if key != _NOT_SAID else "" for key in keys)]
                 if found != _NOTHING:
                     yield partial(_constant, found)
             else:
-                yield _repeating(results, _getter(keys))
+                yield _repeating(results, getter(keys))
 
     def _unique(self, part: Part, arguments: Callable[[Values], tuple[Any, ...]]) -> Piece:
         make = part.make
@@ -197,13 +197,6 @@ def _unseen(shape: Shape) -> tuple[list[Plan | int | None], int]:
 
 def _reads(part: Part | Text) -> tuple[str, ...]:
     return (part.thing,) if isinstance(part, Text) else part.reads
-
-
-def _getter(keys: Sequence[str]) -> Callable[[Values], tuple[Any, ...]]:
-    if len(keys) == 1:
-        (key,) = keys
-        return lambda values: (values[key],)
-    return itemgetter(*keys)
 
 
 def _repeating(results: Cache[tuple[Any, ...], Found], arguments: Callable[[Values], tuple[Any, ...]]) -> Piece:

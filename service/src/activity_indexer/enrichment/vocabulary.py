@@ -57,14 +57,18 @@ class Vocabulary:
         return self._places.get(_squash(name)) if found is None and len(name) <= MAX_KEY_CHARACTERS else found
 
     def _collect(self, prefix: str, values: Mapping[str, Any], found: dict[str, str], ranks: dict[str, int]) -> None:
+        places = self._places
         for key, value in values.items():
             if type(value) is dict:
                 if not prefix:
                     self._collect(f"{key}_", value, found, ranks)
                 continue
-            place = self._place(prefix + key if prefix else key)
+            name = prefix + key if prefix else key
+            place = places.get(name)
             if place is None:
-                continue
+                place = self._place(name)
+                if place is None:
+                    continue
             thing, rank = place
             if thing in found and ranks[thing] <= rank:
                 continue

@@ -173,7 +173,7 @@ def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -
     body = bytes(envelope.transaction)
     transaction: Transaction | None = None if event_type == DELETED else _whole(body)
     if transaction is None or not _is_usual(value, transaction, envelope, plain):
-        found = _removed(value, body) if transaction is None else _checked(value, body, transaction)
+        found = _removed(value, body, envelope) if transaction is None else _checked(value, body, transaction)
         if isinstance(found, ValidationError):
             return found
         transaction, body = found
@@ -272,11 +272,16 @@ def _checked(value: bytes, body: bytes, transaction: Transaction) -> tuple[Trans
     return transaction, body
 
 
-def _removed(value: bytes, body: bytes) -> tuple[Transaction, bytes] | ValidationError:
+def _removed(value: bytes, body: bytes, envelope: _Envelope) -> tuple[Transaction, bytes] | ValidationError:
     """The transaction of a deletion, which has no body."""
     found = _deleted(body)
     transaction = Transaction(id=found.id, user_id=found.user_id)
-    problem = _repeated_name(value, "") or _repeated_name(body, "transaction.") or _identity_problem(transaction)
+    usual = value.count(b'"') - body.count(b'"') == (10 if envelope.source is None else 14)  # as in _is_usual
+    problem = (
+        (None if usual else _repeated_name(value, ""))
+        or _repeated_name(body, "transaction.")
+        or _identity_problem(transaction)
+    )
     return problem or (transaction, b"")
 
 
@@ -339,7 +344,7 @@ def _repeated_name(text: bytes, place: str) -> ValidationError | None:
     Each name and each string has two quotation marks, and a name that came before is not among the fields.
     """
     fields = _fields(text)
-    quotes = sum(2 + name.count('"') + bytes(raw).count(b'"') for name, raw in fields.items())
+    quotes = 2 * len(fields) + "".join(fields).count('"') + b"".join(fields.values()).count(b'"')
     if quotes == text.count(b'"'):
         return None
     names = Counter(name for name, _ in json.loads(text, object_pairs_hook=list, parse_int=str, parse_float=str))

@@ -2,12 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from activity_indexer.enrichment import built_in
 from activity_indexer.enrichment.built_in import card, crypto, p2p
-from activity_indexer.enrichment.loading import load_strategies
+from activity_indexer.enrichment.declared import problem_of
+from activity_indexer.enrichment.loading import Loaded, load_strategies
+from activity_indexer.enrichment.plan import SIGHTINGS
 from activity_indexer.enrichment.registry import Registry
 from activity_indexer.errors import EnrichmentError
 
@@ -52,6 +55,23 @@ def test_the_example_works_as_one_file_among_the_built_in_ones(tmp_path, monkeyp
 def test_the_example_dead_letters_what_it_cannot_read(loyalty, event):
     with pytest.raises(EnrichmentError, match=r"strategy loyalty: KeyError: 'points'"):
         loyalty(event("loyalty", {}))
+
+
+def test_the_declared_example_enriches(added_by, event):
+    place: dict[str, Any] = {"__name__": "activity_loyalty"}
+    exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], place)  # noqa: S102 - our own page
+    strategy = place["LoyaltyPoints"]()
+    assert problem_of(strategy) is None
+    registry = Registry([Loaded("loyalty", strategy, built_in=False)])
+    metadata = {"loyaltyPoints": 120, "loyalty": {"programme": "viajes oro"}, "note": "Olé"}
+    found = added_by(registry, event("loyalty", metadata))
+    assert (found.fields["points"], found.fields["programme"]) == (120, "Viajes Oro")
+    assert found.content.endswith("viajes oro ole")
+    for metadata in ({"points": "7"}, {"points": "7", "note": "no"}):
+        subject = event("loyalty", metadata)
+        assert [registry(subject) for _ in range(SIGHTINGS + 2)][-1] == registry.without_plan(subject)
+    with pytest.raises(EnrichmentError, match="ValueError"):
+        registry(event("loyalty", {}))
 
 
 def test_the_table_of_fields_is_complete(registry):

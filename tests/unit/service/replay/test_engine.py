@@ -136,10 +136,10 @@ async def test_a_stop_ends_it_behind_a_transaction() -> None:
 
 
 class Watched:
-    """A decider whose calls are counted; `asked` is set at the second."""
+    """A decider whose calls are counted; `asked` is set at the second, which may fail or never end."""
 
-    def __init__(self, inner: Decider, problem: Exception | None = None) -> None:
-        self.inner, self.problem = inner, problem
+    def __init__(self, inner: Decider, problem: Exception | None = None, *, stuck: bool = False) -> None:
+        self.inner, self.problem, self.stuck = inner, problem, stuck
         self.calls = 0
         self.asked = asyncio.Event()
 
@@ -149,6 +149,8 @@ class Watched:
             self.asked.set()
             if self.problem:
                 raise self.problem
+            if self.stuck:
+                await asyncio.Event().wait()
         return await self.inner.decide(letters, latest)
 
 
@@ -189,12 +191,17 @@ async def test_what_fails_while_a_transaction_is_written_is_raised_behind_it_and
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_a_stop_leaves_nothing_under_way() -> None:
+async def test_a_stop_waits_for_nothing_that_was_begun_ahead() -> None:
     log = MemoryLog(batch=5)
     bury(log, 15)
     stopping = asyncio.Event()
     stopping.set()
-    assert not (await run(log, stopping=stopping)).done
+    found = engine(log, stopping=stopping)
+    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    await found.begin(at)
+    found._decider = Watched(found._decider, stuck=True)  # type: ignore[assignment]
+    async with asyncio.timeout(5):
+        assert not (await found.run(at, lambda _: None)).done
     assert len(sent(log)) == 5
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex
 from activity_indexer.adapters.memory_audit import MemoryAudit
-from activity_indexer.audit import Audit
+from activity_indexer.audit import Audit, Polled
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
@@ -108,23 +108,17 @@ class Source:
         self._records = list(records)
         self.dry = asyncio.Event()
 
-    async def poll(self) -> Sequence[Record]:
+    async def poll(self) -> Polled:
         found, self._records = self._records, []
         if not found:
             self.dry.set()
             await asyncio.sleep(0.001)
-        return found
+        return Polled(found)
 
     def begin_from(self, stored: Any) -> None:
         pass
 
-    def begun(self) -> Sequence[Any]:
-        return []
-
-    def reached(self) -> Mapping[Partition, Any]:
-        return {}
-
-    async def commit(self) -> None:
+    async def commit(self, polled: Polled) -> None:
         pass
 
     async def close(self) -> None:
