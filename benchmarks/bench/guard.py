@@ -34,8 +34,8 @@ from bench.numbers import quantile
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BASELINE: Final = ROOT / "benchmarks" / "guard.json"
-ALLOWED: Final = 1.12
-"""Of the baseline, in all readings: a cost that has grown by 15 % is above it in nearly every one."""
+ALLOWED: Final = 1.15
+"""Of the baseline, in every reading: the state of a busy machine alone moves readings by up to 12 %."""
 
 TRIES: Final = 8
 PAUSE: Final = 2.0
