@@ -205,9 +205,10 @@ def replaced(page: str, texts: dict[str, str]) -> str:
     for name, text in texts.items():
         begin, end = f"<!-- make bench-docs: {name} -->", f"<!-- end: {name} -->"
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
-        page, count = pattern.subn(lambda _, made=f"{begin}\n{text}\n{end}": made, page)
-        if count != 1:
-            raise ValueError(f"expected the mark {begin!r} and its end once, found them {count} times")
+        found = pattern.findall(page)
+        if len(found) != 1:
+            raise ValueError(f"expected the mark {begin!r} and its end once, found them {len(found)} times")
+        page = page.replace(found[0], f"{begin}\n{text}\n{end}")
     return page
 
 
