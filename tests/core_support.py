@@ -1,8 +1,9 @@
 """What tests of the core share: records without a broker, an observer that remembers, a clock that stands still."""
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -233,3 +234,9 @@ def one_batch(records: Sequence[Record], tracker: PartitionOffsets, opened_at: f
     batcher = Batcher(len(records), 10**9, 1.0, lambda: opened_at)
     batcher.add({Partition(TOPIC, 0): records}, {Partition(TOPIC, 0): tracker})
     return batcher.take(len(records))
+
+
+async def until(check: Callable[[], object]) -> None:
+    """Let others work until this is so; what never comes is ended by the test's time limit."""
+    while not check():
+        await asyncio.sleep(0.001)

@@ -10,7 +10,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import LATEST, NOW, TOPIC, Clock, Seen, Told, at, enriched, headers, one_batch, undecoded, value
+from core_support import (
+    LATEST,
+    NOW,
+    TOPIC,
+    Clock,
+    Seen,
+    Told,
+    at,
+    enriched,
+    headers,
+    one_batch,
+    undecoded,
+    until,
+    value,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import CREATED, DELETED, UPDATED
@@ -435,7 +449,7 @@ async def test_while_the_dead_letter_topic_is_away_nothing_is_settled_and_no_rec
     problem: str | None = "Kafka is away"
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda record: problem if record.value == b"1" else None))
     processing = asyncio.create_task(subject.process(b"1", b"2", value("a")))
-    await asyncio.sleep(0.01)
+    await until(lambda: subject.seen.told("dead_letter_topic"))
     assert subject.tracker.mark() == 0
     assert subject.store.calls == 1
     assert subject.seen.told("dead_letter_topic")[-1] == "Kafka is away"
@@ -471,7 +485,7 @@ async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> Non
     await subject.process(value("known"))
     batch = subject.batch(value("known"), value("a"), value("slow"), value("b"), b"bad")
     processing = asyncio.create_task(subject.processor.process(batch))
-    await asyncio.sleep(0.01)
+    await until(lambda: subject.seen.told("retried"))
     processing.cancel()
     await asyncio.gather(processing, return_exceptions=True)
     assert subject.tracker.mark() == 3, "known and a are safe, slow is not"
@@ -486,7 +500,7 @@ async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> Non
 async def test_cancelled_while_dead_lettering_the_written_events_are_settled() -> None:
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda _: "away"))
     processing = asyncio.create_task(subject.process(value("a"), b"bad", value("b")))
-    await asyncio.sleep(0.01)
+    await until(lambda: subject.seen.told("dead_letter_topic"))
     processing.cancel()
     await asyncio.gather(processing, return_exceptions=True)
     assert subject.tracker.mark() == 1
@@ -511,7 +525,7 @@ async def test_when_the_sink_refuses_most_events_they_are_held_until_the_cause_i
     subject = Subject(index, breaker=strict(), retry_interval=0.02)
     subject.processor._enricher = failing
     processing = asyncio.create_task(subject.process(*(value(f"x{number}") for number in range(4))))
-    await asyncio.sleep(0.01)
+    await until(lambda: subject.breaker.is_open and subject.seen.told("breaker_opened"))
     assert subject.breaker.is_open
     assert stage in subject.seen.told("breaker_opened")[0]
     assert not processing.done()
@@ -532,7 +546,7 @@ async def test_a_bad_event_among_those_held_does_not_hold_the_others_for_ever() 
     index = MemoryIndex(on_item=refusing(lambda each: broken or each == "bad"))
     subject = Subject(index, breaker=strict(), retry_interval=0.02)
     processing = asyncio.create_task(subject.process(b"no JSON", value("bad"), *(value(f"x{each}") for each in "abcd")))
-    await asyncio.sleep(0.01)
+    await until(lambda: subject.breaker.is_open)
     assert subject.breaker.is_open
     assert [record.value for record in subject.dead_letters.records] == [b"no JSON"], "it waits for nothing"
     subject.clock.now += 100
