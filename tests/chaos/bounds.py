@@ -20,7 +20,7 @@ from activity_stack import Stack
 WATCHED = 8.0
 """Seconds of waiting over which the processor's time is taken."""
 
-REQUEST, IN_FLIGHT, SPARE, FETCH = 1000, 8, 2, 1000
+REQUEST, IN_FLIGHT, SPARE, FETCH = 500, 8, 2, 1000
 VARIABLES = {
     "CONSUMER_BATCH_SIZE": "500",
     "CONSUMER_REQUEST_EVENTS": str(REQUEST),
