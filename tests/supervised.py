@@ -43,9 +43,34 @@ def run(settings: Settings) -> None:
     note("drained", settings)
 
 
+class Parent(supervisor.Supervisor):
+    """A supervisor that meets what BEHAVIOUR says."""
+
+    def _start(self, number: int) -> None:
+        behaviour = os.environ["BEHAVIOUR"]
+        if behaviour == "signal at start" and number == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if behaviour == "no memory":
+            os.environ["BEHAVIOUR"] = ""
+            fork, os.fork = os.fork, no_memory
+            super()._start(number)
+            os.fork = fork
+            return
+        super()._start(number)
+
+    def _note_end(self, number: int, pid: int, code: int) -> None:
+        if os.environ["BEHAVIOUR"] == "defect at end" and self._stopping is None:
+            raise RuntimeError("a defect")
+        super()._note_end(number, pid, code)
+
+
+def no_memory() -> int:
+    raise OSError("no memory")
+
+
 def program(_arguments: Sequence[str]) -> None:
     """The parent, with short delays."""
     supervisor.REPLACEMENT_DELAY = 0.05  # type: ignore[misc]
     supervisor.KILL_AFTER = 0.0  # type: ignore[misc]
     configure_logging("info", "json")
-    sys.exit(0 if supervisor.Supervisor(load_settings(), 2, run).run() else 1)
+    sys.exit(0 if Parent(load_settings(), 2, run).run() else 1)

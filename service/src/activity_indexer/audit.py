@@ -67,6 +67,9 @@ class RecordSource(Protocol):
     async def poll(self) -> Polled:
         """The next records. Raises Unavailable or Refused."""
 
+    def is_current(self, polled: Polled) -> bool:
+        """Whether the partitions are assigned as they were at this poll."""
+
     async def commit(self, polled: Polled) -> None:
         """Commit all that this poll and those before handed out. Raises Unavailable or Refused."""
 
@@ -110,6 +113,7 @@ class _Turn(NamedTuple):
 
     polled: Polled
     events: Sequence[AuditEvent | None]
+    stored: dict[Partition, Commit]
 
 
 class Audit:
@@ -140,7 +144,7 @@ class Audit:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[Any] | None = None
         self._prepared = asyncio.Event()
-        self._stored: Mapping[Partition, Commit] = {}
+        self._stored: dict[Partition, Commit] = {}
         self._since: dict[Partition, int] = {}
         self._looked_back = time.monotonic()
         self._upcoming: asyncio.Task[_Turn]
@@ -184,15 +188,18 @@ class Audit:
 
     async def _read_on(self) -> _Turn:
         polled = await self.kafka.call(self._source.poll)
-        return _Turn(polled, await self._decode(polled.records))
+        stored = self._stored  # a later assignment asks anew while this turn waits
+        return _Turn(polled, await self._decode(polled.records), stored)
 
     async def _take_turn(self, turn: _Turn) -> None:
         polled = turn.polled
         if not self._prepared.is_set():  # only now: without the database, too, a member of the group knows what waits
             await self.database.call(self._prepare)
+        if polled.begun and not self._source.is_current(polled):
+            return  # whoever has the partitions now begins where the store is, which has nothing of this
         try:
             for each in polled.begun:
-                await self._begin(each)
+                await self._begin(each, turn.stored)
             await self._look_back(polled.reached)
             read = self._read(polled.reached)
             if polled.records:
@@ -233,17 +240,18 @@ class Audit:
     async def _ask_stored(self, _: Collection[Partition]) -> Mapping[Partition, Commit]:
         """Where reading goes on. The turn of the audit waits for the database, and reports it."""
         await self._prepared.wait()
-        self._stored = await self._store.offsets()
+        self._stored = dict(await self._store.offsets())
         return self._stored
 
-    async def _begin(self, begun: Begun) -> None:
+    async def _begin(self, begun: Begun, known: dict[Partition, Commit]) -> None:
         """Keep where reading began, when the store does not say so itself."""
         self._since[begun.partition] = begun.commit.offset
-        stored = self._stored.get(begun.partition, Commit(0))
+        stored = known.get(begun.partition, Commit(0))
         same_topic = stored.belongs_to(begun.commit.topic_id)
         if begun.loss or begun.commit.offset != stored.offset or not same_topic:
             await self._make_sure_of({begun.partition: stored})
             await self.database.call(partial(self._store.begin, *begun))
+            known[begun.partition] = begun.commit
 
     def _read(self, reached: Mapping[Partition, Commit]) -> dict[Partition, Read]:
         """What was read since the last write."""

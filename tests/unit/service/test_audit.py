@@ -52,6 +52,7 @@ class Source:
     stored: Stored | None = None
     read: dict[Partition, Commit] = field(default_factory=dict)
     idle: bool = False
+    current: bool = True
     dry: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -86,6 +87,9 @@ class Source:
         starts, self.starts = self.starts, []
         self.read = {**{each.partition: each.commit for each in starts}, **self.read}
         return Polled(records, starts, dict(self.read), self.handed)
+
+    def is_current(self, _: Polled) -> bool:
+        return self.current
 
     def give(self, more: Sequence[Record]) -> None:
         self.polls.append(more)
@@ -452,6 +456,27 @@ async def test_a_restore_between_asking_where_to_begin_and_keeping_it_is_noticed
     await it.audit.stop(Deadline.after(0.2))
     await task
     assert it.store.read == {ZERO: Commit(3)}
+
+
+async def test_what_was_read_ahead_of_a_rebalance_does_not_say_where_others_begin(worker: Start) -> None:
+    it = worker()
+    it.store.read = {ZERO: Commit(5000)}  # by the member that has the partition now
+    it.source.starts = [Begun(ZERO, Commit(500, "id"))]
+    it.source.current = False
+    await run_dry(it)
+    assert it.store.read == {ZERO: Commit(5000)}
+
+
+async def test_a_partition_that_begins_twice_is_no_restored_database(worker: Start) -> None:
+    it = worker()
+    it.store.read = {ZERO: Commit(1000, "old")}
+    it.audit._prepared.set()
+    assert it.source.stored is not None
+    await it.source.stored([ZERO])
+    it.source.starts = [Begun(ZERO, Commit(0, "new")), Begun(ZERO, Commit(300, "new"))]
+    await run_dry(it)
+    assert it.store.read == {ZERO: Commit(300, "new")}
+    assert it.source.joined == 1
 
 
 async def test_a_new_database_without_tables_gets_them_also_while_nothing_is_read(

@@ -1,10 +1,13 @@
 """The arguments of the audit's statement: columns that can be taken apart again, and each transaction's last event."""
 
+from collections.abc import Iterable
+
 import pytest
 from audit_support import KINDS, audit_event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from activity_indexer.adapters import postgres
 from activity_indexer.adapters.postgres import MARKS, _joined, _passed
 from activity_indexer.errors import AuditRejected
 
@@ -33,6 +36,22 @@ def test_nul_is_replaced_for_postgresql_has_none() -> None:
 
 def test_no_events_are_no_columns() -> None:
     assert _joined([[], []]) == [None] * 4
+
+
+def test_events_with_many_marks_cost_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    class Mark(str):
+        __slots__ = ()
+
+        def join(self, values: Iterable[str], /) -> str:
+            tried.append(self)
+            return super().join(values)
+
+    monkeypatch.setattr(postgres, "MARKS", [(Mark(cut), nothing) for cut, nothing in MARKS])
+    cut, *_ = _joined([["".join(cut for cut, _ in MARKS[:-1]), "a"]])
+    assert cut == MARKS[-1][0]
+    assert tried == [MARKS[0][0], MARKS[-1][0]]
 
 
 def test_events_with_every_mark_are_refused_as_others_that_the_database_does_not_take() -> None:

@@ -272,6 +272,20 @@ async def test_a_node_that_is_busy_is_left_alone_for_a_while_where_there_is_anot
     assert statuses.count(200) == len(server.requests) >= 9
 
 
+async def test_a_node_behind_a_gateway_that_answers_for_it_is_left_alone_too(server: Server, connect: Any) -> None:
+    gateway = Server(status=502, product="")
+    async with started(gateway):
+        index = connect(url=f"http://127.0.0.1:{gateway.port},http://127.0.0.1:{server.port}")
+        failed = 0
+        for _ in range(10):
+            try:
+                await index.bulk(BODY)
+            except Unavailable:
+                failed += 1
+    assert failed <= 1
+    assert len(server.requests) >= 9
+
+
 async def test_a_question_that_is_not_answered_with_json_is_unavailable(server: Server) -> None:
     server.body = b"not JSON"
     transport = ElasticsearchTransport(ElasticsearchSettings(url=f"http://127.0.0.1:{server.port}"))

@@ -117,6 +117,42 @@ def test_a_process_that_dies_again_and_again_ends_the_program(supervised: Callab
     assert parent.noted("drained").keys() == {PORT}
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, 40])
+def test_a_signal_is_named_where_it_has_a_name(supervised: Callable[..., Supervised], number: int) -> None:
+    parent = supervised()
+    os.kill(parent.both_started()[PORT + 1][0], number)
+    parent.until(lambda: len(parent.noted("started").get(PORT + 1, [])) == 2)
+    parent.process.send_signal(signal.SIGTERM)
+    code, log, _ = parent.ended()
+    assert code == 0
+    assert [line["signal"] for line in lines(log, "process.died")] == ["SIGKILL" if number == signal.SIGKILL else "40"]
+
+
+def test_a_process_that_cannot_be_started_is_tried_again(supervised: Callable[..., Supervised]) -> None:
+    parent = supervised("no memory")
+    parent.both_started()
+    parent.process.send_signal(signal.SIGTERM)
+    code, log, _ = parent.ended()
+    assert code == 0
+    assert [(line["process"], line["reason"]) for line in lines(log, "process.not_started")] == [(1, "no memory")]
+
+
+def test_a_signal_just_before_a_start_starts_nothing(supervised: Callable[..., Supervised]) -> None:
+    code, log, _ = supervised("signal at start").ended()
+    assert code == 0
+    assert [line["process"] for line in lines(log, "process.started")] == [1]
+    assert [line["process"] for line in lines(log, "process.stopped")] == [1]
+
+
+def test_a_defect_of_the_parent_ends_its_processes(supervised: Callable[..., Supervised]) -> None:
+    parent = supervised("defect at end")
+    started = parent.both_started()
+    os.kill(started[PORT + 1][0], signal.SIGKILL)
+    code, _, _ = parent.ended()
+    assert code == 1
+    assert parent.noted("drained").keys() == {PORT}
+
+
 def test_a_process_that_fails_at_the_end_makes_the_program_fail(supervised: Callable[..., Supervised]) -> None:
     parent = supervised("fail")
     parent.both_started()

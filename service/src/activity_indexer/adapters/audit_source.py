@@ -82,12 +82,17 @@ class KafkaAuditSource:
         if records:
             self._moved_at = time.monotonic()
         elif time.monotonic() - self._moved_at > self._settings.consumer.stall_timeout:
+            await self._pass_markers()
             await self._check_for_stall()
         else:
             await self._pass_markers()
         begun, self._begun = self._begun, []
         reached = {place: Commit(offset, self._positions.topic_id) for place, offset in self._handed.items()}
         return Polled(records, begun, reached, self._assignment)
+
+    def is_current(self, polled: Polled) -> bool:
+        """Whether the partitions are assigned as they were at this poll."""
+        return polled.assignment == self._assignment
 
     async def commit(self, polled: Polled) -> None:
         """Commit what a poll handed out, unless partitions were assigned anew since. Raises Unavailable or Refused."""
@@ -108,6 +113,8 @@ class KafkaAuditSource:
         if self._consumer is None:
             return {}
         ends = await self._ends()
+        if self._consumer is None:  # it was closed meanwhile
+            return {}
         marks = {place: self._mark(place) for place in ends}
         if undecided := [place for place, mark in marks.items() if mark is None]:  # the store does not answer
             commits = await within(self._settings.kafka.request_timeout, self._consumer.commits(undecided))
@@ -226,14 +233,15 @@ class KafkaAuditSource:
         return self._position(place) if settled is None else settled
 
     def _position(self, place: Partition) -> int | None:
-        position: int | None = self._consumer.position_now(place) if self._positions.decided(place) else None
+        decided = self._consumer is not None and self._positions.decided(place)
+        position: int | None = self._consumer.position_now(place) if decided else None
         return position
 
     async def _check_for_stall(self) -> None:
         """A client can lose its way and hand nothing out for ever: then a new one takes its place."""
         self._moved_at = time.monotonic()
         ends = await self._ends()
-        marks = {place: mark for place in ends if (mark := self._mark(place)) is not None}
+        marks = {place: mark for place in ends if (mark := self._handed.get(place, self._mark(place))) is not None}
         if lag := sum(max(0, ends[place].stable - mark) for place, mark in marks.items()):
             self._consumer.check()  # what is damaged on a broker's disk stays damaged with a new client
             seconds = self._settings.consumer.stall_timeout

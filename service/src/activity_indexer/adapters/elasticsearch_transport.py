@@ -99,8 +99,9 @@ class ElasticsearchTransport:
         node = cast("Node", self._nodes.get())
         try:
             answer = await node.perform_request(method, target, body, self._headers[kind])
-        except (ConnectionTimeout, NoConnection):
-            self._nodes.mark_dead(cast("Any", node))
+        except (ConnectionTimeout, NoConnection, NotElasticsearch) as error:
+            if not isinstance(error, NotElasticsearch) or error.status in _RETRY_STATUS:  # a gateway before a dead node
+                self._nodes.mark_dead(cast("Any", node))
             raise
         status = answer.meta.status
         mark = self._nodes.mark_live if 200 <= status < 299 or status in _NODE_IS_WELL else self._nodes.mark_dead

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final
 
 import asyncpg
@@ -191,7 +192,7 @@ def _joined(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
     """
     if not columns[0]:
         return [None] * (2 + len(columns))
-    for cut, nothing in MARKS:
+    for cut, nothing in _candidates(columns):
         texts = [cut.join([nothing if value is None else value for value in column]) for column in columns]
         if all(
             text.count(cut) == len(column) - 1 and text.count(nothing) == column.count(None)
@@ -199,6 +200,13 @@ def _joined(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
         ):
             return [cut, nothing, *map(_text, texts)]
     raise AuditRejected("the events have every character that could stand between their values")
+
+
+def _candidates(columns: Sequence[Sequence[str | None]]) -> Iterator[tuple[str, str]]:
+    """The first pair, which hardly any text has; else the first of those that no value has."""
+    yield MARKS[0]
+    used: set[str] = set().union(*filter(None, chain.from_iterable(columns)))
+    yield from [pair for pair in MARKS if used.isdisjoint(pair)][:1]
 
 
 def _text(value: str) -> str:

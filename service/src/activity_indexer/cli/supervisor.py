@@ -15,14 +15,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from multiprocessing import connection
 from typing import Any, Final
 
 import click
 import structlog
 
-from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.logging import configure_logging
 
@@ -70,16 +69,23 @@ class Supervisor:
         gc.collect()
         gc.freeze()  # what is never looked at again stays shared
         self._waiting = dict.fromkeys(range(1, len(self._settings) + 1), 0.0)
-        while self._running or (self._waiting and self._stopping is None):
-            self._start_due()
-            connection.wait([process.sentinel for process in self._running.values()], POLL_INTERVAL)
-            for number, process in list(self._running.items()):
-                if process.exitcode is not None:
-                    del self._running[number]
-                    self._note_end(number, process.pid, process.exitcode)
-            if self._stopping is not None and time.monotonic() > self._stopping + self._kill_after:
-                self._kill()
+        try:
+            while self._running or (self._waiting and self._stopping is None):
+                self._turn()
+        except BaseException:
+            self._stop()  # the interpreter waits for its children, whatever it ends for
+            raise
         return not self._failed
+
+    def _turn(self) -> None:
+        self._start_due()
+        connection.wait([process.sentinel for process in self._running.values()], POLL_INTERVAL)
+        for number, process in list(self._running.items()):
+            if process.exitcode is not None:
+                del self._running[number]
+                self._note_end(number, process.pid, process.exitcode)
+        if self._stopping is not None and time.monotonic() > self._stopping + self._kill_after:
+            self._kill()
 
     def _start_due(self) -> None:
         for number, due in sorted(self._waiting.items()):
@@ -91,12 +97,18 @@ class Supervisor:
         # A signal that comes in between waits: it must reach either the parent or the child that it has registered.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
+            if self._stopping is not None:  # one came just before
+                return
             process = self._forks.Process(
                 target=_work, args=(number, settings, self._run, self._parent_lives, self._parent_ends)
             )
             process.start()
             self._running[number] = process
             self._waiting.pop(number)
+        except OSError as error:  # no memory, or too many processes: perhaps not for long
+            self._waiting[number] = time.monotonic() + REPLACEMENT_DELAY
+            self._log.error("process.not_started", process=number, reason=str(error))
+            return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._log.info("process.started", process=number, pid=process.pid, port=settings.consumer.http_port)
@@ -106,8 +118,7 @@ class Supervisor:
         if self._stopping is None:
             self._stopping = time.monotonic()
             for process in self._running.values():
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGTERM)
+                process.terminate()
 
     def _kill(self) -> None:
         for number, process in self._running.items():
@@ -116,7 +127,7 @@ class Supervisor:
         self._failed, self._kill_after = True, float("inf")
 
     def _note_end(self, number: int, pid: int, code: int) -> None:
-        how = {"signal": signal.Signals(-code).name} if code < 0 else {"code": code}
+        how = {"signal": _name_of(-code)} if code < 0 else {"code": code}
         if self._stopping is not None:
             self._failed |= code not in ENDED_BY_US
             self._log.info("process.stopped", process=number, pid=pid, **how)
@@ -134,6 +145,10 @@ class Supervisor:
         self._waiting[number] = now + REPLACEMENT_DELAY
 
 
+def _name_of(number: int) -> str:
+    return next((each.name for each in signal.Signals if each == number), str(number))
+
+
 def _work(number: int, settings: Settings, run: Run, parent_lives: int, parent_ends: int) -> None:
     """One process: an indexer that ends with a signal of its own, or when the parent is gone."""
     for name in SIGNALS:
@@ -146,7 +161,7 @@ def _work(number: int, settings: Settings, run: Run, parent_lives: int, parent_e
         run(settings)
     except ActivityIndexerError as error:
         click.echo(f"process {number}: {error}", err=True)
-        sys.exit(REFUSED)
+        sys.exit(FAILED if isinstance(error, Unavailable) else REFUSED)
     except Exception:  # noqa: BLE001 - the hook logs it as that of a single process does
         sys.excepthook(*sys.exc_info())
         sys.exit(FAILED)

@@ -36,6 +36,7 @@ class Part:
     arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "adds", (self.adds,) if isinstance(self.adds, str) else tuple(self.adds))
         object.__setattr__(self, "reads", tuple(inspect.signature(self.make).parameters))
         object.__setattr__(self, "arguments", getter(self.reads))
 
@@ -104,12 +105,23 @@ def getter(keys: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]
     return itemgetter(*keys)
 
 
+def fields_of(strategy: DeclaredStrategy) -> set[str]:
+    """The fields that its parts add."""
+    return {name for part in strategy.parts for name in _added_by(part)}
+
+
+def _added_by(part: Part | Text) -> set[str]:
+    return {part.adds} - {""} if isinstance(part, Text) else set(part.adds)
+
+
 def problem_of(strategy: DeclaredStrategy) -> str | None:
     """What is wrong with a declaration, if anything is."""
+    if missing := [name for name in ("vocabulary", "parts") if not hasattr(strategy, name)]:
+        return f"expected the attributes vocabulary and parts, got none with the name {' or '.join(missing)}"
     things = strategy.vocabulary.things
     fields: set[str] = set()
     for part in strategy.parts:
-        reads, adds = ((part.thing,), {part.adds} - {""}) if isinstance(part, Text) else (part.reads, set(part.adds))
+        reads, adds = (part.thing,) if isinstance(part, Text) else part.reads, _added_by(part)
         known = things if isinstance(part, Text) else things | (TEXT_ATTRIBUTES if part.repeats else ATTRIBUTES)
         if unknown := [name for name in reads if name not in known]:
             return f"expected {part} to read names out of {sorted(known)}, got {unknown}"

@@ -20,11 +20,11 @@ import msgspec
 from msgspec import Raw
 
 from activity_indexer.enrichment.caches import Cache
-from activity_indexer.enrichment.card_numbers import SHORTEST, without_card_numbers
+from activity_indexer.enrichment.card_numbers import SHORTEST
 from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text, getter
 from activity_indexer.enrichment.search_content import MAX_TERM_CHARACTERS
 from activity_indexer.enrichment.strategy import Enrichment
-from activity_indexer.enrichment.text import words_of
+from activity_indexer.enrichment.text import is_shown_whole, words_of
 from activity_indexer.event import Transaction
 
 MAX_PARTS: Final = 12
@@ -163,7 +163,7 @@ class Compiler:
         members, words = self._checked(part, part.make(*arguments))
         size = sum(len(text or "") for text in raw) + len(members) + sum(map(len, words))
         found = members, tuple(dict.fromkeys(words))
-        return found, 0 if any(text and without_card_numbers(text) != text for text in raw) else size
+        return found, size if all(is_shown_whole(text) for text in raw if text) else 0
 
     def _cleaned(self, part: Part, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         cleaned = []

@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from activity_indexer.enrichment.caches import Cache
 from activity_indexer.enrichment.common import PROPERTIES, common_fields, common_text
-from activity_indexer.enrichment.declared import DeclaredStrategy
+from activity_indexer.enrichment.declared import DeclaredStrategy, fields_of
 from activity_indexer.enrichment.loading import Loaded, load_strategies
 from activity_indexer.enrichment.mapping import merge_fields, merge_properties
 from activity_indexer.enrichment.plan import Compiler, Unusual
@@ -66,7 +66,7 @@ class Registry:
         self._compilers = {
             each.name: Compiler(each.strategy, None if each.built_in else _check)
             for each in strategies
-            if isinstance(each.strategy, DeclaredStrategy)
+            if isinstance(each.strategy, DeclaredStrategy) and _has_plans(each.strategy)
         }
         self._routes = Cache(self._route)
         self._content = UsualContent().text
@@ -162,6 +162,11 @@ def _what_decodes(text: bytes) -> dict[str, Any]:
         except (ValueError, ArithmeticError, RecursionError):
             continue
     return decoded
+
+
+def _has_plans(strategy: DeclaredStrategy) -> bool:
+    """Whether its parts say all that it adds, and none of that is a field of every document."""
+    return type(strategy).enrich is DeclaredStrategy.enrich and not fields_of(strategy) & PROPERTIES.keys()
 
 
 def _type_key(transaction_type: str) -> str:

@@ -48,14 +48,15 @@ class UsualContent:
 
         The words are those of at most twelve texts, none of them longer than 1,024 characters.
         """
-        own = f"{transaction.id} {transaction.user_id} {str(transaction.amount, 'ascii')}"
+        own = f"{transaction.id} {transaction.user_id}"
+        amount = str(transaction.amount, "ascii").lower()
         head = self._heads[
             transaction.transaction_type, transaction.product or "", transaction.status, transaction.currency
         ]
-        *ids, amount = words_of(own)
-        found = (*ids, *head, amount, day, *words)
+        found = (*words_of(own), *head, *amount.split(), day, *words)
         content = " ".join(found if len({*found}) == len(found) else dict.fromkeys(found))
-        return content if head and len(own) <= MAX_TERM_CHARACTERS and len(content) <= MAX_CHARACTERS else None
+        is_usual = head and len(own) + len(amount) < MAX_TERM_CHARACTERS and len(content) <= MAX_CHARACTERS
+        return content if is_usual else None
 
 
 def _head(texts: tuple[str, str, str, str]) -> tuple[Sequence[str], int]:

@@ -59,6 +59,11 @@ def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
     return text if len(text) <= limit else text[:limit].rstrip()
 
 
+def is_shown_whole(text: str) -> bool:
+    """Whether cleaning takes nothing but blanks out of a text, and so no card number."""
+    return "".join(clean(text, max(len(text), SHORTEST)).split()) == "".join(text.split())
+
+
 def _visible(character: str) -> str:
     category = unicodedata.category(character)
     if category in ("Cf", "Cs", "Cn", "Co"):

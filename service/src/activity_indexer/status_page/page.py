@@ -47,7 +47,7 @@ class StatusPage:
 
     @cached_property
     def _templates(self) -> Environment:
-        """Made for the first visitor."""
+        """Made for the first visitor, in a thread: it takes a moment."""
         from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - most indexers have none
 
         templates = Environment(
@@ -72,9 +72,11 @@ class StatusPage:
             await task
 
     async def _index(self, _request: web.Request) -> web.Response:
+        await asyncio.to_thread(lambda: self._templates)
         return self._html("index.html", view=self._view(), refresh=round(INTERVAL))
 
     async def _show_settings(self, _request: web.Request) -> web.Response:
+        await asyncio.to_thread(lambda: self._templates)
         return self._html("settings.html", settings=list(self._settings.in_force()))
 
     async def _json(self, _request: web.Request) -> web.Response:

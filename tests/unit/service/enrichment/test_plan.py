@@ -97,6 +97,7 @@ def often(registry, event):
 @example("p2p", {"note": "word " * 300, "peer_name": "x" * 300}, {"user_id": "u" * 1000})
 @example("crypto", {"asset": "BTC", "symbol": "ETH", "quantity": "1"}, {})
 @example("card", {"mcc": 5814, "merchant_name": "Shell"}, {"amount": "1234", "id": "1234"})
+@example("loyalty", {}, {"amount": "100.5", "id": "Ünal", "user_id": "100.5"})
 def test_a_known_shape_is_enriched_as_an_unknown_one(registry, event, transaction_type, metadata, changes):
     subject = event(transaction_type, metadata, **changes)
     expected = registry.without_plan(subject)
@@ -194,6 +195,14 @@ def test_card_numbers_are_not_kept(event):
     assert "5555" not in kept
 
 
+@pytest.mark.parametrize("between", ["     ", "\u200b \u200b", " \x00 \x00 \x00 "])
+def test_card_numbers_that_cleaning_brings_together_are_not_kept(event, between):
+    registry = load_enrichments()
+    subject = event("card", {"merchant_name": "Shop " + between.join(["4111", "1111", "1111", "1111"])})
+    assert "1111 1111" not in str(often(registry, subject))
+    assert "4111" not in "".join(f"{key}{held}" for cache in caches(registry) for key, held in cache.items())
+
+
 def test_a_cache_keeps_what_is_light_and_forgets_all_when_it_is_full():
     made_of = []
 
@@ -257,6 +266,30 @@ def test_a_declared_strategy_of_another_package_takes_the_fast_path(event, added
     assert LOYALTY(subject) == expected
 
 
+class Louder(Loyalty):
+    """One that changes what its parts add."""
+
+    def enrich(self, transaction, metadata):
+        added = super().enrich(transaction, metadata)
+        return Enrichment({**added.fields, "tier": "LOUD"}, added.terms)
+
+
+class OwnSign(Loyalty):
+    """One with a field of every document."""
+
+    properties = {**Loyalty.properties, "sign": {"type": "keyword"}}  # noqa: RUF012
+    parts = (Part(lambda tier: Enrichment({"sign": tier}), adds=("sign",)),)
+
+
+@pytest.mark.parametrize(("strategy", "member"), [(Louder(), b'"tier":"LOUD"'), (OwnSign(), b'"sign":"gold"')])
+def test_a_strategy_that_adds_other_things_than_its_parts_has_no_plan(event, strategy, member):
+    registry = Registry([Loaded("loyalty", strategy, built_in=False)])
+    subject = event("loyalty", {"tier": "gold"})
+    expected = registry.without_plan(subject)
+    assert member in expected.fields
+    assert often(registry, subject) == [expected, expected]
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
@@ -286,3 +319,14 @@ def test_a_declaration_that_cannot_work_is_refused(parts, problem):
     strategy = Loyalty()
     strategy.parts = parts
     assert problem in problem_of(strategy)
+
+
+def test_a_declaration_without_parts_is_refused():
+    class Nothing(DeclaredStrategy):
+        name = "nothing"
+
+    assert "vocabulary or parts" in problem_of(Nothing())
+
+
+def test_the_fields_of_a_part_may_stand_in_a_list():
+    assert Part(tier, adds=["tier"]).adds == Part(tier, adds="tier").adds == ("tier",)

@@ -118,6 +118,9 @@ class Source:
     def begin_from(self, stored: Any) -> None:
         pass
 
+    def is_current(self, _: Polled) -> bool:
+        return True
+
     async def commit(self, polled: Polled) -> None:
         pass
 

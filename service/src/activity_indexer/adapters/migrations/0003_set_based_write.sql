@@ -9,9 +9,22 @@
 --
 -- The function of 0002 stays for indexers of the release before, while they are being replaced.
 
--- An update finds room for the new row beside the old one, and then changes no index.
-ALTER TABLE transactions SET (fillfactor = 85);
-ALTER TABLE transaction_versions SET (fillfactor = 90);
+-- An update finds room for the new row beside the old one, and then changes no index. A vacuum of a large table may hold
+-- the lock that this needs for hours: then the tables stay as they are.
+DO $$
+DECLARE
+    before text := current_setting('lock_timeout');
+BEGIN
+    PERFORM set_config('lock_timeout', '5s', true);
+    BEGIN
+        ALTER TABLE transactions SET (fillfactor = 85);
+        ALTER TABLE transaction_versions SET (fillfactor = 90);
+    EXCEPTION WHEN lock_not_available THEN
+        RAISE WARNING 'the fill factors are not set, as the tables are locked';
+    END;
+    PERFORM set_config('lock_timeout', before, true);
+END
+$$;
 
 -- The texts of a column, which came as one: `cut` is between them, and `nothing` in place of a null.
 CREATE FUNCTION audit_split(joined text, cut text, nothing text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
