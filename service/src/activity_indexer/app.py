@@ -259,6 +259,7 @@ class App:
             store.namespace,
             store.lifetime,
             watch.rely,
+            self._settings.redis.timeout,
         )
 
     async def _prepare_topics(self) -> None:

@@ -155,10 +155,10 @@ class Indexer:
             self._take(polled)
 
     def _poll_timeout(self) -> float:
-        """Until a batch is old enough to go, if it can."""
+        """Until a batch is old enough to go."""
         due = self._batcher.due_in
-        if due is None or len(self._under_way) >= self._places():
-            return self._limits.poll_timeout
+        if due is None or (due == 0 and len(self._under_way) >= self._places()):
+            return self._limits.poll_timeout  # what is due goes when a request ends
         return min(due, self._limits.poll_timeout)
 
     def _is_memory_used_up(self) -> bool:

@@ -180,6 +180,6 @@ def truncated(found: Truncation) -> dict[str, str]:
 def _first_failure(record: Record) -> bytes | None:
     for name, value in record.headers:
         if name == REPLAY_FIRST_FAILURE and value:
-            with suppress(ValueError):  # anybody may write headers
+            with suppress(ValueError, OverflowError):  # anybody may write headers
                 return _time(parse_timestamp(value.decode()))
     return None

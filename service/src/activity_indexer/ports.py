@@ -192,7 +192,7 @@ class DeadLetters(Protocol):
     """The dead-letter topic."""
 
     async def send(self, records: Sequence[OutRecord]) -> tuple[Sequence[OutRecord], str]:
-        """Write records; returns those that not all in-sync replicas have, and what was in the way."""
+        """Write records; returns those of them that not all in-sync replicas have, and what was in the way."""
 
 
 class AuditOutcome(StrEnum):

@@ -373,14 +373,9 @@ class Processor:
         """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
         records, failures = work.batch.records, work.failures
         for start in range(0, len(places), LETTERS):
-            sent = places[start : start + LETTERS]
-            await self._send([dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in sent])
-            work.outcomes.update(dict.fromkeys(sent, "dead_lettered"))
-            for alike in self._alike(work, sent):
-                with work.trace.event(alike[0]):
-                    self._observer.dead_lettered(
-                        records[alike[0]], failures[alike[0]], _event_type(work, alike[0]), len(alike)
-                    )
+            some = places[start : start + LETTERS]
+            letters = [dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in some]
+            await self._send(work, dict(zip(some, letters, strict=True)))
 
     def _alike(self, work: _Work, places: Sequence[int]) -> Collection[Sequence[int]]:
         """Those that are reported as one, as stage and error are the same; at debug each by itself."""
@@ -411,15 +406,28 @@ class Processor:
             self._observer.breaker_closed()
         return is_open
 
-    async def _send(self, records: Sequence[OutRecord]) -> None:
+    async def _send(self, work: _Work, letters: Mapping[int, OutRecord]) -> None:
+        """Until the topic has them all. What it has is settled, also when the rest is given up."""
         attempt = 0
         while True:
-            records, problem = await self._dead_letters.send(records)
+            unsent, problem = await self._dead_letters.send(list(letters.values()))
             self._observer.dead_letter_topic(problem or None)
-            if not records:
+            again = set(map(id, unsent))
+            left = {at: letter for at, letter in letters.items() if id(letter) in again}
+            self._dead_lettered(work, [at for at in letters if at not in left])
+            if not left:
                 return
+            letters = left
             await asyncio.sleep(self._limits.backoff.delay(attempt))
             attempt += 1
+
+    def _dead_lettered(self, work: _Work, places: Sequence[int]) -> None:
+        work.outcomes.update(dict.fromkeys(places, "dead_lettered"))
+        for alike in self._alike(work, places):
+            with work.trace.event(alike[0]):
+                self._observer.dead_lettered(
+                    work.batch.records[alike[0]], work.failures[alike[0]], _event_type(work, alike[0]), len(alike)
+                )
 
     async def _hold(self, work: _Work, held: Collection[int]) -> None:
         """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""

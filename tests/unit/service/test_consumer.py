@@ -174,6 +174,7 @@ class Subject:
     commit_interval: float = 0.002
     seen: Seen = field(default_factory=Seen)
     memory: int = 10**9
+    poll_timeout: float = 0.002
     sink: Sink = field(default_factory=Sink)
     rereads: Rereads = field(default_factory=Rereads)
 
@@ -191,7 +192,7 @@ class Subject:
                 self.fetch,
                 self.commit_interval,
                 self.drain_timeout,
-                poll_timeout=0.002,
+                poll_timeout=self.poll_timeout,
                 watch_interval=0.002,
                 memory=self.memory,
             ),
@@ -327,6 +328,16 @@ async def test_one_event_leaves_as_soon_as_its_batch_is_due_and_a_place_is_free(
             await subject.until(lambda: len(gate.started) == number)  # noqa: B023 - awaited here
         assert [len(batch.records) for batch in gate.started] == [1, 1]
         gate.opened.set()
+
+
+async def test_a_batch_goes_at_its_age_though_no_place_was_free_when_the_intake_began_to_wait() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=2, request_events=100, batch_timeout=0.05, poll_timeout=60.0)
+    subject.broker.publish(3)
+    async with subject.running():
+        await subject.until(lambda: gate.started)
+        gate.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 3})
 
 
 async def test_intake_stops_when_the_next_request_is_full() -> None:

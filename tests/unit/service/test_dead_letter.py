@@ -53,6 +53,14 @@ def test_what_has_no_message_id_has_no_header_for_it() -> None:
     assert "message-id" not in headers(dead_letter(Told(None), failure(message_id=None)))
 
 
+@pytest.mark.parametrize(
+    "text", [b"9999-12-31T23:59:59-01:00", b"0001-01-01T00:00:00+01:00", b"9999-12-31T23:59:60Z", b"x"]
+)
+def test_a_first_failure_that_no_calendar_has_is_not_taken_over(text: bytes) -> None:
+    record = Told(b"x", headers=[("replay-first-failure", text)])
+    assert headers(dead_letter(record, failure()))["first-failure"] == "2024-01-01T12:59:00Z"
+
+
 def test_original_headers_are_kept_in_their_order_also_twice() -> None:
     kept = [("traceparent", b"00-1-2-01"), ("x", b"1"), ("x", b"\xff")]
     assert list(dead_letter(Told(b"x", headers=kept), failure()).headers)[:3] == kept

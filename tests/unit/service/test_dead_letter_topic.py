@@ -13,6 +13,7 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     RecordTooLargeError,
     UnknownError,
+    UnknownTopicOrPartitionError,
 )
 
 from activity_indexer.adapters import dead_letter_topic
@@ -77,6 +78,8 @@ class Producer:
         return Batch(self.batch_bytes)
 
     async def partitions_for(self, _: str) -> set[int]:
+        if not self.topic.partitions:
+            raise UnknownTopicOrPartitionError
         return set(range(self.topic.partitions))
 
     def available_partitions_for_topic(self, _: str) -> set[int]:
@@ -185,6 +188,58 @@ async def test_what_was_acknowledged_before_a_batch_failed_is_not_sent_again(top
     assert sorted(record.value or b"" for record in written) == [record.value for record in records], "each once"
     for key in {record.key for record in records}:
         assert [record for record in written if record.key == key] == [each for each in records if each.key == key]
+
+
+async def test_a_topic_that_was_deleted_is_prepared_again(topic: Topic) -> None:
+    letters = writer()
+    assert await letters.send(RECORDS[:1]) == ([], "")
+    topic.partitions = 0
+    unsent, problem = await letters.send(RECORDS[1:])
+    assert (unsent, bool(problem)) == (RECORDS[1:], True)
+    topic.partitions = 1
+    assert await letters.send(unsent) == ([], "")
+    assert len(topic.producers) == 2
+    assert topic.producers[0].stopped
+
+
+async def test_a_producer_is_not_stopped_while_it_is_handed_a_batch(topic: Topic) -> None:
+    letters = writer()
+    handing, go_on = asyncio.Event(), asyncio.Event()
+    send_batch = Producer.send_batch
+
+    async def slow(producer: Producer, batch: Batch, name: str, partition: int) -> "asyncio.Future[None]":
+        handing.set()
+        await go_on.wait()
+        assert not producer.stopped
+        return await send_batch(producer, batch, name, partition)
+
+    await letters.send(RECORDS[:1])
+    topic.producers[0].send_batch = slow.__get__(topic.producers[0])  # type: ignore[method-assign]
+    sending = asyncio.create_task(letters.send(RECORDS[1:]))
+    await handing.wait()
+    stopping = asyncio.create_task(letters.stop())
+    await asyncio.sleep(0.01)
+    assert not stopping.done()
+    go_on.set()
+    await stopping
+    assert await sending == ([], "")
+
+
+async def test_batches_that_are_refused_for_their_size_halve_the_next_ones_once(topic: Topic) -> None:
+    topic.refusal = taking(200_000)
+    topic.partitions = 4
+    letters = writer(200_000)
+    assert await letters.send(numbered(40, 50_000) + [OutRecord(b"other", b"v" * 150_000, PLACE)] * 8) == ([], "")
+    assert letters._batch_bytes >= dead_letter_topic.BATCH_BYTES // 2
+
+
+async def test_a_batch_behind_one_that_was_refused_is_no_outage(topic: Topic) -> None:
+    """The broker refuses what follows in an idempotent producer's sequence; nothing of that was written."""
+    letters = writer()
+    await letters.send(RECORDS[:1])
+    topic.producers[0].broken = True
+    assert await letters.send(RECORDS[1:]) == ([], "")
+    assert [record.value for record in topic.sent()] == [b"a", b"b"]
 
 
 async def test_a_large_letter_is_alone_in_its_batch(topic: Topic) -> None:

@@ -194,6 +194,53 @@ async def test_questions_of_several_batches_wait_for_each_other_and_for_an_absen
     assert subject.reports[-1] == (False, "Redis is away")
 
 
+async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_take() -> None:
+    subject = Subject()
+    answers = asyncio.Event()
+
+    class Slow(MemorySeen):
+        async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
+            await answers.wait()
+            return await super().seen(ids)
+
+    subject.store = Slow()
+    subject.__post_init__()
+    subject.dedup.patience = 0.02
+    first = asyncio.create_task(subject.dedup.known([b"a"]))
+    await asyncio.sleep(0)
+    others = await asyncio.gather(*[subject.dedup.known([b"a"]) for _ in range(8)])
+    assert not any(found.store for found in others)
+    await subject.dedup.mark(marks(b"b"), subject.index)
+    assert set((await subject.dedup.known([b"b"])).memory) == {b"b"}
+    answers.set()
+    await first
+    assert subject.store.calls == 1
+    assert subject.reports == [(True, "")], "it is slow and not away"
+    await subject.dedup.known([b"a"])
+    assert subject.store.calls == 2
+
+
+async def test_what_waits_for_its_turn_while_the_index_is_replaced_is_not_marked_in_the_new_one() -> None:
+    subject = Subject()
+    answers = asyncio.Event()
+
+    class Slow(MemorySeen):
+        async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
+            await answers.wait()
+            return await super().seen(ids)
+
+    subject.store = Slow()
+    subject.__post_init__()
+    asking = asyncio.create_task(subject.dedup.known([b"a"]))
+    await asyncio.sleep(0)
+    marking = asyncio.create_task(subject.dedup.mark(marks(b"b"), "one"))
+    await asyncio.sleep(0)
+    subject.index = "two"
+    answers.set()
+    await asyncio.gather(asking, marking)
+    assert subject.store.until == {}
+
+
 async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_question() -> None:
     subject = Subject()
     await subject.dedup.known([])

@@ -497,6 +497,16 @@ async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> Non
     assert subject.dead_letters.records == []
 
 
+async def test_cancelled_while_dead_lettering_what_the_topic_has_is_settled() -> None:
+    subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda record: "away" if record.value == b"2" else None))
+    processing = asyncio.create_task(subject.process(b"1", b"2", b"3"))
+    await until(lambda: subject.seen.told("dead_letter_topic"))
+    processing.cancel()
+    await asyncio.gather(processing, return_exceptions=True)
+    assert subject.outcomes == {"dead_lettered": 2}
+    assert subject.tracker.mark() == 1
+
+
 async def test_cancelled_while_dead_lettering_the_written_events_are_settled() -> None:
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda _: "away"))
     processing = asyncio.create_task(subject.process(value("a"), b"bad", value("b")))

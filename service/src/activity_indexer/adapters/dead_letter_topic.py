@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTimestampError, MessageSizeTooLargeError, RecordTooLargeError, UnknownError
+from aiokafka.errors import (
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    UnknownError,
+)
 
 from activity_indexer.adapters.kafka_batches import Partitions, batches
 from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
@@ -35,7 +42,7 @@ LEAST_LIMIT: Final = 512
 LIMIT_AGE: Final = 10.0
 """Seconds for which the topic's limit is believed."""
 
-_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordTooLargeError)
+_TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError, RecordTooLargeError)
 
 
 @dataclass(slots=True)
@@ -77,6 +84,8 @@ class DeadLetterTopic:
         self._batch_bytes = BATCH_BYTES
         self._key_needed = False
         self._sequence_broken = False
+        self._handing: Counter[Any] = Counter()
+        self._handed = asyncio.Event()
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By partition: who holds one is the next to be taken by the client."""
 
@@ -89,10 +98,9 @@ class DeadLetterTopic:
         try:
             producer = await self._started()
             partitions = await Partitions.of(producer, self._settings.dead_letters)
-        except ActivityIndexerError as error:
-            return records, str(error)
-        except CLIENT_ERRORS as error:
-            return records, str(mapped(error))
+        except (*CLIENT_ERRORS, ActivityIndexerError) as error:
+            await self.stop()
+            return records, self._explained(error)
         letters = [_Letter(with_key(each) if self._is_key_missing(each) else each) for each in records]
         alone: list[_Letter] = []
         together: dict[int, list[_Letter]] = defaultdict(list)
@@ -103,41 +111,47 @@ class DeadLetterTopic:
                 together[partitions.choose(letter.record.key)].append(letter)
         await asyncio.gather(
             *(self._write_partition(producer, partition, found) for partition, found in together.items()),
-            *map(self._write_alone_or_less, alone),
+            self._write_one_by_one(alone),
         )
         unsent = [record for record, letter in zip(records, letters, strict=True) if letter.problem]
+        was_broken, self._sequence_broken = self._sequence_broken, False
         if unsent:
             await self.stop()
-        elif self._sequence_broken:
+        elif was_broken:
             await self._stop(idempotent=True)
-        self._sequence_broken = False
         return unsent, next((letter.problem for letter in letters if letter.problem), "")
 
     async def _write_partition(self, producer: Any, partition: int, letters: Sequence[_Letter]) -> None:
         """Write one partition's letters, batch by batch; what is behind a batch that fails is not written."""
-        written = 0
+        written, batch_bytes = 0, self._batch_bytes
         for batch, size in batches(producer, [letter.record for letter in letters]):
             try:
                 async with self._turns[partition]:  # the client has all that wait for a partition ask again and again
                     sender = await self._started(idempotent=not self._sequence_broken)
-                    sending = await sender.send_batch(batch, self._settings.dead_letters, partition=partition)
+                    sending = await self._handed_over(sender, batch, partition)
                 await sending
-            except (*_TOO_LARGE, UnknownError) as error:  # of one of them, or of one that went before
+            except (*_TOO_LARGE, OutOfOrderSequenceNumber, UnknownError) as error:  # of one, or of what went before
                 self._sequence_broken = True
                 if size > 1 and isinstance(error, _TOO_LARGE):
-                    self._batch_bytes = max(LEAST_LIMIT, self._batch_bytes // 2)
-                await asyncio.gather(*map(self._write_alone_or_less, letters[written : written + size]))
+                    self._batch_bytes = max(LEAST_LIMIT, min(self._batch_bytes, batch_bytes // 2))
+                await self._write_one_by_one(letters[written : written + size])
             except (*CLIENT_ERRORS, ActivityIndexerError) as error:
                 for letter in letters[written:]:
                     letter.problem = self._explained(error)
                 return
             written += size
 
-    async def _write_alone_or_less(self, letter: _Letter) -> None:
-        try:
-            letter.problem = await self._send_alone(letter.record)
-        except (*CLIENT_ERRORS, ActivityIndexerError) as error:
-            letter.problem = self._explained(error)
+    async def _write_one_by_one(self, letters: Sequence[_Letter]) -> None:
+        """Not all at once: of many that wait for a partition, the client gives most up long before their time."""
+        for at, letter in enumerate(letters):
+            try:
+                letter.problem = await self._send_alone(letter.record)
+            except UnknownError as error:  # of this one
+                letter.problem = self._explained(error)
+            except (*CLIENT_ERRORS, ActivityIndexerError) as error:  # each of the others would wait as long
+                for left in letters[at:]:
+                    left.problem = self._explained(error)
+                return
 
     def _explained(self, error: BaseException) -> str:
         if isinstance(error, InvalidTimestampError):
@@ -196,15 +210,32 @@ class DeadLetterTopic:
         if self._is_key_missing(record):
             record = with_key(record)
         try:
-            await write_alone(producer, topic, record)
+            await self._write_in_its_own(producer, topic, record)
         except _TOO_LARGE:
             self._refused_size = min(self._refused_size, size)
             raise
         except UnknownError:  # a compacted topic refuses records without a key: the client has no error for that
             if record.key is not None:
                 raise
-            await write_alone(producer, topic, with_key(record))
+            await self._write_in_its_own(producer, topic, with_key(record))
             self._key_needed = True
+
+    async def _write_in_its_own(self, producer: Any, topic: str, record: OutRecord) -> None:
+        """Write a record in a batch of its own: no other shares its fate. Raises the client's errors."""
+        partition = (await Partitions.of(producer, topic)).choose(record.key)
+        for batch, _ in batches(producer, [record]):
+            await (await self._handed_over(producer, batch, partition))
+
+    async def _handed_over(self, producer: Any, batch: Any, partition: int) -> Any:
+        """What to wait for, once the client has the batch. A producer that is stopped meanwhile would forget it."""
+        self._handing[producer] += 1
+        try:
+            return await producer.send_batch(batch, self._settings.dead_letters, partition=partition)
+        finally:
+            self._handing[producer] -= 1
+            if not self._handing[producer]:
+                del self._handing[producer]
+            self._handed.set()
 
     def _tell_truncated(self, record: OutRecord, form: OutRecord) -> None:
         told = {name.removeprefix("dead-letter-"): value.decode(errors="replace") for name, value in form.headers}
@@ -249,16 +280,11 @@ class DeadLetterTopic:
     async def _stop(self, *, idempotent: bool) -> None:
         producer = self._producers.pop(idempotent, None)
         if producer is not None:
-            stopping: Coroutine[Any, Any, None] = producer.stop()
             try:
                 async with asyncio.timeout(self._settings.request_timeout):
-                    await stopping
+                    while self._handing[producer]:
+                        self._handed.clear()
+                        await self._handed.wait()
+                    await producer.stop()
             except CLIENT_ERRORS:
                 return
-
-
-async def write_alone(producer: Any, topic: str, record: OutRecord) -> None:
-    """Write a record in a batch of its own: no other shares its fate. Raises the client's errors."""
-    partition = (await Partitions.of(producer, topic)).choose(record.key)
-    for batch, _ in batches(producer, [record]):
-        await (await producer.send_batch(batch, topic, partition=partition))

@@ -71,7 +71,8 @@ class RedisSeenStore:
     async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked within `lifetime` for those of the ids that are known."""
         if self._ahead is None:
-            self._learn_time((await self._ask(self._redis.time))[0])
+            asked = self._clock()
+            self._learn_time((await self._ask(self._redis.time))[0], asked)
         command = _command(len(ids) + 1, b"MGET") + self._keys(ids)
         found = await self._ask(lambda: self._send(command))
         if found.count(None) == len(found):
@@ -92,13 +93,14 @@ class RedisSeenStore:
             head = _command(len(entries) + 5, name, text, count)
             return b"".join((head, keys, _argument(ttl), _argument(values)))
 
+        asked = self._clock()
         try:
             now = await self._ask(lambda: self._send(script(b"EVALSHA", _MARK_HASH)))
         except Unavailable as error:
             if not isinstance(error.__cause__, NoScriptError):
                 raise
             now = await self._ask(lambda: self._send(script(b"EVAL", MARK)))
-        self._learn_time(now)
+        self._learn_time(now, asked)
 
     async def forget(self, ids: Sequence[bytes]) -> None:
         """Know these ids no longer."""
@@ -106,9 +108,9 @@ class RedisSeenStore:
             command = _command(len(ids) + 1, b"DEL") + self._keys(ids)
             await self._ask(lambda: self._send(command))
 
-    def _learn_time(self, now: bytes | int) -> None:
-        """How far the server's clock is ahead of ours, which counts from anywhere."""
-        self._ahead = int(now) - self._clock()
+    def _learn_time(self, now: bytes | int, asked: float) -> None:
+        """How far the server's clock is ahead of ours, which counts from anywhere, at most."""
+        self._ahead = int(now) - asked
 
     async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """What the group committed last, as far as it is known."""

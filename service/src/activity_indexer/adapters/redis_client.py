@@ -60,6 +60,7 @@ def connect(settings: RedisSettings) -> Any:
         socket_connect_timeout=None,
         socket_timeout=None,
         retry=Retry(NoBackoff(), 0),
+        protocol=2,  # with the third, the client does not notice that a connection of its pool was closed
         **tls,
     )
 

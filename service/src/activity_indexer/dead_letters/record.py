@@ -10,13 +10,16 @@ from typing import Final
 from activity_indexer.dead_letter import NO_KEY, PREFIX
 from activity_indexer.dead_letters.payload import Facts, read_facts
 from activity_indexer.ports import Content, OutRecord, Partition, Record, Truncation, UndecodedRecord
-from activity_indexer.timestamps import parse_timestamp, shorten
+from activity_indexer.timestamps import format_timestamp, parse_timestamp, shorten
 
 UNKNOWN: Final = "unknown"
 """Stage and error of a record that does not tell them: nothing of ours wrote it, or somebody damaged it."""
 
 REPLAY_PREFIX: Final = "replay-"
 """Headers that a replay leaves; unlike those of the dead letter they outlive a second stay in the topic."""
+
+LAST_MILLISECOND: Final = 253_402_300_799_999
+"""The end of the year 9999; a record may have a later timestamp, which no text can show."""
 
 KEPT_TIME: Final = 40
 """Characters of a timestamp whose value is kept."""
@@ -114,7 +117,7 @@ class StoredDeadLetter:
     def failed_at(self) -> int:
         """The last failure, or else the record's own time; microseconds since the epoch."""
         failed = self.last_failure
-        return self.timestamp * 1000 if failed is None else failed
+        return min(max(0, self.timestamp), LAST_MILLISECOND) * 1000 if failed is None else failed
 
     @property
     def message_id(self) -> str | None:
@@ -252,12 +255,19 @@ def _time(text: str | None) -> int | None:
     if not text:
         return None
     try:
-        return _parsed(text) if len(text) <= KEPT_TIME else parse_timestamp(text)
-    except ValueError:
+        return _known(text) if len(text) <= KEPT_TIME else _parsed(text)
+    except (ValueError, OverflowError):
         return None
 
 
-_parsed: Final = lru_cache(maxsize=4096)(parse_timestamp)
+def _parsed(text: str) -> int:
+    """A time that can be shown again: in UTC it has a year from 1 to 9999."""
+    found = parse_timestamp(text)
+    format_timestamp(found)
+    return found
+
+
+_known: Final = lru_cache(maxsize=4096)(_parsed)
 """Dead letters that are read one after the other failed at few different times."""
 
 

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from activity_indexer.errors import Unavailable
 from activity_indexer.event import Event, Position
 from activity_indexer.ports import SeenStore
+from activity_indexer.responsive import ResponsiveTimeout
 
 _ENTRY: Final = struct.Struct(">qiqqI")
 """Published, partition, offset, version, checksum."""
@@ -131,8 +132,9 @@ class Deduplicator:
 
     The store may be unavailable: then memory alone answers, and the store is left alone for `retry_interval` seconds,
     so that a batch never waits for it twice. It is asked one question at a time, as the server answers one at a time:
-    else a question would wait for the answers to others, and be given up for it. A duplicate that slips through costs
-    a version conflict in Elasticsearch.
+    else a question would wait for the answers to others, and be given up for it. A batch whose turn does not come
+    within `patience` seconds goes on without: a slow store slows nothing else. A duplicate that slips through costs a
+    version conflict in Elasticsearch.
     A store that failed is up again when it has taken marks: one that is full or read-only answers lookups all the time.
     `namespace` names the index that the ids were settled in, with its history: a new index knows none of them, and when
     it is empty no id is relied on. An id is relied on for `lifetime` seconds. `rely` is called when ids are known.
@@ -146,6 +148,7 @@ class Deduplicator:
     namespace: Callable[[], str] = lambda: "index"
     lifetime: Callable[[], float] = lambda: math.inf
     rely: Callable[[], None] = lambda: None
+    patience: float = 0.25
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     _away_until: float = field(default=float("-inf"), init=False)
     _known_of: str | None = field(default=None, init=False)
@@ -170,17 +173,30 @@ class Deduplicator:
         unknown = [each for each in ids if each not in memory] if memory else ids
         if not unknown or self.store is None:
             return Known(memory, namespace=current)
-        async with self._asking:
-            if self.clock() < self._away_until:
-                return Known(memory, namespace=current)
-            try:
-                stored = await self.store.seen(unknown)
-            except Unavailable as error:
-                self._failed(error)
-                return Known(memory, namespace=current)
+        if not await self._may_ask(current):
+            return Known(memory, namespace=current)
+        try:
+            stored = await self.store.seen(unknown)
+        except Unavailable as error:
+            self._failed(error)
+            return Known(memory, namespace=current)
+        finally:
+            self._asking.release()
         if not self._failing:
             self.report(True, "")
         return Known(memory, stored, current)
+
+    async def _may_ask(self, namespace: str) -> bool:
+        """Whether a question about this index may be asked now: then `_asking` is held."""
+        try:
+            async with ResponsiveTimeout(self.patience):
+                await self._asking.acquire()
+        except TimeoutError:
+            return False
+        if self.clock() < self._away_until or namespace != self.namespace():
+            self._asking.release()
+            return False
+        return True
 
     async def mark(self, entries: Mapping[bytes, bytes], namespace: str) -> None:
         """Remember what Elasticsearch settled just now.
@@ -192,28 +208,27 @@ class Deduplicator:
         self.recent.expire(self.clock(), self.lifetime())
         self.recent.add(entries)
         if entries:
-            await self._mark_in_store(entries)
+            await self._mark_in_store(entries, namespace)
 
     async def watch(self) -> None:
         """Look again and again whether a store that failed takes marks: without events nothing else would."""
         while True:
             await asyncio.sleep(self.retry_interval)
             if self._failing:
-                await self._mark_in_store(PROBE)
+                await self._mark_in_store(PROBE, self.namespace())
 
-    async def _mark_in_store(self, entries: Mapping[bytes, bytes]) -> None:
-        if self.store is None:
+    async def _mark_in_store(self, entries: Mapping[bytes, bytes], namespace: str) -> None:
+        if self.store is None or not await self._may_ask(namespace):
             return
-        async with self._asking:
-            if self.clock() < self._away_until:
-                return
-            try:
-                await self.store.mark(entries)
-            except Unavailable as error:
-                self._failed(error)
-            else:
-                self._failing = False
-                self.report(True, "")
+        try:
+            await self.store.mark(entries)
+        except Unavailable as error:
+            self._failed(error)
+        else:
+            self._failing = False
+            self.report(True, "")
+        finally:
+            self._asking.release()
 
     def _failed(self, error: Unavailable) -> None:
         self._failing = True

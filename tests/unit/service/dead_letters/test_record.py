@@ -15,7 +15,7 @@ from activity_indexer.dead_letters.payload import Facts, read_facts
 from activity_indexer.dead_letters.record import UNKNOWN, StoredDeadLetter
 from activity_indexer.errors import ValidationError
 from activity_indexer.ports import Partition, Truncation
-from activity_indexer.timestamps import parse_timestamp
+from activity_indexer.timestamps import format_timestamp, parse_timestamp
 
 NAMES = st.sampled_from(
     [
@@ -48,6 +48,14 @@ def test_it_reads_what_the_indexer_writes() -> None:
     assert found.original_headers == (("traceparent", b"00-4bf9"),)
     assert found.unreadable == ()
     assert list(found.as_record().headers) == list(written.headers)
+
+
+@pytest.mark.parametrize("text", [b"9999-12-31T23:59:59-01:00", b"0001-01-01T00:00:00+01:00"])
+@pytest.mark.parametrize("timestamp", [-5, 2**60])
+def test_times_that_no_calendar_has_can_be_shown_all_the_same(text: bytes, timestamp: int) -> None:
+    found = StoredDeadLetter("d", 0, 0, timestamp, None, None, (("dead-letter-last-failure", text),))
+    assert found.last_failure is None
+    assert format_timestamp(found.failed_at) in ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999000Z")
 
 
 def test_a_foreign_record_is_told_as_such() -> None:
