@@ -23,6 +23,18 @@ def marks(*ids: bytes) -> dict[bytes, bytes]:
     return dict.fromkeys(ids, entry_of(EVENT, 4))
 
 
+class Silent(MemorySeen):
+    """A store that answers no question before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Event()
+
+    async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        await self.answers.wait()
+        return await super().seen(ids)
+
+
 @dataclass
 class Subject:
     """A deduplicator with its store, its clock, and what it reported."""
@@ -195,16 +207,8 @@ async def test_questions_of_several_batches_wait_for_each_other_and_for_an_absen
 
 
 async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_take() -> None:
-    subject = Subject()
-    answers = asyncio.Event()
-
-    class Slow(MemorySeen):
-        async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
-            await answers.wait()
-            return await super().seen(ids)
-
-    subject.store = Slow()
-    subject.__post_init__()
+    slow = Silent()
+    subject = Subject(store=slow)
     subject.dedup.patience = 0.02
     first = asyncio.create_task(subject.dedup.known([b"a"]))
     await asyncio.sleep(0)
@@ -212,7 +216,7 @@ async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_tak
     assert not any(found.store for found in others)
     await subject.dedup.mark(marks(b"b"), subject.index)
     assert set((await subject.dedup.known([b"b"])).memory) == {b"b"}
-    answers.set()
+    slow.answers.set()
     await first
     assert subject.store.calls == 1
     assert subject.reports == [(True, "")], "it is slow and not away"
@@ -221,22 +225,14 @@ async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_tak
 
 
 async def test_what_waits_for_its_turn_while_the_index_is_replaced_is_not_marked_in_the_new_one() -> None:
-    subject = Subject()
-    answers = asyncio.Event()
-
-    class Slow(MemorySeen):
-        async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
-            await answers.wait()
-            return await super().seen(ids)
-
-    subject.store = Slow()
-    subject.__post_init__()
+    slow = Silent()
+    subject = Subject(store=slow)
     asking = asyncio.create_task(subject.dedup.known([b"a"]))
     await asyncio.sleep(0)
     marking = asyncio.create_task(subject.dedup.mark(marks(b"b"), "one"))
     await asyncio.sleep(0)
     subject.index = "two"
-    answers.set()
+    slow.answers.set()
     await asyncio.gather(asking, marking)
     assert subject.store.until == {}
 
