@@ -144,9 +144,9 @@ def check(baseline: Baseline, readings: Iterable[Mapping[str, float]]) -> str:
         if not high:
             return ""
         least = {name: min(share, least.get(name, share)) for name, share in high.items()}
-    told = ", ".join(f"{name}: {share - 1:+.0%}" for name, share in least.items())
+    rise = ", ".join(f"{name}: {share - 1:+.0%}" for name, share in least.items())
     return (
-        f"an event costs more CPU than it did ({told}; at most {ALLOWED - 1:+.0%} is allowed). Find what became dearer"
+        f"an event costs more CPU than it did ({rise}; at most {ALLOWED - 1:+.0%} is allowed). Find what became dearer"
         " (`python benchmarks/hot_path.py` shows the stages); if it is worth its price, `make bench-baseline`."
     )
 

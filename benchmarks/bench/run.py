@@ -191,8 +191,8 @@ def indexed(servers: Servers, index: str) -> Counts:
     found = servers.ask("GET", f"/{index}/_stats/indexing?filter_path=_all.primaries.indexing")
     if not found:
         return Counts()
-    told = found["_all"]["primaries"]["indexing"]
-    return Counts(told["index_total"] + told.get("index_failed", 0))
+    counts = found["_all"]["primaries"]["indexing"]
+    return Counts(counts["index_total"] + counts.get("index_failed", 0))
 
 
 class Runner:

@@ -89,8 +89,8 @@ class Servers:
         after = os.times()
         if done.returncode:
             raise RuntimeError(f"activity-loadgen ended with {done.returncode}: {done.stderr[-500:]}")
-        told = json.loads(done.stdout.splitlines()[-1])
-        sent = told["published"]
+        report = json.loads(done.stdout.splitlines()[-1])
+        sent = report["published"]
         used = after.children_user + after.children_system - before.children_user - before.children_system
         return Published(
             topic,
@@ -98,7 +98,7 @@ class Servers:
             sent["events"] - sent["invalid"] - sent["duplicate"],
             sent["bytes"],
             used / sent["events"] * 1e6,
-            told["events_per_second"],
+            report["events_per_second"],
         )
 
     def _publish_small(self, topic: str, load: Load) -> Published:

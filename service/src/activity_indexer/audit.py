@@ -30,6 +30,7 @@ from activity_indexer.ports import (
     Record,
 )
 from activity_indexer.positions import Begun, Commit, Stored
+from activity_indexer.responsive import SLICE
 from activity_indexer.settings import Settings
 from activity_indexer.trace_context import trace_contexts
 from activity_indexer.tracing import Tracing, Untraced
@@ -39,10 +40,6 @@ WATCH_INTERVAL = 5.0
 LOOK_BACK_INTERVAL = 5.0
 """How often it is made sure that the database still has what was written (seconds)."""
 NOTHING_REACHED: Final[Mapping[Partition, Commit]] = MappingProxyType({})
-
-
-SLICE: Final = 0.005
-"""Time of computing after which others of the process have their turn (seconds)."""
 
 
 class Polled(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import compress
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -25,6 +25,7 @@ from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord, Record
 from activity_indexer.published import ages, published_at
+from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.trace_context import TraceContext, trace_contexts
@@ -36,9 +37,6 @@ SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
 LETTERS = 1000
 """Dead letters that are made and sent at once."""
-
-SLICE: Final = 0.005
-"""For how long a batch computes before the event loop has a turn (seconds)."""
 
 
 class Chains(NamedTuple):

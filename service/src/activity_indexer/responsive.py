@@ -1,4 +1,4 @@
-"""Time-outs that count only while the event loop runs.
+"""An event loop that many share: how long one may compute, and time-outs that count only while the loop runs.
 
 A time-out by the clock says that a server failed when it was this process that had no time to read the answer.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 from typing import Final, Self
+
+SLICE: Final = 0.005
+"""For how long anything computes before the event loop has a turn (seconds)."""
 
 STEPS: Final = 20
 """Parts of a time-out: one is over when the loop comes to its timer, however late that is."""

@@ -45,7 +45,8 @@ from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition, Record
-from activity_indexer.processor import SLICE, Limits, Processor
+from activity_indexer.processor import Limits, Processor
+from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
 
