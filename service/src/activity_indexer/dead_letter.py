@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from activity_indexer.errors import EventError
 from activity_indexer.ports import OutRecord, Record, Truncation, UndecodedRecord
@@ -74,7 +76,7 @@ _MESSAGE_ID: Final = PREFIX + "message-id"
 _TRACEPARENT: Final = PREFIX + "traceparent"
 
 
-class Failure(NamedTuple):
+class Failure(Struct, frozen=True, gc=False):
     """Why an event cannot be indexed; times in seconds since the epoch."""
 
     error: EventError
@@ -91,9 +93,10 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
     give way to the new ones. What a replay sent failed first when it failed before its first replay.
     `traceparent` is that of the span that sends the dead letter: whoever reads it can link to that span.
 
-    Half of all events may come this way: each header is written once, as the bytes that it is stored as.
+    Half of all events may come this way: each header is written once, as the bytes that it is stored as, and those that
+    many dead letters share are kept.
     """
-    error = failure.error
+    error, timestamp = failure.error, record.timestamp
     last = _time(int(failure.last_failure * 1e6))
     first = _time(int(failure.first_failure * 1e6)) if failure.first_failure != failure.last_failure else last
     headers: list[tuple[str, bytes]] = []
@@ -101,16 +104,12 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
         headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
         first = _first_failure(record) or first
     headers += (
-        (_TOPIC, record.topic.encode(errors="replace")),
-        (_PARTITION, b"%d" % record.partition),
+        *_place(record.topic, record.partition),
         (_OFFSET, b"%d" % record.offset),
-        (_TIMESTAMP, _time(min(max(0, record.timestamp), LATEST) * 1000)),
-        (_STAGE, error.stage.encode(errors="replace")),
-        (_ERROR, error.code.encode(errors="replace")),
+        (_TIMESTAMP, _time((timestamp if 0 <= timestamp <= LATEST else min(max(0, timestamp), LATEST)) * 1000)),
+        *_kind(error.stage, error.code),
         (_MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
-        (_ATTEMPTS, b"%d" % failure.attempts),
-        (_FIRST_FAILURE, first),
-        (_LAST_FAILURE, last),
+        *_tries(failure.attempts, first, last),
     )
     if isinstance(record, UndecodedRecord):
         headers += ((PREFIX + name, text.encode(errors="replace")) for name, text in _undecoded(record).items())
@@ -119,6 +118,22 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
     if traceparent:
         headers.append((_TRACEPARENT, traceparent))
     return OutRecord(record.key, record.value, headers)
+
+
+@lru_cache(maxsize=1024)
+def _place(topic: str, partition: int) -> tuple[tuple[str, bytes], ...]:
+    return (_TOPIC, topic.encode(errors="replace")), (_PARTITION, b"%d" % partition)
+
+
+@lru_cache(maxsize=256)
+def _kind(stage: str, code: str) -> tuple[tuple[str, bytes], ...]:
+    return (_STAGE, stage.encode(errors="replace")), (_ERROR, code.encode(errors="replace"))
+
+
+@lru_cache(maxsize=256)
+def _tries(attempts: int, first: bytes, last: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The events of a batch fail at the same time."""
+    return (_ATTEMPTS, b"%d" % attempts), (_FIRST_FAILURE, first), (_LAST_FAILURE, last)
 
 
 @lru_cache(maxsize=1024)
