@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import asyncpg
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
-from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.event import RANKS, Event, Position, version_microseconds
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditEvent, AuditStore

@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from activity_indexer.adapters.kafka_internals import batch_maker
+from activity_indexer.adapters.kafka.records.internals import batch_maker
 from activity_indexer.ports import OutRecord
 from activity_loadgen.expected import ExpectedState
 from activity_loadgen.kafka import KafkaConnection, admin_client, partitions_of

@@ -18,7 +18,7 @@ _forks.set_forkserver_preload(
         "activity_indexer.cli.run",
         "activity_indexer.app",
         "activity_indexer.adapters.redis",
-        "activity_indexer.auditing",
+        "activity_indexer.audit.run",
         "processes",
     ]
 )

@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from elasticsearch import AsyncElasticsearch
 from processes import started
 
-from activity_indexer.adapters.kafka_internals import RecordsConsumer
+from activity_indexer.adapters.kafka.records.internals import RecordsConsumer
 from activity_stack import Stack
 
 CREATED, UPDATED, DELETED = "transaction.created", "transaction.updated", "transaction.deleted"

@@ -21,7 +21,7 @@ from record_batches_support import Batch, body, field, record
 from replay_support import Replay
 from support import Indexer, Place, encoded, environment, event, eventually
 
-from activity_indexer.adapters.topic_reader import TopicReader
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import KafkaSettings
 

@@ -16,7 +16,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
-from activity_indexer.telemetry.declarations import DECLARATIONS, Declaration
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
 from activity_indexer_operator.api import Key
 from activity_indexer_operator.cache import Seen
 from activity_indexer_operator.metrics import GAUGES, Metrics

@@ -23,7 +23,7 @@ from record_batches_support import (
     varint,
 )
 
-from activity_indexer.adapters.record_batches import KEPT_BYTES, FetchedPartition, Reading
+from activity_indexer.adapters.kafka.records.batches import KEPT_BYTES, FetchedPartition, Reading
 from activity_indexer.ports import Content, HeaderName, Partition, Record, Truncation, UndecodedRecord
 
 PLACE = Partition("transactions", 3)

@@ -14,7 +14,7 @@ from activity_indexer.dead_letter import REPLAY_TRACEPARENT
 from activity_indexer.dead_letters.spans import Spans as Written
 from activity_indexer.replay.ports import Commits, Transactions
 from activity_indexer.replay.records import Addressed
-from activity_indexer.telemetry.spans import Spans, earlier, remote
+from activity_indexer.telemetry.tracing.spans import Spans, earlier, remote
 from activity_indexer.trace_context import TRACEPARENT, TraceContext, trace_context, traceparent
 
 Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
