@@ -11,8 +11,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from activity_indexer_operator import resources
-from activity_indexer_operator.resources import Resource
+from activity_indexer_operator.kube import resources
+from activity_indexer_operator.kube.resources import Resource
 
 Object = dict[str, Any]
 Place = tuple[str, str, str]
