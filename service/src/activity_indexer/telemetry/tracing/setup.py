@@ -53,7 +53,7 @@ class OpenTelemetry:
         """The transactions of a replay, traced."""
         if self._provider is None or self._export is None:
             return writing
-        from activity_indexer.telemetry.replay_spans import ReplaySpans  # noqa: PLC0415 - only where tracing is on
+        from activity_indexer.replay.tracing import ReplaySpans  # noqa: PLC0415 - only where tracing is on
         from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415
 
         kafka = self._settings.kafka

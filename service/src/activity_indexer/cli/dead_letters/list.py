@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
-from activity_indexer.cli.dead_letters_reading import json_option, matching, parked_option, topic_of
+from activity_indexer.cli.dead_letters.reading import json_option, matching, parked_option, topic_of
 from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.grouping import BY, Group, Groups

@@ -14,8 +14,8 @@ import click
 
 from activity_indexer.adapters.elasticsearch.document_reader import stored_document
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
-from activity_indexer.cli.dead_letters_page import Page, show_page
-from activity_indexer.cli.dead_letters_reading import json_option, matching, parked_option, topic_of
+from activity_indexer.cli.dead_letters.page import Page, show_page
+from activity_indexer.cli.dead_letters.reading import json_option, matching, parked_option, topic_of
 from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.selection import OffsetRange, selection_options
 from activity_indexer.dead_letters.advice import advice

@@ -19,8 +19,8 @@ import click
 
 from activity_indexer.adapters.replay import replay_outside
 from activity_indexer.cli.common import Duration, few_collections, quiet_logging, read_settings
+from activity_indexer.cli.dead_letters.replay_view import Lines, Terminal
 from activity_indexer.cli.help import Exit, epilog
-from activity_indexer.cli.replay_view import Lines, Terminal
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import ActivityIndexerError

@@ -15,7 +15,7 @@ import click
 
 from activity_indexer.adapters.kafka.dead_letter_restorer import restore
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
-from activity_indexer.cli.dead_letters_reading import json_option, matching
+from activity_indexer.cli.dead_letters.reading import json_option, matching
 from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.lines import LineError

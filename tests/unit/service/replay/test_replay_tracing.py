@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 
 from activity_indexer.ports import OutRecord
 from activity_indexer.replay.records import Addressed
-from activity_indexer.telemetry.replay_spans import ReplaySpans
+from activity_indexer.replay.tracing import ReplaySpans
 from activity_indexer.telemetry.tracing.exporting import LinkedSampler
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.trace_context import traceparent

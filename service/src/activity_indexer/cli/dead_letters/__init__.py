@@ -26,27 +26,27 @@ def command() -> None:
 
 
 for _name, _module, _summary in (
-    ("list", "dead_letters_list", "Count the dead letters by cause, with what usually helps."),
+    ("list", "dead_letters.list", "Count the dead letters by cause, with what usually helps."),
     (
         "show",
-        "dead_letters_show",
+        "dead_letters.show",
         "Show one dead letter: why and where it failed, and whether a replay would change anything now.",
     ),
     (
         "watch",
-        "dead_letters_watch",
+        "dead_letters.watch",
         "Show new dead letters as they come, one a line; with --since, those since then first.",
     ),
     (
         "export",
-        "dead_letters_export",
+        "dead_letters.export",
         "Write dead letters as lines of JSON, with nothing lost: `import` takes them back.",
     ),
     (
         "import",
-        "dead_letters_import",
+        "dead_letters.import_",
         "Put exported dead letters back into the dead-letter topic: lost or expired ones.",
     ),
-    ("replay", "replay", "Send dead letters again: a plan first, then each once, and none lost."),
+    ("replay", "dead_letters.replay", "Send dead letters again: a plan first, then each once, and none lost."),
 ):
     command.add_later(_name, _module, _summary)

@@ -16,12 +16,12 @@ from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
-from activity_indexer.replay import engine as engine_module
+from activity_indexer.replay import sending as engine_module
 from activity_indexer.replay.beginning import begun, check_same, fresh
 from activity_indexer.replay.decide import Decider, Wanted
-from activity_indexer.replay.engine import Engine, Pace
 from activity_indexer.replay.errors import Overtaken, ReplayRefused
 from activity_indexer.replay.progress import Counters, Standing, standing
+from activity_indexer.replay.sending import Engine, Pace
 
 GROUP = "g.replay.r"
 FREELY = Pace()
