@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from support import Place, Servers, eventually
+from fixtures.servers.place import Place, Servers, eventually
 
 from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.kafka_client import prepare_topics

@@ -19,7 +19,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-from core_support import Told
+from fixtures.core import Told
 
 from activity_indexer.adapters import kafka
 from activity_indexer.adapters.kafka import GroupSource

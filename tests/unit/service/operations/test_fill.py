@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from audit_support import value
-from core_support import enriched
+from fixtures.audit import value
+from fixtures.core import enriched
 
 from activity_indexer.adapters.audit_reader import Kept
 from activity_indexer.adapters.index_versions import State
