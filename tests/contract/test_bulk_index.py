@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
-from support import Place, Servers
+from fixtures.servers.place import Place, Servers
 
 from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.adapters.memory import MemoryIndex

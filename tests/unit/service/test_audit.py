@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from audit_support import audit_event, value
-from core_support import undecoded
+from fixtures.audit import audit_event, value
+from fixtures.core import undecoded
+from fixtures.servers.place import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from support import eventually
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.audit.consumer import Audit, Polled, batches

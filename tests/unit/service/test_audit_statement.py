@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import pytest
-from audit_support import KINDS, audit_event
+from fixtures.audit import KINDS, audit_event
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from audit_support import END_OF_TIME, value
-from core_support import undecoded
+from fixtures.audit import END_OF_TIME, value
+from fixtures.core import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 

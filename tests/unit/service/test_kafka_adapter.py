@@ -19,7 +19,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-from core_support import Told
+from fixtures.core import Told
 
 from activity_indexer.adapters.kafka import source as kafka
 from activity_indexer.adapters.kafka.client import client_arguments, mapped, within

@@ -14,7 +14,7 @@ from aiokafka.consumer.fetcher import Fetcher, FetchResult
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
-from record_batches_support import Batch, record, values
+from fixtures.record_batches import Batch, record, values
 
 from activity_indexer.adapters.kafka.records import internals as kafka_internals
 from activity_indexer.adapters.kafka.records.batches import FetchedPartition, Reading

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from core_support import enriched
+from fixtures.core import enriched
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from audit_support import value
-from core_support import enriched
+from fixtures.audit import value
+from fixtures.core import enriched
 
 from activity_indexer.adapters.elasticsearch.index_versions import State
 from activity_indexer.adapters.kafka.topic_reader import TopicReader

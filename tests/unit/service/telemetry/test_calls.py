@@ -1,7 +1,7 @@
 """Calls to servers are timed, counted, and otherwise as they were."""
 
 import pytest
-from core_support import taken
+from fixtures.core import taken
 from prometheus_client import CollectorRegistry
 
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemorySeen

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from audit_support import value as audit_value
-from core_support import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
+from fixtures.audit import value as audit_value
+from fixtures.core import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
