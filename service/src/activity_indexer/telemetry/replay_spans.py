@@ -10,7 +10,7 @@ from typing import Final
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from activity_indexer.dead_letter import REPLAY_TRACEPARENT
+from activity_common.dead_letter_headers import REPLAY_TRACEPARENT
 from activity_indexer.dead_letters.spans import Spans as Written
 from activity_indexer.replay.ports import Commits, Transactions
 from activity_indexer.replay.records import Addressed
