@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from activity_common.trace_context import trace_context
 from activity_indexer.adapters.audit_reader import AuditReader, Kept
 from activity_indexer.adapters.index_reader import IndexReader
 from activity_indexer.adapters.index_versions import State, advanced
@@ -20,7 +21,6 @@ from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import Record
 from activity_indexer.reindex.ordered import in_order
 from activity_indexer.reindex.writer import Rewriter, event_of
-from activity_indexer.trace_context import trace_context
 
 KEPT_REASONS: Final = 20
 """Different reasons of refusals that are kept."""
