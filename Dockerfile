@@ -30,6 +30,7 @@ FROM uv AS build-service
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra service --no-install-project
 COPY README.md LICENSE ./
+COPY shared shared
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -40,6 +41,7 @@ FROM uv AS build-loadgen
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra loadgen --no-install-project
 COPY README.md LICENSE ./
+COPY shared shared
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -50,6 +52,7 @@ FROM uv AS build-operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra operator --no-install-project
 COPY README.md LICENSE ./
+COPY shared shared
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -119,6 +122,7 @@ FROM uv AS live-service
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --group live --extra service --no-install-project
 COPY --chown=65532:65532 README.md LICENSE ./
+COPY --chown=65532:65532 shared shared
 COPY --chown=65532:65532 service service
 COPY --chown=65532:65532 loadgen loadgen
 COPY --chown=65532:65532 operator operator
@@ -131,12 +135,13 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LOGNAME=activity
 USER 65532:65532
 EXPOSE 8080 5678
-CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer run", "/src/service/src"]
+CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer run", "/src/service/src", "/src/shared/src"]
 
 FROM uv AS live-operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --group live --extra operator --no-install-project
 COPY --chown=65532:65532 README.md LICENSE ./
+COPY --chown=65532:65532 shared shared
 COPY --chown=65532:65532 service service
 COPY --chown=65532:65532 loadgen loadgen
 COPY --chown=65532:65532 operator operator
@@ -149,7 +154,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LOGNAME=activity
 USER 65532:65532
 EXPOSE 8080 5678
-CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer-operator", "/src/operator/src"]
+CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer-operator", "/src/operator/src", "/src/shared/src"]
 
 # ---- last, and so the target where none is named -------------------------------------------------
 FROM runtime AS service

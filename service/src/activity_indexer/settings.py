@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activity_common.trace_context import VARIABLE
 from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
 from activity_indexer.memory import DEFAULT_BUDGET, LARGEST_RECORDS, SMALLEST_BUDGET, MemoryShares
@@ -562,7 +563,7 @@ def declared() -> Iterator[tuple[type[_Section], str, str, FieldInfo]]:
 
 def callers_trace() -> str:
     """The trace that this process is part of, as whoever started it says in TRACEPARENT; empty: none."""
-    return os.environ.get("TRACEPARENT", "")
+    return os.environ.get(VARIABLE, "")
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
