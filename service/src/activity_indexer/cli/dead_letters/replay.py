@@ -31,7 +31,7 @@ from activity_indexer.replay.plan import read_ends
 from activity_indexer.replay.result import Outcome, Result, result_json
 from activity_indexer.replay.session import Options, Session
 from activity_indexer.settings import KafkaSettings, Settings
-from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 
 EXITS: Final[dict[Outcome, Exit]] = {
     "done": Exit.DONE,

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from activity_indexer.adapters.document_reader import stored_document
+from activity_indexer.adapters.elasticsearch.document_reader import stored_document
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.page import Page, show_page
 from activity_indexer.cli.dead_letters.reading import json_option, matching, parked_option, topic_of
