@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.record_batches import FetchedRecord
 from support import Indexer, Place, Servers, environment
 
-from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import DocumentError
-from activity_indexer.adapters.record_batches import FetchedRecord
 from activity_indexer.settings import KafkaSettings
 from activity_loadgen.generate import generate
 from activity_loadgen.options import LoadOptions
@@ -50,9 +50,13 @@ async def bury(place: Place, number: int) -> None:
     topic = DeadLetterTopic(KafkaSettings(bootstrap_servers=place.servers.kafka, transactions_topic=place.name))
     failure = Failure(DocumentError("document_parsing_exception", REASON), 1, time.time(), time.time(), "f" * 32)
     records = []
-    for at, event in enumerate(generate(LoadOptions(count=number, update_ratio=0.0, users=1000, user_skew=0.0, seed=1))):
+    for at, event in enumerate(
+        generate(LoadOptions(count=number, update_ratio=0.0, users=1000, user_skew=0.0, seed=1))
+    ):
         headers = (("traceparent", b"00-%032x-%016x-00" % (at + 1, at + 1)),)
-        origin = FetchedRecord(place.name, at % place.partitions, at, 1_704_110_400_000, event.key, event.value, headers)
+        origin = FetchedRecord(
+            place.name, at % place.partitions, at, 1_704_110_400_000, event.key, event.value, headers
+        )
         records.append(dead_letter(origin, failure))
     for at in range(0, len(records), CHUNK):
         unsent, problem = await topic.send(records[at : at + CHUNK])
