@@ -16,7 +16,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
-from activity_indexer.telemetry.declarations import DECLARATIONS, Declaration
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
 from activity_indexer_operator.kube.cache import Seen
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import REPLAYS

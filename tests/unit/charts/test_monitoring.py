@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.declarations import COLLECTED, DECLARATIONS
+from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
 from activity_indexer_operator.kube.cache import Seen
 from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime import metrics as operator_metrics

@@ -11,7 +11,7 @@ import pytest
 from activity_indexer.telemetry import connections as service_connections
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer_operator.runtime import connections as operator_connections
 from activity_indexer_operator.runtime.http import HttpServer as OperatorServer
 from activity_indexer_operator.runtime.metrics import Metrics as OperatorMetrics
