@@ -4,7 +4,7 @@
 # docker build --target operator -t activity-indexer-operator:dev .  the operator
 # docker build --target loadgen  -t activity-indexer-loadgen:dev .   the load generator
 # docker build --target dev      -t activity-indexer-dev:dev .       sources, tests and all their tools
-# docker build --target live-service, live-operator                  the same two, started anew when their sources change
+# docker build --target live-service, live-operator                  the same two, restarted when their sources change
 
 ARG PYTHON_IMAGE=python:3.12-slim
 
@@ -58,7 +58,7 @@ COPY loadgen loadgen
 COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra operator --no-editable --reinstall-package activity-indexer \
- # The Kubernetes client's class for each kind is loaded when it is asked for, which nobody does: 40 MB less.
+ # The Kubernetes client's class for each kind is loaded when it is used, which never happens here: 40 MB less.
  && find /opt/venv -path '*/kubernetes/*/__pycache__/*' \( -path '*/api/*' -o -path '*/models/*' \) \
     ! -name '__init__*' -delete
 
@@ -116,7 +116,7 @@ LABEL org.opencontainers.image.title="activity-indexer-dev" \
       org.opencontainers.image.description="Activity Indexer's sources, tests and tools."
 CMD ["pytest", "tests/unit"]
 
-# ---- `skaffold dev`: editable, started anew by SIGINT, which ends it as SIGTERM does, when a file changes -----------
+# ---- `skaffold dev`: editable, restarted by SIGINT, which ends it as SIGTERM does, when a file changes -----------
 # Files come by tar, as this user: folders are its own. A debugger is there for `skaffold dev -p debug`.
 FROM uv AS live-service
 RUN --mount=type=cache,target=/var/cache/uv \

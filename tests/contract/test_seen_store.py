@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from core_support import Clock
-from support import Servers
+from fixtures.core import Clock
+from fixtures.servers.place import Servers
 
 from activity_indexer.adapters.memory import MemorySeen
 from activity_indexer.adapters.redis import RedisSeenStore

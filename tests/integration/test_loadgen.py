@@ -17,7 +17,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import NewTopic
 from aiokafka.partitioner import DefaultPartitioner
-from load_place import Place, enriched, positioned, tombstone
+from fixtures.servers.load_place import Place, enriched, positioned, tombstone
 
 from activity_indexer.ports import HeaderName
 from activity_loadgen.expected import ExpectedState, FinalEvent

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from core_support import TOPIC, Clock, Told
+from fixtures.core import TOPIC, Clock, Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

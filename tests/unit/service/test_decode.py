@@ -7,11 +7,11 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from core_support import LATEST, Told, at, undecoded, value
-from hostile_inputs import damaged
+from fixtures.core import LATEST, Told, at, undecoded, value
+from fixtures.hostile_inputs import damaged
+from fixtures.servers.place import CREATED, DELETED, UPDATED, event, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import CREATED, DELETED, UPDATED, event, transaction
 
 from activity_indexer.document import mappings
 from activity_indexer.errors import DecodeError, EventError

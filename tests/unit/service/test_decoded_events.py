@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 import pytest
-from audit_support import END_OF_TIME, value
-from core_support import undecoded
+from fixtures.audit import END_OF_TIME, value
+from fixtures.core import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.decoded_events import BESIDE, DecodedEvents
+from activity_indexer.audit.decoded_events import BESIDE, DecodedEvents
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
 from activity_indexer.pipeline.decode import decode_record

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from core_support import LATEST, Clock, value
+from fixtures.core import LATEST, Clock, value
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,11 +6,11 @@ import random
 import sys
 from typing import Any
 
-from core_support import NOW, Clock, Seen, Told, taken, value
-from hostile_inputs import damaged
+from fixtures.core import NOW, Clock, Seen, Told, taken, value
+from fixtures.hostile_inputs import damaged
+from fixtures.servers.place import DELETED, UPDATED, event
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import DELETED, UPDATED, event
 
 from activity_indexer.adapters.memory import MemoryDeadLetters
 from activity_indexer.backoff import Backoff

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from core_support import Clock, Seen
+from fixtures.core import Clock, Seen
 
 from activity_indexer.adapters.memory import MemoryIndex, bulk_answer, refusal, reply
 from activity_indexer.backoff import Backoff

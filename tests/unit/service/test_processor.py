@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import (
+from fixtures.core import (
     LATEST,
     NOW,
     TOPIC,
@@ -25,9 +25,9 @@ from core_support import (
     until,
     value,
 )
+from fixtures.servers.place import CREATED, DELETED, UPDATED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import CREATED, DELETED, UPDATED
 
 from activity_indexer import processor
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply

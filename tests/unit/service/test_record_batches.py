@@ -5,9 +5,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from record_batches_support import (
+from fixtures.record_batches import (
     CODECS,
     FIRST_TIME,
     HEADER,
@@ -22,8 +20,10 @@ from record_batches_support import (
     values,
     varint,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
-from activity_indexer.adapters.record_batches import KEPT_BYTES, FetchedPartition, Reading
+from activity_indexer.adapters.kafka.records.batches import KEPT_BYTES, FetchedPartition, Reading
 from activity_indexer.ports import Content, HeaderName, Partition, Record, Truncation, UndecodedRecord
 
 PLACE = Partition("transactions", 3)

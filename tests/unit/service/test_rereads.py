@@ -1,6 +1,6 @@
 """Records that are read again on purpose."""
 
-from core_support import TOPIC, Told
+from fixtures.core import TOPIC, Told
 
 from activity_indexer.adapters.memory import MemorySeen
 from activity_indexer.pipeline.rereads import Rereads

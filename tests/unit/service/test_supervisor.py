@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Forked
-from supervised import program as supervised_program
+from fixtures.servers.processes import Forked
+from fixtures.servers.supervised import program as supervised_program
 
 from activity_indexer.errors import SettingsError
 from activity_indexer.settings import load_settings

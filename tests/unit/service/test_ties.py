@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import NOW, Clock, Seen, Told, enriched
+from fixtures.core import NOW, Clock, Seen, Told, enriched
+from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded, event
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import CREATED, DELETED, UPDATED, encoded, event
 
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen
 from activity_indexer.backoff import Backoff
