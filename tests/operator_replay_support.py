@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from activity_indexer_operator.api import Body, Key, Meta
-from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.jobs_view import POD_LABEL
-from activity_indexer_operator.metrics import Metrics
-from activity_indexer_operator.ports import ConflictError, RejectedError
-from activity_indexer_operator.replay_reconciler import Locks, ReplayReconciler
-from activity_indexer_operator.resources import INDEXERS, JOBS, REPLAYS, Resource
-from activity_indexer_operator.schedule_reconciler import TASKS, TaskReconciler
-from activity_indexer_operator.tracing import UNTRACED, Tracing
+from activity_indexer_operator.jobs.view import POD_LABEL
+from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.objects import Body, Key, Meta
+from activity_indexer_operator.kube.ports import ConflictError, RejectedError
+from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS, Resource
+from activity_indexer_operator.replay.reconciler import Locks, ReplayReconciler
+from activity_indexer_operator.runtime.metrics import Metrics
+from activity_indexer_operator.tasks.reconciler import TASKS, TaskReconciler
+from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
 
 NAMESPACE = "shop"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from activity_indexer_operator.api import Body
-from activity_indexer_operator.ports import Cluster, ConflictError
-from activity_indexer_operator.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, LEASES, Resource
+from activity_indexer_operator.kube.objects import Body
+from activity_indexer_operator.kube.ports import Cluster, ConflictError
+from activity_indexer_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, LEASES, Resource
 
 KAFKA = {"bootstrapServers": ["kafka:9093"], "topic": "transactions", "consumerGroup": "indexer"}
 SPEC = {"source": {"kafka": KAFKA}, "workload": {"template": {"elasticsearch": {"url": "http://elasticsearch:9200"}}}}

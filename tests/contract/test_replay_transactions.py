@@ -10,7 +10,7 @@ from fixtures.memory.replay import MemoryLog
 from fixtures.servers.place import Place, Servers
 from fixtures.servers.replays import create
 
-from activity_indexer.adapters.kafka_client import admin_client
+from activity_indexer.adapters.kafka.client import admin_client
 from activity_indexer.adapters.replay_positions import committed
 from activity_indexer.adapters.replay_transactions import replay_transactions
 from activity_indexer.dead_letters.spans import Span

@@ -17,9 +17,9 @@ from fixtures.audit import KINDS, PIPELINE, InPostgres, audit_event, audited, sc
 from fixtures.servers.place import Servers
 from msgspec.structs import replace
 
-from activity_indexer.adapters.postgres import MARKS, PostgresAudit
-from activity_indexer.adapters.postgres_connection import connect, transaction
-from activity_indexer.adapters.postgres_schema import Migration, migrate, migrations
+from activity_indexer.adapters.postgres.audit_store import MARKS, PostgresAudit
+from activity_indexer.adapters.postgres.connection import connect, transaction
+from activity_indexer.adapters.postgres.schema import Migration, migrate, migrations
 from activity_indexer.errors import AuditRejected, Refused, Unavailable
 from activity_indexer.settings import DatabaseSettings
 

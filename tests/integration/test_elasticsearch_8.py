@@ -7,7 +7,7 @@ import pytest
 from fixtures.servers.commands import called
 from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
 
-from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch.client import connect
 from activity_indexer.settings import ElasticsearchSettings
 from activity_stack import StackError
 

@@ -13,8 +13,8 @@ from fixtures.servers.place import CREATED, DELETED, UPDATED, Indexer, Place, en
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from activity_indexer.adapters.index_writer import action
-from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.adapters.elasticsearch.index_writer import action
+from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.settings import DatabaseSettings, Pipeline
 

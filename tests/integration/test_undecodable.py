@@ -21,7 +21,7 @@ from fixtures.servers.place import Indexer, Place, encoded, environment, event, 
 from fixtures.servers.processes import Forked
 from fixtures.servers.replays import Replay
 
-from activity_indexer.adapters.topic_reader import TopicReader
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import KafkaSettings
 

@@ -9,20 +9,20 @@ from collections.abc import Sequence
 import kopf
 from kubernetes.aio.client import Configuration
 
-from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.cluster import KubernetesCluster
-from activity_indexer_operator.events import ClusterRecorder
-from activity_indexer_operator.handlers import registry_for
-from activity_indexer_operator.http import HttpServer
-from activity_indexer_operator.lease import Lease
-from activity_indexer_operator.metrics import Metrics
-from activity_indexer_operator.part import MakePart, Tools
-from activity_indexer_operator.replay_metrics import ReplayMetrics
-from activity_indexer_operator.resources import INDEXERS
+from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.client import KubernetesCluster
+from activity_indexer_operator.kube.events import ClusterRecorder
+from activity_indexer_operator.kube.lease import Lease
+from activity_indexer_operator.kube.resources import INDEXERS
+from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer_operator.runtime.controller import MakePart, Tools
+from activity_indexer_operator.runtime.http import HttpServer
+from activity_indexer_operator.runtime.metrics import Metrics
+from activity_indexer_operator.runtime.queue import Worker
+from activity_indexer_operator.runtime.watches import registry_for
 from activity_indexer_operator.settings import Settings
-from activity_indexer_operator.tracing import tracing_for
-from activity_indexer_operator.tracing_calls import traced_cluster, traced_kafka
-from activity_indexer_operator.worker import Worker
+from activity_indexer_operator.tracing.calls import traced_cluster, traced_kafka
+from activity_indexer_operator.tracing.protocol import tracing_for
 
 
 class App:

@@ -8,10 +8,10 @@ import os
 import click
 
 from activity_indexer_operator.app import run
-from activity_indexer_operator.connection import NoConnectionError, connect
-from activity_indexer_operator.indexer_part import indexer_part
+from activity_indexer_operator.indexer.controller import indexer_part
+from activity_indexer_operator.kube.connection import NoConnectionError, connect
 from activity_indexer_operator.logs import configure
-from activity_indexer_operator.replay_part import replay_part
+from activity_indexer_operator.replay.controller import replay_part
 from activity_indexer_operator.settings import SettingsError, load_settings
 
 EXIT_USAGE = 2

@@ -16,12 +16,12 @@ import yaml
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
-from activity_indexer.telemetry.declarations import DECLARATIONS, Declaration
-from activity_indexer_operator.api import Key
-from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.metrics import GAUGES, Metrics
-from activity_indexer_operator.replay_metrics import ReplayMetrics
-from activity_indexer_operator.resources import REPLAYS
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
+from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.objects import Key
+from activity_indexer_operator.kube.resources import REPLAYS
+from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer_operator.runtime.metrics import GAUGES, Metrics
 
 POD = {"namespace": "shop", "pod": "indexer-0"}
 CHOSEN = {"$__rate_interval": "5m", "$__range": "30m", "$namespace": "shop", "$pod": ".*"}

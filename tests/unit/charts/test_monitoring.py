@@ -11,10 +11,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.declarations import COLLECTED, DECLARATIONS
-from activity_indexer_operator import metrics as operator_metrics
-from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.replay_metrics import ReplayMetrics
+from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
+from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer_operator.runtime import metrics as operator_metrics
 
 DASHBOARDS = sorted((ROOT / "charts").glob("*/dashboards/*.json"))
 EXAMPLE = str(ROOT / "charts/activity-indexer/examples/production.yaml")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from activity_indexer.adapters.memory_audit import MemoryAudit
-from activity_indexer.audit import Audit, Polled, batches
+from activity_indexer.audit.consumer import Audit, Polled, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
@@ -414,7 +414,7 @@ async def test_a_database_that_went_back_is_noticed_though_nothing_more_is_read(
     worker: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A partition without later events, or a topic that is quiet: a write would not see it."""
-    monkeypatch.setattr("activity_indexer.audit.LOOK_BACK_INTERVAL", 0.0)
+    monkeypatch.setattr("activity_indexer.audit.consumer.LOOK_BACK_INTERVAL", 0.0)
     it = worker(records(value("a")))
     task = asyncio.create_task(it.audit.run())
     await it.source.dry.wait()
@@ -482,7 +482,7 @@ async def test_a_partition_that_begins_twice_is_no_restored_database(worker: Sta
 async def test_a_new_database_without_tables_gets_them_also_while_nothing_is_read(
     worker: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activity_indexer.audit.LOOK_BACK_INTERVAL", 0.0)
+    monkeypatch.setattr("activity_indexer.audit.consumer.LOOK_BACK_INTERVAL", 0.0)
     it = worker(records(value("a")))
     task = asyncio.create_task(it.audit.run())
     await it.source.dry.wait()
@@ -532,7 +532,7 @@ async def test_an_event_that_is_known_is_not_decoded_again(worker: Start) -> Non
 
 
 async def test_others_have_their_turn_while_much_is_decoded(worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("activity_indexer.audit.SLICE", 0.0)
+    monkeypatch.setattr("activity_indexer.audit.consumer.SLICE", 0.0)
     turns = 0
     it = worker(records(*[value("a")] * 100))
     task = asyncio.create_task(it.audit.run())

@@ -6,7 +6,7 @@ import ssl
 import asyncpg
 import pytest
 
-from activity_indexer.adapters.postgres_errors import meaning, postgres_errors
+from activity_indexer.adapters.postgres.errors import meaning, postgres_errors
 from activity_indexer.errors import ActivityIndexerError, AuditRejected, Refused, Unavailable
 
 SERVER_ERRORS = [

@@ -8,8 +8,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from activity_indexer.adapters import audit_source
-from activity_indexer.adapters.audit_source import KafkaAuditSource
+from activity_indexer.adapters.kafka import audit_source
+from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Backlog, Partition
 from activity_indexer.positions import Ends

@@ -7,8 +7,8 @@ from fixtures.audit import KINDS, audit_event
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.adapters import postgres
-from activity_indexer.adapters.postgres import MARKS, _joined, _passed
+from activity_indexer.adapters.postgres import audit_store as postgres
+from activity_indexer.adapters.postgres.audit_store import MARKS, _joined, _passed
 from activity_indexer.errors import AuditRejected
 
 TEXTS = st.text(st.sampled_from(["a", "é", *MARKS[0], *MARKS[1]]), max_size=3)

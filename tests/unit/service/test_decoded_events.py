@@ -8,7 +8,7 @@ from fixtures.core import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.decoded_events import BESIDE, DecodedEvents
+from activity_indexer.audit.decoded_events import BESIDE, DecodedEvents
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
 from activity_indexer.pipeline.decode import decode_record

@@ -2,7 +2,7 @@
 
 import pytest
 
-from activity_indexer.adapters.document_lookup import found_documents
+from activity_indexer.adapters.elasticsearch.document_lookup import found_documents
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import BulkReply
 

@@ -14,9 +14,9 @@ from aiohttp import web
 from elastic_transport import ApiError, ConnectionTimeout, HttpHeaders, TransportError
 from elastic_transport._models import ApiResponseMeta, NodeConfig
 
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.elasticsearch_node import Node, nodes
-from activity_indexer.adapters.elasticsearch_transport import ElasticsearchTransport, mapped
+from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
+from activity_indexer.adapters.elasticsearch.node import Node, nodes
+from activity_indexer.adapters.elasticsearch.transport import ElasticsearchTransport, mapped
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import BulkReply
 from activity_indexer.settings import ElasticsearchSettings

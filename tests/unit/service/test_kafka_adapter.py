@@ -21,11 +21,11 @@ from aiokafka.errors import (
 )
 from fixtures.core import Told
 
-from activity_indexer.adapters import kafka
-from activity_indexer.adapters.kafka import GroupSource
-from activity_indexer.adapters.kafka_client import client_arguments, mapped, within
-from activity_indexer.adapters.kafka_internals import CorruptPartition
-from activity_indexer.adapters.kafka_positions import Unreported
+from activity_indexer.adapters.kafka import source as kafka
+from activity_indexer.adapters.kafka.client import client_arguments, mapped, within
+from activity_indexer.adapters.kafka.positions import Unreported
+from activity_indexer.adapters.kafka.records.internals import CorruptPartition
+from activity_indexer.adapters.kafka.source import GroupSource
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.positions import Ends

@@ -10,7 +10,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as some
 
-from activity_indexer.adapters.kafka_batches import Partitions, batches
+from activity_indexer.adapters.kafka.batches import Partitions, batches
 from activity_indexer.ports import HeaderName, OutRecord
 
 

@@ -13,8 +13,8 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.errors import IllegalGenerationError, KafkaConnectionError
 
-from activity_indexer.adapters.kafka_group_member import GroupMember
-from activity_indexer.adapters.kafka_internals import RecordsConsumer
+from activity_indexer.adapters.kafka.group_member import GroupMember
+from activity_indexer.adapters.kafka.records.internals import RecordsConsumer
 
 
 class Coordinator:

@@ -16,9 +16,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.protocol.fetch import FetchRequest
 from fixtures.record_batches import Batch, record, values
 
-from activity_indexer.adapters import kafka_internals
-from activity_indexer.adapters.kafka_internals import RecordsConsumer, batch_maker, size_in_batch
-from activity_indexer.adapters.record_batches import FetchedPartition, Reading
+from activity_indexer.adapters.kafka.records import internals as kafka_internals
+from activity_indexer.adapters.kafka.records.batches import FetchedPartition, Reading
+from activity_indexer.adapters.kafka.records.internals import RecordsConsumer, batch_maker, size_in_batch
 from activity_indexer.errors import Unavailable
 from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import HeaderName, OutRecord, Partition, UndecodedRecord

@@ -11,7 +11,7 @@ from fixtures.core import Told
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.adapters.kafka_polling import FIRST_STEP, BoundedPoll
+from activity_indexer.adapters.kafka.polling import FIRST_STEP, BoundedPoll
 from activity_indexer.memory import record_bytes
 
 PLACES = [TopicPartition("t", 0), TopicPartition("t", 1)]

@@ -10,9 +10,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from activity_indexer.adapters import kafka_positions
-from activity_indexer.adapters.kafka_group_member import TopicState
-from activity_indexer.adapters.kafka_positions import KnownTopic, Positions
+from activity_indexer.adapters.kafka import positions as kafka_positions
+from activity_indexer.adapters.kafka.group_member import TopicState
+from activity_indexer.adapters.kafka.positions import KnownTopic, Positions
 from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss
 from activity_indexer.settings import KafkaSettings

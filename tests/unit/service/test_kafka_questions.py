@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import GroupCoordinatorNotAvailableError, IncompatibleBrokerVersion
 
-from activity_indexer.adapters.kafka_questions import NO_ID, MembersRequest, TopicRequest, holder_of, topic_id
+from activity_indexer.adapters.kafka.questions import NO_ID, MembersRequest, TopicRequest, holder_of, topic_id
 
 
 def test_a_question_for_a_topic_creates_none() -> None:

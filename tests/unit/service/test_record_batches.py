@@ -23,7 +23,7 @@ from fixtures.record_batches import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.adapters.record_batches import KEPT_BYTES, FetchedPartition, Reading
+from activity_indexer.adapters.kafka.records.batches import KEPT_BYTES, FetchedPartition, Reading
 from activity_indexer.ports import Content, HeaderName, Partition, Record, Truncation, UndecodedRecord
 
 PLACE = Partition("transactions", 3)

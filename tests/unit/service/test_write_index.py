@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from activity_indexer.adapters.write_index import History, IndexTime, WriteIndex, the_write_index, unlike
+from activity_indexer.adapters.elasticsearch.write_index import History, IndexTime, WriteIndex, the_write_index, unlike
 from activity_indexer.document import NOT_DELETED, VERSION_SCALE, mappings
 from activity_indexer.errors import UnexpectedIndex
 

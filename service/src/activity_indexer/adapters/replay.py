@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
-from activity_indexer.adapters.dead_letter_reader import dead_letter_reader
-from activity_indexer.adapters.kafka_client import Shape, admin_client, create_topic, topics, within
+from activity_indexer.adapters.kafka.client import Shape, admin_client, create_topic, topics, within
+from activity_indexer.adapters.kafka.dead_letter_reader import dead_letter_reader
 from activity_indexer.adapters.replay_documents import replay_documents
 from activity_indexer.adapters.replay_lock import replay_lock
 from activity_indexer.adapters.replay_positions import committed

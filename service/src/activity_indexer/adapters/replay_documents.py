@@ -9,10 +9,10 @@ from typing import Final
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch, NotFoundError
 
-from activity_indexer.adapters.document_reader import state_of
-from activity_indexer.adapters.elasticsearch_client import connect
-from activity_indexer.adapters.elasticsearch_transport import mapped
-from activity_indexer.adapters.write_index import AliasMissing, find_write_index
+from activity_indexer.adapters.elasticsearch.client import connect
+from activity_indexer.adapters.elasticsearch.document_reader import state_of
+from activity_indexer.adapters.elasticsearch.transport import mapped
+from activity_indexer.adapters.elasticsearch.write_index import AliasMissing, find_write_index
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.document import ORDER_FIELDS
 from activity_indexer.pipeline.decode import MAX_ID_BYTES

@@ -10,8 +10,8 @@ from typing import Any, Final
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from activity_indexer.adapters.kafka_client import admin_client
-from activity_indexer.adapters.kafka_internals import size_in_batch
+from activity_indexer.adapters.kafka.client import admin_client
+from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.errors import Refused
 from activity_indexer.replay.errors import RecordRefused
 from activity_indexer.replay.records import Addressed

@@ -15,8 +15,8 @@ from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 from aiokafka.errors import InconsistentGroupProtocolError
 
-from activity_indexer.adapters.kafka_client import admin_client
-from activity_indexer.adapters.kafka_consumers import started_member
+from activity_indexer.adapters.kafka.client import admin_client
+from activity_indexer.adapters.kafka.consumers import started_member
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.settings import KafkaSettings

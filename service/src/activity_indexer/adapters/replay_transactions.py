@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
-from activity_indexer.adapters.kafka_batches import Partitions, batches
-from activity_indexer.adapters.kafka_client import CLIENT_ERRORS, client_arguments, mapped
+from activity_indexer.adapters.kafka.batches import Partitions, batches
+from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped
 from activity_indexer.adapters.replay_limits import check_sizes, record_limits
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError

@@ -24,7 +24,7 @@ STAGES = {
     "ItemError": "index",
 }
 SOURCES = Path(activity_indexer.__file__).parent
-PARTS = ("", "pipeline/", "enrichment/", "adapters/record_")
+PARTS = ("", "pipeline/", "enrichment/", "adapters/kafka/records/")
 
 
 def emitted() -> Iterator[tuple[str, str]]:

@@ -8,12 +8,12 @@ from fixtures.core import enriched
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.adapters.audit_reader import Kept
-from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
+from activity_indexer.adapters.postgres.audit_reader import Kept
 from activity_indexer.document import live_document, tombstone
 from activity_indexer.event import CREATED, DELETED, UNKNOWN_POSITION, UPDATED, Event, Position, event_version
 from activity_indexer.reconcile.compare import Difference, Kind, difference, same_content
-from activity_indexer.reindex.writer import event_of
+from activity_indexer.rewrite.writer import event_of
 
 BODY = (
     b'{"id":"a","user_id":"u","transaction_type":"card","status":"s","currency":"USD","amount":1.50,'

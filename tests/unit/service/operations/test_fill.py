@@ -9,16 +9,16 @@ import pytest
 from fixtures.audit import value
 from fixtures.core import enriched
 
-from activity_indexer.adapters.audit_reader import Kept
-from activity_indexer.adapters.index_versions import State
+from activity_indexer.adapters.elasticsearch.index_versions import State
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.adapters.memory import MemoryIndex
-from activity_indexer.adapters.topic_reader import TopicReader
+from activity_indexer.adapters.postgres.audit_reader import Kept
 from activity_indexer.event import Event
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.reconcile.compare import Difference, Kind
 from activity_indexer.reconcile.repair import DONE, Repairer
 from activity_indexer.reindex.fill import Filler, kept_traces
-from activity_indexer.reindex.writer import ANY_TIME, Rewriter
+from activity_indexer.rewrite.writer import ANY_TIME, Rewriter
 from activity_indexer.settings import load_settings
 
 TRACE = b"4bf92f3577b34da6a3ce929d0e0e4736"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.reconcile.merge import OutOfOrder, merge_join
+from activity_indexer.rewrite.merge import OutOfOrder, merge_join
 
 
 @dataclass(frozen=True)

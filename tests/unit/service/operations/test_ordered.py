@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.adapters.index_versions import State, advanced
+from activity_indexer.adapters.elasticsearch.index_versions import State, advanced
 from activity_indexer.adapters.paging import LARGEST, PageSize
 from activity_indexer.reindex.fill import behind
 from activity_indexer.reindex.ordered import in_order

@@ -2,8 +2,8 @@
 
 import pytest
 
-from activity_indexer.adapters.audit_reader import Extent
-from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
+from activity_indexer.adapters.postgres.audit_reader import Extent
 from activity_indexer.reconcile.compare import Difference, Kind
 from activity_indexer.reconcile.plan import DEFAULT_LIMIT, Limit, Plan, make_plan
 

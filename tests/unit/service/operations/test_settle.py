@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from activity_indexer.adapters.audit_reader import Kept
-from activity_indexer.adapters.index_reader import Stored
-from activity_indexer.adapters.topic_reader import passed
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
+from activity_indexer.adapters.kafka.topic_reader import passed
+from activity_indexer.adapters.postgres.audit_reader import Kept
 from activity_indexer.event import UPDATED
 from activity_indexer.reconcile import settle
 from activity_indexer.reconcile.compare import Difference, Kind

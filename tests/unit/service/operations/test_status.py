@@ -10,13 +10,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from rich.console import Console
 
-from activity_indexer.adapters.kafka_member import AddressAssignor, http_address, stated_address
-from activity_indexer.adapters.kafka_version import release
+from activity_indexer.adapters.kafka.address import AddressAssignor, http_address, stated_address
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.errors import Unavailable
 from activity_indexer.facts import Fact, IndexerFacts, PartitionFacts, Severity
 from activity_indexer.ports import Partition
 from activity_indexer.status.collect import answered, ask_indexers, newest, stated_members
+from activity_indexer.status.kafka_version import release
 from activity_indexer.status.problems import find_problems, problems_of_indexers, problems_of_lag
 from activity_indexer.status.report import (
     Answer,
@@ -37,7 +37,7 @@ from activity_indexer.status.report import (
 from activity_indexer.status.table import render, size
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 
 def group(role: str = "indexer", members: int = 2) -> Group:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
 from activity_indexer.event import UPDATED, event_version
 from activity_indexer.reindex.verify import lacks
 

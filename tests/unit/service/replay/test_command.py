@@ -14,7 +14,7 @@ from fixtures.servers.place import encoded, event
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main
-from activity_indexer.cli import replay as command
+from activity_indexer.cli.dead_letters import replay as command
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import Unavailable
 from activity_indexer.replay.errors import ReplayRefused

@@ -8,7 +8,7 @@ from activity_indexer.adapters.memory import MemoryDeadLetters, MemorySeen
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import BulkReply, OutRecord
 from activity_indexer.telemetry.calls import Calls, MeasuredDeadLetters, MeasuredIndex, MeasuredSeen
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.tracing import Untraced
 
 

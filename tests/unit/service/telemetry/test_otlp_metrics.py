@@ -7,8 +7,8 @@ import pytest
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 
-from activity_indexer.telemetry.metrics import Metrics
-from activity_indexer.telemetry.otlp_metrics import MetricsExport
+from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.telemetry.metrics.otlp import MetricsExport
 
 
 @pytest.fixture

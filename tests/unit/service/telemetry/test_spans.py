@@ -27,9 +27,9 @@ from structlog.testing import capture_logs
 
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import load_settings
-from activity_indexer.telemetry import exporting
-from activity_indexer.telemetry.exporting import Export, LinkedSampler, _Counting
-from activity_indexer.telemetry.spans import Consumed, Spans
+from activity_indexer.telemetry.tracing import exporting
+from activity_indexer.telemetry.tracing.exporting import Export, LinkedSampler, _Counting
+from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.trace_context import trace_contexts, traceparent
 from activity_indexer.tracing import UntracedBatch
 
@@ -337,7 +337,7 @@ def test_without_tracing_a_batch_has_nothing_and_nothing_is_imported() -> None:
     assert UntracedBatch().dead_letter(0) is None
     program = (
         "import sys; from activity_indexer.settings import load_settings;"
-        "from activity_indexer.telemetry.tracing import OpenTelemetry;"
+        "from activity_indexer.telemetry.tracing.setup import OpenTelemetry;"
         "print(type(OpenTelemetry(load_settings()).indexer()).__name__,"
         " any(name.startswith('opentelemetry') for name in sys.modules))"
     )

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex
 from activity_indexer.adapters.memory_audit import MemoryAudit
-from activity_indexer.audit import Audit, Polled
+from activity_indexer.audit.consumer import Audit, Polled
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
@@ -24,8 +24,8 @@ from activity_indexer.ports import BulkReply, Partition, Record
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
-from activity_indexer.telemetry.metrics import Metrics
-from activity_indexer.telemetry.spans import Consumed, Spans
+from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trace_context import traceparent
 
