@@ -138,7 +138,7 @@ DECLARATIONS: Final = (
     _counter(
         "bulk_requests_total",
         "requests",
-        "Bulk requests: all items done, some not (partial), to be sent again (retry), waiting for people (halt), "
+        "Bulk requests: all items done, some not (partial), to be sent again (retry), waiting for an operator (halt), "
         "too large or refused as a whole (split), or not understood (suspect).",
         Label("outcome", BULK_OUTCOMES),
     ),
@@ -222,8 +222,8 @@ DECLARATIONS: Final = (
         "Events read again since the last commit, as another index or an earlier state of it took the index's place.",
     ),
     _gauge("assigned_partitions", "partitions", "Partitions this indexer holds."),
-    _counter("rebalances_total", "rebalances", "Times that partitions were assigned anew."),
-    _gauge("rebalance_in_progress", "", "1 while partitions are given back and not yet assigned anew."),
+    _counter("rebalances_total", "rebalances", "Number of times that partitions were assigned again."),
+    _gauge("rebalance_in_progress", "", "1 while partitions are given back and not yet assigned again."),
     _histogram(
         "rebalance_duration_seconds", "seconds", DURATIONS, "Time from partitions being taken to their next assignment."
     ),

@@ -25,12 +25,12 @@ from opentelemetry.trace import SpanKind
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
+from activity_common.trace_context import trace_contexts, traceparent
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.tracing import exporting
 from activity_indexer.telemetry.tracing.exporting import Export, LinkedSampler, _Counting
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
-from activity_indexer.trace_context import trace_contexts, traceparent
 from activity_indexer.tracing import UntracedBatch
 
 NEVER = ParentBasedTraceIdRatio(0.0)

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from activity_common.trace_context import traceparent
 from activity_indexer.audit.consumer import Audit, Polled
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -27,7 +28,6 @@ from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.ties import OrderedWriter
-from activity_indexer.trace_context import traceparent
 
 TRACE_ID = 7
 FAST = Backoff(0.001, 0.002)

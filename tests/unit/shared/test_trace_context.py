@@ -3,7 +3,7 @@
 import pytest
 from fixtures.core import Told
 
-from activity_indexer.trace_context import TraceContext, trace_context, trace_contexts, traceparent
+from activity_common.trace_context import TraceContext, trace_context, trace_contexts, traceparent
 
 TRACE, SPAN = b"4bf92f3577b34da6a3ce929d0e0e4736", b"00f067aa0ba902b7"
 
