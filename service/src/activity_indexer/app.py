@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.kafka import GroupSource
-from activity_indexer.adapters.kafka_client import prepare_topics
-from activity_indexer.adapters.kafka_member import HttpAddress, http_address
+from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
+from activity_indexer.adapters.kafka.address import HttpAddress, http_address
+from activity_indexer.adapters.kafka.client import prepare_topics
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.source import GroupSource
+from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
-from activity_indexer.decoded_events import DecodedEvents
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
@@ -42,9 +42,9 @@ from activity_indexer.telemetry.calls import Calls, MeasuredDeadLetters, Measure
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.loop import watch_loop
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.reporter import Reporter
-from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
@@ -56,7 +56,7 @@ AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
 
 REDIS: Final = "activity_indexer.adapters.redis"
-AUDITING: Final = "activity_indexer.auditing"
+AUDITING: Final = "activity_indexer.audit.run"
 IMPORTED_LATER: Final = (REDIS, AUDITING)
 """Modules that take long to import, and that a start need not wait for."""
 

@@ -10,41 +10,29 @@ from typing import Final
 
 from msgspec import Struct
 
+from activity_common.dead_letter_headers import (
+    ATTEMPTS,
+    ERROR,
+    FIRST_FAILURE,
+    LAST_FAILURE,
+    MESSAGE,
+    MESSAGE_ID,
+    NO_KEY,
+    OFFSET,
+    PARTITION,
+    PREFIX,
+    REPLAY_FIRST_FAILURE,
+    STAGE,
+    TIMESTAMP,
+    TOPIC,
+    TRACEPARENT,
+)
 from activity_indexer.errors import EventError
 from activity_indexer.ports import OutRecord, Record, Truncation, UndecodedRecord
 from activity_indexer.timestamps import format_timestamp, parse_timestamp
 
-PREFIX: Final = "dead-letter-"
-REPLAY_ID: Final = "replay-id"
-"""The replay that sent the record last."""
-REPLAY_COUNT: Final = "replay-count"
-"""How many replays have sent it."""
-REPLAY_FROM: Final = "replay-from"
-"""The dead letter that it was: topic, partition, offset and timestamp (milliseconds), with colons."""
-REPLAY_TOPIC: Final = "replay-topic"
-"""With the next three: where it came from, and when it was published, when it failed for the first time."""
-REPLAY_PARTITION: Final = "replay-partition"
-REPLAY_OFFSET: Final = "replay-offset"
-REPLAY_TIMESTAMP: Final = "replay-timestamp"
-REPLAY_FIRST_FAILURE: Final = "replay-first-failure"
-REPLAY_HISTORY: Final = "replay-history"
-"""Its earlier stays in the dead-letter topic: a JSON array, the oldest first."""
-REPLAY_ORIGINAL: Final = "replay-original"
-"""The value before it was corrected for the first time, compressed (zlib)."""
-REPLAY_TRACEPARENT: Final = "replay-traceparent"
-"""The span that sent the event again."""
-
-REPLAY_FAILED_TRACEPARENT: Final = "replay-dead-letter-traceparent"
-"""The span that sent the event to the dead-letter topic before."""
-
-REPLAY_PARKED_FROM: Final = "replay-parked-from"
-"""Of a parked record: the dead letter that it was, as in `replay-from`."""
-
 MAX_MESSAGE: Final = 2000
 """Characters of an error message that are kept."""
-
-NO_KEY: Final = PREFIX + "no-key"
-"""The event came without a key, or with one that is too large: the record's key is the event's place."""
 
 KEPT_VALUE_BYTES: Final = 64 * 1024
 """Bytes of a value that are kept when the dead-letter topic refuses the size of all of it."""
@@ -60,20 +48,6 @@ MAX_SMALL_HEADER: Final = 256
 
 LATEST: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: producers may stamp their records with any number."""
-
-
-_TOPIC: Final = PREFIX + "topic"
-_PARTITION: Final = PREFIX + "partition"
-_OFFSET: Final = PREFIX + "offset"
-_TIMESTAMP: Final = PREFIX + "timestamp"
-_STAGE: Final = PREFIX + "stage"
-_ERROR: Final = PREFIX + "error"
-_MESSAGE: Final = PREFIX + "message"
-_ATTEMPTS: Final = PREFIX + "attempts"
-_FIRST_FAILURE: Final = PREFIX + "first-failure"
-_LAST_FAILURE: Final = PREFIX + "last-failure"
-_MESSAGE_ID: Final = PREFIX + "message-id"
-_TRACEPARENT: Final = PREFIX + "traceparent"
 
 
 class Failure(Struct, frozen=True, gc=False):
@@ -105,35 +79,35 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
         first = _first_failure(record) or first
     headers += (
         *_place(record.topic, record.partition),
-        (_OFFSET, b"%d" % record.offset),
-        (_TIMESTAMP, _time((timestamp if 0 <= timestamp <= LATEST else min(max(0, timestamp), LATEST)) * 1000)),
+        (OFFSET, b"%d" % record.offset),
+        (TIMESTAMP, _time((timestamp if 0 <= timestamp <= LATEST else min(max(0, timestamp), LATEST)) * 1000)),
         *_kind(error.stage, error.code),
-        (_MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
+        (MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
         *_tries(failure.attempts, first, last),
     )
     if isinstance(record, UndecodedRecord):
         headers += ((PREFIX + name, text.encode(errors="replace")) for name, text in _undecoded(record).items())
     if failure.message_id:
-        headers.append((_MESSAGE_ID, failure.message_id.encode(errors="replace")))
+        headers.append((MESSAGE_ID, failure.message_id.encode(errors="replace")))
     if traceparent:
-        headers.append((_TRACEPARENT, traceparent))
+        headers.append((TRACEPARENT, traceparent))
     return OutRecord(record.key, record.value, headers)
 
 
 @lru_cache(maxsize=1024)
 def _place(topic: str, partition: int) -> tuple[tuple[str, bytes], ...]:
-    return (_TOPIC, topic.encode(errors="replace")), (_PARTITION, b"%d" % partition)
+    return (TOPIC, topic.encode(errors="replace")), (PARTITION, b"%d" % partition)
 
 
 @lru_cache(maxsize=256)
 def _kind(stage: str, code: str) -> tuple[tuple[str, bytes], ...]:
-    return (_STAGE, stage.encode(errors="replace")), (_ERROR, code.encode(errors="replace"))
+    return (STAGE, stage.encode(errors="replace")), (ERROR, code.encode(errors="replace"))
 
 
 @lru_cache(maxsize=256)
 def _tries(attempts: int, first: bytes, last: bytes) -> tuple[tuple[str, bytes], ...]:
     """The events of a batch fail at the same time."""
-    return (_ATTEMPTS, b"%d" % attempts), (_FIRST_FAILURE, first), (_LAST_FAILURE, last)
+    return (ATTEMPTS, b"%d" % attempts), (FIRST_FAILURE, first), (LAST_FAILURE, last)
 
 
 @lru_cache(maxsize=1024)

@@ -23,7 +23,7 @@ from activity_indexer.ports import (
     Stored,
 )
 from activity_indexer.positions import Commit, Loss
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.tracing import Attributes, Call, Tracing
 
 _TOOK: Final = re.compile(rb'"took":(\d{1,9})')

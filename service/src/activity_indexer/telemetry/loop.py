@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from activity_indexer.telemetry.health import Health
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 TICK_INTERVAL: Final = 0.5
 """Seconds between two ticks."""

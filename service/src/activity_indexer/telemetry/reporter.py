@@ -15,11 +15,11 @@ from activity_indexer.facts import Severity
 from activity_indexer.observer import BatchSummary, Written
 from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
 from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Loss
-from activity_indexer.telemetry.declarations import OUTCOMES
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
 from activity_indexer.telemetry.masking import without_values
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.declarations import OUTCOMES
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.timestamps import format_timestamp
 
 KAFKA: Final = "kafka"
