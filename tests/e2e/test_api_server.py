@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_contract import DEPLOYMENT, SPEC, ClusterContract, body_of, name_of
+from contract.cluster import DEPLOYMENT, SPEC, ClusterContract, body_of, name_of
 from e2e.kind import Cluster
 
 from activity_indexer_operator.kube.client import KubernetesCluster

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
+from fixtures.servers.place import DELETED, UPDATED, Place, encoded, event, eventually
 from structlog.testing import capture_logs
-from support import DELETED, UPDATED, Place, encoded, event, eventually
 
 from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource
 from activity_indexer.adapters.postgres.audit_store import PostgresAudit

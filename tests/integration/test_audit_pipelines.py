@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from audit_support import PIPELINE, InPostgres, audit_event, identity, row_of_0002, schema_of_its_own, write_as_0002
-from support import Servers
+from fixtures.audit import PIPELINE, InPostgres, audit_event, identity, row_of_0002, schema_of_its_own, write_as_0002
+from fixtures.servers.place import Servers
 
 from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.adapters.postgres.audit_store import PostgresAudit

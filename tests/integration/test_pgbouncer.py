@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from audit_support import PIPELINE, InPostgres, audit_event, schema_of_its_own
-from pgbouncer import PROGRAM, pgbouncer
-from support import Servers
+from fixtures.audit import PIPELINE, InPostgres, audit_event, schema_of_its_own
+from fixtures.servers.pgbouncer import PROGRAM, pgbouncer
+from fixtures.servers.place import Servers
 
 from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.adapters.postgres.audit_store import PostgresAudit

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from typing import NamedTuple
 
+from activity_common.trace_context import TraceContext, trace_contexts
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.dead_letter import Failure, dead_letter
@@ -43,7 +44,6 @@ from activity_indexer.reports import (
 from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
-from activity_indexer.trace_context import TraceContext, trace_contexts
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 
 WRITTEN = {CREATED: EventOutcome.INDEXED, UPDATED: EventOutcome.UPDATED, DELETED: EventOutcome.DELETED}

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
+from activity_common.trace_context import trace_contexts
 from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, AuditWentBack, EventError, Refused, Unavailable
@@ -33,7 +34,6 @@ from activity_indexer.positions import Begun, Commit, Stored
 from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, Dependency, Emit
 from activity_indexer.responsive import SLICE
 from activity_indexer.settings import Settings
-from activity_indexer.trace_context import trace_contexts
 from activity_indexer.tracing import Tracing, Untraced
 
 WATCH_INTERVAL = 5.0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from activity_common.trace_context import trace_context
 from activity_indexer.adapters.elasticsearch.index_reader import IndexReader
 from activity_indexer.adapters.elasticsearch.index_versions import State, advanced
 from activity_indexer.adapters.kafka.topic_reader import Offsets, TopicReader
@@ -20,7 +21,6 @@ from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import Record
 from activity_indexer.reindex.ordered import in_order
 from activity_indexer.rewrite.writer import Rewriter, event_of, kept_traces
-from activity_indexer.trace_context import trace_context
 
 KEPT_REASONS: Final = 20
 """Different reasons of refusals that are kept."""

@@ -10,12 +10,12 @@ from typing import Final
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
 
-from activity_indexer.dead_letter import REPLAY_TRACEPARENT
+from activity_common.dead_letter_headers import REPLAY_TRACEPARENT
+from activity_common.trace_context import TRACEPARENT, TraceContext, trace_context, traceparent
 from activity_indexer.dead_letters.spans import Spans as Written
 from activity_indexer.replay.ports import Commits, Transactions
 from activity_indexer.replay.records import Addressed
 from activity_indexer.telemetry.tracing.spans import Spans, earlier, remote
-from activity_indexer.trace_context import TRACEPARENT, TraceContext, trace_context, traceparent
 
 Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 REPLAY_ID: Final = "activity_indexer.replay.id"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dead_letter_support import letter
+from fixtures.dead_letters import letter
 from hypothesis import given
 from hypothesis import strategies as st
 

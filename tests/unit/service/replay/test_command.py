@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from core_support import Told
-from replay_fakes import MemoryDocuments, MemoryLog
-from replay_support import MISSING
-from support import encoded, event
+from fixtures.core import Told
+from fixtures.memory.replay import MemoryDocuments, MemoryLog
+from fixtures.servers.place import encoded, event
+from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main
 from activity_indexer.cli.dead_letters import replay as command

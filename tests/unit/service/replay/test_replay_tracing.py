@@ -12,12 +12,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Sampler
 from opentelemetry.trace import SpanKind
 
+from activity_common.trace_context import traceparent
 from activity_indexer.ports import OutRecord
 from activity_indexer.replay.records import Addressed
 from activity_indexer.replay.tracing import ReplaySpans
 from activity_indexer.telemetry.tracing.exporting import LinkedSampler
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
-from activity_indexer.trace_context import traceparent
 
 FAILED = ("replay-dead-letter-traceparent", traceparent(7, 6))
 BEFORE = ("replay-traceparent", traceparent(7, 4))

@@ -5,12 +5,12 @@ import time
 from collections import Counter
 
 import pytest
-from core_support import Told
+from fixtures.core import Told
+from fixtures.memory.replay import Killed, MemoryDocuments, MemoryLog
+from fixtures.servers.place import encoded, event
+from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from replay_fakes import Killed, MemoryDocuments, MemoryLog
-from replay_support import MISSING
-from support import encoded, event
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection

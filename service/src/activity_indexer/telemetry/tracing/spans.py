@@ -21,10 +21,10 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from structlog.contextvars import bound_contextvars
 
-from activity_indexer.dead_letter import REPLAY_FAILED_TRACEPARENT, REPLAY_TRACEPARENT
+from activity_common.dead_letter_headers import REPLAY_FAILED_TRACEPARENT, REPLAY_TRACEPARENT
+from activity_common.trace_context import TraceContext, trace_context, traceparent
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Record
-from activity_indexer.trace_context import TraceContext, trace_context, traceparent
 from activity_indexer.tracing import Attributes, BatchTrace, Call, UntracedBatch
 
 SCOPE: Final = "activity_indexer"
