@@ -23,7 +23,7 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class ClusterRecorder:
+class EventRecorder:
     """Writes each Event once; the callers see to it that each tells of a transition."""
 
     def __init__(self, cluster: Cluster, now: Callable[[], str] = utc_now) -> None:

@@ -22,10 +22,10 @@ from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
 from activity_indexer_operator.kube.resources import CONFIG_MAPS, JOBS
 from activity_indexer_operator.logs import JsonFormatter
-from activity_indexer_operator.runtime.queue import Worker
+from activity_indexer_operator.runtime.queue import Queue
 from activity_indexer_operator.tracing.calls import TracedCluster, TracedKafka, traced_cluster, traced_kafka
 from activity_indexer_operator.tracing.context import context_of, parse_traceparent
-from activity_indexer_operator.tracing.export import BusyOnly, ToldOnce, resource_of, span_exporter
+from activity_indexer_operator.tracing.export import BusyOnly, LoggedOnce, resource_of, span_exporter
 from activity_indexer_operator.tracing.protocol import UNTRACED, Pass, TraceIds
 from activity_indexer_operator.tracing.spans import Spans
 
@@ -62,10 +62,10 @@ class TracedWorld(World):
         super().__init__(tracing=recording.tracing)
         self._recording = recording
 
-    def tools(self) -> Any:
-        tools = super().tools()
-        tools.cluster = self._recording.cluster(self)
-        return tools
+    def context(self) -> Any:
+        context = super().context()
+        context.cluster = self._recording.cluster(self)
+        return context
 
     async def reconcile(self, name: str = "fix") -> float | None:
         with self.tracing.reconcile(Key("DeadLetterReplay", NAMESPACE, name)) as done:
@@ -277,7 +277,7 @@ async def test_a_pass_that_did_nothing_leaves_no_span(world: TracedWorld, record
 
 
 async def passed(recording: Recording, reconcile: Any) -> list[ReadableSpan]:
-    """What is left of one pass by a worker."""
+    """What is left of one pass by a queue."""
     over = asyncio.Event()
 
     async def once(key: Key) -> float | None:
@@ -286,9 +286,9 @@ async def passed(recording: Recording, reconcile: Any) -> list[ReadableSpan]:
         finally:
             over.set()
 
-    worker = Worker({KEY.kind: once}, 3600, tracing=recording.tracing)
-    worker.mark(KEY)
-    task = asyncio.create_task(worker.run())
+    queue = Queue({KEY.kind: once}, 3600, tracing=recording.tracing)
+    queue.enqueue(KEY)
+    task = asyncio.create_task(queue.run())
     await asyncio.wait_for(over.wait(), 1)
     await asyncio.sleep(0)
     task.cancel()
@@ -313,7 +313,7 @@ async def test_a_pass_that_failed_is_an_error(
     assert attributes(span)["error.type"] == type(error).__name__
 
 
-async def test_the_canary_and_idle_passes_of_a_worker_leave_no_span(recording: Recording) -> None:
+async def test_the_heartbeat_and_idle_passes_of_a_worker_leave_no_span(recording: Recording) -> None:
     async def idle(_key: Key) -> float | None:
         return None
 
@@ -414,7 +414,7 @@ def test_a_collector_that_is_away_is_told_of_once(lines: list[dict[str, Any]]) -
     collector = Collector()
     failed, fine = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
     collector.answers = [fine, failed, failed, fine, fine]
-    exporter = ToldOnce(collector)
+    exporter = LoggedOnce(collector)
     for _ in range(5):
         exporter.export([])
     exporter.shutdown()
