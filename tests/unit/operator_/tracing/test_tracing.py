@@ -16,12 +16,13 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import StatusCode
 from operator_replay_support import NAMESPACE, POD_TEMPLATE, World, result
 
+from activity_common.log_form import configure_structlog
 from activity_indexer_operator.indexer.spec import Kafka
 from activity_indexer_operator.kafka.observation import Unknown
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
 from activity_indexer_operator.kube.resources import CONFIG_MAPS, JOBS
-from activity_indexer_operator.logs import JsonFormatter
+from activity_indexer_operator.logs import json_formatter
 from activity_indexer_operator.runtime.queue import Worker
 from activity_indexer_operator.tracing.calls import TracedCluster, TracedKafka, traced_cluster, traced_kafka
 from activity_indexer_operator.tracing.context import context_of, parse_traceparent
@@ -364,13 +365,14 @@ def lines() -> Iterator[list[dict[str, Any]]]:
     """What the operator logs, as it is written."""
     found: list[dict[str, Any]] = []
     handler = logging.Handler()
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(json_formatter())
     handler.addFilter(TraceIds())
     handler.emit = lambda record: found.append(json.loads(handler.format(record)))  # type: ignore[method-assign]
     logger = logging.getLogger("activity_indexer_operator")
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    configure_structlog(logging.INFO)
     yield found
     logger.removeHandler(handler)
     logger.setLevel(before)
