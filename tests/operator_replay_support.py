@@ -13,9 +13,12 @@ from activity_indexer_operator.kube.cache import Seen
 from activity_indexer_operator.kube.objects import Body, Key, Meta
 from activity_indexer_operator.kube.ports import ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS, Resource
-from activity_indexer_operator.replay.reconciler import Locks, ReplayReconciler
+from activity_indexer_operator.replay.metrics import ReplayCounters
+from activity_indexer_operator.replay.reconciler import ReplayReconciler
+from activity_indexer_operator.runtime.controller import Locks
 from activity_indexer_operator.runtime.metrics import Metrics
 from activity_indexer_operator.tasks.reconciler import TASKS, TaskReconciler
+from activity_indexer_operator.tasks.requests import still_requested
 from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
 
 NAMESPACE = "shop"
@@ -63,6 +66,7 @@ class World:
     def __post_init__(self) -> None:
         self.seen = Seen()
         self.metrics = Metrics()
+        self.counters = ReplayCounters(self.metrics.registry)
         self.add("Deployment", "orders", {"template": POD_TEMPLATE})
         self.indexer()
 
@@ -157,16 +161,22 @@ class World:
 
     async def reconcile(self, name: str = "fix") -> float | None:
         """A pass by an operator that knows nothing of earlier ones."""
-        reconciler = ReplayReconciler(self.tools(), Locks(), lambda: self.now)
+        reconciler = ReplayReconciler(self.tools(), self.counters, still_requested, lambda: self.now)
         return await reconciler.reconcile(Key("DeadLetterReplay", NAMESPACE, name))
 
     async def do_tasks(self, name: str = "orders") -> float | None:
-        reconciler = TaskReconciler(self.tools(), Locks(), lambda: self.now)
+        reconciler = TaskReconciler(self.tools(), lambda: self.now)
         return await reconciler.reconcile(Key(TASKS, NAMESPACE, name))
 
     def tools(self) -> Any:
         return SimpleNamespace(
-            cluster=self, recorder=self, kafka=self, seen=self.seen, metrics=self.metrics, tracing=self.tracing
+            cluster=self,
+            recorder=self,
+            kafka=self,
+            seen=self.seen,
+            metrics=self.metrics,
+            tracing=self.tracing,
+            locks=Locks(),
         )
 
     # ports.Cluster

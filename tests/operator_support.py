@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from activity_indexer_operator.indexer.reconciler import IndexerReconciler
 from activity_indexer_operator.kafka.observation import Number, Observation, Offsets, Unknown, nothing
 from activity_indexer_operator.kafka.reader import Question
 from activity_indexer_operator.kube.cache import Seen
@@ -14,6 +16,7 @@ from activity_indexer_operator.kube.events import ClusterRecorder
 from activity_indexer_operator.kube.objects import MANAGER, Body
 from activity_indexer_operator.kube.ports import ClusterError, ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import EVENTS, INDEXERS, WORKLOADS, Resource
+from activity_indexer_operator.replay.observe import full_replays
 from activity_indexer_operator.runtime.controller import Tools
 from activity_indexer_operator.runtime.metrics import Metrics
 from activity_indexer_operator.settings import Settings
@@ -246,6 +249,11 @@ class World:
         recorder = ClusterRecorder(self.cluster, self.clock.text)
         kafka: Any = self.kafka
         return Tools(Settings(), self.cluster, self.seen, recorder, kafka, self.metrics)
+
+    def reconciler(self) -> IndexerReconciler:
+        """One that knows nothing of earlier passes."""
+        replays = partial(full_replays, self.seen)
+        return IndexerReconciler(self.tools(), replays, self.clock.text, self.clock)
 
     def change(self, **spec: Any) -> None:
         """People edit the spec."""

@@ -185,7 +185,7 @@ def test_off_loads_nothing_of_opentelemetry() -> None:
     code = (
         "import sys; from activity_indexer_operator import __main__; "
         "from activity_indexer_operator.settings import Settings; "
-        "from activity_indexer_operator.tracing.protocol import tracing_for; tracing_for(Settings()); "
+        "from activity_indexer_operator.app import tracing_for; tracing_for(Settings()); "
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,34 +1,47 @@
-"""Wires the parts, and owns start and stop."""
+"""Wires the controllers to what they run on, and owns start and stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+import os
+from functools import partial
+from typing import Final
 
+import click
 import kopf
 from kubernetes.aio.client import Configuration
 
+from activity_indexer_operator.indexer.controller import indexer_part
 from activity_indexer_operator.kube.cache import Seen
 from activity_indexer_operator.kube.client import KubernetesCluster
+from activity_indexer_operator.kube.connection import NoConnectionError, connect
 from activity_indexer_operator.kube.events import ClusterRecorder
 from activity_indexer_operator.kube.lease import Lease
 from activity_indexer_operator.kube.resources import INDEXERS
+from activity_indexer_operator.logs import configure
+from activity_indexer_operator.replay.controller import replay_part
 from activity_indexer_operator.replay.metrics import ReplayMetrics
-from activity_indexer_operator.runtime.controller import MakePart, Tools
+from activity_indexer_operator.replay.observe import full_replays
+from activity_indexer_operator.runtime.controller import Part, Tools
 from activity_indexer_operator.runtime.http import HttpServer
 from activity_indexer_operator.runtime.metrics import Metrics
 from activity_indexer_operator.runtime.queue import Worker
 from activity_indexer_operator.runtime.watches import registry_for
-from activity_indexer_operator.settings import Settings
+from activity_indexer_operator.settings import Settings, SettingsError, load_settings
+from activity_indexer_operator.tasks.controller import tasks_part
+from activity_indexer_operator.tasks.metrics import ScheduleMetrics
+from activity_indexer_operator.tasks.requests import still_requested
 from activity_indexer_operator.tracing.calls import traced_cluster, traced_kafka
-from activity_indexer_operator.tracing.protocol import tracing_for
+from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
+
+EXIT_USAGE: Final = 2
 
 
 class App:
     """An operator: `registry` is what kopf runs; it starts and stops the rest."""
 
-    def __init__(self, settings: Settings, configuration: Configuration, parts: Sequence[MakePart]) -> None:
+    def __init__(self, settings: Settings, configuration: Configuration) -> None:
         self._settings = settings
         self._metrics = Metrics()
         self._seen = Seen()
@@ -40,10 +53,11 @@ class App:
             self._cluster, settings.namespace, settings.lease_name, settings.identity, settings.lease_duration,
             settings.pod_uid,
         )  # fmt: skip
-        self._metrics.registry.register(ReplayMetrics(self._seen, lambda: self._lease.held))
+        for collector in (ReplayMetrics, ScheduleMetrics):
+            self._metrics.registry.register(collector(self._seen, lambda: self._lease.held))
         recorder = ClusterRecorder(cluster)
         tools = Tools(settings, cluster, self._seen, recorder, self._kafka, self._metrics, self._tracing)
-        made = [make(tools) for make in parts]
+        made = controllers(tools)
         self._worker = Worker(
             {kind: reconcile for part in made for kind, reconcile in part.reconcilers.items()},
             settings.resync_interval,
@@ -88,10 +102,35 @@ class App:
         self._metrics.objects.set(self._seen.count(INDEXERS))
 
 
-def run(settings: Settings, configuration: Configuration, parts: Sequence[MakePart]) -> None:
-    """Runs until SIGTERM."""
+def controllers(tools: Tools) -> list[Part]:
+    """All controllers, each with the functions of a higher package that it needs."""
+    return [
+        indexer_part(tools, full_replays=partial(full_replays, tools.seen)),
+        replay_part(tools, retained=still_requested),
+        tasks_part(tools),
+    ]
+
+
+def tracing_for(settings: Settings) -> Tracing:
+    """What OTEL_ variables ask for; where they ask for nothing, nothing of OpenTelemetry is imported."""
+    if not settings.traces:
+        return UNTRACED
+    from activity_indexer_operator.tracing.export import open_tracing  # noqa: PLC0415 - only where it is asked for
+
+    return open_tracing(settings)
+
+
+def run() -> None:
+    """Runs until SIGTERM. Exits with code 2 when a setting is wrong or there is no cluster."""
+    try:
+        settings = load_settings(os.environ)
+        configuration = asyncio.run(connect())
+    except (SettingsError, NoConnectionError) as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(EXIT_USAGE) from None
+    configure(settings.log_level)
     kopf.run(
-        registry=App(settings, configuration, parts).registry,
+        registry=App(settings, configuration).registry,
         namespaces=settings.namespaces,
         clusterwide=not settings.namespaces,
         standalone=True,

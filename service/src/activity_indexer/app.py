@@ -19,7 +19,7 @@ import structlog
 from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.adapters.kafka.address import HttpAddress, http_address
 from activity_indexer.adapters.kafka.client import prepare_topics
-from activity_indexer.adapters.kafka.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.source import GroupSource
 from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.backoff import Backoff

@@ -8,11 +8,11 @@ from typing import Any
 
 from fixtures.core import NOW, Clock, Seen, Told, taken, value
 from fixtures.hostile_inputs import damaged
+from fixtures.memory.stores import MemoryDeadLetters
 from fixtures.servers.place import DELETED, UPDATED, event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activity_indexer.adapters.memory import MemoryDeadLetters
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit

@@ -25,12 +25,12 @@ from fixtures.core import (
     until,
     value,
 )
+from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
 from fixtures.servers.place import CREATED, DELETED, UPDATED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_indexer import processor
-from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit

@@ -14,7 +14,7 @@ from activity_indexer_operator.indexer.manifests import Manifest, workload_resou
 from activity_indexer_operator.indexer.memory import Memory
 from activity_indexer_operator.indexer.spec import Spec
 from activity_indexer_operator.kube.cache import Seen
-from activity_indexer_operator.kube.objects import MANAGER, Body, Meta, controller_of
+from activity_indexer_operator.kube.objects import MANAGER, Body, Meta, controller_of, without_managed_fields
 from activity_indexer_operator.kube.ports import Cluster, ClusterError
 from activity_indexer_operator.kube.resources import (
     CONFIG_MAPS,
@@ -25,7 +25,6 @@ from activity_indexer_operator.kube.resources import (
     WORKLOADS,
     Resource,
 )
-from activity_indexer_operator.runtime.watches import without_managed_fields
 
 log = structlog.get_logger(__name__)
 

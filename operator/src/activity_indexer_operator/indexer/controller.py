@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from activity_indexer_operator.indexer.apply import OWNED
+from activity_indexer_operator.indexer.observe import FullReplays
 from activity_indexer_operator.indexer.reconciler import IndexerReconciler
 from activity_indexer_operator.kube.cache import Seen
-from activity_indexer_operator.kube.objects import Body, Key, controller_of
+from activity_indexer_operator.kube.objects import Body, Key, controller_of, without_managed_fields
 from activity_indexer_operator.kube.resources import INDEXERS, WORKLOADS
 from activity_indexer_operator.runtime.controller import Part, Tools
-from activity_indexer_operator.runtime.watches import Watch, own_key, owners_key, without_managed_fields
+from activity_indexer_operator.runtime.watches import Watch, own_key, owners_key
 
 
-def indexer_part(tools: Tools) -> Part:
+def indexer_part(tools: Tools, full_replays: FullReplays) -> Part:
     """ActivityIndexers, what they own, and workloads that they name."""
     owned = [resource for resource in OWNED if resource.kind not in WORKLOADS]
     watches = (
@@ -21,7 +22,7 @@ def indexer_part(tools: Tools) -> Part:
         *(Watch(resource, owners_key, without_managed_fields) for resource in owned),
         *(Watch(resource, workload_keys, _workload_parts, ours=False) for resource in WORKLOADS.values()),
     )
-    return Part({INDEXERS.kind: IndexerReconciler(tools).reconcile}, watches)
+    return Part({INDEXERS.kind: IndexerReconciler(tools, full_replays).reconcile}, watches)
 
 
 def workload_keys(body: Body, seen: Seen) -> Iterable[Key]:

@@ -18,7 +18,7 @@ from activity_indexer_operator.indexer.decide import Decision, decide
 from activity_indexer_operator.indexer.manifests import workload_resource
 from activity_indexer_operator.indexer.memory import Memory
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
-from activity_indexer_operator.indexer.observe import Eyes, Look
+from activity_indexer_operator.indexer.observe import Eyes, FullReplays, Look
 from activity_indexer_operator.indexer.report import is_news, is_warning, status_of, steady
 from activity_indexer_operator.indexer.spec import Mode, Policy, Spec
 from activity_indexer_operator.indexer.status import Status
@@ -26,11 +26,10 @@ from activity_indexer_operator.indexer.validate import Acceptance, Accepted
 from activity_indexer_operator.kafka.observation import Offsets, Unknown
 from activity_indexer_operator.kube.conditions import merge, transitions
 from activity_indexer_operator.kube.events import utc_now
-from activity_indexer_operator.kube.objects import MANAGER, Body, Key
+from activity_indexer_operator.kube.objects import MANAGER, Body, Key, without_managed_fields
 from activity_indexer_operator.kube.resources import INDEXERS
 from activity_indexer_operator.runtime.controller import Tools
 from activity_indexer_operator.runtime.queue import NEVER
-from activity_indexer_operator.runtime.watches import without_managed_fields
 from activity_indexer_operator.tracing.protocol import REASON
 
 log = structlog.get_logger(__name__)
@@ -58,12 +57,16 @@ class IndexerReconciler:
     """Level-based: each pass starts from what is there now. What it remembers may be lost at any time."""
 
     def __init__(
-        self, tools: Tools, now: Callable[[], str] = utc_now, clock: Callable[[], float] = time.monotonic
+        self,
+        tools: Tools,
+        full_replays: FullReplays,
+        now: Callable[[], str] = utc_now,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tools = tools
         self._now, self._clock = now, clock
         self._hands = Hands(tools.cluster, tools.seen)
-        self._eyes = Eyes(tools.cluster, tools.seen, tools.kafka, clock)
+        self._eyes = Eyes(tools.cluster, tools.seen, tools.kafka, full_replays, clock)
         self._acceptance = Acceptance(tools.cluster, tools.seen, self._hands, tools.settings.indexer_image)
         self._memories: dict[Key, Memory] = {}
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from activity_indexer_operator.jobs.pod import job_pod, set_variable
+from activity_indexer_operator.jobs.settings import LABEL_INDEXER, Correction, JobSettings
 from activity_indexer_operator.kube.objects import MANAGER, Meta, owner_reference
-from activity_indexer_operator.replay.model import LABEL_INDEXER, Correction, JobSettings
 from activity_indexer_operator.tracing.context import VARIABLE, TraceContext
 
 ANNOTATION_COMMAND: Final = "activityindexer.io/command"

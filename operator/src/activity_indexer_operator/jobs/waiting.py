@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 from activity_indexer_operator.kube.objects import Body
-from activity_indexer_operator.replay.reasons import Reason
-from activity_indexer_operator.tasks.cron import parse_time
+from activity_indexer_operator.kube.time import parse_time
 
 PATIENCE: Final = timedelta(seconds=30)
 """Time that a pod may take to be made, and to start, before it is told: what holds it up tells nothing itself."""
@@ -19,11 +19,22 @@ _IMAGE: Final = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrIma
 _CONFIG: Final = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 
 
+class PodReason(StrEnum):
+    """Why no pod of a Job runs; also reasons of conditions and Events."""
+
+    POD_NOT_CREATED = "PodNotCreated"
+    POD_UNSCHEDULABLE = "PodUnschedulable"
+    IMAGE_NOT_PULLED = "ImageNotPulled"
+    CONTAINER_REFUSED = "ContainerRefused"
+    POD_NOT_STARTED = "PodNotStarted"
+    POD_WAITING = "PodWaiting"
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What holds a Job up."""
 
-    reason: Reason
+    reason: PodReason
     message: str
 
 
@@ -39,12 +50,12 @@ def _no_pod(job: Body, now: datetime) -> Waiting | None:
     meta = job["metadata"]
     place = f"kubectl -n {meta['namespace']} describe job {meta['name']}"
     if job["spec"].get("suspend"):
-        return Waiting(Reason.POD_NOT_CREATED, f"Job {meta['name']} is suspended: {place}")
+        return Waiting(PodReason.POD_NOT_CREATED, f"Job {meta['name']} is suspended: {place}")
     since = meta["creationTimestamp"]
     if now - parse_time(since) < PATIENCE:
         return None
     told = f"Job {meta['name']} has had no pod since {since}; a quota or an admission rule may refuse it: {place}"
-    return Waiting(Reason.POD_NOT_CREATED, told)
+    return Waiting(PodReason.POD_NOT_CREATED, told)
 
 
 def _told(pod: Body) -> Waiting | None:
@@ -57,7 +68,7 @@ def _told(pod: Body) -> Waiting | None:
     for condition in pod.get("status", {}).get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             told = _text(condition.get("reason", ""), condition.get("message", ""))
-            return Waiting(Reason.POD_UNSCHEDULABLE, told)
+            return Waiting(PodReason.POD_UNSCHEDULABLE, told)
     return None
 
 
@@ -70,13 +81,13 @@ def _silent(pod: Body, now: datetime) -> Waiting | None:
         return None
     place = f"kubectl -n {meta['namespace']} describe pod {meta['name']}"
     told = f"pod {meta['name']} has not started since {since}; a volume may be missing, or its image large: {place}"
-    return Waiting(Reason.POD_NOT_STARTED, told)
+    return Waiting(PodReason.POD_NOT_STARTED, told)
 
 
-def _reason(word: str) -> Reason:
+def _reason(word: str) -> PodReason:
     if word in _IMAGE:
-        return Reason.IMAGE_NOT_PULLED
-    return Reason.CONTAINER_REFUSED if word in _CONFIG else Reason.POD_WAITING
+        return PodReason.IMAGE_NOT_PULLED
+    return PodReason.CONTAINER_REFUSED if word in _CONFIG else PodReason.POD_WAITING
 
 
 def _text(word: str, message: str) -> str:

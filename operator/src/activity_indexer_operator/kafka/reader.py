@@ -11,10 +11,10 @@ from typing import Any, Final, TypeVar
 
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from activity_indexer_operator.indexer.spec import Kafka
 from activity_indexer_operator.kafka.connection import REFUSALS, UNAUTHORIZED, KafkaLink, Topics
 from activity_indexer_operator.kafka.observation import Number, Observation, Offsets, SourceReason, Unknown, nothing
 from activity_indexer_operator.kafka.security import SecretError, client_arguments, share_key
+from activity_indexer_operator.kafka.spec import Kafka
 from activity_indexer_operator.kube.ports import Cluster
 
 FAILURE_SECONDS: Final = 4.0

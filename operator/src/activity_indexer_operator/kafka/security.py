@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from activity_indexer_operator.indexer.spec import Kafka, Security
+from activity_indexer_operator.kafka.spec import Kafka, Security
 from activity_indexer_operator.kube.ports import Cluster, RejectedError
 from activity_indexer_operator.kube.resources import SECRETS
 

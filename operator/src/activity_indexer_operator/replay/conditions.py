@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from activity_indexer_operator.jobs.waiting import PodReason
 from activity_indexer_operator.kube.objects import Condition, InvalidSpec
 from activity_indexer_operator.replay.model import BAD_ENDS, GOOD_ENDS, Phase, Plan, ReplaySpec, ReplayStatus
 from activity_indexer_operator.replay.reasons import Approved, Kind, Planned, Reason
 
 
 def conditions(
-    spec: ReplaySpec | InvalidSpec, status: ReplayStatus, reason: Reason, message: str
+    spec: ReplaySpec | InvalidSpec, status: ReplayStatus, reason: Reason | PodReason, message: str
 ) -> tuple[Condition, ...]:
     """Planned, Approved (of replays that change something) and Succeeded, which is Unknown until it has ended."""
     return (

@@ -18,14 +18,14 @@ from typing import Final
 from msgspec.structs import replace
 
 from activity_indexer_operator.jobs.view import JobState, JobView
-from activity_indexer_operator.jobs.waiting import Waiting
+from activity_indexer_operator.jobs.waiting import PodReason, Waiting
 from activity_indexer_operator.kube.objects import InvalidSpec
+from activity_indexer_operator.kube.time import format_time, parse_time
 from activity_indexer_operator.replay.command import Stage, job_name, job_request
 from activity_indexer_operator.replay.conditions import conditions, message_of, reason_of
 from activity_indexer_operator.replay.model import Phase, Progress, Replay, ReplaySpec, ReplayStatus
 from activity_indexer_operator.replay.outcome import Outcome, outcome_of
-from activity_indexer_operator.replay.reasons import HELD_UP, Reason
-from activity_indexer_operator.tasks.cron import format_time, parse_time
+from activity_indexer_operator.replay.reasons import Reason
 
 PROGRESS_INTERVAL: Final = 10.0
 """Seconds between two looks at the progress of a running replay."""
@@ -33,7 +33,7 @@ STOPPING_INTERVAL: Final = 2.0
 """Seconds between two looks at a pod that is to end: no event tells of it once its Job is gone."""
 TURN_INTERVAL: Final = 10.0
 """Seconds between two looks of a replay that waits for its turn, where no event tells that it has come."""
-_INTERVALS: Final = {
+_INTERVALS: Final[Mapping[Reason | PodReason, float]] = {
     Reason.STOPPING: STOPPING_INTERVAL,
     Reason.JOB_REPLACED: STOPPING_INTERVAL,
     Reason.ANOTHER_REPLAY: TURN_INTERVAL,
@@ -183,7 +183,9 @@ def waiting(seen: Observed, obstacle: Obstacle) -> Decision:
     return _step(seen, "Pending", obstacle.reason, obstacle.message)
 
 
-def _step(seen: Observed, phase: Phase, reason: Reason, message: str, delete: JobView | None = None) -> Decision:
+def _step(
+    seen: Observed, phase: Phase, reason: Reason | PodReason, message: str, delete: JobView | None = None
+) -> Decision:
     replay = seen.replay
     status = replace(
         replay.status,
@@ -217,7 +219,7 @@ def _end(seen: Observed, outcome: Outcome, now: datetime) -> Decision:
 
 def _held_up_before(outcome: Outcome, before: ReplayStatus) -> str:
     """What kept its Job from running, which is forgotten with the pod."""
-    stuck = outcome.phase == "Failed" and outcome.result is None and reason_of(before) in HELD_UP
+    stuck = outcome.phase == "Failed" and outcome.result is None and reason_of(before) in tuple(PodReason)
     return f"; before, {message_of(before)}" if stuck else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,11 +9,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from activity_indexer_operator.jobs.settings import Correction, JobSettings
 from activity_indexer_operator.kube.objects import (
     Body,
     Condition,
     InvalidSpec,
-    KeyRef,
     Meta,
     NameRef,
     Natural,
@@ -22,10 +21,8 @@ from activity_indexer_operator.kube.objects import (
     View,
     meta_of,
 )
-from activity_indexer_operator.tasks.cron import parse_time
+from activity_indexer_operator.kube.time import parse_time
 
-LABEL_INDEXER: Final = "activityindexer.io/indexer"
-"""On replays and Jobs: the ActivityIndexer that they belong to."""
 LABEL_ORIGIN: Final = "activityindexer.io/origin"
 """On replays that the operator made: `request` or `schedule`."""
 
@@ -51,34 +48,6 @@ class Selection(View, frozen=True):
     partitions: tuple[Natural, ...] = ()
     offsets: Words = ()
     max: Positive | None = None
-
-
-class Correction(View, frozen=True):
-    """What is changed in the events on the way: a JSON merge patch or a JSON Patch, here or in a ConfigMap.
-
-    With `skip_invalid`, events that it leaves invalid are left where they are; without, they keep all from being sent.
-    """
-
-    inline: str | None = None
-    config_map_ref: KeyRef | None = None
-    skip_invalid: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is no patch; the command would refuse it later."""
-        if (self.inline is None) == (self.config_map_ref is None):
-            raise ValueError("set exactly one of inline and configMapRef")
-        if self.inline is not None and not isinstance(_json(self.inline), dict | list):
-            raise ValueError("inline must be a JSON object (a merge patch) or a JSON array (a JSON Patch)")
-
-
-class JobSettings(View, frozen=True):
-    """How the Job runs."""
-
-    backoff_limit: Natural = 3
-    active_deadline_seconds: Positive | None = None
-    resources: dict[str, Any] | None = None
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Template(View, frozen=True):
@@ -224,10 +193,3 @@ def _status(value: Any) -> ReplayStatus:
         return msgspec.convert(value, ReplayStatus)
     except msgspec.ValidationError:
         return ReplayStatus()
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"inline is no JSON: {error}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,16 +11,18 @@ from typing import Any, Final
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
 from activity_indexer_operator.indexer.spec import Mode, Spec
 from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE
-from activity_indexer_operator.jobs.view import POD_LABEL, JobState, JobView, job_view
+from activity_indexer_operator.jobs.settings import LABEL_INDEXER
+from activity_indexer_operator.jobs.view import POD_LABEL, JobView, job_view
 from activity_indexer_operator.kafka.connection import KafkaLink
 from activity_indexer_operator.kafka.observation import Unknown
 from activity_indexer_operator.kafka.reader import KafkaReader
+from activity_indexer_operator.kube.cache import Seen
 from activity_indexer_operator.kube.objects import MANAGER, Body, InvalidSpec
 from activity_indexer_operator.kube.ports import Cluster
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, PODS, REPLAYS, WORKLOADS
 from activity_indexer_operator.replay.conditions import reason_of
 from activity_indexer_operator.replay.decide import Obstacle
-from activity_indexer_operator.replay.model import LABEL_INDEXER, Progress, Replay, ReplaySpec, parse_replay
+from activity_indexer_operator.replay.model import Progress, Replay, ReplaySpec, parse_replay
 from activity_indexer_operator.replay.outcome import summed
 from activity_indexer_operator.replay.reasons import Reason
 
@@ -127,14 +129,17 @@ def turn_obstacle(replay: Replay, replays: Mapping[str, Replay]) -> Obstacle | N
     return None
 
 
+def full_replays(seen: Seen, namespace: str, indexer: str) -> Iterator[str]:
+    """The ids of an indexer's replays that left out no dead letter up to where they have read."""
+    for body in seen.all(REPLAYS, namespace):
+        replay = parse_replay(body)
+        if replay.indexer == indexer and replay.leaves_none:
+            yield replay.id
+
+
 def open_replay(replays: Mapping[str, Replay]) -> str | None:
     """The name of a replay that has not ended, if there is one."""
     return next((name for name, replay in sorted(replays.items()) if not replay.finished), None)
-
-
-def is_active(view: JobView) -> bool:
-    """Whether a pod of the Job may run."""
-    return view.state in (JobState.ACTIVE, JobState.STOPPING)
 
 
 def _age(replay: Replay) -> tuple[Any, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 
 class Kind(StrEnum):
@@ -32,12 +31,6 @@ class Reason(StrEnum):
     PLANNING = "PlanRunning"
     AWAITING_APPROVAL = "AwaitingApproval"
     RUNNING = "ReplayRunning"
-    POD_NOT_CREATED = "PodNotCreated"
-    POD_UNSCHEDULABLE = "PodUnschedulable"
-    IMAGE_NOT_PULLED = "ImageNotPulled"
-    CONTAINER_REFUSED = "ContainerRefused"
-    POD_NOT_STARTED = "PodNotStarted"
-    POD_WAITING = "PodWaiting"
     STOPPING = "Stopping"
     SUSPENDED = "Suspended"
     # True: it has.
@@ -48,13 +41,6 @@ class Reason(StrEnum):
     WRONG_SETTINGS = "WrongSettings"
     RETRIES_EXHAUSTED = "RetriesExhausted"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-
-
-HELD_UP: Final = (
-    Reason.POD_NOT_CREATED, Reason.POD_UNSCHEDULABLE, Reason.IMAGE_NOT_PULLED, Reason.CONTAINER_REFUSED,
-    Reason.POD_NOT_STARTED, Reason.POD_WAITING,
-)  # fmt: skip
-"""The Job is there, and no pod of it runs."""
 
 
 class Planned(StrEnum):

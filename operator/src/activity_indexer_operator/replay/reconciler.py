@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
-from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
 
 from activity_indexer_operator.indexer.model import ActivityIndexer
 from activity_indexer_operator.jobs.job import job_body
+from activity_indexer_operator.jobs.waiting import PodReason
 from activity_indexer_operator.kube.conditions import merge
 from activity_indexer_operator.kube.objects import MANAGER, InvalidSpec, Key
 from activity_indexer_operator.kube.ports import ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import JOBS, REPLAYS
+from activity_indexer_operator.kube.time import format_time, utc_now
 from activity_indexer_operator.replay.command import Stage, job_name, job_request
 from activity_indexer_operator.replay.conditions import message_of, reason_of
 from activity_indexer_operator.replay.decide import Decision, Observed, Obstacle, decide, waiting
+from activity_indexer_operator.replay.metrics import ReplayCounters
 from activity_indexer_operator.replay.model import BAD_ENDS, Progress, Replay, ReplaySpec, ReplayStatus, parse_replay
 from activity_indexer_operator.replay.observe import (
     indexer_obstacle,
@@ -31,42 +32,32 @@ from activity_indexer_operator.replay.observe import (
     read_template,
     turn_obstacle,
 )
-from activity_indexer_operator.replay.reasons import HELD_UP, Reason
+from activity_indexer_operator.replay.reasons import Reason
 from activity_indexer_operator.replay.trace import end_of, told_of
 from activity_indexer_operator.runtime.controller import Tools
 from activity_indexer_operator.runtime.queue import NEVER
-from activity_indexer_operator.tasks.cron import format_time
-from activity_indexer_operator.tasks.requests import still_requested
+
+Retained = Callable[[Replay, ActivityIndexer | None], bool]
+"""Whether a replay is kept whatever its age, as its ActivityIndexer would create it again."""
 
 log = structlog.get_logger(__name__)
-
-
-def utc_now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
-
-
-class Locks:
-    """One per indexer: whoever looks at its Jobs and then makes one does so alone."""
-
-    def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
-
-    def of(self, namespace: str, indexer: str) -> asyncio.Lock:
-        """The lock of an indexer."""
-        return self._locks.setdefault((namespace, indexer), asyncio.Lock())
 
 
 class ReplayReconciler:
     """Level-based: each pass starts from what is there now, and knows nothing of the last."""
 
-    def __init__(self, tools: Tools, locks: Locks, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, tools: Tools, counters: ReplayCounters, retained: Retained, now: Callable[[], datetime] = utc_now
+    ) -> None:
         self._cluster = tools.cluster
         self._kafka = tools.kafka
         self._recorder = tools.recorder
         self._metrics = tools.metrics
+        self._counters = counters
+        self._retained = retained
         self._tracing = tools.tracing
-        self._locks = locks
+        self._locks = tools.locks
+        self._metrics.expect_jobs(*Stage)
         self._now = now
 
     async def reconcile(self, key: Key) -> float | None:
@@ -77,7 +68,7 @@ class ReplayReconciler:
         replay = parse_replay(body)
         if replay.meta.deleted:
             return NEVER
-        self._metrics.expect_replays(key.namespace)
+        self._counters.expect(key.namespace)
         async with self._locks.of(key.namespace, replay.indexer or ""):
             return await self._step(replay)
 
@@ -100,7 +91,7 @@ class ReplayReconciler:
         return decision.after
 
     async def _observe(self, replay: Replay, indexer: ActivityIndexer | None) -> Observed:
-        spec, retained = replay.spec, still_requested(replay, indexer)
+        spec, retained = replay.spec, self._retained(replay, indexer)
         if isinstance(spec, InvalidSpec) or replay.finished:
             return Observed(replay, retained=retained)
         namespace, name = replay.meta.key.namespace, spec.indexer_ref.name
@@ -170,7 +161,7 @@ class ReplayReconciler:
             place = meta.key.namespace, meta.key.name
             await self._cluster.apply_status(REPLAYS, *place, msgspec.to_builtins(status), MANAGER)
         if status.phase and status.completion_time and not before.completion_time:
-            self._metrics.replay_finished(meta.key.namespace, status.phase)
+            self._counters.finished(meta.key.namespace, status.phase)
             if status.trace_id:
                 self._tracing.replay_ended(end_of(replay, status, self._now()))
         await self._announce(replay, status)
@@ -182,6 +173,6 @@ class ReplayReconciler:
             log.info("replay.moved", key=key, phase=status.phase, message_text=told)
             kind: Literal["Normal", "Warning"] = "Warning" if status.phase in BAD_ENDS else "Normal"
             await self._recorder.event(replay.meta, kind, status.phase, told)
-        if reason in HELD_UP and reason != reason_of(replay.status):
+        if reason in tuple(PodReason) and reason != reason_of(replay.status):
             log.info("replay.held_up", key=key, reason=reason, message_text=told)
             await self._recorder.event(replay.meta, "Warning", reason, told)

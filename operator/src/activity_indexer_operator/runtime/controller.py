@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from activity_indexer_operator.kafka.reader import KafkaReader
 from activity_indexer_operator.kube.cache import Seen
@@ -13,6 +15,17 @@ from activity_indexer_operator.runtime.queue import Reconcile
 from activity_indexer_operator.runtime.watches import Watch
 from activity_indexer_operator.settings import Settings
 from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
+
+
+class Locks:
+    """One per indexer: whoever looks at its Jobs and then makes one does so alone."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, namespace: str, indexer: str) -> asyncio.Lock:
+        """The lock of an indexer."""
+        return self._locks.setdefault((namespace, indexer), asyncio.Lock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,7 @@ class Tools:
     kafka: KafkaReader
     metrics: Metrics
     tracing: Tracing = UNTRACED
+    locks: Locks = field(default_factory=Locks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +48,3 @@ class Part:
 
     reconcilers: Mapping[str, Reconcile]
     watches: Sequence[Watch]
-
-
-MakePart = Callable[[Tools], Part]

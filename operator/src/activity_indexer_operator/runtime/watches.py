@@ -43,11 +43,6 @@ def owners_key(body: Body, _seen: Seen) -> Iterable[Key]:
     return [Key(owner[0], body["metadata"]["namespace"], owner[1])] if owner else []
 
 
-def without_managed_fields(body: Body) -> Body:
-    """The object without the longest part, which nobody here reads."""
-    return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}
-
-
 def registry_for(
     watches: Sequence[Watch],
     seen: Seen,

@@ -22,13 +22,12 @@ from activity_indexer_operator.kube.conditions import merge, transitions
 from activity_indexer_operator.kube.objects import MANAGER, Body, Condition, InvalidSpec, Key
 from activity_indexer_operator.kube.ports import ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS
+from activity_indexer_operator.kube.time import format_time, parse_time, utc_now
 from activity_indexer_operator.replay.decide import Obstacle
 from activity_indexer_operator.replay.model import Replay, Template
 from activity_indexer_operator.replay.observe import open_replay, read_jobs, read_replays, read_template
-from activity_indexer_operator.replay.reconciler import Locks, utc_now
 from activity_indexer_operator.runtime.controller import Tools
 from activity_indexer_operator.runtime.queue import NEVER
-from activity_indexer_operator.tasks.cron import format_time, parse_time
 from activity_indexer_operator.tasks.model import (
     DeadLetterTaskStatus,
     Tasks,
@@ -82,13 +81,14 @@ class World:
 class TaskReconciler:
     """Level-based: what is made has a name that follows from the wish or the time, so that it is made once."""
 
-    def __init__(self, tools: Tools, locks: Locks, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, tools: Tools, now: Callable[[], datetime] = utc_now) -> None:
         self._cluster = tools.cluster
         self._seen = tools.seen
         self._recorder = tools.recorder
         self._metrics = tools.metrics
         self._tracing = tools.tracing
-        self._locks = locks
+        self._locks = tools.locks
+        self._metrics.expect_jobs("purge")
         self._now = now
 
     async def reconcile(self, key: Key) -> float | None:

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from activity_indexer_operator.kube.objects import Key
-from activity_indexer_operator.settings import Settings
 from activity_indexer_operator.tracing.context import TraceContext
 
 Attributes = Mapping[str, str | int]
@@ -156,12 +155,3 @@ class TraceIds(logging.Filter):
             record.trace_id, record.span_id = recorded.trace_id, recorded.span_id
             recorded.noted = recorded.noted or record.name.startswith("activity_indexer_operator")
         return True
-
-
-def tracing_for(settings: Settings) -> Tracing:
-    """What OTEL_ variables ask for."""
-    if not settings.traces:
-        return UNTRACED
-    from activity_indexer_operator.tracing.export import open_tracing  # noqa: PLC0415 - only where it is asked for
-
-    return open_tracing(settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from operator_support import NAMESPACE, World
 
-from activity_indexer_operator.indexer.reconciler import IndexerReconciler
 from activity_indexer_operator.kafka.observation import Offsets, Unknown
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, EVENTS, INDEXERS
@@ -18,7 +17,7 @@ class Life:
 
     def __init__(self) -> None:
         self.world = World()
-        self.reconciler = IndexerReconciler(self.world.tools(), self.world.clock.text, self.world.clock)
+        self.reconciler = self.world.reconciler()
 
     async def goes_on(self, seconds: float = 25.0) -> None:
         self.world.clock.seconds += seconds

@@ -13,6 +13,10 @@ from activity_indexer_operator.runtime.watches import owners_key
 KEY = Key("ActivityIndexer", NAMESPACE, "orders")
 
 
+def no_replays(_namespace: str, _indexer: str) -> tuple[str, ...]:
+    return ()
+
+
 def owned(world: World, **metadata: Any) -> dict[str, Any]:
     indexer = world.cluster.of(INDEXERS, "orders")
     assert indexer is not None
@@ -35,7 +39,7 @@ def test_a_change_of_a_workload_makes_those_due_that_name_it() -> None:
 
 
 def test_of_workloads_only_what_is_needed_is_kept() -> None:
-    [watch] = [watch for watch in indexer_part(World().tools()).watches if watch.resource == DEPLOYMENTS]
+    [watch] = [watch for watch in indexer_part(World().tools(), no_replays).watches if watch.resource == DEPLOYMENTS]
     body = owned(World(SPEC), managedFields=["long"]) | {
         "spec": {"replicas": 2, "selector": {}, "template": {"long": 1}}
     }

@@ -24,7 +24,7 @@ class Life:
         self.reconciler = self.restarted()
 
     def restarted(self) -> IndexerReconciler:
-        return IndexerReconciler(self.world.tools(), self.world.clock.text, self.world.clock)
+        return self.world.reconciler()
 
     async def goes_on(self, seconds: float = 25.0) -> float | None:
         """One pass; requests of before are forgotten."""

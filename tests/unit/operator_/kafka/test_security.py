@@ -8,9 +8,9 @@ import pytest
 import trustme
 from operator_support import NAMESPACE, FakeCluster
 
-from activity_indexer_operator.indexer.spec import CredentialsRef, FileRef, Kafka, Security
 from activity_indexer_operator.kafka.security import SecretError, client_arguments, share_key
-from activity_indexer_operator.kube.objects import NameRef
+from activity_indexer_operator.kafka.spec import Kafka, Security
+from activity_indexer_operator.kube.objects import CredentialsRef, FileRef, NameRef
 from activity_indexer_operator.kube.resources import SECRETS
 
 

@@ -9,8 +9,9 @@ from operator_replay_support import NAMESPACE, World, result
 
 from activity_indexer_operator.kube.cache import Seen
 from activity_indexer_operator.kube.resources import INDEXERS, REPLAYS
-from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime.metrics import Metrics
+from activity_indexer_operator.tasks.metrics import ScheduleMetrics
 
 PREFIX = "activity_indexer_operator_"
 BASE = Path(__file__).parents[4]
@@ -22,10 +23,15 @@ def exposed(world: World, *, leading: bool = True) -> dict[str, float]:
         for resource in (INDEXERS, REPLAYS):
             if kind == resource.kind:
                 world.seen.put(resource, world.copy(body))
-    collector = ReplayMetrics(world.seen, lambda: leading, lambda: world.now)
-    world.metrics.registry.register(collector)
+    collectors = (
+        ReplayMetrics(world.seen, lambda: leading, lambda: world.now),
+        ScheduleMetrics(world.seen, lambda: leading),
+    )
+    for collector in collectors:
+        world.metrics.registry.register(collector)
     lines = world.metrics.exposition().decode().splitlines()
-    world.metrics.registry.unregister(collector)
+    for collector in collectors:
+        world.metrics.registry.unregister(collector)
     return {name.removeprefix(PREFIX): float(value) for name, value in map(split, lines) if not name.startswith("#")}
 
 
@@ -87,6 +93,7 @@ async def test_jobs_are_counted_by_what_they_are_for() -> None:
     world.end("fix-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
     await world.reconcile()
     await world.reconcile()
+    await world.do_tasks()
     found = exposed(world)
     counts = {kind: found[of("jobs_created_total", kind=kind)] for kind in ("plan", "replay", "purge")}
     assert counts == {"plan": 1, "replay": 1, "purge": 0}
@@ -136,7 +143,9 @@ async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_sc
 
 def test_the_table_in_the_docs_names_every_metric_and_no_other() -> None:
     metrics = Metrics()
+    ReplayCounters(metrics.registry)
     metrics.registry.register(ReplayMetrics(Seen(), lambda: True))
+    metrics.registry.register(ScheduleMetrics(Seen(), lambda: True))
     table = (BASE / "docs/operator.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
     told = set(re.findall(rf"^\| `({PREFIX}\w+?)(?:_total)?[{{`]", table, re.MULTILINE))
     assert told == {family.name for family in metrics.registry.collect()}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from operator_replay_support import START, Killed, World, result
 
+from activity_indexer_operator.jobs.waiting import PodReason
 from activity_indexer_operator.replay.model import parse_replay
 from activity_indexer_operator.replay.reasons import Reason
 from activity_indexer_operator.runtime.queue import NEVER
@@ -403,7 +404,7 @@ def test_every_reason_is_in_the_docs_and_no_other() -> None:
     table = (BASE / "docs/dead-letter-replays.md").read_text().partition("## What may change")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `Succeeded`: ")]
     told = {word for row in rows for word in re.findall(r"`(\w+)`", row.partition(" | ")[2])}
-    assert told == {str(reason) for reason in Reason}
+    assert told == {str(reason) for reason in (*Reason, *PodReason)}
 
 
 async def test_a_plan_whose_result_is_lost_is_made_again() -> None:

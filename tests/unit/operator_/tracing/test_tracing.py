@@ -17,8 +17,8 @@ from opentelemetry.trace import StatusCode
 from operator_replay_support import NAMESPACE, POD_TEMPLATE, World, result
 
 from activity_common.log_form import configure_structlog
-from activity_indexer_operator.indexer.spec import Kafka
 from activity_indexer_operator.kafka.observation import Unknown
+from activity_indexer_operator.kafka.spec import Kafka
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
 from activity_indexer_operator.kube.resources import CONFIG_MAPS, JOBS

@@ -2,9 +2,9 @@
 
 import pytest
 from fixtures.core import taken
+from fixtures.memory.stores import MemoryDeadLetters, MemorySeen
 from prometheus_client import CollectorRegistry
 
-from activity_indexer.adapters.memory import MemoryDeadLetters, MemorySeen
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import BulkReply, OutRecord
 from activity_indexer.telemetry.calls import Calls, MeasuredDeadLetters, MeasuredIndex, MeasuredSeen

@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from activity_indexer.adapters.replay import replay_outside
+from activity_indexer.adapters.kafka.dead_letters.replay import replay_outside
 from activity_indexer.cli.common import Duration, few_collections, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.replay_view import Lines, Terminal
 from activity_indexer.cli.help import Exit, epilog

@@ -1,8 +1,8 @@
 """Records that are read again on purpose."""
 
 from fixtures.core import TOPIC, Told
+from fixtures.memory.stores import MemorySeen
 
-from activity_indexer.adapters.memory import MemorySeen
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition
 

@@ -6,14 +6,14 @@ from typing import Any, cast
 
 from fixtures.audit import value as audit_value
 from fixtures.core import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
+from fixtures.memory.audit import MemoryAudit
+from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from activity_common.trace_context import traceparent
-from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex
-from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.audit.consumer import Audit, Polled
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker

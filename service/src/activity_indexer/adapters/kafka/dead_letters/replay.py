@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
+from activity_indexer.adapters.elasticsearch.replay_documents import replay_documents
 from activity_indexer.adapters.kafka.client import Shape, admin_client, create_topic, topics, within
-from activity_indexer.adapters.kafka.dead_letter_reader import dead_letter_reader
-from activity_indexer.adapters.replay_documents import replay_documents
-from activity_indexer.adapters.replay_lock import replay_lock
-from activity_indexer.adapters.replay_positions import committed
-from activity_indexer.adapters.replay_transactions import ReplayTransactions, replay_transactions
+from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.replay_lock import replay_lock
+from activity_indexer.adapters.kafka.dead_letters.replay_positions import committed
+from activity_indexer.adapters.kafka.dead_letters.replay_transactions import ReplayTransactions, replay_transactions
 from activity_indexer.errors import Refused
 from activity_indexer.ports import Partition
 from activity_indexer.replay.ports import Commits

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from activity_indexer.adapters.kafka.batches import Partitions, batches
 from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped
-from activity_indexer.adapters.replay_limits import check_sizes, record_limits
+from activity_indexer.adapters.kafka.dead_letters.record_limits import check_sizes, record_limits
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import OutRecord, Partition

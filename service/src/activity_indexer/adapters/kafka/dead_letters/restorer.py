@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from activity_indexer.adapters.kafka.batches import Partitions, batches
 from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
-from activity_indexer.adapters.kafka.dead_letter_topic import COMPRESSION
+from activity_indexer.adapters.kafka.dead_letters.topic import COMPRESSION
 from activity_indexer.ports import OutRecord
 from activity_indexer.settings import KafkaSettings
 

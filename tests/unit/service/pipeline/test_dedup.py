@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import msgspec
 import pytest
 from fixtures.core import LATEST, Clock, value
+from fixtures.memory.stores import MemorySeen
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.adapters.memory import MemorySeen
 from activity_indexer.event import Position
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, Settled, entry_of

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 from fixtures.audit import value
 from fixtures.core import enriched
+from fixtures.memory.stores import MemoryIndex
 
 from activity_indexer.adapters.elasticsearch.index_versions import State
 from activity_indexer.adapters.kafka.topic_reader import TopicReader
-from activity_indexer.adapters.memory import MemoryIndex
 from activity_indexer.adapters.postgres.audit_reader import Kept
 from activity_indexer.event import Event
 from activity_indexer.pipeline.decode import decode_event

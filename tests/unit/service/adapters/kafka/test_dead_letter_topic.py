@@ -16,8 +16,8 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
-from activity_indexer.adapters.kafka import dead_letter_topic
-from activity_indexer.adapters.kafka.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.dead_letters import topic as dead_letter_topic
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.ports import OutRecord
 from activity_indexer.settings import KafkaSettings

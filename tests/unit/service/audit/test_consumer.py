@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from fixtures.audit import audit_event, value
 from fixtures.core import undecoded
+from fixtures.memory.audit import MemoryAudit
 from fixtures.servers.place import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from activity_indexer.adapters.memory_audit import MemoryAudit
 from activity_indexer.audit.consumer import Audit, Polled, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
