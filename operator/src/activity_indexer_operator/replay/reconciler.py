@@ -132,7 +132,7 @@ class ReplayReconciler:
         trace = self._tracing.of_replay(replay.meta.uid)
         if trace is None or not trace.sampled:
             return decision
-        return replace(decision, status=msgspec.structs.replace(decision.status, trace_id=trace.trace_id))
+        return replace(decision, status=msgspec.structs.replace(decision.status, trace_id=trace.trace_id.decode()))
 
     async def _create(
         self, replay: Replay, spec: ReplaySpec, indexer: ActivityIndexer, stage: Stage
