@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import os
 from functools import partial
-from typing import Final
 
 import click
 import kopf
 from kubernetes.aio.client import Configuration
 
+from activity_common.exit_codes import Exit
 from activity_indexer_operator.indexer.controller import indexer_controller
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.client import KubernetesCluster
@@ -34,8 +34,6 @@ from activity_indexer_operator.tasks.metrics import ScheduleMetrics
 from activity_indexer_operator.tasks.requests import still_requested
 from activity_indexer_operator.tracing.calls import traced_cluster, traced_kafka
 from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
-
-EXIT_USAGE: Final = 2
 
 
 class App:
@@ -127,7 +125,7 @@ def run() -> None:
         configuration = asyncio.run(connect())
     except (SettingsError, NoConnectionError) as error:
         click.echo(str(error), err=True)
-        raise SystemExit(EXIT_USAGE) from None
+        raise SystemExit(Exit.WRONG_USAGE) from None
     configure(settings.log_level)
     kopf.run(
         registry=App(settings, configuration).registry,

@@ -13,10 +13,10 @@ from typing import Any
 import promtool
 import pytest
 import yaml
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
-from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import REPLAYS

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime import metrics as operator_metrics

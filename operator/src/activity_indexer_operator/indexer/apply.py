@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from activity_indexer_operator.indexer.manifests import Manifest, workload_resource
 from activity_indexer_operator.indexer.memory import Memory
@@ -26,7 +26,7 @@ from activity_indexer_operator.kube.resources import (
     Resource,
 )
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 SCALER: Final = f"{MANAGER}-scale"
 """Field manager of the replicas: applying all the rest must not give them up."""
@@ -68,7 +68,7 @@ class Applier:
             self._cache.put(manifest.resource, without_managed_fields(made))
             memory.applied[manifest.resource.kind] = digest, _fingerprint(made)
             if live is None or _fingerprint(live) != _fingerprint(made):
-                log.info("object.applied", extra=_told(manifest.resource, manifest.body))
+                log.info("object.applied", **_told(manifest.resource, manifest.body))
 
     async def prune(self, meta: Meta, spec: Spec, wanted: Iterable[Manifest]) -> None:
         """Deletes what was made for an earlier spec and is not wanted any more. Never what targetRef names."""
@@ -81,7 +81,7 @@ class Applier:
                 if (resource in kept and name == meta.key.name) or targeted or "deletionTimestamp" in body["metadata"]:
                     continue
                 await self._cluster.delete(resource, meta.key.namespace, name, uid)
-                log.info("object.deleted", extra=_told(resource, body))
+                log.info("object.deleted", **_told(resource, body))
 
     async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None:
         """Sets the replicas. Raises ClusterError, also when the workload is gone."""

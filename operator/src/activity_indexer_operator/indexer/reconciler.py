@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import replace as replace_pass
 from typing import Final, Literal
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from activity_indexer_operator.indexer.apply import Applier
@@ -32,7 +32,7 @@ from activity_indexer_operator.runtime.controller import ControllerContext
 from activity_indexer_operator.runtime.queue import NEVER
 from activity_indexer_operator.tracing.protocol import REASON
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 SECOND_LOOK: Final = 5.0
 """Seconds after which a strange answer, or none, is asked for again."""
@@ -118,7 +118,7 @@ class IndexerReconciler:
         message = (
             f"{workload.kind} {workload.name} from {workload.replicas} to {scale_to} replicas: {done.decision.message}"
         )
-        log.info("workload.scaled", extra={"key": str(meta.key), "from": workload.replicas, "to": scale_to})
+        log.info("workload.scaled", key=str(meta.key), **{"from": workload.replicas, "to": scale_to})
         self._context.metrics.scaled(meta.key, workload.replicas, scale_to)
         await self._context.recorder.event(meta, "Normal", "Scaled", message)
 
@@ -152,8 +152,7 @@ class IndexerReconciler:
         self._context.cache.put(INDEXERS, without_managed_fields(answer))
         before = {condition.type for condition in indexer.status.conditions}
         for condition in transitions(indexer.status.conditions, status.conditions):
-            told = {"key": str(key), "condition": msgspec.to_builtins(condition)}
-            log.info("condition.changed", extra=told)
+            log.info("condition.changed", key=str(key), condition=msgspec.to_builtins(condition))
             if is_news(condition, condition.type in before):
                 kind: Literal["Normal", "Warning"] = "Warning" if is_warning(condition) else "Normal"
                 await self._context.recorder.event(indexer.meta, kind, condition.reason, condition.message)

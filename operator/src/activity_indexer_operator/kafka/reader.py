@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from activity_indexer_operator.kafka.connection import REFUSALS, UNAUTHORIZED, KafkaConnection, Topics
+from activity_common.kafka_connection import UNAUTHORIZED
+from activity_indexer_operator.kafka.connection import REFUSALS, KafkaConnection, Topics
 from activity_indexer_operator.kafka.observation import Number, Observation, Offsets, SourceReason, Unknown, nothing
 from activity_indexer_operator.kafka.security import SecretError, client_arguments, share_key
 from activity_indexer_operator.kafka.spec import Kafka

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
+
 from activity_indexer_operator.kube.objects import Body
 from activity_indexer_operator.kube.ports import Cluster, ClusterError, ConflictError
 from activity_indexer_operator.kube.resources import LEASES
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MICRO: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
@@ -48,7 +49,7 @@ class LeaderElector:
             await self._release()
 
     async def _lead(self, work: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
-        log.info("lease.acquired", extra={"lease": f"{self._namespace}/{self._name}", "holder": self._identity})
+        log.info("lease.acquired", lease=f"{self._namespace}/{self._name}", holder=self._identity)
         self.leading = True
         task = asyncio.ensure_future(work())
         renewed = clock()
@@ -61,7 +62,7 @@ class LeaderElector:
         finally:
             self.leading = False
             await _ended(task)
-        log.warning("lease.lost", extra={"lease": f"{self._namespace}/{self._name}", "holder": self._identity})
+        log.warning("lease.lost", lease=f"{self._namespace}/{self._name}", holder=self._identity)
 
     async def _acquire(self, clock: Callable[[], float]) -> bool:
         """Acquires or renews the Lease; False while another holds it, or when the API server does not answer."""
@@ -78,7 +79,7 @@ class LeaderElector:
         except ConflictError:
             return False
         except (ClusterError, TimeoutError) as error:
-            log.warning("lease.unanswered", extra={"error": str(error) or "no answer"})
+            log.warning("lease.unanswered", error=str(error) or "no answer")
             return False
 
     def _free(self, lease: Body, now: float) -> bool:

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Literal
 
+import structlog
+
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
 from activity_indexer_operator.tracing.protocol import UNTRACED, Pass, Tracing
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 NEVER: Final = float("inf")
 """What a pass returns for an object that needs no further one until an event enqueues it."""
@@ -154,12 +155,12 @@ class Queue:
         try:
             return "done", await self._reconcilers[key.kind](key)
         except ClusterError as error:
-            log.warning("reconcile.failed", extra={"key": str(key), "error": str(error)})
+            log.warning("reconcile.failed", key=str(key), error=str(error))
             done.failed(type(error).__name__, str(error))
             return "refused", None
         except Exception as error:
             # A defect with one object must not stop the others; it is tried again after growing waits.
-            log.exception("reconcile.crashed", extra={"key": str(key)})
+            log.exception("reconcile.crashed", key=str(key))
             done.failed(type(error).__name__)
             return "crashed", None
 

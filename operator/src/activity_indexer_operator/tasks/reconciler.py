@@ -5,13 +5,13 @@ One pass over an indexer's tasks: observe, decide, act, and last the status, of 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
@@ -47,7 +47,7 @@ from activity_indexer_operator.tasks.schedules import (
 )
 from activity_indexer_operator.tracing.protocol import REASON
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 TASKS: Final = "IndexerTasks"
 """The kind of the keys: known to the worker only; each is named like its indexer."""
@@ -161,7 +161,7 @@ class TaskReconciler:
             return str(error)
         if trace := self._tracing.of_replay(made["metadata"]["uid"]):
             self._tracing.link(trace)
-        log.info("replay.created", extra={"key": str(task.indexer.meta.key), "replay": name, "origin": origin})
+        log.info("replay.created", key=str(task.indexer.meta.key), replay=name, origin=origin)
         return None
 
     async def _purge(self, task: TaskPass, wanted: Tombstones, cron: str) -> PurgeStep:
@@ -195,7 +195,7 @@ class TaskReconciler:
         except RejectedError as error:
             return str(error)
         self._metrics.job_created("purge")
-        log.info("job.created", extra={"key": str(task.indexer.meta.key), "job": name, "stage": "purge"})
+        log.info("job.created", key=str(task.indexer.meta.key), job=name, stage="purge")
         return None
 
     async def _report(self, task: TaskPass, status: TaskStatus) -> None:

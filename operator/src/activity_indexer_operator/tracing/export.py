@@ -10,6 +10,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, cast
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -19,7 +20,7 @@ from activity_indexer_operator.settings import Settings
 from activity_indexer_operator.tracing.protocol import OUTCOME
 from activity_indexer_operator.tracing.spans import IDLE, Spans
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 STOP_TIMEOUT: Final = 3.0
 """Time that the last spans have at the end (seconds)."""
@@ -100,7 +101,7 @@ class LoggedOnce(SpanExporter):
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
         if failed and not self._failing:
-            log.warning("spans.export_failed", extra={"reason": self._words.last, "spans": len(spans)})
+            log.warning("spans.export_failed", reason=self._words.last, spans=len(spans))
         elif self._failing and not failed:
             log.info("spans.export_recovered")
         self._failing = failed

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from activity_common.trace_context import TraceContext
 from activity_indexer_operator.kube.objects import Key
-from activity_indexer_operator.tracing.context import TraceContext
 
 Attributes = Mapping[str, str | int]
 OUTCOME: Final = "activity_indexer.outcome"
