@@ -4,7 +4,7 @@
 # docker build --target operator -t activity-indexer-operator:dev .  the operator
 # docker build --target loadgen  -t activity-indexer-loadgen:dev .   the load generator
 # docker build --target dev      -t activity-indexer-dev:dev .       sources, tests and all their tools
-# docker build --target live-service, live-operator                  the same two, started anew when their sources change
+# docker build --target live-service, live-operator                  the same two, restarted when their sources change
 
 ARG PYTHON_IMAGE=python:3.12-slim
 
@@ -30,6 +30,7 @@ FROM uv AS build-service
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra service --no-install-project
 COPY README.md LICENSE ./
+COPY shared shared
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -40,6 +41,7 @@ FROM uv AS build-loadgen
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra loadgen --no-install-project
 COPY README.md LICENSE ./
+COPY shared shared
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
@@ -50,12 +52,13 @@ FROM uv AS build-operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra operator --no-install-project
 COPY README.md LICENSE ./
+COPY shared shared
 COPY service service
 COPY loadgen loadgen
 COPY operator operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --extra operator --no-editable --reinstall-package activity-indexer \
- # The Kubernetes client's class for each kind is loaded when it is asked for, which nobody does: 40 MB less.
+ # The Kubernetes client's class for each kind is loaded when it is used, which never happens here: 40 MB less.
  && find /opt/venv -path '*/kubernetes/*/__pycache__/*' \( -path '*/api/*' -o -path '*/models/*' \) \
     ! -name '__init__*' -delete
 
@@ -113,12 +116,13 @@ LABEL org.opencontainers.image.title="activity-indexer-dev" \
       org.opencontainers.image.description="Activity Indexer's sources, tests and tools."
 CMD ["pytest", "tests/unit"]
 
-# ---- `skaffold dev`: editable, started anew by SIGINT, which ends it as SIGTERM does, when a file changes -----------
+# ---- `skaffold dev`: editable, restarted by SIGINT, which ends it as SIGTERM does, when a file changes -----------
 # Files come by tar, as this user: folders are its own. A debugger is there for `skaffold dev -p debug`.
 FROM uv AS live-service
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --group live --extra service --no-install-project
 COPY --chown=65532:65532 README.md LICENSE ./
+COPY --chown=65532:65532 shared shared
 COPY --chown=65532:65532 service service
 COPY --chown=65532:65532 loadgen loadgen
 COPY --chown=65532:65532 operator operator
@@ -131,12 +135,13 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LOGNAME=activity
 USER 65532:65532
 EXPOSE 8080 5678
-CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer run", "/src/service/src"]
+CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer run", "/src/service/src", "/src/shared/src"]
 
 FROM uv AS live-operator
 RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --group live --extra operator --no-install-project
 COPY --chown=65532:65532 README.md LICENSE ./
+COPY --chown=65532:65532 shared shared
 COPY --chown=65532:65532 service service
 COPY --chown=65532:65532 loadgen loadgen
 COPY --chown=65532:65532 operator operator
@@ -149,7 +154,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LOGNAME=activity
 USER 65532:65532
 EXPOSE 8080 5678
-CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer-operator", "/src/operator/src"]
+CMD ["watchfiles", "--filter", "python", "--sigint-timeout", "60", "activity-indexer-operator", "/src/operator/src", "/src/shared/src"]
 
 # ---- last, and so the target where none is named -------------------------------------------------
 FROM runtime AS service

@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .build/uv/bin/uv
 RUN := .venv/bin/python
-SOURCES := service/src operator/src loadgen/src stack/src demo tests benchmarks charts/values_schema.py charts/dashboard*.py consumer_worker.py publish_test_data_to_kafka.py
+SOURCES := shared/src service/src operator/src loadgen/src stack/src demo tests benchmarks charts/values_schema.py charts/dashboard*.py consumer_worker.py publish_test_data_to_kafka.py
 
 .PHONY: help
 help: ## Show this list.

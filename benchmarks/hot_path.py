@@ -30,7 +30,7 @@ from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import BulkReply, Enricher, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.telemetry.health import Health
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate

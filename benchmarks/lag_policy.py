@@ -19,9 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Protocol
 
-from activity_indexer_operator.decide import decide
-from activity_indexer_operator.lag_policy import LagState, Sample, step
-from activity_indexer_operator.spec import Mode, Policy, Scaling
+from activity_indexer_operator.indexer.decide import decide
+from activity_indexer_operator.indexer.lag_policy import LagState, Sample, step
+from activity_indexer_operator.indexer.spec import Mode, Policy, Scaling
 
 PARTITIONS: Final = 12
 CAPACITY: Final = 100.0

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from support import Indexer, Place, Servers, event, eventually
+from fixtures.servers.place import Indexer, Place, Servers, event, eventually
 
 from activity_stack import Stack
 

@@ -28,11 +28,11 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from activity_indexer_operator.api import API_VERSION, Body
-from activity_indexer_operator.cluster import KubernetesCluster
-from activity_indexer_operator.connection import connect
-from activity_indexer_operator.ports import ClusterError, ConflictError
-from activity_indexer_operator.resources import CONFIG_MAPS, INDEXERS
+from activity_indexer_operator.kube.client import KubernetesCluster
+from activity_indexer_operator.kube.connection import connect
+from activity_indexer_operator.kube.objects import API_VERSION, Body
+from activity_indexer_operator.kube.ports import ClusterError, ConflictError
+from activity_indexer_operator.kube.resources import CONFIG_MAPS, INDEXERS
 from activity_stack import Stack
 
 PORT: Final = 18098

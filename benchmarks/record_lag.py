@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from support import Indexer, Place, Servers
+from fixtures.servers.place import Indexer, Place, Servers
 
 from activity_stack import Stack
 

@@ -36,9 +36,9 @@ from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.health import Health
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.reporter import Reporter
-from activity_indexer.telemetry.tracing import OpenTelemetry
+from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate
 from activity_loadgen.options import LoadOptions

@@ -19,14 +19,14 @@ GROUP: Final = Row(
         Panel(
             "Assignments",
             "suffix: /min",
-            "Times that an indexer's partitions were assigned anew.",
+            "Number of times that an indexer's partitions were assigned again.",
             {"{{pod}}": f"60 * {rate('rebalances_total{PODS}', 'pod')}"},
             ("ActivityIndexerRebalancesOften",),
         ),
         Panel(
             "A rebalance is going on",
             "bool_yes_no",
-            "While partitions are given back and not yet assigned anew.",
+            "While partitions are given back and not yet assigned again.",
             {"{{pod}}": "max by (pod) (activity_indexer_rebalance_in_progress{PODS})"},
             ("ActivityIndexerRebalancesOften",),
         ),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from fixtures.servers.place import Indexer, Place, Servers
 from hypothesis import settings
-from support import Indexer, Place, Servers
 
 from activity_stack import Stack, StackError
 

@@ -8,15 +8,18 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from activity_indexer_operator.api import Body, Key, Meta
-from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.jobs_view import POD_LABEL
-from activity_indexer_operator.metrics import Metrics
-from activity_indexer_operator.ports import ConflictError, RejectedError
-from activity_indexer_operator.replay_reconciler import Locks, ReplayReconciler
-from activity_indexer_operator.resources import INDEXERS, JOBS, REPLAYS, Resource
-from activity_indexer_operator.schedule_reconciler import TASKS, TaskReconciler
-from activity_indexer_operator.tracing import UNTRACED, Tracing
+from activity_indexer_operator.jobs.view import POD_LABEL
+from activity_indexer_operator.kube.cache import ObjectCache
+from activity_indexer_operator.kube.objects import Body, Key, Meta
+from activity_indexer_operator.kube.ports import ConflictError, RejectedError
+from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS, Resource
+from activity_indexer_operator.replay.metrics import ReplayCounters
+from activity_indexer_operator.replay.reconciler import ReplayReconciler
+from activity_indexer_operator.runtime.controller import Locks
+from activity_indexer_operator.runtime.metrics import Metrics
+from activity_indexer_operator.tasks.reconciler import TASKS, TaskReconciler
+from activity_indexer_operator.tasks.requests import still_requested
+from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
 
 NAMESPACE = "shop"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -61,8 +64,9 @@ class World:
     _uids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        self.seen = Seen()
+        self.cache = ObjectCache()
         self.metrics = Metrics()
+        self.counters = ReplayCounters(self.metrics.registry)
         self.add("Deployment", "orders", {"template": POD_TEMPLATE})
         self.indexer()
 
@@ -157,16 +161,22 @@ class World:
 
     async def reconcile(self, name: str = "fix") -> float | None:
         """A pass by an operator that knows nothing of earlier ones."""
-        reconciler = ReplayReconciler(self.tools(), Locks(), lambda: self.now)
+        reconciler = ReplayReconciler(self.context(), self.counters, still_requested, lambda: self.now)
         return await reconciler.reconcile(Key("DeadLetterReplay", NAMESPACE, name))
 
     async def do_tasks(self, name: str = "orders") -> float | None:
-        reconciler = TaskReconciler(self.tools(), Locks(), lambda: self.now)
+        reconciler = TaskReconciler(self.context(), lambda: self.now)
         return await reconciler.reconcile(Key(TASKS, NAMESPACE, name))
 
-    def tools(self) -> Any:
+    def context(self) -> Any:
         return SimpleNamespace(
-            cluster=self, recorder=self, kafka=self, seen=self.seen, metrics=self.metrics, tracing=self.tracing
+            cluster=self,
+            recorder=self,
+            kafka=self,
+            cache=self.cache,
+            metrics=self.metrics,
+            tracing=self.tracing,
+            locks=Locks(),
         )
 
     # ports.Cluster

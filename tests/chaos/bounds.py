@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from chaos.fleet import resident_bytes
 from chaos.run import lag
-from support import Indexer, Place, Servers, eventually
+from fixtures.servers.place import Indexer, Place, Servers, eventually
 
 from activity_loadgen.generate import generate
 from activity_loadgen.kafka import KafkaConnection

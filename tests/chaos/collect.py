@@ -8,7 +8,7 @@ import msgspec
 from chaos.ledger import Ledger
 from chaos.watch import as_dead_letter, committed_offsets
 from checker.history import Audit, AuditRow, Document, History, Observation
-from support import Place
+from fixtures.servers.place import Place
 
 PAGE = 2000
 

@@ -23,7 +23,7 @@ from chaos.system import System, patiently
 from chaos.watch import AWAY, Watch, committed_offsets
 from checker.check import check
 from checker.history import History
-from support import Place, Servers, eventually
+from fixtures.servers.place import Place, Servers, eventually
 
 from activity_loadgen.generate import Event as Sent
 from activity_loadgen.generate import generate

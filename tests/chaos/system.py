@@ -13,7 +13,7 @@ from chaos.fleet import Fleet
 from chaos.proxy import Proxy
 from elastic_transport import TransportError
 from elasticsearch import ApiError
-from support import Place
+from fixtures.servers.place import Place
 
 from activity_stack import Stack
 

@@ -13,7 +13,7 @@ from chaos.ledger import Ledger
 from checker.check import origin
 from checker.history import DeadLetter, Observation, PartitionKey, Position
 from checker.rules import stands_for
-from support import Place
+from fixtures.servers.place import Place
 
 INTERVAL = 1.0
 LIMIT = 5.0

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from audit_support import KINDS, Audited, InMemory, Tables, audit_event, identity, schema_of_its_own
+from fixtures.audit import KINDS, Audited, InMemory, Tables, audit_event, identity, schema_of_its_own
+from fixtures.servers.place import Servers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from support import Servers
 
 from activity_indexer.errors import AuditRejected, AuditWentBack
 from activity_indexer.ports import AuditEvent, Partition, Read

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
-from support import Place, Servers
+from fixtures.memory.stores import MemoryIndex
+from fixtures.servers.place import Place, Servers
 
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.memory import MemoryIndex
+from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.document import index_line
 from activity_indexer.pipeline.outcome import Item, all_done, classify_item, current_version, read_failure, read_items
 from activity_indexer.ports import BulkIndex, BulkReply, Stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from cluster_contract import ClusterContract
+from contract.cluster import ClusterContract
 from operator_support import NAMESPACE, FakeCluster
 
 

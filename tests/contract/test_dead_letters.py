@@ -8,11 +8,11 @@ from functools import partial
 
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from support import Place, Servers, eventually
+from fixtures.memory.stores import MemoryDeadLetters
+from fixtures.servers.place import Place, Servers, eventually
 
-from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
-from activity_indexer.adapters.kafka_client import prepare_topics
-from activity_indexer.adapters.memory import MemoryDeadLetters
+from activity_indexer.adapters.kafka.client import prepare_topics
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.ports import DeadLetters, HeaderName, OutRecord
 from activity_indexer.settings import KafkaSettings
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from replay_fakes import MemoryLog
-from replay_support import create
-from support import Place, Servers
+from fixtures.memory.replay import MemoryLog
+from fixtures.servers.place import Place, Servers
+from fixtures.servers.replays import create
 
-from activity_indexer.adapters.kafka_client import admin_client
-from activity_indexer.adapters.replay_positions import committed
-from activity_indexer.adapters.replay_transactions import replay_transactions
+from activity_indexer.adapters.kafka.client import admin_client
+from activity_indexer.adapters.kafka.dead_letters.replay_positions import committed
+from activity_indexer.adapters.kafka.dead_letters.replay_transactions import replay_transactions
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.ports import OutRecord, Partition
 from activity_indexer.replay.errors import Overtaken, RecordRefused

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from core_support import Clock
-from support import Servers
+from fixtures.core import Clock
+from fixtures.memory.stores import MemorySeen
+from fixtures.servers.place import Servers
 
-from activity_indexer.adapters.memory import MemorySeen
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition

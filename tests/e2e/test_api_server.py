@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_contract import DEPLOYMENT, SPEC, ClusterContract, body_of, name_of
+from contract.cluster import DEPLOYMENT, SPEC, ClusterContract, body_of, name_of
 from e2e.kind import Cluster
 
-from activity_indexer_operator.cluster import KubernetesCluster
-from activity_indexer_operator.connection import connect
-from activity_indexer_operator.ports import ClusterError, RejectedError
-from activity_indexer_operator.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, SECRETS
+from activity_indexer_operator.kube.client import KubernetesCluster
+from activity_indexer_operator.kube.connection import connect
+from activity_indexer_operator.kube.ports import ClusterError, RejectedError
+from activity_indexer_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, SECRETS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 

@@ -68,7 +68,12 @@ def test_the_guides_publish_script_is_in_the_load_generators_image(images: dict[
 
 @pytest.mark.parametrize(
     "package",
-    ["service/src/activity_indexer", "loadgen/src/activity_loadgen", "operator/src/activity_indexer_operator"],
+    [
+        "shared/src/activity_common",
+        "service/src/activity_indexer",
+        "loadgen/src/activity_loadgen",
+        "operator/src/activity_indexer_operator",
+    ],
 )
 @pytest.mark.parametrize("target", TARGETS)
 def test_an_image_holds_the_sources_of_the_checkout(images: dict[str, str], target: str, package: str) -> None:

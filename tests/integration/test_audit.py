@@ -10,12 +10,12 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
+from fixtures.servers.place import DELETED, UPDATED, Place, encoded, event, eventually
 from structlog.testing import capture_logs
-from support import DELETED, UPDATED, Place, encoded, event, eventually
 
-from activity_indexer.adapters.audit_source import KafkaAuditSource
-from activity_indexer.adapters.postgres import PostgresAudit
-from activity_indexer.audit import Audit
+from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource
+from activity_indexer.adapters.postgres.audit_store import PostgresAudit
+from activity_indexer.audit.consumer import Audit
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Backlog, Partition
@@ -256,7 +256,7 @@ async def test_kafka_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch
 async def test_the_watch_tells_the_lag_of_each_partition(
     place: Place, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activity_indexer.audit.WATCH_INTERVAL", 0.2)
+    monkeypatch.setattr("activity_indexer.audit.consumer.WATCH_INTERVAL", 0.2)
     async with run() as audit:
         await place.publish(events(10))
         await audited(place, 10)
@@ -331,7 +331,7 @@ async def test_what_an_older_backup_lacks_is_read_again_by_an_audit_that_runs(pl
 async def test_what_an_older_backup_lacks_is_read_again_though_nothing_more_is_published(
     place: Place, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("activity_indexer.audit.LOOK_BACK_INTERVAL", 0.2)
+    monkeypatch.setattr("activity_indexer.audit.consumer.LOOK_BACK_INTERVAL", 0.2)
     async with run():
         await place.publish(events(20))
         await audited(place, 20)

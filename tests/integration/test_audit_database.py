@@ -13,13 +13,13 @@ from urllib.parse import quote
 import msgspec
 import pytest
 import trustme
-from audit_support import KINDS, PIPELINE, InPostgres, audit_event, audited, schema_of_its_own, value, with_raw
+from fixtures.audit import KINDS, PIPELINE, InPostgres, audit_event, audited, schema_of_its_own, value, with_raw
+from fixtures.servers.place import Servers
 from msgspec.structs import replace
-from support import Servers
 
-from activity_indexer.adapters.postgres import MARKS, PostgresAudit
-from activity_indexer.adapters.postgres_connection import connect, transaction
-from activity_indexer.adapters.postgres_schema import Migration, migrate, migrations
+from activity_indexer.adapters.postgres.audit_store import MARKS, PostgresAudit
+from activity_indexer.adapters.postgres.connection import connect, transaction
+from activity_indexer.adapters.postgres.schema import Migration, migrate, migrations
 from activity_indexer.errors import AuditRejected, Refused, Unavailable
 from activity_indexer.settings import DatabaseSettings
 

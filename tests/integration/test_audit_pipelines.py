@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from audit_support import PIPELINE, InPostgres, audit_event, identity, row_of_0002, schema_of_its_own, write_as_0002
-from support import Servers
+from fixtures.audit import PIPELINE, InPostgres, audit_event, identity, row_of_0002, schema_of_its_own, write_as_0002
+from fixtures.servers.place import Servers
 
-from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.postgres import PostgresAudit
-from activity_indexer.adapters.postgres_schema import _HISTORY, _apply, migrations
-from activity_indexer.adapters.server_status import audit_status
+from activity_indexer.adapters.postgres.audit_reader import AuditReader
+from activity_indexer.adapters.postgres.audit_store import PostgresAudit
+from activity_indexer.adapters.postgres.schema import _HISTORY, _apply, migrations
 from activity_indexer.errors import Refused
 from activity_indexer.ports import AuditEvent, Partition, Read
 from activity_indexer.positions import Commit
 from activity_indexer.settings import DatabaseSettings, Pipeline
+from activity_indexer.status.servers import audit_status
 
 pytestmark = pytest.mark.integration
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from chaos.bounds import elasticsearch_away
-from support import Indexer, Place, Servers, event, eventually
+from fixtures.servers.place import Indexer, Place, Servers, event, eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

@@ -10,8 +10,8 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from elasticsearch_front import ELASTICSEARCH, Answer, Bulk, Front, Rule, page, sleepy, status
-from support import Indexer, Place, event, eventually, moment
+from fixtures.servers.elasticsearch_front import ELASTICSEARCH, Answer, Bulk, Front, Rule, page, sleepy, status
+from fixtures.servers.place import Indexer, Place, event, eventually, moment
 
 from activity_indexer.document import NOT_DELETED, settings
 

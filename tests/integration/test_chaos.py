@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from chaos.run import Load, run
 from chaos.schedule import Plan, plan_of
-from support import Servers
+from fixtures.servers.place import Servers
 
 pytestmark = pytest.mark.integration
 

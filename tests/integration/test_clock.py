@@ -7,7 +7,7 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from chaos.clock import Clock
-from support import DELETED, Indexer, Place, event, eventually, moment
+from fixtures.servers.place import DELETED, Indexer, Place, event, eventually, moment
 
 pytestmark = pytest.mark.integration
 Start = Callable[[float], Indexer]

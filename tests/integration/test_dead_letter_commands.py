@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
-from dead_letter_support import told
-from processes import Forked
-from support import UPDATED, Indexer, Place, encoded, environment, event, eventually, moment
+from fixtures.dead_letters import told
+from fixtures.servers.place import UPDATED, Indexer, Place, encoded, environment, event, eventually, moment
+from fixtures.servers.processes import Forked
 
-from activity_indexer.adapters.dead_letter_reader import CLOCK_MARGIN, dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.reader import CLOCK_MARGIN, dead_letter_reader
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.ports import Partition
 from activity_indexer.settings import KafkaSettings

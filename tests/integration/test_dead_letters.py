@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import CREATED, UPDATED, Indexer, Place, encoded, event, eventually, moment, transaction
+from fixtures.servers.place import CREATED, UPDATED, Indexer, Place, encoded, event, eventually, moment, transaction
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

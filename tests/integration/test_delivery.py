@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from support import UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.servers.place import UPDATED, Indexer, Place, encoded, event, eventually, moment
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

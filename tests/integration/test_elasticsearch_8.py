@@ -4,10 +4,10 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
-from operations_support import called
-from support import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
+from fixtures.servers.commands import called
+from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
 
-from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch.client import connect
 from activity_indexer.settings import ElasticsearchSettings
 from activity_stack import StackError
 

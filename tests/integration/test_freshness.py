@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from operations_support import called
-from support import DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.servers.commands import called
+from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
 
 pytestmark = pytest.mark.integration
 

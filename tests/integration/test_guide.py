@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import ROOT
-from support import CREATED, DELETED, UPDATED, Indexer, Place, environment, event, eventually, moment
+from fixtures.servers.place import CREATED, DELETED, UPDATED, Indexer, Place, environment, event, eventually, moment
+from fixtures.servers.processes import ROOT
 
 pytestmark = pytest.mark.integration
 

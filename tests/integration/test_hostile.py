@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from support import CREATED, DELETED, Indexer, Place, event, eventually, moment, transaction
+from fixtures.servers.place import CREATED, DELETED, Indexer, Place, event, eventually, moment, transaction
 
 pytestmark = pytest.mark.integration
 

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from fixtures.servers.place import Indexer, Place, event, eventually
 from prometheus_client.parser import text_string_to_metric_families
-from support import Indexer, Place, event, eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

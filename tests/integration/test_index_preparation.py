@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from support import Place
+from fixtures.servers.place import Place
 
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
+from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.document import NOT_DELETED, index_line, mappings, settings
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 from activity_indexer.pipeline.outcome import all_done

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from operations_support import called
-from support import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
+from fixtures.servers.commands import called
+from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
 
 from activity_indexer.document import NOT_DELETED, mappings, settings
 

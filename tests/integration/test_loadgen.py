@@ -17,7 +17,7 @@ import pytest
 from aiokafka import ConsumerRecord
 from aiokafka.admin import NewTopic
 from aiokafka.partitioner import DefaultPartitioner
-from load_place import Place, enriched, positioned, tombstone
+from fixtures.servers.load_place import Place, enriched, positioned, tombstone
 
 from activity_indexer.ports import HeaderName
 from activity_loadgen.expected import ExpectedState, FinalEvent
@@ -384,7 +384,7 @@ async def test_a_difference_found_by_the_command_is_its_exit_code(place: Place, 
     assert (code, report["ok"]) == (0, True)
     await place.remove(next(iter(ExpectedState(read(ledger)).live())))
     code, report = await outcome()
-    assert (code, report["missing"]) == (3, {"documents": 1})
+    assert (code, report["missing"]) == (6, {"documents": 1})
 
 
 async def test_kafka_away_is_reported_in_time() -> None:

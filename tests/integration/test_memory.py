@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
-from elasticsearch_front import ELASTICSEARCH, Bulk, Front
-from support import Indexer, Place, Servers, encoded, event, eventually
+from fixtures.servers.elasticsearch_front import ELASTICSEARCH, Bulk, Front
+from fixtures.servers.place import Indexer, Place, Servers, encoded, event, eventually
 
 from activity_indexer.memory import BASE, DEFAULT_BUDGET
 

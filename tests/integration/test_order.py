@@ -12,8 +12,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from operations_support import called
-from support import CREATED, DELETED, UPDATED, Indexer, Place, Servers, environment, event, eventually, moment
+from fixtures.servers.commands import called
+from fixtures.servers.place import (
+    CREATED,
+    DELETED,
+    UPDATED,
+    Indexer,
+    Place,
+    Servers,
+    environment,
+    event,
+    eventually,
+    moment,
+)
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

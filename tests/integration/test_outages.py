@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiokafka.admin import NewTopic
-from support import Indexer, Place, Servers, event, eventually
+from fixtures.servers.place import Indexer, Place, Servers, event, eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

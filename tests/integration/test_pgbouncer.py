@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from audit_support import PIPELINE, InPostgres, audit_event, schema_of_its_own
-from pgbouncer import PROGRAM, pgbouncer
-from support import Servers
+from fixtures.audit import PIPELINE, InPostgres, audit_event, schema_of_its_own
+from fixtures.servers.pgbouncer import PROGRAM, pgbouncer
+from fixtures.servers.place import Servers
 
-from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.postgres import PostgresAudit
-from activity_indexer.adapters.server_status import audit_status
+from activity_indexer.adapters.postgres.audit_reader import AuditReader
+from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.errors import Refused
 from activity_indexer.settings import DatabaseSettings
+from activity_indexer.status.servers import audit_status
 
 pytestmark = [
     pytest.mark.integration,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
-from support import Indexer, Place, encoded, event, eventually
+from fixtures.servers.place import Indexer, Place, encoded, event, eventually
 
 pytestmark = pytest.mark.integration
 AUDITED = {"CONSUMER_ENABLE_AUDIT_DB": "true"}

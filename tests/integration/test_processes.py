@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import Indexer, Place, encoded, event, eventually
+from fixtures.servers.place import Indexer, Place, encoded, event, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit_support import audited
-from operations_support import Ended, called
+from fixtures.audit import audited
+from fixtures.servers.commands import Ended, called
+from fixtures.servers.place import CREATED, DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
 from pydantic import SecretStr
 from redis.asyncio import Redis
-from support import CREATED, DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
 
-from activity_indexer.adapters.index_writer import action
-from activity_indexer.adapters.postgres import PostgresAudit
+from activity_indexer.adapters.elasticsearch.index_writer import action
+from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.settings import DatabaseSettings, Pipeline
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from redis_server import command, redis_server
-from support import Indexer, Place, event, eventually
+from fixtures.servers.place import Indexer, Place, event, eventually
+from fixtures.servers.redis_server import command, redis_server
 
 from activity_indexer.adapters.redis import RedisSeenStore
 from activity_indexer.errors import Unavailable

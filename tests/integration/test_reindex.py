@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from operations_support import begun, called, ended
-from support import DELETED, UPDATED, Indexer, Place, event, eventually, moment
+from fixtures.servers.commands import begun, called, ended
+from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, event, eventually, moment
 
 from activity_indexer.document import NOT_DELETED
 

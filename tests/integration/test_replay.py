@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from replay_support import Replay, bury, evict, letters, planned, told
-from support import DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.servers.replays import Replay, bury, evict, letters, planned, told
 
 from activity_indexer.errors import ValidationError
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from elasticsearch import AsyncElasticsearch
-from support import Indexer, Place, Servers, event, eventually
+from fixtures.servers.place import Indexer, Place, Servers, event, eventually
 
 from activity_stack import StackError
 

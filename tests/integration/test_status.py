@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
-from elasticsearch_front import Front, status
-from operations_support import begun, called
-from support import Indexer, Place, event, eventually
+from fixtures.servers.commands import begun, called
+from fixtures.servers.elasticsearch_front import Front, status
+from fixtures.servers.place import Indexer, Place, event, eventually
 
 pytestmark = pytest.mark.integration
 

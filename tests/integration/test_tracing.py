@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from otlp import Receiver, Span, receiving, receiving_grpc
-from support import Indexer, Place, environment, event, eventually
+from fixtures.servers.otlp import Receiver, Span, receiving, receiving_grpc
+from fixtures.servers.place import Indexer, Place, environment, event, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -15,13 +15,13 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import for_code
 from aiokafka.protocol.produce import ProduceRequest
-from core_support import headers
-from processes import Forked
-from record_batches_support import Batch, body, field, record
-from replay_support import Replay
-from support import Indexer, Place, encoded, environment, event, eventually
+from fixtures.core import headers
+from fixtures.record_batches import Batch, body, field, record
+from fixtures.servers.place import Indexer, Place, encoded, environment, event, eventually
+from fixtures.servers.processes import Forked
+from fixtures.servers.replays import Replay
 
-from activity_indexer.adapters.topic_reader import TopicReader
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import KafkaSettings
 

@@ -18,7 +18,7 @@ What is wrong, in `summary`; what is so now, in `description`. The place of an a
   for: 10m
   severity: warning
   summary: No operator of {{ .Release.Namespace }}/{{ .Release.Name }} answers to Prometheus.
-  description: Prometheus has had no metrics of an operator for ten minutes. Indexers go on as they are; nobody changes their replicas or runs replays.
+  description: Prometheus has had no metrics of an operator for ten minutes. Indexers keep running; their replicas are not changed and no replays run.
 - alert: ActivityIndexerOperatorLeaderless
   expr: max(activity_indexer_operator_leader{ {{- $pods -}} }) == 0
   for: 5m
@@ -48,7 +48,7 @@ What is wrong, in `summary`; what is so now, in `description`. The place of an a
   for: 15m
   severity: warning
   summary: {{ `{{ $labels.exported_namespace }}/{{ $labels.name }} needs more replicas than it may have.` | quote }}
-  description: {{ `{{ $value | humanize }} events wait, and the maximum of the policy, or the number of partitions, allows no more replicas.` | quote }}
+  description: {{ `{{ $value | humanize }} events wait, and the maximum of the policy, or the number of partitions, does not allow more replicas.` | quote }}
 - alert: ActivityIndexerReplayFailed
   expr: |
     sum by (exported_namespace, outcome) (({{ $failed }} unless {{ $failed }} offset 15m) or increase({{ $failed }}[15m])) > 0
@@ -60,12 +60,12 @@ What is wrong, in `summary`; what is so now, in `description`. The place of an a
   expr: max by (exported_namespace, name) (activity_indexer_operator_indexer_schedule_stopped{ {{- $pods -}} }) == 1
   for: 5m
   severity: warning
-  summary: {{ `The schedule of {{ $labels.exported_namespace }}/{{ $labels.name }} makes no more replays.` | quote }}
+  summary: {{ `The schedule of {{ $labels.exported_namespace }}/{{ $labels.name }} has stopped making replays.` | quote }}
   description: {{ printf "%s replays of it failed in a row, which is as many as it allows." (include "activity-indexer-operator.failuresNow" $pods) | quote }}
 - alert: ActivityIndexerDeadLettersWait
   expr: activity_indexer_operator_indexer_dead_letters{ {{- $pods -}} } > 0
   for: 1d
   severity: info
-  summary: {{ `Dead letters of {{ $labels.exported_namespace }}/{{ $labels.name }} wait for somebody.` | quote }}
+  summary: {{ `Dead letters of {{ $labels.exported_namespace }}/{{ $labels.name }} wait for an operator.` | quote }}
   description: {{ `{{ $value | humanize }} events have been waiting for a day or longer to be corrected and replayed.` | quote }}
 {{- end }}

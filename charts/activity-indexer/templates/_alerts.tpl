@@ -1,6 +1,6 @@
 {{- /*
 What is wrong, in `summary`; what is so now, in `description`. The place of an alert in docs/runbooks.md has its name.
-Pods of other releases are told apart by their names.
+Pods of other releases are recognized by their names.
 */}}
 
 {{- define "activity-indexer.alertPods" -}}
@@ -83,7 +83,7 @@ and {{ include "activity-indexer.tooLate" (dict "root" .root "burn" .burn "windo
   expr: max by (pod) (increase(activity_indexer_rebalances_total{ {{- $pods -}} }[15m])) > 10
   for: 5m
   severity: warning
-  summary: The consumer group is assigned anew all the time.
+  summary: The consumer group rebalances all the time.
   description: {{ `{{ $labels.pod }} was assigned partitions {{ $value | humanize }} times in 15 minutes. Each time the whole group stops for a moment.` | quote }}
 {{- end }}
 

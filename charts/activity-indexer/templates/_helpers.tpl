@@ -206,7 +206,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- include "activity-indexer.fullname" . }}
 {{- end }}
 
-{{- /* Labels that find the pods, whoever makes them. */}}
+{{- /* Labels that find the pods, made by the operator or the chart. */}}
 {{- define "activity-indexer.podLabels" -}}
 {{- if eq .Values.mode "deployment" -}}
 {{ include "activity-indexer.indexerLabels" . }}

@@ -17,8 +17,8 @@ Secrets and certificates come from the environment: KAFKA_SECURITY_PROTOCOL, KAF
 KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SSL_CA_FILE, KAFKA_SSL_CERT_FILE, KAFKA_SSL_KEY_FILE;
 ELASTICSEARCH_USERNAME, ELASTICSEARCH_PASSWORD, ELASTICSEARCH_API_KEY, ELASTICSEARCH_CA_FILE.
 
-Exit codes: 0 done; 1 Kafka or Elasticsearch did not answer; 2 a wrong option or setting; 3 verifying found
-something missing, stale, different or extra; 130 interrupted.
+Exit codes: 0 done; 1 Kafka or Elasticsearch did not answer; 2 a wrong option or setting; 6 verifying found
+something missing, stale, different or extra; 130 stopped by Ctrl-C or SIGTERM.
 """
 
 

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from rich.console import Console
 
+from activity_common.exit_codes import Exit
 from activity_loadgen.display import display_for
 from activity_loadgen.kafka import KafkaSettingError, KafkaUnavailableError, connection_from
 from activity_loadgen.ledger import LedgerError
@@ -25,10 +26,6 @@ from activity_loadgen.search import SearchSettingError, search_from
 from activity_loadgen.spans import SpanSettingError, spans_from
 from activity_loadgen.verify import VerifyError, VerifyOptions, VerifyReport
 
-EXIT_FAILED: Final = 1
-EXIT_DIFFERENT: Final = 3
-EXIT_INTERRUPTED: Final = 130
-
 
 def publish(given: Mapping[str, Any]) -> int:
     """Publish as the options say, and verify if they want that; the exit code."""
@@ -39,7 +36,7 @@ def publish(given: Mapping[str, Any]) -> int:
         click.echo(outcome_json(outcome, plan.ledger))
     else:
         print_outcome(Console(), outcome, plan.ledger)
-    return EXIT_INTERRUPTED if interrupted else _exit_code(outcome.report)
+    return Exit.STOPPED if interrupted else _exit_code(outcome.report)
 
 
 def verify(ledger: Path, given: Mapping[str, Any]) -> int:
@@ -105,7 +102,7 @@ def _verify_options(given: Mapping[str, Any]) -> VerifyOptions:
 
 
 def _exit_code(report: VerifyReport | None) -> int:
-    return 0 if report is None or report.ok else EXIT_DIFFERENT
+    return Exit.DONE if report is None or report.ok else Exit.DIFFERENT
 
 
 @contextlib.contextmanager
@@ -120,4 +117,4 @@ def _readable_errors() -> Iterator[None]:
         raise click.UsageError(str(error)) from error
     except (KafkaUnavailableError, PublishError, VerifyError) as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+        sys.exit(Exit.FAILED)

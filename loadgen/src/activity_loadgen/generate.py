@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from activity_common.trace_context import TRACEPARENT, traceparent
 from activity_loadgen.invalid import INVALID_KINDS, break_event
 from activity_loadgen.options import LoadOptions
 from activity_loadgen.transactions import Transaction, TransactionMaker, User, make_user
@@ -268,7 +269,7 @@ class _Planner:
             return ()
         trace, span = self._rng.getrandbits(128) | 1, self._rng.getrandbits(64) | 1
         sampled = ratio is None or self._random() < ratio
-        return (("traceparent", f"00-{trace:032x}-{span:016x}-{sampled:02x}".encode()),)
+        return ((TRACEPARENT, traceparent(trace, span, sampled=sampled)),)
 
     def _pause(self) -> int:
         return 1 + int(self._random() * self._spread)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiokafka.structs import RecordMetadata
 
+from activity_common.trace_context import SAMPLED, trace_context
 from activity_loadgen.generate import Event
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 SERVICE: Final = "activity-loadgen"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
-SAMPLED: Final = b"-01"
 STOP_SECONDS: Final = 5.0
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -74,14 +74,14 @@ class _Exported:
         self._scope = InstrumentationScope("activity_loadgen", version("activity-indexer"), SCHEMA_URL)
 
     def sent(self, event: Event, record: RecordMetadata, started: int, ended: int) -> None:
-        header = next((value for name, value in event.headers if name == "traceparent"), b"")
-        if not header.endswith(SAMPLED):
+        header = trace_context(event.headers)
+        if header is None or not header.sampled:
             return
         from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415 - where wanted
         from opentelemetry.trace import SpanContext, SpanKind, TraceFlags  # noqa: PLC0415
 
-        _, trace_id, span_id, _ = header.split(b"-")
-        context = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=False, trace_flags=TraceFlags(1))
+        trace_id, span_id = int(header.trace_id, 16), int(header.span_id, 16)
+        context = SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(SAMPLED))
         attributes = {
             "messaging.system": "kafka",
             "messaging.operation.name": "send",

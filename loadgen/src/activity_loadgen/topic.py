@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from activity_common.dead_letter_headers import OFFSET, PARTITION, PREFIX
 from activity_loadgen.expected import ExpectedState, Position, spans
 from activity_loadgen.kafka import KafkaConnection, admin_client, partitions_of
 from activity_loadgen.ledger import digest
@@ -153,12 +154,12 @@ class DeadLetters:
 
 
 def _original_position(headers: Mapping[str, bytes]) -> Position | None:
-    texts = [headers.get("dead-letter-partition", b""), headers.get("dead-letter-offset", b"")]
+    texts = [headers.get(PARTITION, b""), headers.get(OFFSET, b"")]
     if not all(text.isdigit() for text in texts):
         return None
     return int(texts[0]), int(texts[1])
 
 
 def _describe(headers: Mapping[str, bytes]) -> str:
-    said = (f"{name}={value.decode(errors='replace')}" for name, value in headers.items() if "dead-letter" in name)
+    said = (f"{name}={value.decode(errors='replace')}" for name, value in headers.items() if name.startswith(PREFIX))
     return ", ".join(said)[:MAX_DETAIL]

@@ -7,7 +7,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from activity_indexer_operator.tracing import TraceIds
+from activity_indexer_operator.tracing.protocol import TraceIds
 
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "k8s_skip", "k8s_ref", "settings"}
 

@@ -6,43 +6,33 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
+from msgspec import Struct
+
+from activity_common.dead_letter_headers import (
+    ATTEMPTS,
+    ERROR,
+    FIRST_FAILURE,
+    LAST_FAILURE,
+    MESSAGE,
+    MESSAGE_ID,
+    NO_KEY,
+    OFFSET,
+    PARTITION,
+    PREFIX,
+    REPLAY_FIRST_FAILURE,
+    STAGE,
+    TIMESTAMP,
+    TOPIC,
+    TRACEPARENT,
+)
 from activity_indexer.errors import EventError
 from activity_indexer.ports import OutRecord, Record, Truncation, UndecodedRecord
 from activity_indexer.timestamps import format_timestamp, parse_timestamp
 
-PREFIX: Final = "dead-letter-"
-REPLAY_ID: Final = "replay-id"
-"""The replay that sent the record last."""
-REPLAY_COUNT: Final = "replay-count"
-"""How many replays have sent it."""
-REPLAY_FROM: Final = "replay-from"
-"""The dead letter that it was: topic, partition, offset and timestamp (milliseconds), with colons."""
-REPLAY_TOPIC: Final = "replay-topic"
-"""With the next three: where it came from, and when it was published, when it failed for the first time."""
-REPLAY_PARTITION: Final = "replay-partition"
-REPLAY_OFFSET: Final = "replay-offset"
-REPLAY_TIMESTAMP: Final = "replay-timestamp"
-REPLAY_FIRST_FAILURE: Final = "replay-first-failure"
-REPLAY_HISTORY: Final = "replay-history"
-"""Its earlier stays in the dead-letter topic: a JSON array, the oldest first."""
-REPLAY_ORIGINAL: Final = "replay-original"
-"""The value before it was corrected for the first time, compressed (zlib)."""
-REPLAY_TRACEPARENT: Final = "replay-traceparent"
-"""The span that sent the event again."""
-
-REPLAY_FAILED_TRACEPARENT: Final = "replay-dead-letter-traceparent"
-"""The span that sent the event to the dead-letter topic before."""
-
-REPLAY_PARKED_FROM: Final = "replay-parked-from"
-"""Of a parked record: the dead letter that it was, as in `replay-from`."""
-
 MAX_MESSAGE: Final = 2000
 """Characters of an error message that are kept."""
-
-NO_KEY: Final = PREFIX + "no-key"
-"""The event came without a key, or with one that is too large: the record's key is the event's place."""
 
 KEPT_VALUE_BYTES: Final = 64 * 1024
 """Bytes of a value that are kept when the dead-letter topic refuses the size of all of it."""
@@ -60,21 +50,7 @@ LATEST: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: producers may stamp their records with any number."""
 
 
-_TOPIC: Final = PREFIX + "topic"
-_PARTITION: Final = PREFIX + "partition"
-_OFFSET: Final = PREFIX + "offset"
-_TIMESTAMP: Final = PREFIX + "timestamp"
-_STAGE: Final = PREFIX + "stage"
-_ERROR: Final = PREFIX + "error"
-_MESSAGE: Final = PREFIX + "message"
-_ATTEMPTS: Final = PREFIX + "attempts"
-_FIRST_FAILURE: Final = PREFIX + "first-failure"
-_LAST_FAILURE: Final = PREFIX + "last-failure"
-_MESSAGE_ID: Final = PREFIX + "message-id"
-_TRACEPARENT: Final = PREFIX + "traceparent"
-
-
-class Failure(NamedTuple):
+class Failure(Struct, frozen=True, gc=False):
     """Why an event cannot be indexed; times in seconds since the epoch."""
 
     error: EventError
@@ -91,9 +67,10 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
     give way to the new ones. What a replay sent failed first when it failed before its first replay.
     `traceparent` is that of the span that sends the dead letter: whoever reads it can link to that span.
 
-    Half of all events may come this way: each header is written once, as the bytes that it is stored as.
+    Half of all events may come this way: each header is written once, as the bytes that it is stored as, and those that
+    many dead letters share are kept.
     """
-    error = failure.error
+    error, timestamp = failure.error, record.timestamp
     last = _time(int(failure.last_failure * 1e6))
     first = _time(int(failure.first_failure * 1e6)) if failure.first_failure != failure.last_failure else last
     headers: list[tuple[str, bytes]] = []
@@ -101,24 +78,36 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
         headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
         first = _first_failure(record) or first
     headers += (
-        (_TOPIC, record.topic.encode(errors="replace")),
-        (_PARTITION, b"%d" % record.partition),
-        (_OFFSET, b"%d" % record.offset),
-        (_TIMESTAMP, _time(min(max(0, record.timestamp), LATEST) * 1000)),
-        (_STAGE, error.stage.encode(errors="replace")),
-        (_ERROR, error.code.encode(errors="replace")),
-        (_MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
-        (_ATTEMPTS, b"%d" % failure.attempts),
-        (_FIRST_FAILURE, first),
-        (_LAST_FAILURE, last),
+        *_place(record.topic, record.partition),
+        (OFFSET, b"%d" % record.offset),
+        (TIMESTAMP, _time((timestamp if 0 <= timestamp <= LATEST else min(max(0, timestamp), LATEST)) * 1000)),
+        *_kind(error.stage, error.code),
+        (MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
+        *_tries(failure.attempts, first, last),
     )
     if isinstance(record, UndecodedRecord):
         headers += ((PREFIX + name, text.encode(errors="replace")) for name, text in _undecoded(record).items())
     if failure.message_id:
-        headers.append((_MESSAGE_ID, failure.message_id.encode(errors="replace")))
+        headers.append((MESSAGE_ID, failure.message_id.encode(errors="replace")))
     if traceparent:
-        headers.append((_TRACEPARENT, traceparent))
+        headers.append((TRACEPARENT, traceparent))
     return OutRecord(record.key, record.value, headers)
+
+
+@lru_cache(maxsize=1024)
+def _place(topic: str, partition: int) -> tuple[tuple[str, bytes], ...]:
+    return (TOPIC, topic.encode(errors="replace")), (PARTITION, b"%d" % partition)
+
+
+@lru_cache(maxsize=256)
+def _kind(stage: str, code: str) -> tuple[tuple[str, bytes], ...]:
+    return (STAGE, stage.encode(errors="replace")), (ERROR, code.encode(errors="replace"))
+
+
+@lru_cache(maxsize=256)
+def _tries(attempts: int, first: bytes, last: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The events of a batch fail at the same time."""
+    return (ATTEMPTS, b"%d" % attempts), (FIRST_FAILURE, first), (LAST_FAILURE, last)
 
 
 @lru_cache(maxsize=1024)

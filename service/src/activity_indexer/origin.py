@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from activity_indexer.dead_letter import LATEST, REPLAY_OFFSET, REPLAY_PARTITION, REPLAY_TIMESTAMP
+from activity_common.dead_letter_headers import REPLAY_OFFSET, REPLAY_PARTITION, REPLAY_TIMESTAMP
+from activity_indexer.dead_letter import LATEST
 from activity_indexer.event import Position
 from activity_indexer.ports import Record
 from activity_indexer.timestamps import parse_timestamp

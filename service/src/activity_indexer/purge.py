@@ -9,8 +9,8 @@ from typing import Any
 from elastic_transport import TransportError
 from elasticsearch import ApiError, AsyncElasticsearch
 
-from activity_indexer.adapters.elasticsearch_transport import mapped
-from activity_indexer.adapters.write_index import find_write_index
+from activity_indexer.adapters.elasticsearch.transport import mapped
+from activity_indexer.adapters.elasticsearch.write_index import find_write_index
 from activity_indexer.timestamps import format_timestamp
 
 PAGE = 1000

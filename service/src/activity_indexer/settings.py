@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from activity_common.trace_context import VARIABLE
 from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
 from activity_indexer.memory import DEFAULT_BUDGET, LARGEST_RECORDS, SMALLEST_BUDGET, MemoryShares
@@ -73,7 +74,9 @@ class KafkaSettings(_Section):
         3, ge=1, description="How often a replay sends a dead letter before the next one parks it."
     )
     topic_partitions: int = Field(
-        0, ge=0, description="Create the transactions topic with so many partitions when it is absent; 0: wait for it."
+        0,
+        ge=0,
+        description="Create the transactions topic with this many partitions when it does not exist; 0: wait for it.",
     )
     replication_factor: int = Field(
         0, ge=0, description="Replicas of topics that are created; 0: as the transactions topic, else at most 3."
@@ -248,7 +251,7 @@ class RedisSettings(_Section):
         description="Limit of one round trip (seconds); then memory alone answers. Time in which the indexer itself "
         "was busy does not count.",
     )
-    retry_interval: Seconds = Field(5.0, description="How long a server that was away is left alone (seconds).")
+    retry_interval: Seconds = Field(5.0, description="After Redis was unavailable: seconds before it is tried again.")
     key_prefix: str = Field("activity-indexer", min_length=1, description="First part of every key.")
 
     @field_validator("url")
@@ -319,7 +322,7 @@ class ConsumerSettings(_Section):
         8, ge=1, le=64, description="Bulk requests under way at once at most; adapted below that."
     )
     max_retries: int = Field(
-        3, ge=0, le=100, description="Further tries for an event whose failure nobody can explain."
+        3, ge=0, le=100, description="Further tries for an event whose failure has no known cause."
     )
     push_back_tries: int = Field(
         10,
@@ -371,7 +374,7 @@ class ConsumerSettings(_Section):
     )
     http_host: str = Field("0.0.0.0", description="Address of health and metrics.")  # noqa: S104 - a container's port
     http_port: int = Field(8080, ge=0, le=LAST_PORT, description="Port of health and metrics; 0: any free one.")
-    status_page: bool = Field(True, description="Whether that port shows a page for people: state, plots, settings.")
+    status_page: bool = Field(True, description="Whether that port shows a status page: state, plots, settings.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else JSON."
@@ -560,7 +563,7 @@ def declared() -> Iterator[tuple[type[_Section], str, str, FieldInfo]]:
 
 def callers_trace() -> str:
     """The trace that this process is part of, as whoever started it says in TRACEPARENT; empty: none."""
-    return os.environ.get("TRACEPARENT", "")
+    return os.environ.get(VARIABLE, "")
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:

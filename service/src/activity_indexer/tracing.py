@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
+from activity_common.trace_context import TraceContext
 from activity_indexer.ports import Record
-from activity_indexer.trace_context import TraceContext
 
 Value = str | int | float | bool
 Attributes = Mapping[str, Value]

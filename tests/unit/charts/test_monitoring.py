@@ -11,10 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.declarations import COLLECTED, DECLARATIONS
-from activity_indexer_operator import metrics as operator_metrics
-from activity_indexer_operator.cache import Seen
-from activity_indexer_operator.replay_metrics import ReplayMetrics
+from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
+from activity_indexer_operator.kube.cache import ObjectCache
+from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
+from activity_indexer_operator.runtime import metrics as operator_metrics
+from activity_indexer_operator.tasks.metrics import ScheduleMetrics
 
 DASHBOARDS = sorted((ROOT / "charts").glob("*/dashboards/*.json"))
 EXAMPLE = str(ROOT / "charts/activity-indexer/examples/production.yaml")
@@ -26,7 +27,9 @@ SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 
 def operators() -> set[str]:
     registry: CollectorRegistry = operator_metrics.Metrics().registry
-    registry.register(ReplayMetrics(Seen(), lambda: True))
+    ReplayCounters(registry)
+    registry.register(ReplayMetrics(ObjectCache(), lambda: True))
+    registry.register(ScheduleMetrics(ObjectCache(), lambda: True))
     return {family.name for family in registry.collect()} | {
         f"{family.name}_total" for family in registry.collect() if family.type == "counter"
     }

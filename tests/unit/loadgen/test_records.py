@@ -3,7 +3,7 @@
 import pytest
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.memory_records import MemoryRecords
-from tests.record_batches_support import CODECS, Batch, record
+from fixtures.record_batches import CODECS, Batch, record
 
 from activity_loadgen.records import Content
 

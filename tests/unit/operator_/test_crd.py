@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from activity_indexer.redis_url import PATTERN
-from activity_indexer_operator.api import View
-from activity_indexer_operator.spec import Spec
-from activity_indexer_operator.status import CONDITIONS, Status
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.indexer.status import CONDITIONS, Status
+from activity_indexer_operator.kube.objects import View
 
 CRD = Path(__file__).parents[3] / "k8s" / "crd" / "activityindexers.yaml"
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from core_support import NOW, TOPIC, Seen, Told
+from fixtures.core import NOW, TOPIC, Seen, Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

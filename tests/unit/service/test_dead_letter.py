@@ -1,7 +1,7 @@
 """The dead-letter record."""
 
 import pytest
-from core_support import NOW, Told, headers, undecoded
+from fixtures.core import NOW, Told, headers, undecoded
 
 from activity_indexer.dead_letter import MAX_MESSAGE, Failure, dead_letter
 from activity_indexer.errors import DecodeError, DocumentError, EnrichmentError, EventError, ValidationError

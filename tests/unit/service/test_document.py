@@ -5,13 +5,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from core_support import LATEST, enriched, value
+from fixtures.core import LATEST, enriched, value
+from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded
+from fixtures.servers.place import event as made
 from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from msgspec import Raw
-from support import CREATED, DELETED, UPDATED, encoded
-from support import event as made
 
 from activity_indexer.document import (
     MAX_KEYWORD,

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from core_support import Clock
+from fixtures.core import Clock
 from structlog.testing import capture_logs
 
 from activity_indexer.ending import Deadline, Ending, say_goodbye

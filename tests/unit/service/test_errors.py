@@ -6,7 +6,8 @@ import os
 from aiokafka.errors import KafkaConnectionError
 from elastic_transport import ConnectionError as NoConnection
 
-from activity_indexer.adapters import elasticsearch, kafka_client
+from activity_indexer.adapters.elasticsearch import bulk as elasticsearch
+from activity_indexer.adapters.kafka import client as kafka_client
 from activity_indexer.errors import reason_of
 
 EMFILE = OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -10,7 +10,7 @@ from itertools import islice
 import pytest
 from aiohttp import web
 
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
+from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
@@ -24,7 +24,7 @@ from activity_indexer.processor import Limits, Processor
 from activity_indexer.settings import ElasticsearchSettings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.health import Health
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Untraced

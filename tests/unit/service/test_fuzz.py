@@ -6,13 +6,13 @@ import random
 import sys
 from typing import Any
 
-from core_support import NOW, Clock, Seen, Told, taken, value
-from hostile_inputs import damaged
+from fixtures.core import NOW, Clock, Seen, Told, taken, value
+from fixtures.hostile_inputs import damaged
+from fixtures.memory.stores import MemoryDeadLetters
+from fixtures.servers.place import DELETED, UPDATED, event
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import DELETED, UPDATED, event
 
-from activity_indexer.adapters.memory import MemoryDeadLetters
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit

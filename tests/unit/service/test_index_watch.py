@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from core_support import Seen
+from fixtures.core import Seen
 
 from activity_indexer import index_watch
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, UnexpectedIndex

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from core_support import Clock, Seen
+from fixtures.core import Clock, Seen
+from fixtures.memory.stores import MemoryIndex, bulk_answer, refusal, reply
 
-from activity_indexer.adapters.memory import MemoryIndex, bulk_answer, refusal, reply
 from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import index_line

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from core_support import Told
+from fixtures.core import Told
 
 from activity_indexer.memory import BASE, COPIES, DEFAULT_BUDGET, MEBIBYTE, SMALLEST_BUDGET, MemoryShares, record_bytes
-from activity_indexer_operator import generate_pod
+from activity_indexer_operator.indexer import pod as generate_pod
 
 ROOT = Path(__file__).parents[3]
 

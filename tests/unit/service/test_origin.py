@@ -1,7 +1,7 @@
 """The position that orders an event among its ties, also after a replay."""
 
 import pytest
-from core_support import NOW, Told
+from fixtures.core import NOW, Told
 
 from activity_indexer.dead_letter import LATEST, Failure, dead_letter
 from activity_indexer.dead_letters.record import StoredDeadLetter

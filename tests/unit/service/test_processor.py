@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import (
+from fixtures.core import (
     LATEST,
     NOW,
     TOPIC,
@@ -25,12 +25,12 @@ from core_support import (
     until,
     value,
 )
+from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
+from fixtures.servers.place import CREATED, DELETED, UPDATED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import CREATED, DELETED, UPDATED
 
 from activity_indexer import processor
-from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit

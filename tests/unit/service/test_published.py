@@ -1,7 +1,7 @@
 """Which timestamps of records are believed."""
 
 import pytest
-from core_support import NOW
+from fixtures.core import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 from activity_indexer.reference import PAGES, main
 from activity_indexer.settings import declared
-from activity_indexer.telemetry.declarations import DECLARATIONS
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS
 
 DOCS = Path(__file__).parents[3] / "docs"
 

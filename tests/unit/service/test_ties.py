@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from core_support import NOW, Clock, Seen, Told, enriched
+from fixtures.core import NOW, Clock, Seen, Told, enriched
+from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen
+from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded, event
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import CREATED, DELETED, UPDATED, encoded, event
 
-from activity_indexer.adapters.memory import MemoryDeadLetters, MemoryIndex, MemorySeen
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit

@@ -1,34 +1,18 @@
-"""The end of every command's help: examples, and what its exit codes tell."""
+"""The end of every command's help: examples, and what its exit codes mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import Final
 
+from activity_common.exit_codes import MEANINGS, Exit
 
-class Exit(IntEnum):
-    """What an exit code tells."""
-
-    DONE = 0
-    FAILED = 1
-    WRONG_USAGE = 2
-    """Wrong options or settings."""
-    NOTHING_TO_DO = 3
-    REFUSED = 4
-    """It may not be done now, or not like this."""
-    INTERRUPTED = 5
-    """Run again to go on."""
-    DIFFERENT = 6
-    """Index and audit differ."""
-    UNHEALTHY = 7
-    """Something is down or missing, or an indexer reports a problem."""
-
+__all__ = ["COMMON", "Exit", "epilog"]
 
 COMMON: Final[Mapping[Exit, str]] = {
     Exit.DONE: "done",
-    Exit.FAILED: "failed: a server is away, or refuses",
-    Exit.WRONG_USAGE: "wrong options or settings",
+    Exit.FAILED: MEANINGS[Exit.FAILED],
+    Exit.WRONG_USAGE: MEANINGS[Exit.WRONG_USAGE],
 }
 
 

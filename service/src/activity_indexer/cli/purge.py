@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from activity_indexer.adapters.elasticsearch_client import connect
+from activity_indexer.adapters.elasticsearch.client import connect
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.help import epilog
 from activity_indexer.purge import Progress, purge_tombstones

@@ -17,13 +17,13 @@ import click
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.elasticsearch import ElasticsearchIndex
-from activity_indexer.adapters.elasticsearch_client import connect
-from activity_indexer.adapters.index_reader import IndexReader, Stored, write_index
-from activity_indexer.adapters.index_writer import NamedIndex
+from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
+from activity_indexer.adapters.elasticsearch.client import connect
+from activity_indexer.adapters.elasticsearch.index_reader import IndexReader, Stored, write_index
+from activity_indexer.adapters.elasticsearch.index_writer import NamedIndex
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
+from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
-from activity_indexer.adapters.topic_reader import TopicReader
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar, waiting
@@ -35,7 +35,7 @@ from activity_indexer.reconcile.plan import DEFAULT_LIMIT, Limit, Plan, make_pla
 from activity_indexer.reconcile.repair import DONE, LEFT, REFUSED, SUPERSEDED, Repair, Repairer
 from activity_indexer.reconcile.run import Tally, compare
 from activity_indexer.reconcile.settle import Settler
-from activity_indexer.reindex.writer import Rewriter
+from activity_indexer.rewrite.writer import Rewriter
 from activity_indexer.settings import Settings
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
-from activity_indexer.adapters.index_versions import IndexVersions
-from activity_indexer.adapters.topic_reader import TopicReader
+from activity_indexer.adapters.elasticsearch.index_versions import IndexVersions
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.cli.common import quiet_logging, read_settings
 from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar, waiting

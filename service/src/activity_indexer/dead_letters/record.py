@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final
 
-from activity_indexer.dead_letter import NO_KEY, PREFIX
+from activity_common.dead_letter_headers import NO_KEY, PREFIX, REPLAY_PREFIX
 from activity_indexer.dead_letters.payload import Facts, read_facts
 from activity_indexer.ports import Content, OutRecord, Partition, Record, Truncation, UndecodedRecord
 from activity_indexer.timestamps import format_timestamp, parse_timestamp, shorten
 
 UNKNOWN: Final = "unknown"
 """Stage and error of a record that does not tell them: nothing of ours wrote it, or somebody damaged it."""
-
-REPLAY_PREFIX: Final = "replay-"
-"""Headers that a replay leaves; unlike those of the dead letter they outlive a second stay in the topic."""
 
 LAST_MILLISECOND: Final = 253_402_300_799_999
 """The end of the year 9999; a record may have a later timestamp, which no text can show."""

@@ -9,13 +9,13 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from activity_indexer.adapters.audit_reader import Kept
-from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
+from activity_indexer.adapters.postgres.audit_reader import Kept
 from activity_indexer.document import order_of
 from activity_indexer.errors import EventError
 from activity_indexer.event import EVENT_TYPES, base_version, event_version
 from activity_indexer.pipeline.decode import OWN_FIELDS
-from activity_indexer.reindex.writer import event_of
+from activity_indexer.rewrite.writer import event_of
 
 
 class Kind(StrEnum):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
-from activity_indexer.adapters.audit_reader import Extent
-from activity_indexer.adapters.index_reader import Stored
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
+from activity_indexer.adapters.postgres.audit_reader import Extent
 from activity_indexer.document import order_of
 from activity_indexer.event import UNKNOWN_POSITION
 from activity_indexer.reconcile.compare import REPAIRABLE, Difference, Kind

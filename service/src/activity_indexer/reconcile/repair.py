@@ -8,16 +8,15 @@ from typing import Any, Final
 
 import msgspec
 
-from activity_indexer.adapters.audit_reader import AuditReader, Kept
-from activity_indexer.adapters.index_reader import IndexReader, Stored
-from activity_indexer.adapters.index_writer import NamedIndex, action
+from activity_indexer.adapters.elasticsearch.index_reader import IndexReader, Stored
+from activity_indexer.adapters.elasticsearch.index_writer import NamedIndex, action
+from activity_indexer.adapters.postgres.audit_reader import AuditReader, Kept
 from activity_indexer.document import order_of
 from activity_indexer.errors import EventError, Refused
 from activity_indexer.event import EVENT_TYPES, Event, message_id
 from activity_indexer.indexing import Document, Result
 from activity_indexer.reconcile.compare import Difference, Kind
-from activity_indexer.reindex.fill import kept_traces
-from activity_indexer.reindex.writer import Rewriter, event_of
+from activity_indexer.rewrite.writer import Rewriter, event_of, kept_traces
 
 DONE: Final = "done"
 REFUSED: Final = "refused"

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.index_reader import IndexReader
+from activity_indexer.adapters.elasticsearch.index_reader import IndexReader
+from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.reconcile.compare import Difference, Kind, difference
-from activity_indexer.reconcile.merge import merge_join
 from activity_indexer.reconcile.settle import Settler
+from activity_indexer.rewrite.merge import merge_join
 
 CHUNK: Final = 500
 """Candidates that are looked at again together."""

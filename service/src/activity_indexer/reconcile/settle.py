@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from activity_indexer.adapters.audit_reader import Kept
-from activity_indexer.adapters.index_reader import Stored
-from activity_indexer.adapters.topic_reader import Offsets, passed
+from activity_indexer.adapters.elasticsearch.index_reader import Stored
+from activity_indexer.adapters.kafka.topic_reader import Offsets, passed
+from activity_indexer.adapters.postgres.audit_reader import Kept
 from activity_indexer.reconcile.compare import Difference, difference
 
 ROUNDS: Final = 3

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from activity_indexer.adapters.audit_reader import AuditReader, Kept
-from activity_indexer.adapters.index_reader import IndexReader
-from activity_indexer.adapters.index_versions import State, advanced
-from activity_indexer.adapters.topic_reader import Offsets, TopicReader
+from activity_common.trace_context import trace_context
+from activity_indexer.adapters.elasticsearch.index_reader import IndexReader
+from activity_indexer.adapters.elasticsearch.index_versions import State, advanced
+from activity_indexer.adapters.kafka.topic_reader import Offsets, TopicReader
+from activity_indexer.adapters.postgres.audit_reader import AuditReader, Kept
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import Record
 from activity_indexer.reindex.ordered import in_order
-from activity_indexer.reindex.writer import Rewriter, event_of
-from activity_indexer.trace_context import trace_context
+from activity_indexer.rewrite.writer import Rewriter, event_of, kept_traces
 
 KEPT_REASONS: Final = 20
 """Different reasons of refusals that are kept."""
@@ -113,13 +113,6 @@ class Filler:
                 self.counts.refuse(f"{document.error.code}: {document.error.message}")
         self.counts.read += read
         self.tell(self.counts.read)
-
-
-async def kept_traces(index: IndexReader, events: Sequence[Event]) -> Mapping[int, bytes]:
-    """The trace ids that the index has of these very events, by their place. Raises Unavailable or Refused."""
-    known = await index.trace_ids([event.transaction.id for event in events if not event.deleted])
-    places = {at: known.get((event.transaction.id, event.version)) for at, event in enumerate(events)}
-    return {at: trace_id for at, trace_id in places.items() if trace_id}
 
 
 def behind(state: State, ends: Offsets, beginnings: Offsets) -> int:

@@ -16,16 +16,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from activity_indexer.adapters.audit_reader import AuditReader
-from activity_indexer.adapters.index_reader import IndexReader
-from activity_indexer.adapters.index_versions import Found, IndexVersions, State
-from activity_indexer.adapters.index_writer import NamedIndex
-from activity_indexer.adapters.topic_reader import TopicReader
+from activity_indexer.adapters.elasticsearch.index_reader import IndexReader
+from activity_indexer.adapters.elasticsearch.index_versions import Found, IndexVersions, State
+from activity_indexer.adapters.elasticsearch.index_writer import NamedIndex
+from activity_indexer.adapters.kafka.topic_reader import TopicReader
+from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Enricher
 from activity_indexer.reindex.fill import Counts, Filler, behind
 from activity_indexer.reindex.verify import Lost, find_lost
-from activity_indexer.reindex.writer import Rewriter
+from activity_indexer.rewrite.writer import Rewriter
 from activity_indexer.settings import Settings
 
 BEAT: Final = 2.0

@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from activity_indexer.adapters.index_reader import IndexReader, Stored
+from activity_indexer.adapters.elasticsearch.index_reader import IndexReader, Stored
 from activity_indexer.document import order_of
 from activity_indexer.event import base_version
-from activity_indexer.reconcile.merge import merge_join
+from activity_indexer.rewrite.merge import merge_join
 
 CHUNK: Final = 500
 EXAMPLES: Final = 5

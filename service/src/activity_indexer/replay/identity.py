@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from activity_indexer.dead_letter import PREFIX, REPLAY_OFFSET, REPLAY_PARTITION, REPLAY_TIMESTAMP
+from activity_common.dead_letter_headers import PREFIX, REPLAY_OFFSET, REPLAY_PARTITION, REPLAY_TIMESTAMP
 from activity_indexer.dead_letters.payload import Facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.event import LAST_TIMESTAMP, RANKS, UNKNOWN_POSITION, Event, Order, Position, event_version

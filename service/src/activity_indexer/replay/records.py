@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from activity_indexer.dead_letter import (
+from activity_common.dead_letter_headers import (
     PREFIX,
     REPLAY_COUNT,
     REPLAY_FAILED_TRACEPARENT,

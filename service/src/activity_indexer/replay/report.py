@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from activity_indexer.dead_letter import REPLAY_ID
+from activity_common.dead_letter_headers import REPLAY_ID
 from activity_indexer.dead_letters.document_state import Standing, standing
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Spans

@@ -15,13 +15,13 @@ from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.replay.beginning import begun, check_same, fresh
 from activity_indexer.replay.correction import Replacement
 from activity_indexer.replay.decide import Decider, Wanted
-from activity_indexer.replay.engine import Engine, Pace
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.replay.plan import Plan, written_ends
 from activity_indexer.replay.ports import Documents, Groups, Letters, Transactions
 from activity_indexer.replay.progress import Counters, Standing
 from activity_indexer.replay.report import Report, report, wait_until_passed
 from activity_indexer.replay.result import Outcome, Result
+from activity_indexer.replay.sending import Engine, Pace
 from activity_indexer.replay.settled import Settled, find_settled
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from activity_indexer.dead_letter import REPLAY_FROM, REPLAY_PARKED_FROM
+from activity_common.dead_letter_headers import REPLAY_FROM, REPLAY_PARKED_FROM
 from activity_indexer.dead_letters.spans import Spans, Tell
 from activity_indexer.replay.ports import Letters
 

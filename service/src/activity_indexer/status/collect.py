@@ -11,16 +11,15 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from activity_indexer.adapters.dead_letter_reader import dead_letter_reader
-from activity_indexer.adapters.indexer_facts import indexer_facts
-from activity_indexer.adapters.kafka_member import http_address
-from activity_indexer.adapters.kafka_status import kafka_status
-from activity_indexer.adapters.server_status import audit_status, index_status, redis_status
+from activity_indexer.adapters.kafka.address import http_address
+from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
 from activity_indexer.dead_letters.grouping import Groups
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.facts import IndexerFacts
 from activity_indexer.settings import KafkaSettings, Settings
+from activity_indexer.status.indexers import indexer_facts
+from activity_indexer.status.kafka import kafka_status
 from activity_indexer.status.problems import find_problems, missing, problems_of_indexers, problems_of_lag
 from activity_indexer.status.report import (
     Answer,
@@ -30,6 +29,7 @@ from activity_indexer.status.report import (
     Indexer,
     Status,
 )
+from activity_indexer.status.servers import audit_status, index_status, redis_status
 from activity_indexer.timestamps import format_timestamp
 
 CAUSES: Final = 10

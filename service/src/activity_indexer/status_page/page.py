@@ -21,7 +21,7 @@ from activity_indexer.status_page.sampling import keep_sampling, sample
 from activity_indexer.status_page.view import View, view
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 if TYPE_CHECKING:
     from jinja2 import Environment

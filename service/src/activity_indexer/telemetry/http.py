@@ -16,7 +16,7 @@ from activity_indexer.facts import IndexerFacts
 from activity_indexer.telemetry.connections import Connections
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that an answer under way has at the end."""

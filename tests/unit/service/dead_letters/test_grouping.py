@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dead_letter_support import letter
+from fixtures.dead_letters import letter
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ STAGES = {
     "ItemError": "index",
 }
 SOURCES = Path(activity_indexer.__file__).parent
-PARTS = ("", "pipeline/", "enrichment/", "adapters/record_")
+PARTS = ("", "pipeline/", "enrichment/", "adapters/kafka/records/")
 
 
 def emitted() -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from dead_letter_support import letter
+from fixtures.dead_letters import letter
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from dead_letter_support import letter
+from fixtures.dead_letters import letter
+from fixtures.servers.place import encoded, event
 from hypothesis import given
 from hypothesis import strategies as st
-from support import encoded, event
 
 from activity_indexer.dead_letters.json_tree import Node, parse, repeated_key, resolve, shown
 from activity_indexer.dead_letters.location import Location, locate

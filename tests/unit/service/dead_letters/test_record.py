@@ -5,8 +5,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from core_support import undecoded
-from dead_letter_support import letter
+from fixtures.core import undecoded
+from fixtures.dead_letters import letter
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,10 +6,10 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from dead_letter_support import letter
+from fixtures.dead_letters import letter
+from fixtures.servers.place import event
 from hypothesis import given
 from hypothesis import strategies as st
-from support import event
 
 from activity_indexer.cli.selection import Moment, selection_options
 from activity_indexer.dead_letters.selection import Offsets, Selection

@@ -4,13 +4,13 @@ import random
 import string
 
 import pytest
-from core_support import LATEST
-from hostile_inputs import damaged
+from fixtures.core import LATEST
+from fixtures.hostile_inputs import damaged
+from fixtures.servers.place import UPDATED
+from fixtures.servers.place import event as made
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
-from support import UPDATED
-from support import event as made
 
 from activity_indexer.enrichment import DeclaredStrategy, Enrichment, Part, Registry, Text, Vocabulary, load_enrichments
 from activity_indexer.enrichment.caches import Cache

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from core_support import Told
-from replay_fakes import MemoryDocuments, MemoryLog
-from replay_support import MISSING
-from support import encoded, event
+from fixtures.core import Told
+from fixtures.memory.replay import MemoryDocuments, MemoryLog
+from fixtures.servers.place import encoded, event
+from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main
-from activity_indexer.cli import replay as command
+from activity_indexer.cli.dead_letters import replay as command
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import Unavailable
 from activity_indexer.replay.errors import ReplayRefused

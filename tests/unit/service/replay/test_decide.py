@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from core_support import Told, undecoded
-from replay_fakes import MemoryDocuments, stored, with_headers
-from replay_support import MISSING
-from support import DELETED, encoded, event, moment
+from fixtures.core import Told, undecoded
+from fixtures.memory.replay import MemoryDocuments, stored, with_headers
+from fixtures.servers.place import DELETED, encoded, event, moment
+from fixtures.servers.replays import MISSING
 
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
 from activity_indexer.dead_letters.document_state import StoredDocument

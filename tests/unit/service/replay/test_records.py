@@ -3,9 +3,9 @@
 import random
 import time
 
-from core_support import Told
-from replay_fakes import stored
-from replay_support import MISSING
+from fixtures.core import Told
+from fixtures.memory.replay import stored
+from fixtures.servers.replays import MISSING
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.record import StoredDeadLetter

@@ -5,10 +5,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from core_support import Told
-from replay_fakes import MemoryDocuments, MemoryLog
-from replay_support import MISSING
-from support import encoded, event
+from fixtures.core import Told
+from fixtures.memory.replay import MemoryDocuments, MemoryLog
+from fixtures.servers.place import encoded, event
+from fixtures.servers.replays import MISSING
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection

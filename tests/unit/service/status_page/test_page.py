@@ -8,7 +8,7 @@ from activity_indexer.settings import load_settings
 from activity_indexer.status_page.page import StatusPage
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Calls to servers are timed, counted, and otherwise as they were."""
 
 import pytest
-from core_support import taken
+from fixtures.core import taken
+from fixtures.memory.stores import MemoryDeadLetters, MemorySeen
 from prometheus_client import CollectorRegistry
 
-from activity_indexer.adapters.memory import MemoryDeadLetters, MemorySeen
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import BulkReply, OutRecord
 from activity_indexer.telemetry.calls import Calls, MeasuredDeadLetters, MeasuredIndex, MeasuredSeen
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.tracing import Untraced
 
 

@@ -11,10 +11,10 @@ import pytest
 from activity_indexer.telemetry import connections as service_connections
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
-from activity_indexer.telemetry.metrics import Metrics
-from activity_indexer_operator import connections as operator_connections
-from activity_indexer_operator.http import HttpServer as OperatorServer
-from activity_indexer_operator.metrics import Metrics as OperatorMetrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer_operator.runtime import connections as operator_connections
+from activity_indexer_operator.runtime.http import HttpServer as OperatorServer
+from activity_indexer_operator.runtime.metrics import Metrics as OperatorMetrics
 
 BEGUN = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "
 

@@ -6,7 +6,7 @@ import pytest
 from activity_indexer.errors import Refused
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 
 @pytest.fixture

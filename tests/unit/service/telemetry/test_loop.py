@@ -7,7 +7,7 @@ import structlog
 
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.loop import watch_loop
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 
 
 @pytest.fixture

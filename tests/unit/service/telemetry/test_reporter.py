@@ -13,7 +13,7 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Backlog, Partition
 from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss
 from activity_indexer.telemetry.health import Health
-from activity_indexer.telemetry.metrics import Metrics
+from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.reporter import LOSS_SHOWN, AuditReporter, Reporter
 
 

@@ -1,0 +1,1 @@
+"""ActivityIndexers: runs and scales indexers."""

@@ -1,0 +1,1 @@
+"""The Jobs that the operator creates, and their state."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API: objects, conditions, Events, the cache, the Lease."""

@@ -1,0 +1,59 @@
+"""Events, as `kubectl describe` shows them."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from activity_indexer_operator.kube.objects import API_VERSION, MANAGER, Meta
+from activity_indexer_operator.kube.ports import Cluster, ClusterError
+from activity_indexer_operator.kube.resources import EVENTS
+
+log = logging.getLogger(__name__)
+
+MESSAGE_MAX: Final = 1000
+"""Characters that the API server takes."""
+
+
+def utc_now() -> str:
+    """The time as objects have it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class EventRecorder:
+    """Writes each Event once; the callers see to it that each tells of a transition."""
+
+    def __init__(self, cluster: Cluster, now: Callable[[], str] = utc_now) -> None:
+        self._cluster = cluster
+        self._now = now
+
+    async def event(self, meta: Meta, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        """See ports.Recorder."""
+        try:
+            await self._cluster.create(EVENTS, self._body(meta, kind, reason, message))
+        except ClusterError as error:
+            # A namespace on its way out takes no Events, and nothing depends on them.
+            log.info("event.refused", extra={"key": str(meta.key), "reason": reason, "error": str(error)})
+
+    def _body(self, meta: Meta, kind: str, reason: str, message: str) -> dict[str, object]:
+        key, now = meta.key, self._now()
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{key.name[:200]}.{uuid.uuid4().hex[:16]}", "namespace": key.namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION, "kind": key.kind, "namespace": key.namespace, "name": key.name,
+                "uid": meta.uid,
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message if len(message) <= MESSAGE_MAX else message[: MESSAGE_MAX - 1] + "…",
+            "source": {"component": MANAGER},
+            "reportingComponent": MANAGER,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }  # fmt: skip

@@ -1,0 +1,111 @@
+"""What the Jobs of a replay ended with: values in, values out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import msgspec
+
+from activity_indexer_operator.jobs.view import Ended, JobState, JobView
+from activity_indexer_operator.kube.objects import View
+from activity_indexer_operator.replay.model import Cause, Phase, Plan, Progress, Report
+from activity_indexer_operator.replay.reasons import Reason
+
+CAUSES_SHOWN: Final = 20
+TEXT_SHOWN: Final = 500
+
+
+class Exit(IntEnum):
+    """Exit codes of the command that need no second try."""
+
+    DONE = 0
+    WRONG_USAGE = 2
+    NOTHING_TO_DO = 3
+    REFUSED = 4
+
+
+class Result(View, frozen=True):
+    """The command's last words."""
+
+    kind: str
+    outcome: str
+    up_to: str = ""
+    matched: int = 0
+    sent: int = 0
+    stale: int = 0
+    parked: int = 0
+    skipped: int = 0
+    refused: int = 0
+    causes: tuple[Cause, ...] = ()
+    report: Report | None = None
+    message: str = ""
+
+    @property
+    def plan(self) -> Plan:
+        """What a dry run found."""
+        return Plan(self.matched, self.up_to, self.stale, self.parked, self.refused, self.causes[:CAUSES_SHOWN])
+
+    @property
+    def progress(self) -> Progress:
+        """The counters at the end."""
+        read = self.sent + self.stale + self.parked + self.skipped + self.refused
+        return Progress(read, self.sent, self.skipped, self.stale, self.parked, self.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a Job ended; `result` is None where its pod left none."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+    result: Result | None
+
+
+def outcome_of(job: JobView) -> Outcome:
+    """The outcome of a Job that is over."""
+    result = parse_result(job.ended)
+    if job.state is JobState.COMPLETE:
+        return Outcome("Succeeded", Reason.COMPLETED, result.message if result else "", result)
+    code = job.ended.exit_code if job.ended else None
+    told = _told(job, result)
+    if code == Exit.NOTHING_TO_DO:
+        return Outcome("Nothing", Reason.NOTHING_TO_REPLAY, told, result)
+    if code == Exit.REFUSED:
+        return Outcome("Refused", Reason.REFUSED, told, result)
+    if code == Exit.WRONG_USAGE:
+        return Outcome("Failed", Reason.WRONG_SETTINGS, told, result)
+    if job.reason == "DeadlineExceeded":
+        return Outcome("Failed", Reason.DEADLINE_EXCEEDED, told, result)
+    return Outcome("Failed", Reason.RETRIES_EXHAUSTED, told, result)
+
+
+def parse_result(ended: Ended | None) -> Result | None:
+    """The result object among a pod's last words; None where there is none."""
+    for line in reversed(ended.message.splitlines() if ended else ()):
+        try:
+            result = msgspec.json.decode(line, type=Result)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            continue
+        if result.kind == "result":
+            return result
+    return None
+
+
+def _told(job: JobView, result: Result | None) -> str:
+    """What a person needs to know of a failure."""
+    if result and result.message:
+        return result.message
+    if job.ended is None:
+        return f"Job {job.name} failed ({job.reason}), and its pod is gone"
+    words = " ".join(job.ended.message.split())
+    ended = f"the pod of Job {job.name} ended with code {job.ended.exit_code} ({job.ended.reason})"
+    return f"{ended}: …{words[-TEXT_SHOWN:]}" if len(words) > TEXT_SHOWN else f"{ended}: {words}".rstrip(": ")
+
+
+def summed(commits: list[dict[str, Any]]) -> Progress:
+    """The progress behind the metadata of a replay's commits, one per partition."""
+    fields = Progress.__struct_fields__
+    return Progress(**{name: sum(int(commit.get(name, 0)) for commit in commits) for name in fields})

@@ -1,0 +1,1 @@
+"""What every controller runs on: the queue, watches, the HTTP port, metrics."""

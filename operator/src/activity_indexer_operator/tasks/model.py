@@ -1,0 +1,63 @@
+"""Typed views of what an ActivityIndexer wants done once or by time, and of what its status says of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from activity_indexer_operator.kube.objects import Body, Condition, InvalidSpec, View
+from activity_indexer_operator.tasks.purges import PurgeStatus, Tombstones
+from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySchedule, ScheduleStatus
+
+
+class DeadLetterTasks(View, frozen=True):
+    """`spec.deadLetter`, as far as replays are concerned."""
+
+    replay_request: ReplayRequest | None = None
+    schedule: ReplaySchedule | None = None
+
+
+class Tasks(View, frozen=True):
+    """`spec`, as far as tasks are concerned."""
+
+    dead_letter: DeadLetterTasks = DeadLetterTasks()
+    tombstones: Tombstones = Tombstones()
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to do at all."""
+        return bool(self.dead_letter.replay_request or self.dead_letter.schedule or self.tombstones.purge_schedule)
+
+
+class DeadLetterTaskStatus(View, frozen=True):
+    """`status.deadLetter`, as far as replays are concerned."""
+
+    last_replay: str | None = None
+    schedule: ScheduleStatus | None = None
+
+
+class TaskStatus(View, frozen=True):
+    """`status`: the part that the tasks write, by server-side apply beside the one of the indexer's reconciler."""
+
+    dead_letter: DeadLetterTaskStatus = DeadLetterTaskStatus()
+    tombstones: PurgeStatus | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+def parse_tasks(body: Body) -> Tasks | InvalidSpec:
+    """What the ActivityIndexer wants done."""
+    try:
+        return msgspec.convert(body.get("spec", {}), Tasks)
+    except msgspec.ValidationError as error:
+        return InvalidSpec(f"spec: {error}")
+
+
+def parse_task_status(body: Body, conditions: tuple[str, ...]) -> TaskStatus:
+    """Our part of the status, with the conditions of these types; an unreadable one counts as none."""
+    value: Any = body.get("status") or {}
+    try:
+        status = msgspec.convert(value, TaskStatus)
+    except msgspec.ValidationError:
+        return TaskStatus()
+    return msgspec.structs.replace(status, conditions=tuple(c for c in status.conditions if c.type in conditions))

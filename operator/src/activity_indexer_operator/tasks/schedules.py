@@ -1,0 +1,170 @@
+"""When an ActivityIndexer's replays are made, and which: values in, values out.
+
+What was done before is in the status; the names of what is made follow from the times, so that nothing is made twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from activity_indexer_operator.kube.objects import Condition, Positive, Text, View
+from activity_indexer_operator.kube.time import format_time, parse_time
+from activity_indexer_operator.replay.model import Replay, Template
+from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, last_due, next_due
+
+SCHEDULE_CONDITION: Final = "ReplaySchedule"
+FAILURES: Final = ("Failed", "Refused")
+
+
+class ReplayRequest(Template, frozen=True, kw_only=True):
+    """Ensures that a DeadLetterReplay `<indexer>-<id>` exists."""
+
+    id: Text
+
+
+class ReplaySchedule(Template, frozen=True, kw_only=True):
+    """Makes a DeadLetterReplay at each time that `cron` names, but none while the one before is open.
+
+    `starting_deadline_seconds`: how late one may begin; None: however late. After `failures_to_stop` failures in a row
+    no more are made until the schedule is changed.
+    """
+
+    cron: Text
+    time_zone: Text = DEFAULT_ZONE
+    suspend: bool = False
+    starting_deadline_seconds: Positive | None = None
+    failures_to_stop: Positive = 3
+
+
+class ScheduleStatus(View, frozen=True):
+    """What is known of a schedule. `spec_hash`: of the schedule that all this is about; `since`: when it was seen."""
+
+    spec_hash: str
+    since: str
+    last_schedule_time: str | None = None
+    next_schedule_time: str | None = None
+    last_replay: str | None = None
+    open_replay: str | None = None
+    failures: int = 0
+
+
+class ScheduleReason(StrEnum):
+    """Reasons of the condition ReplaySchedule."""
+
+    SCHEDULED = "Scheduled"
+    REPLAY_OPEN = "ReplayOpen"
+    SUSPENDED = "Suspended"
+    NOT_ACTIVE = "IndexerNotActive"
+    INVALID = "ScheduleInvalid"
+    STOPPED = "StoppedAfterFailures"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStep:
+    """`create` is the name of the replay to make now, if any."""
+
+    create: str | None
+    status: ScheduleStatus
+    condition: Condition
+
+
+def decide_schedule(
+    indexer: str,
+    schedule: ReplaySchedule,
+    known: ScheduleStatus | None,
+    replays: Mapping[str, Replay],
+    now: datetime,
+    *,
+    active: bool = True,
+) -> ScheduleStep:
+    """The next step of an indexer's schedule; `replays` are those that exist, `active` is whether it may act at all."""
+    status = _judged(_current(schedule, known, now), replays)
+    if problem := check(schedule.cron, schedule.time_zone):
+        return _still(
+            replace(status, next_schedule_time=None), ScheduleReason.INVALID, f"deadLetter.schedule: {problem}"
+        )
+    if held := _held(schedule, status, active=active):
+        return _still(replace(status, next_schedule_time=None), *held)
+    status = replace(status, next_schedule_time=format_time(next_due(schedule.cron, now, schedule.time_zone)))
+    if status.open_replay:
+        return _still(status, ScheduleReason.REPLAY_OPEN, f"DeadLetterReplay {status.open_replay} has not ended yet")
+    since, told = status.last_schedule_time or status.since, f"replays are made by {schedule.cron} {schedule.time_zone}"
+    due = due_since(schedule.cron, schedule.time_zone, since, now, schedule.starting_deadline_seconds)
+    if due is None:
+        return _still(status, ScheduleReason.SCHEDULED, told)
+    name = timed_name(indexer, "", due)
+    status = replace(status, last_schedule_time=format_time(due), last_replay=name, open_replay=name)
+    return ScheduleStep(name, status, _condition(ScheduleReason.SCHEDULED, told))
+
+
+def due_since(cron: str, zone: str, since: str, now: datetime, deadline: int | None = None) -> datetime | None:
+    """The newest time after `since` that has come and is no more than `deadline` seconds ago; None: there is none.
+
+    Times that passed meanwhile are left out but for the last: what is made late is made once.
+    """
+    due = last_due(cron, now, zone)
+    if due <= parse_time(since) or (deadline is not None and now - due > timedelta(seconds=deadline)):
+        return None
+    return due
+
+
+def timed_name(indexer: str, what: str, due: datetime) -> str:
+    """The name of what is made for a time: the minutes since 1970 make it the only one."""
+    return f"{indexer}-{what}{int(due.timestamp()) // 60}"
+
+
+def spec_hash(value: msgspec.Struct) -> str:
+    """The same for the same wish."""
+    return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=8).hexdigest()
+
+
+def _current(schedule: ReplaySchedule, known: ScheduleStatus | None, now: datetime) -> ScheduleStatus:
+    wanted = spec_hash(schedule)
+    if known is None:
+        return ScheduleStatus(wanted, format_time(now))
+    if known.spec_hash != wanted:
+        # Times of the new schedule that passed before it was there do not count, nor do failures under the old one.
+        return replace(known, spec_hash=wanted, since=format_time(now), last_schedule_time=None, failures=0)
+    return known
+
+
+def _judged(status: ScheduleStatus, replays: Mapping[str, Replay]) -> ScheduleStatus:
+    if status.open_replay is None:
+        return status
+    replay = replays.get(status.open_replay)
+    if replay is None:
+        return replace(status, open_replay=None)
+    if not replay.finished:
+        return status
+    failures = status.failures + 1 if replay.status.phase in FAILURES else 0
+    return replace(status, open_replay=None, failures=failures)
+
+
+def _held(schedule: ReplaySchedule, status: ScheduleStatus, *, active: bool) -> tuple[ScheduleReason, str] | None:
+    if not active:
+        return ScheduleReason.NOT_ACTIVE, "no replays are made unless spec.mode is Active"
+    if schedule.suspend:
+        return ScheduleReason.SUSPENDED, "deadLetter.schedule.suspend is true"
+    if status.failures >= schedule.failures_to_stop:
+        return ScheduleReason.STOPPED, (
+            f"{status.failures} replays in a row failed, the last is {status.last_replay}; mend the cause, "
+            "then change deadLetter.schedule (suspend it and back is enough)"
+        )
+    return None
+
+
+def _still(status: ScheduleStatus, reason: ScheduleReason, message: str) -> ScheduleStep:
+    return ScheduleStep(None, status, _condition(reason, message))
+
+
+def _condition(reason: ScheduleReason, message: str) -> Condition:
+    works = reason in (ScheduleReason.SCHEDULED, ScheduleReason.REPLAY_OPEN)
+    return Condition(SCHEDULE_CONDITION, "True" if works else "False", reason, message)

@@ -1,0 +1,1 @@
+"""Spans of reconcile passes, of calls and of replays."""

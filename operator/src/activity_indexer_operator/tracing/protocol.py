@@ -1,0 +1,157 @@
+"""What is told to whoever traces the operator. Where nobody does, nothing of OpenTelemetry is imported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from activity_indexer_operator.kube.objects import Key
+from activity_indexer_operator.tracing.context import TraceContext
+
+Attributes = Mapping[str, str | int]
+OUTCOME: Final = "activity_indexer.outcome"
+REASON: Final = "activity_indexer.reason"
+
+
+@dataclass(slots=True)
+class Recorded:
+    """A pass that is recorded; `noted`: it did or said something, and is worth keeping."""
+
+    trace_id: str
+    span_id: str
+    noted: bool = False
+
+
+CURRENT: Final[ContextVar[Recorded | None]] = ContextVar("recorded", default=None)
+"""The pass that the running code is part of."""
+
+
+def note() -> None:
+    """The pass that this is part of did or said something."""
+    if recorded := CURRENT.get():
+        recorded.noted = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayEnd:
+    """A replay that has come to its end. `maker` is the span that made the object; `error` is "" where it went well."""
+
+    uid: str
+    trace_id: str
+    indexer: str
+    begin: datetime
+    end: datetime
+    attributes: Attributes
+    maker: TraceContext | None = None
+    error: str = ""
+    message: str = ""
+
+
+class Call(Protocol):
+    """A part of a pass."""
+
+    def failed(self, kind: str, message: str = "") -> None:
+        """It went wrong; `kind` is one of few words."""
+        ...
+
+
+class Pass(Call, Protocol):
+    """One pass over one object."""
+
+    def ended(self, outcome: str) -> None:
+        """How it ended; see queue.Outcome."""
+        ...
+
+
+class Tracing(Protocol):
+    """Spans of passes, of the calls that they are made of, and of replays."""
+
+    def reconcile(self, key: Key) -> AbstractContextManager[Pass]:
+        """A pass over the object with this key."""
+        ...
+
+    def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Call]:
+        """A call to a server, as part of a pass that is recorded."""
+        ...
+
+    def set_attributes(self, attributes: Attributes) -> None:
+        """What is known of the pass that this is part of."""
+        ...
+
+    def link(self, other: TraceContext) -> None:
+        """The pass that this is part of has to do with another span."""
+        ...
+
+    def current(self) -> TraceContext | None:
+        """The pass that this is part of, where it is recorded."""
+        ...
+
+    def of_replay(self, uid: str) -> TraceContext | None:
+        """The span of the whole replay that has this uid; None where nothing is traced."""
+        ...
+
+    def replay_ended(self, end: ReplayEnd) -> None:
+        """Tells of the span that `of_replay` promised."""
+        ...
+
+    async def stop(self) -> None:
+        """Sends what is left, for a moment."""
+        ...
+
+
+class Untraced:
+    """Tracing, where nobody asked for it; also each of its passes and calls."""
+
+    def reconcile(self, key: Key) -> AbstractContextManager[Pass]:  # noqa: ARG002 - Tracing's
+        """Nothing."""
+        return _NOTHING
+
+    def call(self, name: str, attributes: Attributes) -> AbstractContextManager[Call]:  # noqa: ARG002 - Tracing's
+        """Nothing."""
+        return _NOTHING
+
+    def set_attributes(self, attributes: Attributes) -> None:
+        """Nothing."""
+
+    def link(self, other: TraceContext) -> None:
+        """Nothing."""
+
+    def current(self) -> TraceContext | None:
+        """Nowhere."""
+        return None
+
+    def of_replay(self, uid: str) -> TraceContext | None:  # noqa: ARG002 - Tracing's
+        """None."""
+        return None
+
+    def replay_ended(self, end: ReplayEnd) -> None:
+        """Nothing."""
+
+    async def stop(self) -> None:
+        """Nothing."""
+
+    def failed(self, kind: str, message: str = "") -> None:
+        """Nothing."""
+
+    def ended(self, outcome: str) -> None:
+        """Nothing."""
+
+
+UNTRACED: Final = Untraced()
+_NOTHING: Final = nullcontext(UNTRACED)
+
+
+class TraceIds(logging.Filter):
+    """Log lines of a pass that is recorded carry its ids; what our own say makes it worth keeping."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Adds the ids; every line is shown."""
+        if recorded := CURRENT.get():
+            record.trace_id, record.span_id = recorded.trace_id, recorded.span_id
+            recorded.noted = recorded.noted or record.name.startswith("activity_indexer_operator")
+        return True

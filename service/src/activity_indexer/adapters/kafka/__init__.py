@@ -1,0 +1,1 @@
+"""Kafka, by aiokafka: the group's member, positions, dead letters, and the audit's source."""

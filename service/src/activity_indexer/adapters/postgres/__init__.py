@@ -1,0 +1,1 @@
+"""PostgreSQL: the audit's tables, migrations, connection, and what its errors mean."""

@@ -1,0 +1,1 @@
+"""Writes documents again from events: shared by reconcile and reindex."""

@@ -1,0 +1,1 @@
+"""Tracing by OpenTelemetry: imported only where it is on."""
