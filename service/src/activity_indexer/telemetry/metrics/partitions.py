@@ -88,7 +88,9 @@ class PartitionMetrics:
             "place.",
         )
         self._assigned = make.gauge("assigned_partitions", "partitions", "Partitions this indexer holds.")
-        self._rebalances = make.counter("rebalances_total", "rebalances", "Number of times that partitions were assigned again.")
+        self._rebalances = make.counter(
+            "rebalances_total", "rebalances", "Number of times that partitions were assigned again."
+        )
         self._rebalancing = make.gauge(
             "rebalance_in_progress", "", "1 while partitions are given back and not yet assigned again."
         )
