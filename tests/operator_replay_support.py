@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from activity_indexer_operator.jobs.view import POD_LABEL
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Body, Key, Meta
 from activity_indexer_operator.kube.ports import ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS, Resource
@@ -64,7 +64,7 @@ class World:
     _uids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self) -> None:
-        self.seen = Seen()
+        self.cache = ObjectCache()
         self.metrics = Metrics()
         self.counters = ReplayCounters(self.metrics.registry)
         self.add("Deployment", "orders", {"template": POD_TEMPLATE})
@@ -161,19 +161,19 @@ class World:
 
     async def reconcile(self, name: str = "fix") -> float | None:
         """A pass by an operator that knows nothing of earlier ones."""
-        reconciler = ReplayReconciler(self.tools(), self.counters, still_requested, lambda: self.now)
+        reconciler = ReplayReconciler(self.context(), self.counters, still_requested, lambda: self.now)
         return await reconciler.reconcile(Key("DeadLetterReplay", NAMESPACE, name))
 
     async def do_tasks(self, name: str = "orders") -> float | None:
-        reconciler = TaskReconciler(self.tools(), lambda: self.now)
+        reconciler = TaskReconciler(self.context(), lambda: self.now)
         return await reconciler.reconcile(Key(TASKS, NAMESPACE, name))
 
-    def tools(self) -> Any:
+    def context(self) -> Any:
         return SimpleNamespace(
             cluster=self,
             recorder=self,
             kafka=self,
-            seen=self.seen,
+            cache=self.cache,
             metrics=self.metrics,
             tracing=self.tracing,
             locks=Locks(),

@@ -11,13 +11,13 @@ from typing import Any
 from activity_indexer_operator.indexer.reconciler import IndexerReconciler
 from activity_indexer_operator.kafka.observation import Number, Observation, Offsets, Unknown, nothing
 from activity_indexer_operator.kafka.reader import Question
-from activity_indexer_operator.kube.cache import Seen
-from activity_indexer_operator.kube.events import ClusterRecorder
+from activity_indexer_operator.kube.cache import ObjectCache
+from activity_indexer_operator.kube.events import EventRecorder
 from activity_indexer_operator.kube.objects import MANAGER, Body
 from activity_indexer_operator.kube.ports import ClusterError, ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import EVENTS, INDEXERS, WORKLOADS, Resource
 from activity_indexer_operator.replay.observe import full_replays
-from activity_indexer_operator.runtime.controller import Tools
+from activity_indexer_operator.runtime.controller import ControllerContext
 from activity_indexer_operator.runtime.metrics import Metrics
 from activity_indexer_operator.settings import Settings
 
@@ -242,18 +242,18 @@ class World:
     def __init__(self, spec: Mapping[str, Any] = SPEC, partitions: Number = 3) -> None:
         self.cluster, self.kafka, self.clock = FakeCluster(), FakeKafka(partitions), Clock()
         self.cluster.put(INDEXERS, "orders", copy.deepcopy(dict(spec)))
-        self.seen = Seen()
+        self.cache = ObjectCache()
         self.metrics = Metrics()
 
-    def tools(self) -> Tools:
-        recorder = ClusterRecorder(self.cluster, self.clock.text)
+    def context(self) -> ControllerContext:
+        recorder = EventRecorder(self.cluster, self.clock.text)
         kafka: Any = self.kafka
-        return Tools(Settings(), self.cluster, self.seen, recorder, kafka, self.metrics)
+        return ControllerContext(Settings(), self.cluster, self.cache, recorder, kafka, self.metrics)
 
     def reconciler(self) -> IndexerReconciler:
         """One that knows nothing of earlier passes."""
-        replays = partial(full_replays, self.seen)
-        return IndexerReconciler(self.tools(), replays, self.clock.text, self.clock)
+        replays = partial(full_replays, self.cache)
+        return IndexerReconciler(self.context(), replays, self.clock.text, self.clock)
 
     def change(self, **spec: Any) -> None:
         """People edit the spec."""

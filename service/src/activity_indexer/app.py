@@ -53,12 +53,12 @@ from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
 
 if TYPE_CHECKING:
-    from activity_indexer.adapters.redis import RedisSeenStore
+    from activity_indexer.adapters.redis.store import RedisSeenStore
 
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
 
-REDIS: Final = "activity_indexer.adapters.redis"
+REDIS: Final = "activity_indexer.adapters.redis.store"
 AUDITING: Final = "activity_indexer.audit.run"
 IMPORTED_LATER: Final = (REDIS, AUDITING)
 """Modules that take long to import, and that a start need not wait for."""

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import NamedTuple
 
@@ -368,39 +369,35 @@ class Processor:
 
     async def _bury(self, work: _Work) -> None:
         """Dead-letter what failed; what the sink refused waits first while it refuses most."""
-        if not work.failures and not self._breaker.is_open and not self._breaker.watches_types:
+        failures = work.failures
+        if not failures and not self._breaker.is_open and not self._breaker.watches_types:
             self._breaker.record(work.sent, 0)
             return
-        invalid = {at for at, failure in work.failures.items() if failure.error.stage not in SINK}
+        invalid = [at for at, failure in failures.items() if failure.error.stage not in SINK]
         await self._dead_letter(work, sorted(invalid))
-        if self._record(work) and (held := work.failures.keys() - invalid):
+        refused = failures.keys() - invalid if len(invalid) < len(failures) else set()
+        if self._record(work, refused) and refused:
             with self._breaker.holding():
-                await self._hold(work, held)
-        await self._dead_letter(work, sorted(work.failures.keys() - invalid))
+                await self._hold(work, refused)
+        if refused:
+            await self._dead_letter(work, sorted(failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
         """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
-        records, failures = work.batch.records, work.failures
+        records, failures, sent_by = work.batch.records, work.failures, work.trace.dead_letter
         for start in range(0, len(places), LETTERS):
             some = places[start : start + LETTERS]
-            letters = [dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in some]
-            await self._send(work, dict(zip(some, letters, strict=True)))
+            await self._send(work, {at: dead_letter(records[at], failures[at], sent_by(at)) for at in some})
 
-    def _record(self, work: _Work) -> bool:
-        """Count what reached the sink; returns whether the breaker is open."""
-        failed = Counter(failure.error.stage for failure in work.failures.values())
+    def _record(self, work: _Work, refused: Collection[int]) -> bool:
+        """Count what reached the sink, and what it refused; returns whether the breaker is open."""
+        unenriched = [at for at in refused if work.failures[at].error.stage == "enrich"]
         was_open = self._breaker.is_open
-        if failed["enrich"] or self._breaker.watches_types:
+        if unenriched or self._breaker.watches_types:
             types = Counter(event.transaction.transaction_type for event in work.events if event and not event.deleted)
-            self._breaker.record_enriched(
-                types,
-                Counter(
-                    work.event(at).transaction.transaction_type
-                    for at, failure in work.failures.items()
-                    if failure.error.stage == "enrich"
-                ),
-            )
-        is_open = self._breaker.record(work.sent - failed["enrich"], failed["index"])
+            failed = Counter(work.event(at).transaction.transaction_type for at in unenriched)
+            self._breaker.record_enriched(types, failed)
+        is_open = self._breaker.record(work.sent - len(unenriched), len(refused) - len(unenriched))
         if was_open and not is_open:
             self._emit(BreakerClosed())
         return is_open
@@ -408,26 +405,28 @@ class Processor:
     async def _send(self, work: _Work, letters: Mapping[int, OutRecord]) -> None:
         """Until the topic has them all. What it has is settled, also when the rest is given up."""
         attempt = 0
-        while True:
+        while letters:
             unsent, problem = await self._dead_letters.send(list(letters.values()))
             self._emit(DependencyChanged(Dependency.DEAD_LETTERS, problem or None, Severity.BLOCKS))
-            again = set(map(id, unsent))
-            left = {at: letter for at, letter in letters.items() if id(letter) in again}
+            left: dict[int, OutRecord] = {}
+            if unsent:
+                again = set(map(id, unsent))
+                left = {at: letter for at, letter in letters.items() if id(letter) in again}
             self._dead_lettered(work, [at for at in letters if at not in left])
-            if not left:
-                return
             letters = left
-            await asyncio.sleep(self._limits.backoff.delay(attempt))
-            attempt += 1
+            if left:
+                await asyncio.sleep(self._limits.backoff.delay(attempt))
+                attempt += 1
 
     def _dead_lettered(self, work: _Work, places: Sequence[int]) -> None:
+        """Report those as one whose stage and error are the same."""
         work.outcomes.update(dict.fromkeys(places, EventOutcome.DEAD_LETTERED))
-        kinds: defaultdict[tuple[str, str], list[Letter]] = defaultdict(list)
+        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for at in places:
-            letter = Letter(at, work.batch.records[at], work.failures[at], _event_type(work, at))
-            kinds[letter.failure.error.stage, letter.failure.error.code].append(letter)
+            error = work.failures[at].error
+            kinds[error.stage, error.code].append(at)
         for alike in kinds.values():
-            self._emit(DeadLettersWritten(alike, work.trace))
+            self._emit(DeadLettersWritten(alike, partial(_letter, work), work.trace))
 
     async def _hold(self, work: _Work, held: Collection[int]) -> None:
         """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""
@@ -499,6 +498,10 @@ def _settled(work: _Work, duration: float) -> BatchSettled:
         work.example,
         work.ties,
     )
+
+
+def _letter(work: _Work, at: int) -> Letter:
+    return Letter(at, work.batch.records[at], work.failures[at], _event_type(work, at))
 
 
 def _event_type(work: _Work, at: int) -> str:

@@ -228,9 +228,13 @@ class Letter(NamedTuple):
 
 
 class DeadLettersWritten(Reported, frozen=True):
-    """The dead-letter topic has these events, all with one stage and error; `trace` is that of their batch."""
+    """The dead-letter topic has the events at these places of a batch, all with one stage and error.
 
-    letters: Sequence[Letter]
+    `letter` makes a place's values, for those who want more than their number; `trace` is that of the batch.
+    """
+
+    places: Sequence[int]
+    letter: Callable[[int], Letter]
     trace: BatchTrace
 
 

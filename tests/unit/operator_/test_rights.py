@@ -23,7 +23,7 @@ def role() -> set[Right]:
 
 
 def watched() -> set[str]:
-    resources = {watch.resource for each in controllers(World().tools()) for watch in each.watches}
+    resources = {watch.resource for each in controllers(World().context()) for watch in each.watches}
     return {f"{resource.group}/{resource.plural}" if resource.group else resource.plural for resource in resources}
 
 

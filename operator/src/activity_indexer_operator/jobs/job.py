@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from activity_common.exit_codes import FINAL
+from activity_common.trace_context import VARIABLE, TraceContext
 from activity_indexer_operator.jobs.pod import job_pod, set_variable
 from activity_indexer_operator.jobs.settings import LABEL_INDEXER, Correction, JobSettings
 from activity_indexer_operator.kube.objects import MANAGER, Meta, owner_reference
-from activity_indexer_operator.tracing.context import VARIABLE, TraceContext
 
 ANNOTATION_COMMAND: Final = "activityindexer.io/command"
 """On Jobs: a hash of what they run, by which a changed wish is seen."""
@@ -20,8 +21,6 @@ CORRECTION_FILE: Final = "/etc/activity-indexer/correction/patch.json"
 COMPONENT: Final = "app.kubernetes.io/component"
 COMPONENT_REPLAY: Final = "dead-letter-replay"
 COMPONENT_PURGE: Final = "tombstone-purge"
-NO_RETRY: Final = (2, 3, 4)
-"""Exit codes after which another try would end alike: wrong usage, nothing to do, refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +98,7 @@ def _failure_policy(container: str) -> dict[str, Any]:
         "rules": [
             {
                 "action": "FailJob",
-                "onExitCodes": {"containerName": container, "operator": "In", "values": list(NO_RETRY)},
+                "onExitCodes": {"containerName": container, "operator": "In", "values": [int(code) for code in FINAL]},
             },
             # A drained node is no failure of the replay.
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

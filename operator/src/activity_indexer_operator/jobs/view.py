@@ -8,10 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from activity_common.trace_context import VARIABLE, TraceContext, parse_traceparent
 from activity_indexer_operator.jobs.job import ANNOTATION_COMMAND
 from activity_indexer_operator.jobs.waiting import Waiting, has_ended, why_waiting
 from activity_indexer_operator.kube.objects import Body, controller_of
-from activity_indexer_operator.tracing.context import VARIABLE, TraceContext, parse_traceparent
 
 POD_LABEL: Final = "batch.kubernetes.io/job-name"
 
@@ -91,7 +91,7 @@ def _trace(job: Body) -> TraceContext | None:
     for container in job["spec"].get("template", {}).get("spec", {}).get("containers", ()):
         for variable in container.get("env") or ():
             if variable["name"] == VARIABLE:
-                return parse_traceparent(variable.get("value", ""))
+                return parse_traceparent(variable.get("value", "").encode())
     return None
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+import structlog
+
 from activity_indexer_operator.kube.objects import API_VERSION, MANAGER, Meta
 from activity_indexer_operator.kube.ports import Cluster, ClusterError
 from activity_indexer_operator.kube.resources import EVENTS
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MESSAGE_MAX: Final = 1000
 """Characters that the API server takes."""
@@ -23,7 +24,7 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class ClusterRecorder:
+class EventRecorder:
     """Writes each Event once; the callers see to it that each tells of a transition."""
 
     def __init__(self, cluster: Cluster, now: Callable[[], str] = utc_now) -> None:
@@ -36,7 +37,7 @@ class ClusterRecorder:
             await self._cluster.create(EVENTS, self._body(meta, kind, reason, message))
         except ClusterError as error:
             # A namespace on its way out takes no Events, and nothing depends on them.
-            log.info("event.refused", extra={"key": str(meta.key), "reason": reason, "error": str(error)})
+            log.info("event.refused", key=str(meta.key), reason=reason, error=str(error))
 
     def _body(self, meta: Meta, kind: str, reason: str, message: str) -> dict[str, object]:
         key, now = meta.key, self._now()

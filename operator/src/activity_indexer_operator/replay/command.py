@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import StrEnum
 
+from activity_common.trace_context import TraceContext
 from activity_indexer_operator.jobs.job import COMPONENT_REPLAY, CORRECTION_FILE, JobRequest
 from activity_indexer_operator.jobs.pod import RESULT_FILE
 from activity_indexer_operator.replay.model import Replay, ReplaySpec
-from activity_indexer_operator.tracing.context import TraceContext
 
 
 class Stage(StrEnum):

@@ -80,9 +80,8 @@ class Decision:
 def decide(seen: Observed, now: datetime) -> Decision:
     """The next step of a replay."""
     # Of Jobs that were made in a pass that did not come to its end, too.
-    traced = (
-        job.trace.trace_id for stage in seen.jobs if (job := _own(seen, stage)) and job.trace and job.trace.sampled
-    )
+    own = (_own(seen, stage) for stage in seen.jobs)
+    traced = (job.trace.trace_id.decode() for job in own if job and job.trace and job.trace.sampled)
     known = seen.replay.status.trace_id or next(traced, None)
     return _decide(_with_status(seen, replace(seen.replay.status, trace_id=known)), now)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
 
+from activity_common.exit_codes import Exit
 from activity_indexer_operator.jobs.view import Ended, JobState, JobView
 from activity_indexer_operator.kube.objects import View
 from activity_indexer_operator.replay.model import Cause, Phase, Plan, Progress, Report
@@ -15,15 +15,6 @@ from activity_indexer_operator.replay.reasons import Reason
 
 CAUSES_SHOWN: Final = 20
 TEXT_SHOWN: Final = 500
-
-
-class Exit(IntEnum):
-    """Exit codes of the command that need no second try."""
-
-    DONE = 0
-    WRONG_USAGE = 2
-    NOTHING_TO_DO = 3
-    REFUSED = 4
 
 
 class Result(View, frozen=True):

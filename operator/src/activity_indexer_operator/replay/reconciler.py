@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Literal
 
 import msgspec
+import structlog
 
 from activity_indexer_operator.indexer.model import ActivityIndexer
 from activity_indexer_operator.jobs.job import job_body
@@ -33,30 +33,34 @@ from activity_indexer_operator.replay.observe import (
     turn_obstacle,
 )
 from activity_indexer_operator.replay.reasons import Reason
-from activity_indexer_operator.replay.trace import end_of, told_of
-from activity_indexer_operator.runtime.controller import Tools
+from activity_indexer_operator.replay.trace import attributes_of, end_of
+from activity_indexer_operator.runtime.controller import ControllerContext
 from activity_indexer_operator.runtime.queue import NEVER
 
 Retained = Callable[[Replay, ActivityIndexer | None], bool]
 """Whether a replay is kept whatever its age, as its ActivityIndexer would create it again."""
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class ReplayReconciler:
     """Level-based: each pass starts from what is there now, and knows nothing of the last."""
 
     def __init__(
-        self, tools: Tools, counters: ReplayCounters, retained: Retained, now: Callable[[], datetime] = utc_now
+        self,
+        context: ControllerContext,
+        counters: ReplayCounters,
+        retained: Retained,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._cluster = tools.cluster
-        self._kafka = tools.kafka
-        self._recorder = tools.recorder
-        self._metrics = tools.metrics
+        self._cluster = context.cluster
+        self._kafka = context.kafka
+        self._recorder = context.recorder
+        self._metrics = context.metrics
         self._counters = counters
         self._retained = retained
-        self._tracing = tools.tracing
-        self._locks = tools.locks
+        self._tracing = context.tracing
+        self._locks = context.locks
         self._metrics.expect_jobs(*Stage)
         self._now = now
 
@@ -81,10 +85,10 @@ class ReplayReconciler:
         decision = decide(seen, self._now())
         if decision.expire:
             await self._cluster.delete(REPLAYS, replay.meta.key.namespace, replay.meta.key.name, replay.meta.uid)
-            log.info("replay.expired", extra={"key": str(replay.meta.key)})
+            log.info("replay.expired", key=str(replay.meta.key))
             return NEVER
         decision = await self._act(seen, indexer, decision)
-        self._tracing.tell(told_of(decision.status))
+        self._tracing.set_attributes(attributes_of(decision.status))
         if decision.status.trace_id and (trace := self._tracing.of_replay(replay.meta.uid)):
             self._tracing.link(trace)
         await self._report(replay, decision.status)
@@ -117,7 +121,7 @@ class ReplayReconciler:
         key, spec = seen.replay.meta.key, seen.replay.spec
         if decision.delete:
             await self._cluster.delete(JOBS, key.namespace, decision.delete.name, decision.delete.uid)
-            log.info("job.deleted", extra={"key": str(key), "job": decision.delete.name})
+            log.info("job.deleted", key=str(key), job=decision.delete.name)
         if not decision.create or indexer is None or isinstance(spec, InvalidSpec):
             return decision
         # The plan may have come with this very pass: the Job is made of the replay as the status will tell it.
@@ -132,7 +136,7 @@ class ReplayReconciler:
         trace = self._tracing.of_replay(replay.meta.uid)
         if trace is None or not trace.sampled:
             return decision
-        return replace(decision, status=msgspec.structs.replace(decision.status, trace_id=trace.trace_id))
+        return replace(decision, status=msgspec.structs.replace(decision.status, trace_id=trace.trace_id.decode()))
 
     async def _create(
         self, replay: Replay, spec: ReplaySpec, indexer: ActivityIndexer, stage: Stage
@@ -150,7 +154,7 @@ class ReplayReconciler:
         except RejectedError as error:
             return Obstacle(Reason.JOB_REFUSED, str(error))
         self._metrics.job_created(stage)
-        log.info("job.created", extra={"key": str(replay.meta.key), "job": request.name, "stage": str(stage)})
+        log.info("job.created", key=str(replay.meta.key), job=request.name, stage=str(stage))
         return None
 
     async def _report(self, replay: Replay, status: ReplayStatus) -> None:
@@ -170,9 +174,9 @@ class ReplayReconciler:
         """An Event for each phase, and for each reason that holds up what is under way."""
         key, reason, told = str(replay.meta.key), reason_of(status), message_of(status)
         if status.phase and status.phase != replay.status.phase:
-            log.info("replay.moved", extra={"key": key, "phase": status.phase, "message_text": told})
+            log.info("replay.moved", key=key, phase=status.phase, message_text=told)
             kind: Literal["Normal", "Warning"] = "Warning" if status.phase in BAD_ENDS else "Normal"
             await self._recorder.event(replay.meta, kind, status.phase, told)
         if reason in tuple(PodReason) and reason != reason_of(replay.status):
-            log.info("replay.held_up", extra={"key": key, "reason": reason, "message_text": told})
+            log.info("replay.held_up", key=key, reason=reason, message_text=told)
             await self._recorder.event(replay.meta, "Warning", reason, told)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from activity_common.trace_context import parse_traceparent
 from activity_indexer_operator.replay.conditions import message_of, reason_of
 from activity_indexer_operator.replay.model import BAD_ENDS, Replay, ReplayStatus
-from activity_indexer_operator.tracing.context import ANNOTATION, parse_traceparent
+from activity_indexer_operator.tracing.context import ANNOTATION
 from activity_indexer_operator.tracing.protocol import OUTCOME, REASON, Attributes, ReplayEnd
 
 
-def told_of(status: ReplayStatus) -> dict[str, str]:
+def attributes_of(status: ReplayStatus) -> dict[str, str]:
     """Of a pass over a replay: where it is now, and why."""
     return {"activity_indexer.phase": status.phase or "", REASON: reason_of(status)}
 
@@ -28,7 +29,7 @@ def end_of(replay: Replay, status: ReplayStatus, now: datetime) -> ReplayEnd:
         begin=replay.created,
         end=now,
         attributes=_attributes(replay, status),
-        maker=parse_traceparent(replay.meta.annotations.get(ANNOTATION, "")),
+        maker=parse_traceparent(replay.meta.annotations.get(ANNOTATION, "").encode()),
         error=reason_of(status) if failed else "",
         message=message_of(status) if failed else "",
     )

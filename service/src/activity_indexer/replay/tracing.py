@@ -13,6 +13,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind
 from activity_common.dead_letter_headers import REPLAY_TRACEPARENT
 from activity_common.trace_context import TRACEPARENT, TraceContext, trace_context, traceparent
 from activity_indexer.dead_letters.spans import Spans as Written
+from activity_indexer.ports import OutRecord
 from activity_indexer.replay.ports import Commits, Transactions
 from activity_indexer.replay.records import Addressed
 from activity_indexer.telemetry.tracing.spans import Spans, earlier, remote
@@ -83,7 +84,7 @@ class _Traced:
         sendings.append(_Sending(addressed.topic, origin, span, earlier(record.headers)))
         kept = [header for header in record.headers if header[0] != REPLAY_TRACEPARENT]
         header = (REPLAY_TRACEPARENT, traceparent(span.trace_id, span.span_id))
-        return replace(addressed, record=replace(record, headers=[*kept, header]))
+        return replace(addressed, record=OutRecord(record.key, record.value, [*kept, header]))
 
     def _sent(self, sending: _Sending, started: int, whole: SpanContext | None) -> None:
         self._spans.finished(

@@ -61,19 +61,19 @@ class LogLines:
     @on(DeadLettersWritten)
     def dead_lettered(self, written: DeadLettersWritten) -> None:
         """At debug a line for each, with the ids of its span; else one of a kind, with the number of the others."""
-        letters = written.letters
         if is_debug():
-            for each in letters:
+            for each in map(written.letter, written.places):
                 with written.trace.event(each.at):
                     self._log.warning("event.dead_lettered", **_fields(each), message=each.failure.error.message)
             return
-        first, error = letters[0], letters[0].failure.error
+        first = written.letter(written.places[0])
+        error = first.failure.error
         with written.trace.event(first.at):
             self._once_in_a_while(
                 "event.dead_lettered",
                 error.stage,
                 error.code,
-                of=len(letters),
+                of=len(written.places),
                 **_fields(first),
                 message=without_values(error.message),
             )

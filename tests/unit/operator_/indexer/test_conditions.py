@@ -24,7 +24,7 @@ class Life:
         for (plural, _, _), body in self.world.cluster.objects.items():
             for resource in (INDEXERS, DEPLOYMENTS):
                 if resource.plural == plural:
-                    self.world.seen.put(resource, body)
+                    self.world.cache.put(resource, body)
         await self.reconciler.reconcile(KEY)
 
     def condition(self, kind: str) -> tuple[str, str]:

@@ -33,7 +33,7 @@ class Life:
         for (plural, _, _), body in self.world.cluster.objects.items():
             for resource in (INDEXERS, DEPLOYMENTS, STATEFUL_SETS, CONFIG_MAPS):
                 if resource.plural == plural:
-                    self.world.seen.put(resource, body)
+                    self.world.cache.put(resource, body)
         return await self.reconciler.reconcile(KEY)
 
     def replicas(self, resource: Resource = DEPLOYMENTS, name: str = "orders") -> int:
@@ -124,7 +124,7 @@ async def test_an_object_that_others_changed_is_repaired(running: Life) -> None:
 
 async def test_a_deleted_object_is_made_anew(running: Life) -> None:
     del running.world.cluster.objects[("deployments", NAMESPACE, "orders")]
-    running.world.seen.drop(DEPLOYMENTS, NAMESPACE, "orders")
+    running.world.cache.drop(DEPLOYMENTS, NAMESPACE, "orders")
     await running.goes_on()
     assert running.replicas() == 3
 
@@ -316,7 +316,7 @@ async def test_a_group_of_a_full_replay_is_asked_for_and_of_a_filtered_one_not(r
             creationTimestamp="2026-01-01T00:00:00Z",
         )  # fmt: skip
         body["status"] = {"startTime": "2026-01-01T00:00:00Z"}
-        running.world.seen.put(REPLAYS, body)
+        running.world.cache.put(REPLAYS, body)
     await running.goes_on()
     assert running.world.kafka.questions[-1].handled_by == ("indexer.replay.all",)
 
@@ -361,6 +361,6 @@ async def test_the_policy_lag_looks_more_often(running: Life) -> None:
 async def test_an_object_that_is_gone_is_forgotten_with_its_metrics(running: Life) -> None:
     assert b'indexer_partitions{name="orders"' in running.world.metrics.exposition()
     del running.world.cluster.objects[("activityindexers", NAMESPACE, "orders")]
-    running.world.seen.drop(INDEXERS, NAMESPACE, "orders")
+    running.world.cache.drop(INDEXERS, NAMESPACE, "orders")
     assert await running.goes_on() == NEVER
     assert b'indexer_partitions{name="orders"' not in running.world.metrics.exposition()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from operator_replay_support import NAMESPACE, World, result
 
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.resources import INDEXERS, REPLAYS
 from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime.metrics import Metrics
@@ -22,10 +22,10 @@ def exposed(world: World, *, leading: bool = True) -> dict[str, float]:
     for (kind, _), body in world.objects.items():
         for resource in (INDEXERS, REPLAYS):
             if kind == resource.kind:
-                world.seen.put(resource, world.copy(body))
+                world.cache.put(resource, world.copy(body))
     collectors = (
-        ReplayMetrics(world.seen, lambda: leading, lambda: world.now),
-        ScheduleMetrics(world.seen, lambda: leading),
+        ReplayMetrics(world.cache, lambda: leading, lambda: world.now),
+        ScheduleMetrics(world.cache, lambda: leading),
     )
     for collector in collectors:
         world.metrics.registry.register(collector)
@@ -144,8 +144,8 @@ async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_sc
 def test_the_table_in_the_docs_names_every_metric_and_no_other() -> None:
     metrics = Metrics()
     ReplayCounters(metrics.registry)
-    metrics.registry.register(ReplayMetrics(Seen(), lambda: True))
-    metrics.registry.register(ScheduleMetrics(Seen(), lambda: True))
+    metrics.registry.register(ReplayMetrics(ObjectCache(), lambda: True))
+    metrics.registry.register(ScheduleMetrics(ObjectCache(), lambda: True))
     table = (BASE / "docs/operator.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
     told = set(re.findall(rf"^\| `({PREFIX}\w+?)(?:_total)?[{{`]", table, re.MULTILINE))
     assert told == {family.name for family in metrics.registry.collect()}

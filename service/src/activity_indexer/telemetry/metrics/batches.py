@@ -180,8 +180,8 @@ class BatchMetrics:
     @on(DeadLettersWritten)
     def dead_lettered(self, written: DeadLettersWritten) -> None:
         """The dead-letter topic has events with one stage and error."""
-        error = written.letters[0].failure.error
-        self._dead_letters.of(error.stage, error.code).inc(len(written.letters))
+        error = written.letter(written.places[0]).failure.error
+        self._dead_letters.of(error.stage, error.code).inc(len(written.places))
 
     @on(DeadLetterTruncated)
     def truncated(self, _: DeadLetterTruncated) -> None:

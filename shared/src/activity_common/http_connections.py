@@ -1,18 +1,19 @@
-"""Bounds what the connections of the HTTP port may take: their number, their time, and the size of a request.
+"""Bounds what the connections of an HTTP port may take: their number, their time, and the size of a request.
 
-Without them anybody who reaches the port could use up the process's file descriptors, and with these the connections
-to Kafka and the API server.
+Without the bounds any client that reaches the port could use up the process's file descriptors, and with these the
+connections to Kafka and all other servers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+import structlog
+
 LIMIT: Final = 64
-"""Connections at once: probes and a scraper need a handful."""
+"""Connections at once: probes, a scraper and the status page need a handful."""
 
 QUIET_TIMEOUT: Final = 10.0
 """Seconds in which a request must be complete, its answer read, or the next request begin."""
@@ -23,22 +24,24 @@ MAX_REQUEST: Final = 16 * 1024
 REPORT_INTERVAL: Final = 60.0
 """Seconds between two log lines about connections that were closed."""
 
-log = logging.getLogger(__name__)
-
 
 class Connections:
     """Makes the protocol of each connection; `make` makes the one that speaks HTTP.
 
     When there are too many connections the one that was quiet for the longest time is closed: a new one may be a probe.
+    `program` names the log line's logger.
     """
 
-    def __init__(self, make: Callable[[], Any], limit: int = LIMIT, quiet_timeout: float = QUIET_TIMEOUT) -> None:
+    def __init__(
+        self, make: Callable[[], Any], program: str, limit: int = LIMIT, quiet_timeout: float = QUIET_TIMEOUT
+    ) -> None:
         self._make = make
         self._limit = limit
         self._quiet_timeout = quiet_timeout
         self._open: dict[Any, _Connection] = {}
         self._loop = asyncio.get_running_loop()
         self._reported_at = float("-inf")
+        self._log = structlog.get_logger(f"{program}.http")
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of one more connection."""
@@ -58,7 +61,7 @@ class Connections:
             min(self._open.values(), key=lambda each: each.since).abort()
             if (now := self._loop.time()) - self._reported_at > REPORT_INTERVAL:
                 self._reported_at = now
-                log.warning("more than %d HTTP connections: the longest quiet ones are closed", self._limit)
+                self._log.warning("http.too_many_connections", limit=self._limit, action="the longest quiet is closed")
         self._open[connection.handler] = connection
         return self._quiet_timeout
 

@@ -8,11 +8,10 @@ from contextlib import suppress
 import aiohttp
 import pytest
 
-from activity_indexer.telemetry import connections as service_connections
+from activity_common.http_connections import Connections
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer_operator.runtime import connections as operator_connections
 from activity_indexer_operator.runtime.http import HttpServer as OperatorServer
 from activity_indexer_operator.runtime.metrics import Metrics as OperatorMetrics
 
@@ -22,8 +21,7 @@ BEGUN = b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "
 @pytest.fixture(params=["service", "operator"])
 async def port(request, monkeypatch):
     """A server of one of the programs, with little patience."""
-    module = service_connections if request.param == "service" else operator_connections
-    monkeypatch.setattr(module.Connections.__init__, "__defaults__", (8, 0.5))
+    monkeypatch.setattr(Connections.__init__, "__defaults__", (8, 0.5))
     if request.param == "service":
         server = HttpServer("127.0.0.1", 0, Health(time.monotonic, 120.0), Metrics())
     else:
