@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from activity_common.replay_result import Cause, Counters
 from activity_indexer.event import version_microseconds
 from activity_indexer.ports import Partition
 from activity_indexer.replay.decide import Decision, Fate
-from activity_indexer.replay.progress import Counters, Position
+from activity_indexer.replay.progress import Position
 
 MAX_CAUSES: Final = 500
 """Causes that are told apart; whoever writes headers can think of any number."""
@@ -65,10 +66,10 @@ class Plan:
             self.failing += bool(decision.fails)
             self.old += _time(decision) < self.horizon
 
-    def told_causes(self) -> Iterator[dict[str, str | int]]:
+    def told_causes(self) -> Iterator[Cause]:
         """The causes, the most frequent first."""
         for (stage, error), number in self.causes.most_common():
-            yield {"stage": stage, "error": error, "matched": number}
+            yield Cause(stage, error, number)
 
 
 def _time(decision: Decision) -> int:

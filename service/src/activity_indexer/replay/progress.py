@@ -8,39 +8,9 @@ from typing import Final
 
 import msgspec
 
+from activity_common.replay_result import COUNTED, Counters
 from activity_indexer.ports import Partition
 
-
-class Counters(msgspec.Struct, frozen=True):
-    """Dead letters, by what became of them; `skipped` are not meant, all others are."""
-
-    read: int = 0
-    sent: int = 0
-    skipped: int = 0
-    parked: int = 0
-    stale: int = 0
-    refused: int = 0
-
-    @property
-    def matched(self) -> int:
-        """Those that the selection means."""
-        return self.sent + self.parked + self.stale + self.refused
-
-    def __add__(self, other: Counters) -> Counters:
-        return Counters(
-            self.read + other.read,
-            self.sent + other.sent,
-            self.skipped + other.skipped,
-            self.parked + other.parked,
-            self.stale + other.stale,
-            self.refused + other.refused,
-        )
-
-    def __sub__(self, other: Counters) -> Counters:
-        return Counters(*(getattr(self, name) - getattr(other, name) for name in COUNTED))
-
-
-COUNTED: Final = Counters.__struct_fields__
 NONE: Final = Counters()
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 from activity_common.dead_letter_headers import REPLAY_ID
+from activity_common.replay_result import Report
 from activity_indexer.dead_letters.document_state import Standing, standing
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Spans
@@ -26,17 +25,6 @@ MAX_ERRORS: Final = 100
 """Errors that are told apart."""
 
 OTHERS: Final = "others"
-
-
-@dataclass(slots=True)
-class Report:
-    """Numbers of events; `errors` are those of the ones that are back in the dead letters."""
-
-    indexed: int = 0
-    stale: int = 0
-    dead_lettered: int = 0
-    unknown: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
 
 
 async def wait_until_passed(
@@ -86,7 +74,8 @@ async def _back(replay_id: str, letters: Letters, since: Spans, found: Report) -
             if letter.replay_id == replay_id:
                 back.add(f"{letter.original_topic}:{letter.original_partition}:{letter.original_offset}")
                 known = letter.error in found.errors or len(found.errors) < MAX_ERRORS
-                found.errors[letter.error if known else OTHERS] += 1
+                error = letter.error if known else OTHERS
+                found.errors[error] = found.errors.get(error, 0) + 1
     return back
 
 

@@ -10,13 +10,14 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+from activity_common.replay_result import Counters
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.ports import Partition
 from activity_indexer.replay.decide import Decider, Decision, Fate
 from activity_indexer.replay.errors import RecordRefused
 from activity_indexer.replay.ports import Letters, Transactions
-from activity_indexer.replay.progress import Counters, Position, Standing, metadata
+from activity_indexer.replay.progress import Position, Standing, metadata
 from activity_indexer.replay.records import Addressed
 
 CHUNK_RECORDS: Final = 1000

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from activity_common.replay_result import Counters, Outcome, Report
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress, Span, Spans
 from activity_indexer.errors import Refused, Unavailable
@@ -18,9 +19,9 @@ from activity_indexer.replay.decide import Decider, Wanted
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.replay.plan import Plan, written_ends
 from activity_indexer.replay.ports import Documents, Groups, Letters, Transactions
-from activity_indexer.replay.progress import Counters, Standing
-from activity_indexer.replay.report import Report, report, wait_until_passed
-from activity_indexer.replay.result import Outcome, Result
+from activity_indexer.replay.progress import Standing
+from activity_indexer.replay.report import report, wait_until_passed
+from activity_indexer.replay.result import Result
 from activity_indexer.replay.sending import Engine, Pace
 from activity_indexer.replay.settled import Settled, find_settled
 

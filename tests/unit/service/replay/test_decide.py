@@ -10,6 +10,7 @@ from fixtures.memory.replay import MemoryDocuments, stored, with_headers
 from fixtures.servers.place import DELETED, encoded, event, moment
 from fixtures.servers.replays import MISSING
 
+from activity_common.replay_result import Cause, Counters
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.dead_letters.payload import read_facts
@@ -23,7 +24,7 @@ from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.decide import Decider, Decision, Fate, Wanted
 from activity_indexer.replay.identity import identity, identity_of, original_position
 from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan, read_ends, written_ends
-from activity_indexer.replay.progress import Counters, Position
+from activity_indexer.replay.progress import Position
 from activity_indexer.replay.records import lies_at
 from activity_loadgen.generate import generate
 from activity_loadgen.options import TIMESTAMPS, LoadOptions, Timestamps
@@ -187,7 +188,7 @@ async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know
     decisions = [await fate(each) for each in (letter(), invalid, letter(event("n", timestamp=moment(1))))]
     plan.add([*decisions, Decision(letter(), Fate.SKIPPED), Decision(letter(), Fate.REFUSED, reason="r", fails="f")])
     assert plan.counters == Counters(read=5, sent=3, skipped=1, refused=1)
-    assert list(plan.told_causes()) == [{"stage": "validate", "error": "missing_field", "matched": 4}]
+    assert list(plan.told_causes()) == [Cause("validate", "missing_field", 4)]
     assert (plan.failing, plan.invalid, plan.old) == (1, 1, 3)
     assert plan.refusals == ["0:0 r"]
 

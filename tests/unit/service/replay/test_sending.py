@@ -12,6 +12,7 @@ from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from activity_common.replay_result import Counters
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import Unavailable
@@ -20,7 +21,7 @@ from activity_indexer.replay import sending as engine_module
 from activity_indexer.replay.beginning import begun, check_same, fresh
 from activity_indexer.replay.decide import Decider, Wanted
 from activity_indexer.replay.errors import Overtaken, ReplayRefused
-from activity_indexer.replay.progress import Counters, Standing, standing
+from activity_indexer.replay.progress import Standing, standing
 from activity_indexer.replay.sending import Engine, Pace
 
 GROUP = "g.replay.r"

@@ -10,6 +10,7 @@ from fixtures.memory.replay import MemoryDocuments, MemoryLog
 from fixtures.servers.place import encoded, event
 from fixtures.servers.replays import MISSING
 
+from activity_common.replay_result import MAX_RESULT, Counters, Report
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress
@@ -20,9 +21,7 @@ from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.decide import Wanted
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.replay.plan import Plan
-from activity_indexer.replay.progress import Counters
-from activity_indexer.replay.report import Report
-from activity_indexer.replay.result import MAX_RESULT, Result, result_json
+from activity_indexer.replay.result import Result, result_json
 from activity_indexer.replay.session import Options, Outside, Session
 
 WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)

@@ -17,6 +17,7 @@ from typing import Final
 
 import click
 
+from activity_common.replay_result import Outcome
 from activity_indexer.adapters.kafka.dead_letters.replay import replay_outside
 from activity_indexer.cli.common import Duration, few_collections, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.replay_view import Lines, Terminal
@@ -28,7 +29,7 @@ from activity_indexer.replay.correction import WrongCorrection, parse_correction
 from activity_indexer.replay.decide import Wanted
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.replay.plan import read_ends
-from activity_indexer.replay.result import Outcome, Result, result_json
+from activity_indexer.replay.result import Result, result_json
 from activity_indexer.replay.session import Options, Session
 from activity_indexer.settings import KafkaSettings, Settings
 from activity_indexer.telemetry.tracing.setup import OpenTelemetry

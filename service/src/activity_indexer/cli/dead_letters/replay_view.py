@@ -15,12 +15,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from activity_common.replay_result import Counters
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.spans import Progress
 from activity_indexer.replay.errors import ReplayRefused
 from activity_indexer.replay.json_text import read_json, write_json
 from activity_indexer.replay.plan import Plan
-from activity_indexer.replay.progress import Counters
 from activity_indexer.replay.result import Result, plan_json, progress_json, result_json
 
 T = TypeVar("T")
@@ -175,7 +175,7 @@ def show_report(console: Console, result: Result) -> None:
         (report.unknown, "unknown"),
     ):
         console.print(f"{number:>9} {meaning}", markup=False)
-    for error, number in report.errors.most_common():
+    for error, number in report.most_common_errors:
         console.print(f"          {number} {error}", markup=False)
 
 
