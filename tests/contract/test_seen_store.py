@@ -13,7 +13,7 @@ from fixtures.core import Clock
 from fixtures.memory.stores import MemorySeen
 from fixtures.servers.place import Servers
 
-from activity_indexer.adapters.redis import RedisSeenStore
+from activity_indexer.adapters.redis.store import RedisSeenStore
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.settings import RedisSettings

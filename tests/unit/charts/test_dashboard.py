@@ -13,11 +13,11 @@ from typing import Any
 import promtool
 import pytest
 import yaml
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
-from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import REPLAYS
 from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
@@ -105,13 +105,13 @@ def measured_by_an_indexer(declaration: Declaration) -> Iterator[dict[str, str]]
 
 def measured_by_the_operator() -> Iterator[dict[str, str]]:
     """What the operator's own registry says after a little of everything; its `namespace` has another name then."""
-    metrics, seen, key = Metrics(), Seen(), Key("activityindexers", "shop", "orders")
+    metrics, seen, key = Metrics(), ObjectCache(), Key("activityindexers", "shop", "orders")
     registry: CollectorRegistry = metrics.registry
     registry.register(ReplayMetrics(seen, lambda: True))
     registry.register(ScheduleMetrics(seen, lambda: True))
     about = {"name": "r", "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "1"}
     seen.put(REPLAYS, {"kind": "DeadLetterReplay", "metadata": about, "spec": {"indexerRef": {"name": "orders"}}})
-    metrics.passed("activityindexers", "done", 0.1)
+    metrics.pass_ended("activityindexers", "done", 0.1)
     metrics.scaled(key, 1, 2)
     ReplayCounters(registry).finished("shop", "Failed")
     metrics.show(key, dict.fromkeys(GAUGES, 1.0))

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime import metrics as operator_metrics
 from activity_indexer_operator.tasks.metrics import ScheduleMetrics
@@ -28,8 +28,8 @@ SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 def operators() -> set[str]:
     registry: CollectorRegistry = operator_metrics.Metrics().registry
     ReplayCounters(registry)
-    registry.register(ReplayMetrics(Seen(), lambda: True))
-    registry.register(ScheduleMetrics(Seen(), lambda: True))
+    registry.register(ReplayMetrics(ObjectCache(), lambda: True))
+    registry.register(ScheduleMetrics(ObjectCache(), lambda: True))
     return {family.name for family in registry.collect()} | {
         f"{family.name}_total" for family in registry.collect() if family.type == "counter"
     }

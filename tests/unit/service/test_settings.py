@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from activity_indexer.adapters.redis_client import connect as connect_redis
+from activity_indexer.adapters.redis.client import connect as connect_redis
 from activity_indexer.errors import SettingsError
 from activity_indexer.redis_url import PATTERN
 from activity_indexer.setting_values import shown

@@ -16,7 +16,7 @@ from activity_indexer_operator.indexer.status import Status
 from activity_indexer_operator.indexer.workload import Workload, not_found, workload_of
 from activity_indexer_operator.kafka.observation import Observation, SourceReason, Unknown, nothing
 from activity_indexer_operator.kafka.reader import KafkaReader, Question
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Meta, without_managed_fields
 from activity_indexer_operator.kube.ports import Cluster
 
@@ -41,18 +41,18 @@ class Look:
     standing: Mapping[int, float] = field(default_factory=dict)
 
 
-class Eyes:
+class Observer:
     """Looks at Kafka, and at the workload."""
 
     def __init__(
         self,
         cluster: Cluster,
-        seen: Seen,
+        cache: ObjectCache,
         kafka: KafkaReader,
         full_replays: FullReplays,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cluster, self._seen, self._kafka, self._clock = cluster, seen, kafka, clock
+        self._cluster, self._cache, self._kafka, self._clock = cluster, cache, kafka, clock
         self._full_replays = full_replays
 
     async def look(self, meta: Meta, spec: Spec, status: Status, memory: Memory) -> Look:
@@ -76,12 +76,12 @@ class Eyes:
     async def _workload(self, meta: Meta, spec: Spec) -> Workload | Unknown:
         resource, target = workload_resource(spec), spec.workload.target_ref
         name = target.name if target else meta.key.name
-        body = self._seen.get(resource, meta.key.namespace, name)
+        body = self._cache.get(resource, meta.key.namespace, name)
         if body is None:
             body = await self._cluster.get(resource, meta.key.namespace, name)
             if body is None:
                 return not_found(resource.kind, meta.key.namespace, name)
-            self._seen.put(resource, without_managed_fields(body))
+            self._cache.put(resource, without_managed_fields(body))
         return workload_of(body)
 
     def _doubted(self, seen: Observation, status: Status, memory: Memory) -> tuple[Observation, bool]:

@@ -26,7 +26,7 @@ Topics = Mapping[str, tuple[int, tuple[int, ...]]]
 """Error code and numbers of the partitions, by topic."""
 
 
-class KafkaLink:
+class KafkaConnection:
     """Every call raises KafkaError, OSError or TimeoutError; after one of these the link is to be retired."""
 
     def __init__(self, arguments: dict[str, Any], timeout: float) -> None:

@@ -13,7 +13,7 @@ from prometheus_client import Counter as Count
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.resources import REPLAYS
 from activity_indexer_operator.kube.time import parse_time
 from activity_indexer_operator.replay.model import BAD_ENDS, GOOD_ENDS, Phase, Replay, parse_replay
@@ -50,11 +50,11 @@ class ReplayMetrics(Collector):
 
     def __init__(
         self,
-        seen: Seen,
+        cache: ObjectCache,
         leading: Callable[[], bool],
         now: Callable[[], datetime] = partial(datetime.now, UTC),  # noqa: B008 - a function
     ) -> None:
-        self._seen = seen
+        self._cache = cache
         self._leading = leading
         self._now = now
 
@@ -70,7 +70,7 @@ class ReplayMetrics(Collector):
         return families
 
     def _add_replays(self, replays: GaugeMetricFamily, oldest: GaugeMetricFamily) -> None:
-        known = [parse_replay(body) for body in self._seen.everywhere(REPLAYS)]
+        known = [parse_replay(body) for body in self._cache.everywhere(REPLAYS)]
         for namespace, own in _by_namespace(known):
             counts: Counter[str] = Counter(replay.status.phase or "Pending" for replay in own)
             for phase in PHASES:

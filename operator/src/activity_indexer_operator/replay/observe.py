@@ -14,10 +14,10 @@ from activity_indexer_operator.indexer.spec import Mode, Spec
 from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE
 from activity_indexer_operator.jobs.settings import LABEL_INDEXER
 from activity_indexer_operator.jobs.view import POD_LABEL, JobView, job_view
-from activity_indexer_operator.kafka.connection import KafkaLink
+from activity_indexer_operator.kafka.connection import KafkaConnection
 from activity_indexer_operator.kafka.observation import Unknown
 from activity_indexer_operator.kafka.reader import KafkaReader
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import MANAGER, Body, InvalidSpec
 from activity_indexer_operator.kube.ports import Cluster
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, PODS, REPLAYS, WORKLOADS
@@ -92,12 +92,12 @@ async def read_progress(kafka: KafkaReader, namespace: str, spec: Spec, replay: 
     """The counters that the replay commits with its position; None where they cannot be had, or there are none yet."""
     group = f"{spec.kafka.consumer_group}.replay.{replay.id}"
 
-    async def ask(link: KafkaLink) -> list[dict[str, Any]]:
-        known = await link.topics()
+    async def ask(connection: KafkaConnection) -> list[dict[str, Any]]:
+        known = await connection.topics()
         commits: list[dict[str, Any]] = []
         for topic in (spec.dead_letter_topic, spec.parking_topic):
             if topic in known:
-                commits += _counters(await link.committed(group, topic, known[topic][1]))
+                commits += _counters(await connection.committed(group, topic, known[topic][1]))
         return commits
 
     commits = await kafka.ask(namespace, spec.kafka, ask)
@@ -130,9 +130,9 @@ def turn_obstacle(replay: Replay, replays: Mapping[str, Replay]) -> Obstacle | N
     return None
 
 
-def full_replays(seen: Seen, namespace: str, indexer: str) -> Iterator[str]:
+def full_replays(cache: ObjectCache, namespace: str, indexer: str) -> Iterator[str]:
     """The ids of an indexer's replays that left out no dead letter up to where they have read."""
-    for body in seen.all(REPLAYS, namespace):
+    for body in cache.all(REPLAYS, namespace):
         replay = parse_replay(body)
         if replay.indexer == indexer and replay.leaves_none:
             yield replay.id

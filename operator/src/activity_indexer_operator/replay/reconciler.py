@@ -34,8 +34,8 @@ from activity_indexer_operator.replay.observe import (
     turn_obstacle,
 )
 from activity_indexer_operator.replay.reasons import Reason
-from activity_indexer_operator.replay.trace import end_of, told_of
-from activity_indexer_operator.runtime.controller import Tools
+from activity_indexer_operator.replay.trace import attributes_of, end_of
+from activity_indexer_operator.runtime.controller import ControllerContext
 from activity_indexer_operator.runtime.queue import NEVER
 
 Retained = Callable[[Replay, ActivityIndexer | None], bool]
@@ -48,16 +48,20 @@ class ReplayReconciler:
     """Level-based: each pass starts from what is there now, and knows nothing of the last."""
 
     def __init__(
-        self, tools: Tools, counters: ReplayCounters, retained: Retained, now: Callable[[], datetime] = utc_now
+        self,
+        context: ControllerContext,
+        counters: ReplayCounters,
+        retained: Retained,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._cluster = tools.cluster
-        self._kafka = tools.kafka
-        self._recorder = tools.recorder
-        self._metrics = tools.metrics
+        self._cluster = context.cluster
+        self._kafka = context.kafka
+        self._recorder = context.recorder
+        self._metrics = context.metrics
         self._counters = counters
         self._retained = retained
-        self._tracing = tools.tracing
-        self._locks = tools.locks
+        self._tracing = context.tracing
+        self._locks = context.locks
         self._metrics.expect_jobs(*Stage)
         self._now = now
 
@@ -85,7 +89,7 @@ class ReplayReconciler:
             log.info("replay.expired", key=str(replay.meta.key))
             return NEVER
         decision = await self._act(seen, indexer, decision)
-        self._tracing.tell(told_of(decision.status))
+        self._tracing.set_attributes(attributes_of(decision.status))
         if decision.status.trace_id and (trace := self._tracing.of_replay(replay.meta.uid)):
             self._tracing.link(trace)
         await self._report(replay, decision.status)

@@ -11,7 +11,7 @@ from activity_indexer_operator.tracing.context import ANNOTATION
 from activity_indexer_operator.tracing.protocol import OUTCOME, REASON, Attributes, ReplayEnd
 
 
-def told_of(status: ReplayStatus) -> dict[str, str]:
+def attributes_of(status: ReplayStatus) -> dict[str, str]:
     """Of a pass over a replay: where it is now, and why."""
     return {"activity_indexer.phase": status.phase or "", REASON: reason_of(status)}
 

@@ -49,8 +49,8 @@ class Metrics:
             for name, text in GAUGES.items()
         }
 
-    def passed(self, kind: str, outcome: str, seconds: float) -> None:
-        """See worker.Listener."""
+    def pass_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """A pass ended; see queue.Outcome."""
         self._passes.labels(kind, outcome).observe(seconds)
 
     def requested(self, verb: str, resource: str) -> None:

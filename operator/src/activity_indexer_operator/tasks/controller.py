@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Body, Key, controller_of, without_managed_fields
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS
 from activity_indexer_operator.replay.controller import indexer_of
-from activity_indexer_operator.runtime.controller import Part, Tools
+from activity_indexer_operator.runtime.controller import Controller, ControllerContext
 from activity_indexer_operator.runtime.watches import Watch
 from activity_indexer_operator.tasks.reconciler import TASKS, TaskReconciler
 
 
-def tasks_part(tools: Tools) -> Part:
+def tasks_controller(context: ControllerContext) -> Controller:
     """The tasks of each ActivityIndexer, and what they create."""
-    return Part(
-        reconcilers={TASKS: TaskReconciler(tools).reconcile},
-        watches=(
+    return Controller(
+        TASKS,
+        TaskReconciler(context).reconcile,
+        (
             Watch(REPLAYS, replay_keys, without_managed_fields),
             Watch(JOBS, job_keys, without_managed_fields),
             Watch(INDEXERS, indexer_keys, without_managed_fields),
@@ -25,18 +26,18 @@ def tasks_part(tools: Tools) -> Part:
     )
 
 
-def replay_keys(body: Body, _seen: Seen) -> Iterator[Key]:
+def replay_keys(body: Body, _cache: ObjectCache) -> Iterator[Key]:
     """The tasks of the replay's indexer."""
     yield Key(TASKS, body["metadata"]["namespace"], indexer_of(body))
 
 
-def job_keys(body: Body, _seen: Seen) -> Iterator[Key]:
+def job_keys(body: Body, _cache: ObjectCache) -> Iterator[Key]:
     """The tasks of the indexer that the Job purges for."""
     owner = controller_of(body)
     if owner and owner[0] == INDEXERS.kind:
         yield Key(TASKS, body["metadata"]["namespace"], owner[1])
 
 
-def indexer_keys(body: Body, _seen: Seen) -> Iterator[Key]:
+def indexer_keys(body: Body, _cache: ObjectCache) -> Iterator[Key]:
     """The tasks of the indexer."""
     yield Key(TASKS, body["metadata"]["namespace"], body["metadata"]["name"])

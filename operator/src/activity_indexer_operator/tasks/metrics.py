@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.resources import INDEXERS
 from activity_indexer_operator.runtime.metrics import LABELS, PREFIX
 from activity_indexer_operator.tasks.model import parse_task_status
@@ -17,8 +17,8 @@ from activity_indexer_operator.tasks.schedules import SCHEDULE_CONDITION, Schedu
 class ScheduleMetrics(Collector):
     """Gauges of schedules by indexer; none while `leading` says no, as several operators would be counted twice."""
 
-    def __init__(self, seen: Seen, leading: Callable[[], bool]) -> None:
-        self._seen = seen
+    def __init__(self, cache: ObjectCache, leading: Callable[[], bool]) -> None:
+        self._cache = cache
         self._leading = leading
 
     def describe(self) -> Iterable[Metric]:
@@ -28,7 +28,7 @@ class ScheduleMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """What there is now."""
         failures, stopped = families = _families()
-        for body in self._seen.everywhere(INDEXERS) if self._leading() else ():
+        for body in self._cache.everywhere(INDEXERS) if self._leading() else ():
             status = parse_task_status(body, (SCHEDULE_CONDITION,))
             if schedule := status.dead_letter.schedule:
                 labels = [body["metadata"]["namespace"], body["metadata"]["name"]]

@@ -31,7 +31,7 @@ class ExportedSpans(Spans):
     """tracing.Tracing: the spans go to a collector."""
 
     def __init__(self, settings: Settings, exporter: SpanExporter) -> None:
-        self._batches: SpanProcessor = BatchSpanProcessor(ToldOnce(exporter))
+        self._batches: SpanProcessor = BatchSpanProcessor(LoggedOnce(exporter))
         resource = resource_of(settings.identity, version("activity-indexer"))
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BusyOnly(self._batches))
@@ -87,13 +87,13 @@ class BusyOnly(SpanProcessor):
         return self._inner.force_flush(timeout_millis or 30_000)
 
 
-class ToldOnce(SpanExporter):
+class LoggedOnce(SpanExporter):
     """Says once when the collector takes no spans, and once when it takes them again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._failing = False
-        self._words = LastWords()
+        self._words = ExporterLog()
         self._words.listen()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -113,7 +113,7 @@ class ToldOnce(SpanExporter):
         self._words.leave()
 
 
-class LastWords(logging.Handler):
+class ExporterLog(logging.Handler):
     """Keeps the exporters' complaints for our own line, in place of a line for each."""
 
     def __init__(self) -> None:

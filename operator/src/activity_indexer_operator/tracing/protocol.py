@@ -64,7 +64,7 @@ class Pass(Call, Protocol):
     """One pass over one object."""
 
     def ended(self, outcome: str) -> None:
-        """How it ended; see worker.Listener."""
+        """How it ended; see queue.Outcome."""
         ...
 
 
@@ -79,7 +79,7 @@ class Tracing(Protocol):
         """A call to a server, as part of a pass that is recorded."""
         ...
 
-    def tell(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """What is known of the pass that this is part of."""
         ...
 
@@ -87,7 +87,7 @@ class Tracing(Protocol):
         """The pass that this is part of has to do with another span."""
         ...
 
-    def here(self) -> TraceContext | None:
+    def current(self) -> TraceContext | None:
         """The pass that this is part of, where it is recorded."""
         ...
 
@@ -115,13 +115,13 @@ class Untraced:
         """Nothing."""
         return _NOTHING
 
-    def tell(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """Nothing."""
 
     def link(self, other: TraceContext) -> None:
         """Nothing."""
 
-    def here(self) -> TraceContext | None:
+    def current(self) -> TraceContext | None:
         """Nowhere."""
         return None
 

@@ -82,7 +82,7 @@ class Spans:
                 call.failed(type(error).__name__, str(error))
                 raise
 
-    def tell(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """See tracing.Tracing."""
         trace.get_current_span().set_attributes(attributes)
 
@@ -90,7 +90,7 @@ class Spans:
         """See tracing.Tracing."""
         trace.get_current_span().add_link(_context(other))
 
-    def here(self) -> TraceContext | None:
+    def current(self) -> TraceContext | None:
         """See tracing.Tracing."""
         span = trace.get_current_span()
         return _told(span.get_span_context()) if span.is_recording() else None

@@ -14,8 +14,8 @@ from activity_indexer.adapters.postgres.connection import connect as connect_dat
 from activity_indexer.adapters.postgres.connection import transaction
 from activity_indexer.adapters.postgres.errors import postgres_errors
 from activity_indexer.adapters.postgres.schema import check_pipeline, has_pipelines
-from activity_indexer.adapters.redis_client import NO_CLUSTER, ask
-from activity_indexer.adapters.redis_client import connect as connect_redis
+from activity_indexer.adapters.redis.client import NO_CLUSTER, ask
+from activity_indexer.adapters.redis.client import connect as connect_redis
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import DatabaseSettings, ElasticsearchSettings, Pipeline, RedisSettings
 from activity_indexer.status.report import Audit, Index, Redis, Rows

@@ -7,17 +7,17 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from activity_indexer.replay.ports import Transactions
+from activity_indexer.reports import Emit, SpansExported, unreported
 from activity_indexer.settings import Settings, callers_trace
-from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
 
     from activity_indexer.telemetry.tracing.exporting import Export
 
@@ -28,16 +28,16 @@ Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 class OpenTelemetry:
     """What traces the indexer and its audit, each by its group, and sends the metrics if any; made in a loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+    def __init__(self, settings: Settings, emit: Emit = unreported, registry: CollectorRegistry | None = None) -> None:
         self._settings = settings
         self._metrics: asyncio.Task[None] | None = None
         self._export: Export | None = None
         self._provider: TracerProvider | None = None
         self._version = version("activity-indexer")
         if settings.otel.traces:
-            self._open(from_any_thread(asyncio.get_running_loop(), metrics.spans) if metrics else _untold)
-        if settings.otel.metrics and metrics:
-            self._send(metrics)
+            self._open(from_any_thread(asyncio.get_running_loop(), emit))
+        if settings.otel.metrics and registry:
+            self._send(registry)
 
     def indexer(self) -> Tracing:
         """Spans of the indexer."""
@@ -85,7 +85,7 @@ class OpenTelemetry:
         resource = exporting.resource_of(otel, self._version, instance_id())
         self._provider = exporting.tracer_provider(otel, resource, self._export)
 
-    def _send(self, metrics: Metrics) -> None:
+    def _send(self, registry: CollectorRegistry) -> None:
         from activity_indexer.telemetry.metrics import otlp as otlp_metrics  # noqa: PLC0415 - only where it is asked for
         from activity_indexer.telemetry.tracing import exporting  # noqa: PLC0415 - only where it is asked for
 
@@ -93,7 +93,7 @@ class OpenTelemetry:
         resource = exporting.resource_of(otel, self._version, instance_id())
         exporter = otlp_metrics.metric_exporter(otel)
         interval = otel.metric_export_interval / 1000
-        export = otlp_metrics.MetricsExport(metrics.registry, exporter, resource, interval)
+        export = otlp_metrics.MetricsExport(registry, exporter, resource, interval)
         self._metrics = asyncio.create_task(export.run())
 
 
@@ -102,15 +102,11 @@ def instance_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def from_any_thread(loop: asyncio.AbstractEventLoop, tell: Report) -> Report:
+def from_any_thread(loop: asyncio.AbstractEventLoop, emit: Emit) -> Report:
     """Tells in the loop's thread what happens in another; nothing once the loop is closed."""
 
     def report(outcome: str, count: int) -> None:
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(partial(tell, outcome, count))
+            loop.call_soon_threadsafe(emit, SpansExported(outcome, count))
 
     return report
-
-
-def _untold(_outcome: str, _count: int) -> None:
-    """A command has no metrics."""

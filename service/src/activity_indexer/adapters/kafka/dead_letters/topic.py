@@ -29,6 +29,7 @@ from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import OutRecord
+from activity_indexer.reports import DeadLetterTruncated, Emit, unreported
 from activity_indexer.settings import KafkaSettings
 
 COMPRESSION: Final = "zstd"
@@ -61,8 +62,7 @@ class DeadLetterTopic:
 
     `prepare` sees to the topic before: it may be gone, and the broker would make it in its own way. What the topic
     refuses for its size, or because it is compacted and there is no key, is written in a form that it takes. That is
-    done by a producer that is not idempotent: a refusal breaks the sequence of one that is. `truncated` is called for
-    each record of which less than all is written.
+    done by a producer that is not idempotent: a refusal breaks the sequence of one that is.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class DeadLetterTopic:
         settings: KafkaSettings,
         prepare: Callable[[KafkaSettings], Awaitable[object]] = prepare_topics,
         ask_limits: Callable[[KafkaSettings, Sequence[str]], Awaitable[Mapping[str, int]]] = record_limits,
-        truncated: Callable[[], None] = lambda: None,
+        emit: Emit = unreported,
     ) -> None:
         self._settings = settings
         self._prepare = prepare
         self._ask_limits = ask_limits
-        self._truncated = truncated
+        self._emit = emit
         self._topic_limit = (-math.inf, 0)
         """When the topic's limit was asked (monotonic seconds), and what it was (bytes)."""
         self._log = structlog.get_logger("activity_indexer.kafka")
@@ -190,7 +190,7 @@ class DeadLetterTopic:
             except _TOO_LARGE:
                 size = size_in_batch(form)
             else:
-                self._truncated()
+                self._emit(DeadLetterTruncated())
                 self._tell_truncated(record, form)
                 return ""
         return (

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError
 
-from activity_indexer.adapters.redis_client import ask, connect, refuse_cluster
+from activity_indexer.adapters.redis.client import ask, connect, refuse_cluster
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.settings import RedisSettings
