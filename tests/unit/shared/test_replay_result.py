@@ -12,7 +12,7 @@ REPORT = Report(indexed=2, dead_lettered=1, errors={"missing_field": 1})
 
 
 def test_the_operator_reads_the_result_that_the_command_writes() -> None:
-    written = Result("done", "fix-1", "all is well", counters=COUNTERS, report=REPORT.as_json())
+    written = Result("done", "fix-1", "all is well", counters=COUNTERS, report=REPORT).as_json()
     found = parse_result(Ended(0, "Completed", json.dumps(written)))
     assert found is not None
     assert (found.outcome, found.replay, found.message, found.matched) == ("done", "fix-1", "all is well", 6)
