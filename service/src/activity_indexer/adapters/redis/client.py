@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 import hiredis
@@ -31,11 +32,13 @@ class RedisClient:
     a busy event loop does not use up the time of a server that has answered long ago.
     """
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._address = Address.of(settings)
         self._context: ssl.SSLContext | None = None
         self._connecting = asyncio.Lock()
         self._connection: _Connection | None = None
+        self._used_at = 0.0
 
     async def ask(self, command: bytes, limit: float) -> Any:
         """The reply to a command. Raises Unavailable, with advice.
@@ -80,10 +83,12 @@ class RedisClient:
     async def _connected(self) -> _Connection:
         async with self._connecting:
             connection = self._connection
-            if connection is None or not connection.usable(self._address.idle_limit):
+            idle = self._clock() - self._used_at
+            if connection is None or connection.closed or 0 < self._address.idle_limit < idle:
                 if connection is not None:
                     connection.close()
                 self._connection = connection = await self._connect()
+            self._used_at = self._clock()
             return connection
 
     async def _connect(self) -> _Connection:
@@ -128,12 +133,11 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.Transport | None = None
         self._lost: Exception = ConnectionError("the server closed the connection")
-        self._used_at = self._loop.time()
 
-    def usable(self, idle_limit: float) -> bool:
-        """Whether it is open, and was used lately enough (seconds)."""
-        is_idle = idle_limit and not self._waiting and self._loop.time() - self._used_at > idle_limit
-        return self._transport is not None and not self._transport.is_closing() and not is_idle
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be asked any more."""
+        return self._transport is None or self._transport.is_closing()
 
     async def ask(self, command: bytes) -> Any:
         """The reply to a command. Raises RedisError, NotRedis, or OSError."""
@@ -143,7 +147,6 @@ class _Connection(asyncio.Protocol):
         self._waiting.append(waiting)
         self._transport.write(command)
         reply = await waiting
-        self._used_at = self._loop.time()
         if isinstance(reply, RedisError):
             raise reply
         return reply
