@@ -22,7 +22,6 @@ from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import METADATA_FIELDS, OWN_FIELDS
 from activity_indexer.ports import BulkReply
 from activity_indexer.processor import Limits, Processor
-from activity_indexer.reports import DeadLettersWritten
 from activity_indexer.ties import OrderedWriter
 
 INPUTS_PER_SEED = 25
@@ -73,7 +72,7 @@ async def indexed(values: list[bytes]) -> tuple[list[bytes], int]:
     await processor.process(batch)
     assert sum(emitted.outcomes.values()) == len(values)
     assert set(emitted.outcomes) <= {"indexed", "updated", "deleted", "duplicate", "late", "dead_lettered"}
-    reported = {each.at: each.record for written in emitted.of(DeadLettersWritten) for each in written.letters}
+    reported = {letter.at: letter.record for letter in emitted.letters}
     assert [letter.value for letter in letters.records] == [values[reported[at].offset] for at in sorted(reported)]
     return index.bodies, len(letters.records)
 

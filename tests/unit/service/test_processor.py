@@ -424,15 +424,14 @@ async def test_one_bad_event_is_dead_lettered_alone(stage: str, case: tuple[byte
     assert set(subject.index.documents) == {"a", "b"}
     assert subject.tracker.mark() == 3
     assert subject.emitted.outcomes["dead_lettered"] == 1
-    assert subject.emitted.of(DeadLettersWritten)[0].letters[0].event_type == kind
+    assert [letter.event_type for letter in subject.emitted.letters] == [kind]
 
 
 async def test_dead_letters_of_a_batch_are_reported_by_kind() -> None:
     subject = Subject(MemoryIndex())
     await subject.process(b"not JSON", b"{}", value("a"), b"also not JSON", b"{}", b"[]")
-    written = subject.emitted.of(DeadLettersWritten)
-    assert [[letter.record.offset for letter in each.letters] for each in written] == [[0, 3], [1, 4], [5]]
-    assert [letter.at for each in written for letter in each.letters] == [0, 3, 1, 4, 5]
+    assert [each.places for each in subject.emitted.of(DeadLettersWritten)] == [[0, 3], [1, 4], [5]]
+    assert [letter.record.offset for letter in subject.emitted.letters] == [0, 3, 1, 4, 5]
     assert subject.emitted.outcomes == {"dead_lettered": 5, "indexed": 1}
 
 

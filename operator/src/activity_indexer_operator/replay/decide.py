@@ -17,14 +17,15 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from activity_common.replay_result import Counters
 from activity_indexer_operator.jobs.view import JobState, JobView
 from activity_indexer_operator.jobs.waiting import PodReason, Waiting
 from activity_indexer_operator.kube.objects import InvalidSpec
 from activity_indexer_operator.kube.time import format_time, parse_time
 from activity_indexer_operator.replay.command import Stage, job_name, job_request
 from activity_indexer_operator.replay.conditions import conditions, message_of, reason_of
-from activity_indexer_operator.replay.model import Phase, Progress, Replay, ReplaySpec, ReplayStatus
-from activity_indexer_operator.replay.outcome import Outcome, outcome_of
+from activity_indexer_operator.replay.model import Phase, Replay, ReplaySpec, ReplayStatus
+from activity_indexer_operator.replay.outcome import Outcome, outcome_of, plan_of
 from activity_indexer_operator.replay.reasons import Reason
 
 PROGRESS_INTERVAL: Final = 10.0
@@ -59,7 +60,7 @@ class Observed:
     replay: Replay
     jobs: Mapping[Stage, JobView] = field(default_factory=dict)
     obstacles: Mapping[Stage, Obstacle] = field(default_factory=dict)
-    progress: Progress | None = None
+    progress: Counters | None = None
     retained: bool = False
 
 
@@ -115,7 +116,7 @@ def _plan(seen: Observed, spec: ReplaySpec, now: datetime) -> Decision:
     if outcome.result is None:
         # Its pod is gone, and with it what it found. A dry run is soon made again.
         return _step(seen, "Planning", Reason.JOB_REPLACED, f"Job {job.name} left no result and is run again", job)
-    seen = _with_status(seen, replace(seen.replay.status, plan=outcome.result.plan))
+    seen = _with_status(seen, replace(seen.replay.status, plan=plan_of(outcome.result)))
     if spec.mode == "DryRun" or not outcome.result.matched:
         return _end(seen, _of_plan(outcome), now)
     return _replay(seen, spec, now)
@@ -201,7 +202,7 @@ def _end(seen: Observed, outcome: Outcome, now: datetime) -> Decision:
     status, result = seen.replay.status, outcome.result
     progress = seen.progress or status.progress
     if not seen.progress and result and result.outcome == "done" and status.plan and seen.jobs.get(Stage.REPLAY):
-        progress = result.progress
+        progress = result.counters
     ended = replace(
         status,
         progress=progress,

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from activity_common.replay_result import Cause, Counters, Report
 from activity_indexer_operator.jobs.settings import Correction, JobSettings
 from activity_indexer_operator.kube.objects import (
     Body,
@@ -74,14 +75,6 @@ class ReplaySpec(Template, frozen=True, kw_only=True):
     suspend: bool = False
 
 
-class Cause(View, frozen=True, omit_defaults=False):
-    """Dead letters that failed in the same way."""
-
-    stage: str
-    error: str
-    matched: int
-
-
 class Plan(View, frozen=True, omit_defaults=False):
     """What a dry run found; `up_to` is the frozen end, `partition:offset,...`, exclusive."""
 
@@ -93,27 +86,6 @@ class Plan(View, frozen=True, omit_defaults=False):
     causes: tuple[Cause, ...] = ()
 
 
-class Progress(View, frozen=True, omit_defaults=False):
-    """Dead letters so far, by what became of them."""
-
-    read: int = 0
-    sent: int = 0
-    skipped: int = 0
-    stale: int = 0
-    parked: int = 0
-    refused: int = 0
-
-
-class Report(View, frozen=True, omit_defaults=False):
-    """What the indexer made of the events that were sent."""
-
-    indexed: int = 0
-    stale: int = 0
-    dead_lettered: int = 0
-    unknown: int = 0
-    errors: dict[str, int] = msgspec.field(default_factory=dict)
-
-
 class ReplayStatus(View, frozen=True):
     """What was seen and done; a number that is not known is absent, never zero."""
 
@@ -123,7 +95,7 @@ class ReplayStatus(View, frozen=True):
     job_name: str | None = None
     trace_id: str | None = None
     plan: Plan | None = None
-    progress: Progress | None = None
+    progress: Counters | None = None
     report: Report | None = None
     start_time: str | None = None
     completion_time: str | None = None

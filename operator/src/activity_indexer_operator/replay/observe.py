@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from activity_common.replay_result import Counters
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
 from activity_indexer_operator.indexer.spec import Mode, Spec
 from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE
@@ -22,7 +23,7 @@ from activity_indexer_operator.kube.ports import Cluster
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, PODS, REPLAYS, WORKLOADS
 from activity_indexer_operator.replay.conditions import reason_of
 from activity_indexer_operator.replay.decide import Obstacle
-from activity_indexer_operator.replay.model import Progress, Replay, ReplaySpec, parse_replay
+from activity_indexer_operator.replay.model import Replay, ReplaySpec, parse_replay
 from activity_indexer_operator.replay.outcome import summed
 from activity_indexer_operator.replay.reasons import Reason
 
@@ -87,7 +88,7 @@ async def read_replays(cluster: Cluster, namespace: str, indexer: str) -> dict[s
     return {replay.meta.key.name: replay for replay in found if replay.indexer == indexer}
 
 
-async def read_progress(kafka: KafkaReader, namespace: str, spec: Spec, replay: Replay) -> Progress | None:
+async def read_progress(kafka: KafkaReader, namespace: str, spec: Spec, replay: Replay) -> Counters | None:
     """The counters that the replay commits with its position; None where they cannot be had, or there are none yet."""
     group = f"{spec.kafka.consumer_group}.replay.{replay.id}"
 

@@ -8,41 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from activity_common.exit_codes import Exit
+from activity_common.replay_result import COUNTED, Counters, ReplayResult
 from activity_indexer_operator.jobs.view import Ended, JobState, JobView
-from activity_indexer_operator.kube.objects import View
-from activity_indexer_operator.replay.model import Cause, Phase, Plan, Progress, Report
+from activity_indexer_operator.replay.model import Phase, Plan
 from activity_indexer_operator.replay.reasons import Reason
 
 CAUSES_SHOWN: Final = 20
 TEXT_SHOWN: Final = 500
-
-
-class Result(View, frozen=True):
-    """The command's last words."""
-
-    kind: str
-    outcome: str
-    up_to: str = ""
-    matched: int = 0
-    sent: int = 0
-    stale: int = 0
-    parked: int = 0
-    skipped: int = 0
-    refused: int = 0
-    causes: tuple[Cause, ...] = ()
-    report: Report | None = None
-    message: str = ""
-
-    @property
-    def plan(self) -> Plan:
-        """What a dry run found."""
-        return Plan(self.matched, self.up_to, self.stale, self.parked, self.refused, self.causes[:CAUSES_SHOWN])
-
-    @property
-    def progress(self) -> Progress:
-        """The counters at the end."""
-        read = self.sent + self.stale + self.parked + self.skipped + self.refused
-        return Progress(read, self.sent, self.skipped, self.stale, self.parked, self.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +24,7 @@ class Outcome:
     phase: Phase
     reason: Reason
     message: str
-    result: Result | None
+    result: ReplayResult | None
 
 
 def outcome_of(job: JobView) -> Outcome:
@@ -73,11 +45,11 @@ def outcome_of(job: JobView) -> Outcome:
     return Outcome("Failed", Reason.RETRIES_EXHAUSTED, told, result)
 
 
-def parse_result(ended: Ended | None) -> Result | None:
+def parse_result(ended: Ended | None) -> ReplayResult | None:
     """The result object among a pod's last words; None where there is none."""
     for line in reversed(ended.message.splitlines() if ended else ()):
         try:
-            result = msgspec.json.decode(line, type=Result)
+            result = msgspec.json.decode(line, type=ReplayResult)
         except (msgspec.DecodeError, msgspec.ValidationError):
             continue
         if result.kind == "result":
@@ -85,7 +57,7 @@ def parse_result(ended: Ended | None) -> Result | None:
     return None
 
 
-def _told(job: JobView, result: Result | None) -> str:
+def _told(job: JobView, result: ReplayResult | None) -> str:
     """What a person needs to know of a failure."""
     if result and result.message:
         return result.message
@@ -96,7 +68,11 @@ def _told(job: JobView, result: Result | None) -> str:
     return f"{ended}: …{words[-TEXT_SHOWN:]}" if len(words) > TEXT_SHOWN else f"{ended}: {words}".rstrip(": ")
 
 
-def summed(commits: list[dict[str, Any]]) -> Progress:
+def plan_of(result: ReplayResult) -> Plan:
+    """What a dry run found."""
+    return Plan(result.matched, result.up_to, result.stale, result.parked, result.refused, result.causes[:CAUSES_SHOWN])
+
+
+def summed(commits: list[dict[str, Any]]) -> Counters:
     """The progress behind the metadata of a replay's commits, one per partition."""
-    fields = Progress.__struct_fields__
-    return Progress(**{name: sum(int(commit.get(name, 0)) for commit in commits) for name in fields})
+    return Counters(**{name: sum(int(commit.get(name, 0)) for commit in commits) for name in COUNTED})

@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 import structlog
 
+from activity_common.replay_result import Counters
 from activity_indexer_operator.indexer.model import ActivityIndexer
 from activity_indexer_operator.jobs.job import job_body
 from activity_indexer_operator.jobs.waiting import PodReason
@@ -22,7 +23,7 @@ from activity_indexer_operator.replay.command import Stage, job_name, job_reques
 from activity_indexer_operator.replay.conditions import message_of, reason_of
 from activity_indexer_operator.replay.decide import Decision, Observed, Obstacle, decide, waiting
 from activity_indexer_operator.replay.metrics import ReplayCounters
-from activity_indexer_operator.replay.model import BAD_ENDS, Progress, Replay, ReplaySpec, ReplayStatus, parse_replay
+from activity_indexer_operator.replay.model import BAD_ENDS, Replay, ReplaySpec, ReplayStatus, parse_replay
 from activity_indexer_operator.replay.observe import (
     indexer_obstacle,
     read_indexer,
@@ -112,7 +113,7 @@ class ReplayReconciler:
             retained=retained,
         )
 
-    async def _progress(self, replay: Replay, spec: ReplaySpec, indexer: ActivityIndexer | None) -> Progress | None:
+    async def _progress(self, replay: Replay, spec: ReplaySpec, indexer: ActivityIndexer | None) -> Counters | None:
         if indexer is None or isinstance(indexer.spec, InvalidSpec) or spec.mode == "DryRun" or not replay.status.plan:
             return None
         return await read_progress(self._kafka, replay.meta.key.namespace, indexer.spec, replay)

@@ -76,7 +76,7 @@ def used(metrics):
     created = {(EventOutcome.INDEXED, "transaction.created"): 5}
     emit(BatchSettled(10, 1000, created, 10, 1, 0, 0.1, [0.2, 3.0], 1, ties={"later": 1}))
     emit(StageDone("decode", 0.001))
-    emit(DeadLettersWritten([LETTER], UntracedBatch()))
+    emit(DeadLettersWritten([0], lambda _: LETTER, UntracedBatch()))
     emit(DeadLetterTruncated())
     emit(DocumentsRetried("unavailable", 2))
     emit(DocumentsSentAlone(1, "busy"))
@@ -180,7 +180,8 @@ def test_nothing_from_outside_makes_a_new_series(metrics):
         for stage, code in ((f"stage {number}", f"Error {number}"), ("index", f"error_{number}")):
             error = EventError(code, "")
             error.stage = stage
-            emit(DeadLettersWritten([LETTER._replace(failure=Failure(error, 1, 0.0, 0.0))], UntracedBatch()))
+            letter = LETTER._replace(failure=Failure(error, 1, 0.0, 0.0))
+            emit(DeadLettersWritten([0], lambda _, letter=letter: letter, UntracedBatch()))
         emit(DocumentsRetried(f"reason_{number}", 1))
         emit(BulkDone(f"{number}", 0.1, 1))
         emit(DependencyChanged(f"server-{number}"))
