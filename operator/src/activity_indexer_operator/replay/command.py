@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from activity_common.trace_context import TraceContext
-from activity_indexer_operator.jobs.job import COMPONENT_REPLAY, CORRECTION_FILE, JobRequest
-from activity_indexer_operator.jobs.pod import RESULT_FILE
+from activity_indexer_operator.jobs.job import COMPONENT_REPLAY, CORRECTION_FILE, RESULT_FILE, JobRequest
 from activity_indexer_operator.replay.model import Replay, ReplaySpec
 
 

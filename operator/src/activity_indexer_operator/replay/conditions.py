@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from activity_indexer_operator.jobs.waiting import PodReason
+from activity_indexer_operator.jobs.view import PodReason
 from activity_indexer_operator.kube.objects import Condition, InvalidSpec
 from activity_indexer_operator.replay.model import BAD_ENDS, GOOD_ENDS, Phase, Plan, ReplaySpec, ReplayStatus
 from activity_indexer_operator.replay.reasons import Approved, Kind, Planned, Reason

@@ -18,8 +18,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from activity_common.replay_result import Counters
-from activity_indexer_operator.jobs.view import JobState, JobView
-from activity_indexer_operator.jobs.waiting import PodReason, Waiting
+from activity_indexer_operator.jobs.view import JobState, JobView, PodReason, Waiting
 from activity_indexer_operator.kube.objects import InvalidSpec
 from activity_indexer_operator.kube.time import format_time, parse_time
 from activity_indexer_operator.replay.command import Stage, job_name, job_request

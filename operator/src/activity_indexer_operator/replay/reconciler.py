@@ -13,7 +13,7 @@ import structlog
 from activity_common.replay_result import Counters
 from activity_indexer_operator.indexer.model import ActivityIndexer
 from activity_indexer_operator.jobs.job import job_body
-from activity_indexer_operator.jobs.waiting import PodReason
+from activity_indexer_operator.jobs.view import PodReason
 from activity_indexer_operator.kube.conditions import merge
 from activity_indexer_operator.kube.objects import MANAGER, InvalidSpec, Key
 from activity_indexer_operator.kube.ports import ConflictError, RejectedError

@@ -9,7 +9,7 @@ import pytest
 from fixtures.memory.cluster import NAMESPACE, Killed
 from fixtures.operator import START, ReplayWorld, result
 
-from activity_indexer_operator.jobs.waiting import PodReason
+from activity_indexer_operator.jobs.view import PodReason
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, INDEXERS, JOBS, PODS, REPLAYS
 from activity_indexer_operator.replay.model import parse_replay
 from activity_indexer_operator.replay.reasons import Reason
