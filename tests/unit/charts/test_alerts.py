@@ -10,9 +10,8 @@ from typing import Any
 import promtool
 import pytest
 import yaml
-from rendering import ROOT, needs, objects, template
-
 from activity_indexer.telemetry.metrics.declarations import AGES
+from rendering import ROOT, needs, objects, template
 
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 BOTH = "prometheusRule.enabled=true,operator.prometheusRule.enabled=true"

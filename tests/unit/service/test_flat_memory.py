@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import pytest
+from activity_indexer.telemetry.reporter import Reporter
 from aiohttp import web
 
 from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
@@ -25,7 +26,6 @@ from activity_indexer.settings import ElasticsearchSettings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import Reporter
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Untraced
 from activity_loadgen.generate import generate

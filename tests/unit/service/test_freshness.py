@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from activity_indexer.observer import Written
+
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
-from activity_indexer.observer import Written
 
 WRITTEN = Written("a", version=8, published=0.0)
 

@@ -2,11 +2,11 @@ import re
 from pathlib import Path
 
 import pytest
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS
 from click.testing import CliRunner
 
 from activity_indexer.reference import PAGES, main
 from activity_indexer.settings import declared
-from activity_indexer.telemetry.metrics.declarations import DECLARATIONS
 
 DOCS = Path(__file__).parents[3] / "docs"
 

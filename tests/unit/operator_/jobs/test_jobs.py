@@ -18,7 +18,7 @@ from activity_indexer_operator.jobs.job import (
 from activity_indexer_operator.jobs.view import Ended, JobState, job_view
 from activity_indexer_operator.kube.objects import Key, KeyRef, Meta
 from activity_indexer_operator.kube.resources import JOBS
-from activity_indexer_operator.replay.outcome import parse_result
+from activity_indexer_operator.replay.command import parse_result
 
 OWNER = Meta(Key("DeadLetterReplay", "shop", "fix"), "uid-1", 1, {}, deleted=False)
 WORDS = ("dead-letters", "replay", "--id", "x")

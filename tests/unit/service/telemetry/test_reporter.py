@@ -4,17 +4,17 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from activity_indexer.observer import BatchSummary
+from activity_indexer.telemetry.reporter import LOSS_SHOWN, AuditReporter, Reporter
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
 from activity_indexer.facts import Severity
-from activity_indexer.observer import BatchSummary
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Backlog, Partition
 from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import LOSS_SHOWN, AuditReporter, Reporter
 
 
 class Clock:

@@ -2,14 +2,14 @@ import json
 import re
 
 import pytest
+from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, OUTCOMES, PREFIX
+from activity_indexer.telemetry.metrics.series import Distribution
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, OUTCOMES, PREFIX
 from activity_indexer.telemetry.metrics.indexer import WORDS, Metrics, Words
-from activity_indexer.telemetry.metrics.series import Distribution
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
