@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.operator import POD_TEMPLATE
 from fixtures.servers.api_server import ApiServer, api_server, kubeconfig
 from fixtures.servers.otlp import Receiver, Span, receiving
 from fixtures.servers.place import Indexer, Place, environment, event, eventually
 from fixtures.servers.processes import Forked
-from operator_replay_support import POD_TEMPLATE
 
-from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE
-from activity_indexer_operator.jobs.pod import RESULT_FILE
+from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE, RESULT_FILE
 from activity_indexer_operator.jobs.view import POD_LABEL
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, INDEXERS, JOBS, PODS, REPLAYS
 

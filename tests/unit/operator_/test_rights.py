@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from e2e.api_audit import asked, forbidden
 from e2e.rights import Right, granted, with_creations
-from operator_support import World
+from fixtures.operator import World
 
 from activity_indexer_operator.app import controllers
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace as replace_pass
+from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
@@ -25,9 +26,9 @@ from activity_indexer_operator.indexer.status import Status
 from activity_indexer_operator.indexer.validate import Accepted, Validator
 from activity_indexer_operator.kafka.observation import Offsets, Unknown
 from activity_indexer_operator.kube.conditions import merge, transitions
-from activity_indexer_operator.kube.events import utc_now
 from activity_indexer_operator.kube.objects import MANAGER, Body, Key, without_managed_fields
 from activity_indexer_operator.kube.resources import INDEXERS
+from activity_indexer_operator.kube.time import format_time, utc_now
 from activity_indexer_operator.runtime.controller import ControllerContext
 from activity_indexer_operator.runtime.queue import NEVER
 from activity_indexer_operator.tracing.protocol import REASON
@@ -60,7 +61,7 @@ class IndexerReconciler:
         self,
         context: ControllerContext,
         full_replays: FullReplays,
-        now: Callable[[], str] = utc_now,
+        now: Callable[[], datetime] = utc_now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
@@ -126,7 +127,7 @@ class IndexerReconciler:
         look, problem = done.look, done.accepted.problem
         found = Findings(done.spec, look.observation, look.workload, done.decision, problem, look.standing)
         meta = done.indexer.meta
-        status = status_of(found, done.look.rates, done.indexer.status, meta.generation, self._now())
+        status = status_of(found, done.look.rates, done.indexer.status, meta.generation, format_time(self._now()))
         self._measure(meta.key, status, done.look)
         waits = self._clock() - memory.written_at < STATUS_INTERVAL
         if status == done.indexer.status or (waits and steady(status) == steady(done.indexer.status)):
@@ -137,7 +138,7 @@ class IndexerReconciler:
     async def _refuse(self, indexer: ActivityIndexer, problem: str) -> None:
         self._context.tracing.set_attributes({REASON: "InvalidSpec", "activity_indexer.decision": problem})
         previous, generation = indexer.status, indexer.meta.generation
-        conditions = merge(previous.conditions, invalid(problem), self._now(), generation)
+        conditions = merge(previous.conditions, invalid(problem), format_time(self._now()), generation)
         status = replace(previous, observed_generation=generation, conditions=conditions)
         if status != previous:
             await self._write(indexer, status)

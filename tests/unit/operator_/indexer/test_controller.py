@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from operator_support import NAMESPACE, SPEC, TARGETED, World
+from fixtures.memory.cluster import NAMESPACE
+from fixtures.operator import SPEC, TARGETED, World
 
 from activity_indexer_operator.indexer.controller import indexer_controller, workload_keys
 from activity_indexer_operator.kube.cache import ObjectCache

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from operator_support import NAMESPACE, Clock, FakeCluster
+from fixtures.memory.cluster import NAMESPACE, FakeCluster
+from fixtures.operator import Clock
 
 from activity_indexer_operator.kube.lease import LeaderElector
 from activity_indexer_operator.kube.resources import LEASES
@@ -12,7 +13,7 @@ from activity_indexer_operator.kube.resources import LEASES
 DURATION = 0.12
 
 
-class Queue:
+class Work:
     """Works until it is stopped."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ def lease(cluster: FakeCluster, identity: str) -> LeaderElector:
 
 
 @asynccontextmanager
-async def kept(lease: LeaderElector, worker: Queue) -> AsyncIterator[None]:
+async def kept(lease: LeaderElector, worker: Work) -> AsyncIterator[None]:
     task = asyncio.create_task(lease.run(worker))
     try:
         yield
@@ -62,7 +63,7 @@ def owner(cluster: FakeCluster) -> dict[str, str]:
 
 
 async def test_one_works_and_the_other_waits_until_the_first_gives_up() -> None:
-    cluster, first, second = FakeCluster(), Queue(), Queue()
+    cluster, first, second = FakeCluster(), Work(), Work()
     async with kept(lease(cluster, "a"), first):
         await first.until(working=True)
         async with kept(lease(cluster, "b"), second):
@@ -98,7 +99,7 @@ async def test_what_another_holds_by_now_is_not_taken_away() -> None:
 
 
 async def test_a_holder_that_renews_nothing_is_succeeded() -> None:
-    cluster, worker, clock = FakeCluster(), Queue(), Clock()
+    cluster, worker, clock = FakeCluster(), Work(), Clock()
     dead = lease(cluster, "dead")
     assert await dead._acquire(clock)
     waiting = lease(cluster, "next")
@@ -111,7 +112,7 @@ async def test_a_holder_that_renews_nothing_is_succeeded() -> None:
 
 
 async def test_who_cannot_renew_stops_to_work_before_others_may_begin_and_goes_on_later() -> None:
-    cluster, worker = FakeCluster(), Queue()
+    cluster, worker = FakeCluster(), Work()
     async with kept(lease(cluster, "a"), worker):
         await worker.until(working=True)
         cluster.down = True

@@ -1,11 +1,13 @@
 """What Prometheus reads of replays: by namespace and phase, never by name."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_replay_support import NAMESPACE, World, result
+from fixtures.memory.cluster import NAMESPACE
+from fixtures.operator import ReplayWorld, result
 
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.resources import INDEXERS, REPLAYS
@@ -17,14 +19,14 @@ PREFIX = "activity_indexer_operator_"
 BASE = Path(__file__).parents[4]
 
 
-def exposed(world: World, *, leading: bool = True) -> dict[str, float]:
+def exposed(world: ReplayWorld, *, leading: bool = True) -> dict[str, float]:
     """Samples by name and labels, of an operator that has seen all that there is."""
-    for (kind, _), body in world.objects.items():
+    for (plural, *_), body in world.cluster.objects.items():
         for resource in (INDEXERS, REPLAYS):
-            if kind == resource.kind:
-                world.cache.put(resource, world.copy(body))
+            if plural == resource.plural:
+                world.cache.put(resource, copy.deepcopy(body))
     collectors = (
-        ReplayMetrics(world.cache, lambda: leading, lambda: world.now),
+        ReplayMetrics(world.cache, lambda: leading, world.clock.now),
         ScheduleMetrics(world.cache, lambda: leading),
     )
     for collector in collectors:
@@ -46,7 +48,7 @@ def of(metric: str, **labels: str) -> str:
 
 
 async def test_replays_are_counted_by_phase_and_the_oldest_that_runs_by_its_age() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay("first")
     await world.reconcile("first")
     world.replay("second")
@@ -61,7 +63,7 @@ async def test_replays_are_counted_by_phase_and_the_oldest_that_runs_by_its_age(
 
 
 async def test_what_waits_or_has_ended_has_no_age() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     world.end("fix-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
@@ -75,7 +77,7 @@ async def test_what_waits_or_has_ended_has_no_age() -> None:
     [(0, result(matched=0), "Nothing"), (4, result("refused"), "Refused"), (2, "", "Failed")],
 )
 async def test_an_end_is_counted_once_by_its_outcome(code: int, words: str, outcome: str) -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     counter = of("replays_finished_total", namespace=NAMESPACE, outcome=outcome)
@@ -87,7 +89,7 @@ async def test_an_end_is_counted_once_by_its_outcome(code: int, words: str, outc
 
 
 async def test_jobs_are_counted_by_what_they_are_for() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(mode="Replay")
     await world.reconcile()
     world.end("fix-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
@@ -100,7 +102,7 @@ async def test_jobs_are_counted_by_what_they_are_for() -> None:
 
 
 async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
-    world = World()
+    world = ReplayWorld()
     hourly: dict[str, Any] = {"cron": "0 * * * *", "failuresToStop": 2}
     world.indexer(deadLetter={"schedule": hourly})
     place = {"namespace": NAMESPACE, "name": "orders"}
@@ -120,18 +122,18 @@ async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
 
 
 async def test_a_schedule_that_people_suspended_is_not_stopped() -> None:
-    world = World()
+    world = ReplayWorld()
     world.indexer(deadLetter={"schedule": {"cron": "@hourly", "suspend": True}})
     await world.do_tasks()
     assert exposed(world)[of("indexer_schedule_stopped", namespace=NAMESPACE, name="orders")] == 0
 
 
 async def test_an_indexer_without_a_schedule_tells_nothing_of_one() -> None:
-    assert not [name for name in exposed(World()) if name.startswith("indexer_schedule")]
+    assert not [name for name in exposed(ReplayWorld()) if name.startswith("indexer_schedule")]
 
 
 async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_schedule() -> None:
-    world = World()
+    world = ReplayWorld()
     world.indexer(deadLetter={"schedule": {"cron": "@hourly"}})
     await world.do_tasks()
     world.replay()
