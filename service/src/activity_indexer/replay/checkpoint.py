@@ -8,39 +8,12 @@ from typing import Final
 
 import msgspec
 
+from activity_common.replay_result import COUNTED, Counters
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.ports import Partition
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.ports import Commits, Groups, Letters, ReplayRefused
 
-
-class Counters(msgspec.Struct, frozen=True):
-    """Dead letters, by what became of them; `skipped` are not selected, all others are."""
-
-    read: int = 0
-    sent: int = 0
-    skipped: int = 0
-    parked: int = 0
-    stale: int = 0
-    refused: int = 0
-
-    @property
-    def matched(self) -> int:
-        """Those that the selection means."""
-        return self.sent + self.parked + self.stale + self.refused
-
-    def __add__(self, other: Counters) -> Counters:
-        return Counters(*(getattr(self, name) + getattr(other, name) for name in COUNTED))
-
-    def __sub__(self, other: Counters) -> Counters:
-        return Counters(*(getattr(self, name) - getattr(other, name) for name in COUNTED))
-
-    def as_json(self, *, without: str = "") -> dict[str, int]:
-        """All of them by name, but one."""
-        return {name: getattr(self, name) for name in COUNTED if name != without}
-
-
-COUNTED: Final = Counters.__struct_fields__
 NONE: Final = Counters()
 
 

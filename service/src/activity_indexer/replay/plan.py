@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from activity_common.dead_letter_headers import REPLAY_FROM, REPLAY_PARKED_FROM
+from activity_common.replay_result import Cause, Counters
 from activity_indexer.dead_letters.spans import Spans, Tell
 from activity_indexer.event import version_microseconds
-from activity_indexer.replay.checkpoint import Counters
 from activity_indexer.replay.decide import Decision, Fate
 from activity_indexer.replay.ports import Letters
 
@@ -66,11 +68,9 @@ class Plan:
                     self.refusals.append(f"{letter.place} {decision.reason}")
         self.counters += Counters(read=tally.total(), **tally)
 
-    def causes_json(self) -> list[dict[str, Any]]:
+    def most_common_causes(self) -> list[Cause]:
         """The causes, the most frequent first."""
-        return [
-            {"stage": stage, "error": error, "matched": number} for (stage, error), number in self.causes.most_common()
-        ]
+        return [Cause(stage, error, number) for (stage, error), number in self.causes.most_common()]
 
     def as_json(self) -> dict[str, Any]:
         """The plan for programs."""
@@ -82,15 +82,16 @@ class Plan:
             **{name: counted[name] for name in ("stale", "parked", "skipped", "refused")},
             "failing": self.failing,
             "old": self.old,
-            "causes": self.causes_json(),
+            "causes": msgspec.to_builtins(self.most_common_causes()),
             "refusals": self.refusals,
             "blind": self.blind,
         }
 
 
-def count(counter: Counter[Word], word: Word, most: int, others: Word) -> None:
+def count(counter: MutableMapping[Word, int], word: Word, most: int, others: Word) -> None:
     """Count one more; of words beyond the first `most`, all together."""
-    counter[word if word in counter or len(counter) < most else others] += 1
+    counted = word if word in counter or len(counter) < most else others
+    counter[counted] = counter.get(counted, 0) + 1
 
 
 class Settled:

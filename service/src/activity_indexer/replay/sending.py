@@ -12,9 +12,10 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace as changed
 
+from activity_common.replay_result import Counters
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.ports import Partition
-from activity_indexer.replay.checkpoint import Checkpoint, Counters, PartitionCheckpoint
+from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint
 from activity_indexer.replay.decide import AHEAD, Decider, Decision, Fate, decided
 from activity_indexer.replay.options import CHUNK_SECONDS, ReplayOptions
 from activity_indexer.replay.ports import Letters, RecordRefused, Transactions

@@ -11,22 +11,17 @@ from typing import Protocol
 
 import msgspec
 
+from activity_common.replay_result import Counters, Outcome, Report
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress, Span, Spans
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.replay.checkpoint import (
-    Checkpoint,
-    Counters,
-    check_same,
-    earlier_checkpoint,
-    first_checkpoint,
-)
+from activity_indexer.replay.checkpoint import Checkpoint, check_same, earlier_checkpoint, first_checkpoint
 from activity_indexer.replay.correction import Replacement
 from activity_indexer.replay.decide import Decider, decided
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.plan import Plan, Settled, find_settled
 from activity_indexer.replay.ports import Documents, Groups, Letters, ReplayRefused, Transactions
-from activity_indexer.replay.report import Outcome, Report, Result, report_on, wait_until_passed
+from activity_indexer.replay.report import Result, report_on, wait_until_passed
 from activity_indexer.replay.sending import Sender
 
 Writing = Callable[[], AbstractAsyncContextManager[Transactions]]

@@ -10,6 +10,7 @@ from fixtures.memory.replay import MemoryDocuments, stored, with_headers
 from fixtures.servers.place import DELETED, encoded, event, moment
 from fixtures.servers.replays import MISSING
 
+from activity_common.replay_result import Cause, Counters
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
 from activity_indexer.dead_letters.document_state import StoredDocument, identity, identity_of
 from activity_indexer.dead_letters.earlier import original_position
@@ -20,7 +21,7 @@ from activity_indexer.event import CREATED, UNKNOWN_POSITION, Order, event_versi
 from activity_indexer.event import Position as Published
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
-from activity_indexer.replay.checkpoint import Checkpoint, Counters, PartitionCheckpoint, read_ends
+from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint, read_ends
 from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.decide import Decider, Decision, Fate
 from activity_indexer.replay.options import ReplayOptions
@@ -190,7 +191,7 @@ async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know
     decisions = [await fate(each) for each in (letter(), invalid, letter(event("n", timestamp=moment(1))))]
     plan.add([*decisions, Decision(letter(), Fate.SKIPPED), Decision(letter(), Fate.REFUSED, reason="r", fails="f")])
     assert plan.counters == Counters(read=5, sent=3, skipped=1, refused=1)
-    assert plan.causes_json() == [{"stage": "validate", "error": "missing_field", "matched": 4}]
+    assert plan.most_common_causes() == [Cause("validate", "missing_field", 4)]
     assert (plan.failing, plan.invalid, plan.old) == (1, 1, 3)
     assert plan.refusals == ["0:0 r"]
 

@@ -13,6 +13,7 @@ from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from activity_common.replay_result import Counters
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import Unavailable
@@ -20,7 +21,6 @@ from activity_indexer.ports import Partition
 from activity_indexer.replay import sending
 from activity_indexer.replay.checkpoint import (
     Checkpoint,
-    Counters,
     check_same,
     checkpoint_in,
     earlier_checkpoint,

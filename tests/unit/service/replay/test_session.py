@@ -10,18 +10,18 @@ from fixtures.memory.replay import MemoryDocuments, MemoryLog
 from fixtures.servers.place import encoded, event
 from fixtures.servers.replays import MISSING
 
+from activity_common.replay_result import MAX_RESULT, Counters, Report
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress
 from activity_indexer.errors import DocumentError
 from activity_indexer.event import CREATED, event_version
 from activity_indexer.ports import Partition
-from activity_indexer.replay.checkpoint import Counters
 from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.plan import Plan
 from activity_indexer.replay.ports import ReplayRefused
-from activity_indexer.replay.report import MAX_RESULT, Report, Result
+from activity_indexer.replay.report import Result
 from activity_indexer.replay.session import Outside, Session
 
 OPTIONS = ReplayOptions(

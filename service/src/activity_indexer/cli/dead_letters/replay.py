@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
+from activity_common.replay_result import Outcome
 from activity_indexer.adapters.elasticsearch.document_reader import document_reader
 from activity_indexer.adapters.kafka.client import admin_client
 from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
@@ -32,7 +33,7 @@ from activity_indexer.replay.checkpoint import read_ends
 from activity_indexer.replay.correction import WrongCorrection, parse_correction
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.ports import ReplayRefused
-from activity_indexer.replay.report import Outcome, Result
+from activity_indexer.replay.report import Result
 from activity_indexer.replay.session import Outside, Session, Writing
 from activity_indexer.settings import Settings, callers_trace
 from activity_indexer.telemetry.tracing.setup import OpenTelemetry

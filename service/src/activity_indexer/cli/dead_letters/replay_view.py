@@ -15,13 +15,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from activity_common.replay_result import Counters, Report
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.spans import Progress
-from activity_indexer.replay.checkpoint import Counters
 from activity_indexer.replay.correction import read_json, write_json
 from activity_indexer.replay.plan import Plan
 from activity_indexer.replay.ports import ReplayRefused
-from activity_indexer.replay.report import Report, Result
+from activity_indexer.replay.report import Result
 
 T = TypeVar("T")
 INTERVAL: Final = 1.0
@@ -172,7 +172,7 @@ def show_report(console: Console, report: Report) -> None:
         (report.unknown, "unknown"),
     ):
         console.print(f"{number:>9} {meaning}", markup=False)
-    for error, number in report.errors.most_common():
+    for error, number in report.most_common_errors:
         console.print(f"          {number} {error}", markup=False)
 
 
