@@ -21,8 +21,7 @@ from fixtures.servers.otlp import Receiver, Span, receiving
 from fixtures.servers.place import Indexer, Place, environment, event, eventually
 from fixtures.servers.processes import Forked
 
-from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE
-from activity_indexer_operator.jobs.pod import RESULT_FILE
+from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE, RESULT_FILE
 from activity_indexer_operator.jobs.view import POD_LABEL
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, INDEXERS, JOBS, PODS, REPLAYS
 

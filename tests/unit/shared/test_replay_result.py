@@ -5,7 +5,7 @@ import json
 from activity_common.replay_result import Counters, Report
 from activity_indexer.replay.report import Result
 from activity_indexer_operator.jobs.view import Ended
-from activity_indexer_operator.replay.outcome import parse_result
+from activity_indexer_operator.replay.command import parse_result
 
 COUNTERS = Counters(read=7, sent=3, skipped=1, parked=1, stale=1, refused=1)
 REPORT = Report(indexed=2, dead_lettered=1, errors={"missing_field": 1})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 import msgspec
 
 from activity_common.replay_result import Cause, Counters, Report
-from activity_indexer_operator.jobs.settings import Correction, JobSettings
+from activity_indexer_operator.jobs.job import Correction, JobSettings
 from activity_indexer_operator.kube.objects import (
     Body,
     Condition,
@@ -34,6 +35,44 @@ Phase = Literal[
 GOOD_ENDS: Final[tuple[Phase, ...]] = ("Succeeded", "Nothing")
 BAD_ENDS: Final[tuple[Phase, ...]] = ("Refused", "Failed")
 Words = tuple[str, ...]
+
+
+class Kind(StrEnum):
+    """Types of conditions of a DeadLetterReplay."""
+
+    PLANNED = "Planned"
+    APPROVED = "Approved"
+    SUCCEEDED = "Succeeded"
+
+
+class Reason(StrEnum):
+    """Reasons of the condition Succeeded; PodReason has those of a Job whose pod does not run."""
+
+    # Unknown: it has not ended.
+    SPEC_INVALID = "SpecInvalid"
+    INDEXER_NOT_FOUND = "IndexerNotFound"
+    INDEXER_INVALID = "IndexerInvalid"
+    INDEXER_SUSPENDED = "IndexerSuspended"
+    INDEXER_DRY_RUN = "IndexerInDryRun"
+    WORKLOAD_NOT_FOUND = "WorkloadNotFound"
+    ANOTHER_REPLAY = "AnotherReplayRunning"
+    PURGE_RUNNING = "PurgeRunning"
+    JOB_NAME_TAKEN = "JobNameTaken"
+    JOB_REFUSED = "JobRefused"
+    JOB_REPLACED = "JobBeingReplaced"
+    PLANNING = "PlanRunning"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    RUNNING = "ReplayRunning"
+    STOPPING = "Stopping"
+    SUSPENDED = "Suspended"
+    # True: it succeeded.
+    COMPLETED = "Completed"
+    NOTHING_TO_REPLAY = "NothingToReplay"
+    # False: it failed.
+    REFUSED = "Refused"
+    WRONG_SETTINGS = "WrongSettings"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
 class Selection(View, frozen=True):
@@ -87,7 +126,7 @@ class Plan(View, frozen=True, omit_defaults=False):
 
 
 class ReplayStatus(View, frozen=True):
-    """What was seen and done; a number that is not known is absent, never zero."""
+    """What was found and done; a number that is not known is missing, never zero."""
 
     observed_generation: int | None = None
     phase: Phase | None = None
@@ -100,6 +139,16 @@ class ReplayStatus(View, frozen=True):
     start_time: str | None = None
     completion_time: str | None = None
     conditions: tuple[Condition, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why the replay is in its phase; empty before the first pass."""
+        return next((each.reason for each in self.conditions if each.type == Kind.SUCCEEDED), "")
+
+    @property
+    def message(self) -> str:
+        """The same in a sentence."""
+        return next((each.message for each in self.conditions if each.type == Kind.SUCCEEDED), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +163,23 @@ class Replay:
 
     @property
     def finished(self) -> bool:
-        """Whether it has come to its end, whatever it was."""
+        """Whether it has ended, in whatever way."""
         return self.status.completion_time is not None
 
     @property
     def indexer(self) -> str | None:
-        """The name of its ActivityIndexer; None where the spec does not tell."""
+        """The name of its ActivityIndexer; None where the spec is invalid."""
         return None if isinstance(self.spec, InvalidSpec) else self.spec.indexer_ref.name
 
     @property
     def id(self) -> str:
-        """Its name in Kafka. An object that is made anew has another uid, and so begins anew."""
+        """Its name in Kafka. An object that is deleted and created again has another uid, and starts from scratch."""
         given = None if isinstance(self.spec, InvalidSpec) else self.spec.id
         return self.status.id or given or f"{self.meta.key.name}-{self.meta.uid[:8]}"
 
     @property
     def leaves_none(self) -> bool:
-        """Whether it passes over no dead letter up to its read position: it means all, or all there were fitted."""
+        """Whether it leaves out no dead letter up to its read position: it selects all, or all that it read matched."""
         if isinstance(self.spec, InvalidSpec) or self.spec.mode == "DryRun" or self.status.start_time is None:
             return False
         wanted, counted = self.spec.selection, self.status.progress

@@ -10,9 +10,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec.structs import replace
 
-from activity_indexer_operator.jobs.job import COMPONENT_PURGE, JobRequest
-from activity_indexer_operator.jobs.pod import RESULT_FILE
-from activity_indexer_operator.jobs.settings import JobSettings
+from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, JobRequest, JobSettings
 from activity_indexer_operator.jobs.view import JobState, JobView
 from activity_indexer_operator.kube.objects import Condition, Meta, Text, View
 from activity_indexer_operator.kube.time import format_time

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 from fixtures.operator import POD_TEMPLATE, START, ReplayWorld, result
 
-from activity_indexer_operator.jobs.job import ANNOTATION_COMMAND, JobRequest, job_body
-from activity_indexer_operator.jobs.pod import job_pod
-from activity_indexer_operator.jobs.settings import Correction, JobSettings
+from activity_indexer_operator.jobs.job import (
+    ANNOTATION_COMMAND,
+    Correction,
+    JobRequest,
+    JobSettings,
+    job_body,
+    job_pod,
+)
 from activity_indexer_operator.jobs.view import Ended, JobState, job_view
 from activity_indexer_operator.kube.objects import Key, KeyRef, Meta
 from activity_indexer_operator.kube.resources import JOBS
-from activity_indexer_operator.replay.outcome import parse_result
+from activity_indexer_operator.replay.command import parse_result
 
 OWNER = Meta(Key("DeadLetterReplay", "shop", "fix"), "uid-1", 1, {}, deleted=False)
 WORDS = ("dead-letters", "replay", "--id", "x")

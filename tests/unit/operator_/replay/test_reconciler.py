@@ -9,10 +9,9 @@ import pytest
 from fixtures.memory.cluster import NAMESPACE, Killed
 from fixtures.operator import START, ReplayWorld, result
 
-from activity_indexer_operator.jobs.waiting import PodReason
+from activity_indexer_operator.jobs.view import PodReason
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, INDEXERS, JOBS, PODS, REPLAYS
-from activity_indexer_operator.replay.model import parse_replay
-from activity_indexer_operator.replay.reasons import Reason
+from activity_indexer_operator.replay.model import Reason, parse_replay
 from activity_indexer_operator.runtime.queue import NEVER
 
 BASE = Path(__file__).parents[4]

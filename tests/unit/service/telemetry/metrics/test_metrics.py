@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from activity_indexer.telemetry.metrics.indexer import WORDS, Metrics, Words
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DecodeError, EventError
 from activity_indexer.facts import Severity
 from activity_indexer.ports import AuditOutcome, Backlog, Partition
 from activity_indexer.positions import RETENTION, Loss
 from activity_indexer.reports import (
+    OUTCOMES,
     AuditBatchWritten,
     AuditLagMeasured,
     AuditTiesFound,
@@ -49,11 +51,11 @@ from activity_indexer.reports import (
     StageDone,
     Subscribers,
 )
-from activity_indexer.telemetry.metrics.batches import OUTCOMES
 from activity_indexer.telemetry.metrics.distribution import Distribution
 from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.metrics.instruments import PREFIX, WORDS, Instruments, Label
 from activity_indexer.tracing import UntracedBatch
+>>>>>>> w-process
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
