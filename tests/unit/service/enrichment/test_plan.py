@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from activity_indexer.enrichment import DeclaredStrategy, Enrichment, Part, Registry, Text, Vocabulary, load_enrichments
-from activity_indexer.enrichment.caches import Cache
+from activity_indexer.enrichment.caches import ADMITTED, Cache
 from activity_indexer.enrichment.declared import problem_of
 from activity_indexer.enrichment.loading import Loaded
 from activity_indexer.enrichment.plan import SIGHTINGS
@@ -208,15 +208,27 @@ def test_a_cache_keeps_what_is_light_and_forgets_all_when_it_is_full():
 
     def make(key):
         made_of.append(key)
-        return key * 2, len(key)
+        return key * 2
 
-    cache = Cache(make, entries=3, weight=10, heaviest=4)
+    cache = Cache(make, lambda key, _value: len(key), entries=3, weight=10, heaviest=4)
     assert [cache["a"], cache["a"], cache["x" * 5], cache["x" * 5], cache[""], cache[""]][:2] == ["aa", "aa"]
     assert made_of == ["a", "x" * 5, "x" * 5, "", ""]
     assert (cache["b"], cache["c"], len(cache), cache.weight) == ("bb", "cc", 3, 3)
     assert (cache["d"], list(cache), cache.weight) == ("dd", ["d"], 1)
-    assert (cache["e" * 4], cache["f" * 4], len(cache)) == ("e" * 8, "f" * 8, 3)
-    assert (cache["g" * 4], list(cache)) == ("g" * 8, ["g" * 4])
+
+
+def test_a_cache_that_was_full_keeps_what_comes_again_and_hardly_anything_else():
+    weighed = []
+    cache = Cache(lambda key: key, lambda key, _value: weighed.append(key) or 1, entries=10)
+    for number in range(11):
+        assert cache[number] == number
+    assert list(cache) == [10]
+    for number in range(100, 100 + 9 * ADMITTED):
+        assert cache[number] == number
+    assert len(weighed) == 11 + 9
+    for _ in range(ADMITTED):
+        assert cache["often"] == "often"
+    assert "often" in cache
 
 
 def points(points, programme, currency):
