@@ -41,8 +41,13 @@ class Counters(msgspec.Struct, frozen=True):
     def __sub__(self, other: Counters) -> Counters:
         return Counters(*(getattr(self, name) - getattr(other, name) for name in COUNTED))
 
+    def as_json(self, *, without: str = "") -> dict[str, int]:
+        """All of them by name, but one."""
+        return {name: getattr(self, name) for name in COUNTED if name != without}
+
 
 COUNTED: Final = Counters.__struct_fields__
+NONE: Final = Counters()
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -63,11 +68,6 @@ class Report(msgspec.Struct, rename="camel"):
     errors: Annotated[dict[str, int], described("Of those that failed again, by class of error.")] = msgspec.field(
         default_factory=dict
     )
-
-    @property
-    def most_common_errors(self) -> list[tuple[str, int]]:
-        """The most frequent first."""
-        return sorted(self.errors.items(), key=lambda item: -item[1])
 
 
 class ReplayResult(msgspec.Struct, frozen=True, rename="camel"):

@@ -10,8 +10,9 @@ from typing import Any
 import promtool
 import pytest
 import yaml
-from activity_indexer.telemetry.metrics.declarations import AGES
 from rendering import ROOT, needs, objects, template
+
+from activity_indexer.telemetry.metrics.batches import AGES
 
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 BOTH = "prometheusRule.enabled=true,operator.prometheusRule.enabled=true"

@@ -13,10 +13,11 @@ from typing import Any
 import promtool
 import pytest
 import yaml
-from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
+from activity_indexer.telemetry.metrics.indexer import Metrics as IndexerMetrics
+from activity_indexer.telemetry.metrics.instruments import Declaration
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import REPLAYS
@@ -124,7 +125,7 @@ def test_every_query_finds_what_is_measured(dashboard: dict[str, Any], tmp_path:
     if (tool := promtool.command(tmp_path)) is None:
         pytest.skip(promtool.MISSING)
     process = ("process_cpu_seconds_total", "process_resident_memory_bytes")
-    measured = [each for declaration in DECLARATIONS for each in measured_by_an_indexer(declaration)]
+    measured = [each for declaration in IndexerMetrics().declarations for each in measured_by_an_indexer(declaration)]
     measured += [series(name, POD, "0+1x40") for name in process] + list(measured_by_the_operator())
     asked = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
     for variable, value in CHOSEN.items():

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
+from activity_indexer.telemetry.metrics.indexer import COLLECTED, Metrics
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime import metrics as operator_metrics
@@ -36,7 +36,7 @@ def operators() -> set[str]:
 
 
 def known() -> set[str]:
-    ours = {f"activity_indexer_{declaration.name}" for declaration in DECLARATIONS}
+    ours = {f"activity_indexer_{declaration.name}" for declaration in Metrics().declarations}
     return ours | {"process_cpu_seconds_total", "process_resident_memory_bytes"} | operators()
 
 
@@ -83,7 +83,7 @@ def test_no_panel_lies_upon_another(path: Any) -> None:
 def test_alerts_wait_for_label_values_that_can_be_counted() -> None:
     closed = {
         (f"activity_indexer_{declaration.name}", label.name): set(label.values)
-        for declaration in DECLARATIONS
+        for declaration in Metrics().declarations
         for label in declaration.labels
         if not isinstance(label.values, str)
     }

@@ -3,7 +3,7 @@
 import json
 
 from activity_common.replay_result import Counters, Report
-from activity_indexer.replay.result import Result, result_json
+from activity_indexer.replay.report import Result
 from activity_indexer_operator.jobs.view import Ended
 from activity_indexer_operator.replay.command import parse_result
 
@@ -12,7 +12,7 @@ REPORT = Report(indexed=2, dead_lettered=1, errors={"missing_field": 1})
 
 
 def test_the_operator_reads_the_result_that_the_command_writes() -> None:
-    written = result_json(Result("done", "fix-1", "all is well", counters=COUNTERS, report=REPORT))
+    written = Result("done", "fix-1", "all is well", counters=COUNTERS, report=REPORT).as_json()
     found = parse_result(Ended(0, "Completed", json.dumps(written)))
     assert found is not None
     assert (found.outcome, found.replay, found.message, found.matched) == ("done", "fix-1", "all is well", 6)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,9 +16,9 @@ from activity_indexer.dead_letters.spans import Spans as Written
 from activity_indexer.ports import OutRecord
 from activity_indexer.replay.ports import Commits, Transactions
 from activity_indexer.replay.records import Addressed
+from activity_indexer.replay.session import Writing
 from activity_indexer.telemetry.tracing.spans import Spans, earlier, remote
 
-Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 REPLAY_ID: Final = "activity_indexer.replay.id"
 
 
@@ -33,7 +33,7 @@ class _Sending:
 
 
 class ReplaySpans:
-    """Makes the transactions of one replay tell of what they send. `caller` is the trace that the replay is part of."""
+    """Adds spans to the transactions of one replay. `caller` is the trace that the replay is part of."""
 
     def __init__(self, spans: Spans, replay_id: str, caller: str) -> None:
         self._spans = spans

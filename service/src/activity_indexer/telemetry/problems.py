@@ -84,8 +84,12 @@ class Problems:
             case _:
                 self._health.blocked(code, reason, subject, advice)
         self._known.add((code, subject))
-        fields = {name: text for name, text in (("subject", subject), ("advice", advice)) if text}
-        self._tell(code, _VERB[changed.severity], subject, reason=reason, **fields)
+        event = f"{code}.{_VERB[changed.severity]}"
+        suppressed = self._repeats.suppressed(self._clock(), event, subject)
+        if suppressed is not None:
+            level = logging.ERROR if changed.severity is Severity.BLOCKS else logging.WARNING
+            more = {"subject": subject, "advice": advice, "suppressed": suppressed}
+            self._log.log(level, event, reason=reason, **{name: value for name, value in more.items() if value})
 
     @on(DependencyChanged)
     def dependency_changed(self, changed: DependencyChanged) -> None:
@@ -166,14 +170,6 @@ class Problems:
             self._known.discard((code, subject))
             self._health.settled(code, subject)
             self._log.info(f"{code}.recovered", **({"subject": subject} if subject else {}))
-
-    def _tell(self, code: str, verb: str, subject: str, **fields: str) -> None:
-        """A line that repeats while a problem lasts: shown once per interval."""
-        event = f"{code}.{verb}"
-        suppressed = self._repeats.suppressed(self._clock(), event, subject)
-        if suppressed is not None:
-            level = logging.ERROR if verb == _VERB[Severity.BLOCKS] else logging.WARNING
-            self._log.log(level, event, **fields, **({"suppressed": suppressed} if suppressed else {}))
 
 
 class AuditProblems:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -15,6 +17,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     PolicyViolationError,
     TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 
@@ -34,6 +37,14 @@ from activity_indexer.settings import KafkaSettings
 __all__ = ["CLIENT_ERRORS", "admin_client", "client_arguments", "create_topic", "explained", "mapped"]
 
 _REFUSED = (*UNAUTHORIZED, InvalidReplicationFactorError, PolicyViolationError, ssl.SSLCertVerificationError)
+
+RECORD_LIMIT: Final = "max.message.bytes"
+"""The topic's limit of a record: asked before, since a refusal by the broker breaks the producer's sequence."""
+
+NEW_TOPIC_PATIENCE: Final = 5.0
+"""Seconds until a topic that was created a moment ago is known to every broker."""
+
+NEW_TOPIC_PAUSE: Final = 0.2
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
@@ -133,6 +144,30 @@ async def session_limits(client: Any) -> tuple[float, float] | None:
     told = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
     found = [float(told[name]) / 1000 for name in names if told.get(name)]
     return (found[0], found[1]) if len(found) == len(names) else None
+
+
+async def record_limits(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of a record at most, for topics that report it. Raises Refused when one does not exist, or Unavailable."""
+    deadline = time.monotonic() + NEW_TOPIC_PATIENCE
+    async with admin_client(settings) as client:
+        while True:
+            answers = await client.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name, {RECORD_LIMIT: ""}) for name in names]
+            )
+            told = [resource for answer in answers for resource in answer.to_object()["resources"]]
+            missing = [
+                each["resource_name"] for each in told if each["error_code"] == UnknownTopicOrPartitionError.errno
+            ]
+            if not missing:
+                return {
+                    resource["resource_name"]: int(entry["config_value"])
+                    for resource in told
+                    for entry in resource["config_entries"]
+                    if entry["config_names"] == RECORD_LIMIT and not resource["error_code"]
+                }
+            if time.monotonic() > deadline:
+                raise Refused(f"the topic {', '.join(missing)} does not exist: nothing can be sent there")
+            await asyncio.sleep(NEW_TOPIC_PAUSE)
 
 
 async def prepare_topics(settings: KafkaSettings) -> int | None:

@@ -6,13 +6,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from activity_indexer.replay.ports import Transactions
 from activity_indexer.reports import Emit, SpansExported, unreported
-from activity_indexer.settings import Settings, callers_trace
+from activity_indexer.settings import Settings
 from activity_indexer.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from activity_indexer.telemetry.tracing.exporting import Export
+    from activity_indexer.telemetry.tracing.spans import Spans
 
 Report = Callable[[str, int], None]
-Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 
 
 class OpenTelemetry:
@@ -42,24 +41,21 @@ class OpenTelemetry:
     def indexer(self) -> Tracing:
         """Spans of the indexer."""
         kafka = self._settings.kafka
-        return self._of(kafka.consumer_group, kafka.client_id, kafka.dead_letters)
+        topic, group = kafka.transactions_topic, kafka.consumer_group
+        return self.spans(topic, group, kafka.client_id, kafka.dead_letters) or Untraced()
 
     def audit(self) -> Tracing:
         """Spans of the audit."""
         kafka = self._settings.kafka
-        return self._of(kafka.audit_group, f"{kafka.client_id}.audit")
+        return self.spans(kafka.transactions_topic, kafka.audit_group, f"{kafka.client_id}.audit") or Untraced()
 
-    def replaying(self, writing: Writing, replay_id: str) -> Writing:
-        """The transactions of a replay, traced."""
+    def spans(self, topic: str, group: str, client: str, dead_letters: str = "") -> Spans | None:
+        """Spans of what this group consumes; None where tracing is off."""
         if self._provider is None or self._export is None:
-            return writing
-        from activity_indexer.replay.tracing import ReplaySpans  # noqa: PLC0415 - only where tracing is on
-        from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415
+            return None
+        from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415 - only where tracing is on
 
-        kafka = self._settings.kafka
-        consumed = Consumed(kafka.dead_letters, f"{kafka.consumer_group}.replay.{replay_id}", kafka.client_id)
-        spans = Spans(self._provider, self._export, consumed, self._version)
-        return ReplaySpans(spans, replay_id, callers_trace()).traced(writing)
+        return Spans(self._provider, self._export, Consumed(topic, group, client, dead_letters), self._version)
 
     async def stop(self) -> None:
         """Send what is left, for a moment."""
@@ -68,14 +64,6 @@ class OpenTelemetry:
             await asyncio.wait({self._metrics})
         if self._export is not None:
             await self._export.stop()
-
-    def _of(self, group: str, client: str, dead_letters: str = "") -> Tracing:
-        if self._provider is None or self._export is None:
-            return Untraced()
-        from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415 - only where tracing is on
-
-        consumed = Consumed(self._settings.kafka.transactions_topic, group, client, dead_letters)
-        return Spans(self._provider, self._export, consumed, self._version)
 
     def _open(self, report: Report) -> None:
         from activity_indexer.telemetry.tracing import exporting  # noqa: PLC0415 - only where tracing is on

@@ -1,4 +1,4 @@
-"""One replay at a time: whoever runs is a member of a group, and so Kafka knows whether it lives."""
+"""One replay at a time: it is a member of a group while it runs, and so Kafka knows whether it is alive."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiokafka.errors import InconsistentGroupProtocolError
 from activity_indexer.adapters.kafka.client import admin_client
 from activity_indexer.adapters.kafka.consumers import started_member
 from activity_indexer.errors import ActivityIndexerError
-from activity_indexer.replay.errors import ReplayRefused
+from activity_indexer.replay.ports import ReplayRefused
 from activity_indexer.settings import KafkaSettings
 from activity_indexer.timestamps import format_timestamp
 
@@ -32,7 +32,7 @@ PAUSE: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who runs a replay, as Kafka knows it; `since` is RFC 3339, empty when it is not told."""
+    """Who runs a replay, as Kafka knows it; `since` is RFC 3339, empty when it is unknown."""
 
     member: str
     client: str
@@ -41,7 +41,7 @@ class Holder:
     since: str = ""
 
     def __str__(self) -> str:
-        replay = f"replay {self.replay_id}" if self.replay_id else "somebody"
+        replay = f"replay {self.replay_id}" if self.replay_id else "a replay"
         since = f" since {self.since}" if self.since else ""
         return f"{replay} runs{since} on {self.host} (client {self.client})"
 
@@ -141,5 +141,5 @@ async def _join(settings: KafkaSettings, name: str, card: _Card) -> Any:
         return await started_member(settings, name, settings.dead_letters, partition_assignment_strategy=(card,))
     except ActivityIndexerError as error:
         if isinstance(error.__cause__, InconsistentGroupProtocolError):
-            raise ReplayRefused(f"the group {name} is in use by something that is no replay: end that first") from error
+            raise ReplayRefused(f"the group {name} is used by a consumer that is no replay: stop it first") from error
         raise

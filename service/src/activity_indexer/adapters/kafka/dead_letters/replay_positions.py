@@ -20,7 +20,10 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from activity_indexer.adapters.kafka.client import within
 from activity_indexer.ports import Partition
+from activity_indexer.replay.ports import Commits
+from activity_indexer.settings import KafkaSettings
 
 UNSTABLE: Final = 88
 """The broker's code for offsets that a transaction is about to change."""
@@ -91,7 +94,7 @@ class _StableOffsets(Request[_Question]):  # type: ignore[misc]
 
 
 async def committed(client: Any, group: str, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str]]:
-    """Offset and metadata that the group has committed for these partitions; absent where it has none.
+    """Offset and metadata that the group has committed for these partitions; nothing where it has none.
 
     `client` is a started admin client. Waits while a transaction on them is ending. Raises the client's errors.
     """
@@ -113,3 +116,16 @@ async def committed(client: Any, group: str, partitions: Iterable[Partition]) ->
                 if each["offset"] >= 0
             }
         await asyncio.sleep(PAUSE)
+
+
+class GroupPositions:
+    """replay.ports.Groups by a started admin client."""
+
+    def __init__(self, settings: KafkaSettings, client: Any) -> None:
+        self._settings = settings
+        self._client = client
+
+    async def committed(self, group: str, partitions: Iterable[Partition]) -> Commits:
+        """Offsets and metadata of those partitions that have them."""
+        found: Commits = await within(self._settings.request_timeout, committed(self._client, group, partitions))
+        return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -13,13 +13,23 @@ from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFence
 from aiokafka.structs import OffsetAndMetadata
 
 from activity_indexer.adapters.kafka.batches import Partitions, batches
-from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped
-from activity_indexer.adapters.kafka.dead_letters.record_limits import check_sizes, record_limits
+from activity_indexer.adapters.kafka.client import (
+    CLIENT_ERRORS,
+    RECORD_LIMIT,
+    Shape,
+    admin_client,
+    client_arguments,
+    create_topic,
+    mapped,
+    record_limits,
+    topics,
+)
+from activity_indexer.adapters.kafka.dead_letters.replay_lock import replay_lock
+from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.dead_letters.spans import Span, Spans
-from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.errors import ActivityIndexerError, Refused
 from activity_indexer.ports import OutRecord, Partition
-from activity_indexer.replay.errors import Overtaken
-from activity_indexer.replay.ports import Commits
+from activity_indexer.replay.ports import Commits, Overtaken, RecordRefused
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
 
@@ -27,9 +37,41 @@ BATCH_BYTES: Final = 512 * 1024
 """Bytes that go to a partition at once; a larger record goes alone."""
 
 TRANSACTION_TIMEOUT: Final = 60.0
-"""Seconds after which the broker gives an open transaction up: so long a killed replay can hold readers up at most."""
+"""Seconds after which the broker gives an open transaction up: a killed replay holds readers up no longer."""
+
+FOREVER: Final = "-1"
+"""Retention of parked dead letters: they wait for an operator."""
 
 _OVERTAKEN = (ProducerFenced, InvalidProducerEpoch, InvalidTxnState)
+
+
+@asynccontextmanager
+async def replay_writing(settings: KafkaSettings, replay_id: str, topic: str) -> AsyncIterator[ReplayTransactions]:
+    """The right to write for one replay at a time: the lock and the transactional id have one name.
+
+    `topic` is where events go. Raises ReplayRefused when another replay has it, Unavailable or Refused.
+    """
+    name = f"{settings.consumer_group}.replay.{settings.dead_letters}"
+    async with AsyncExitStack() as stack:
+        await _prepare(settings)
+        await stack.enter_async_context(replay_lock(settings, name, replay_id))
+        group = f"{settings.consumer_group}.replay.{replay_id}"
+        yield await stack.enter_async_context(replay_transactions(settings, name, group, [topic, settings.parked]))
+
+
+async def _prepare(settings: KafkaSettings) -> None:
+    """Create the topic of parked dead letters when it does not exist. Raises Refused without any dead letters."""
+    async with admin_client(settings) as client:
+        known = await topics(client)
+        source = known.get(settings.dead_letters)
+        if source is None:
+            raise Refused(
+                f"the dead-letter topic {settings.dead_letters} does not exist: is KAFKA_DEAD_LETTER_TOPIC right?"
+            )
+        if settings.parked not in known:
+            shape = Shape(source.partitions, settings.replication_factor or source.replicas)
+            configs = {RECORD_LIMIT: str(settings.max_request_bytes), "retention.ms": FOREVER}
+            await create_topic(client, settings.parked, shape, configs)
 
 
 @asynccontextmanager
@@ -123,6 +165,18 @@ async def _all(waiting: Sequence[Any]) -> list[Any]:
         if isinstance(each, BaseException):
             raise each
     return found
+
+
+def check_sizes(records: Sequence[Addressed], limits: Mapping[str, int], otherwise: int) -> None:
+    """Raises RecordRefused when one is too large for its topic; `otherwise` is for topics that do not report it."""
+    for addressed in records:
+        limit = min(otherwise, limits.get(addressed.topic, otherwise))
+        size = size_in_batch(addressed.record)
+        if size > limit:
+            raise RecordRefused(
+                f"the record takes {size} bytes, and the topic {addressed.topic} takes {limit}: "
+                f"raise its {RECORD_LIMIT}, and KAFKA_MAX_REQUEST_BYTES"
+            )
 
 
 def _look_at(producer: Any) -> None:

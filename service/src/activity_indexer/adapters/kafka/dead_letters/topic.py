@@ -23,8 +23,13 @@ from msgspec import Struct
 
 from activity_common.dead_letter_headers import PREFIX
 from activity_indexer.adapters.kafka.batches import Partitions, batches
-from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
-from activity_indexer.adapters.kafka.dead_letters.record_limits import record_limits
+from activity_indexer.adapters.kafka.client import (
+    CLIENT_ERRORS,
+    client_arguments,
+    mapped,
+    prepare_topics,
+    record_limits,
+)
 from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError
