@@ -8,7 +8,6 @@ from typing import Any
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.reports import BatchSettled, SearchProbed, Written
->>>>>>> w-process
 
 BATCH = BatchSettled(1, 100, example=Written("a", version=8, published=0.0))
 

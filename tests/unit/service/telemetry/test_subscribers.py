@@ -50,7 +50,6 @@ from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.problems import LOSS_SHOWN, AuditProblems, Problems
 from activity_indexer.telemetry.progress import Progress
 from activity_indexer.tracing import UntracedBatch
->>>>>>> w-process
 
 
 class Clock:
