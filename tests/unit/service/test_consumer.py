@@ -22,6 +22,8 @@ from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
 from activity_indexer.positions import Ends
 
+pytestmark = pytest.mark.simulated_time
+
 ONE = Partition(TOPIC, 0)
 OTHER = Partition(TOPIC, 1)
 
@@ -217,7 +219,7 @@ class Subject:
             await self.drain()
 
     async def drain(self) -> None:
-        await self.indexer.drain(Deadline.after(self.drain_timeout))
+        await self.indexer.drain(Deadline.after(self.drain_timeout, asyncio.get_running_loop().time))
 
     async def until(self, check: Callable[[], object]) -> None:
         async with asyncio.timeout(2):

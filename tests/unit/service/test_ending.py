@@ -8,6 +8,8 @@ from structlog.testing import capture_logs
 
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 
+pytestmark = pytest.mark.simulated_time
+
 
 async def for_ever() -> None:
     await asyncio.sleep(60)

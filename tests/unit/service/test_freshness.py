@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pytest
+
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.observer import Written
+
+pytestmark = pytest.mark.simulated_time
 
 WRITTEN = Written("a", version=8, published=0.0)
 

@@ -13,6 +13,8 @@ from activity_indexer.facts import Severity
 from activity_indexer.index_watch import IndexWatch, Standing
 from activity_indexer.ports import BulkReply
 
+pytestmark = pytest.mark.simulated_time
+
 WRITTEN = BulkReply(200, b'{"errors":false,"items":[{"index":{"_index":"t-1","status":201}}]}')
 ELSEWHERE = BulkReply(200, WRITTEN.body.replace(b"t-1", b"t-2"))
 REFUSED = BulkReply(
@@ -61,7 +63,7 @@ class Subject:
     seen: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
-        self.watch = IndexWatch(self.index, self.index, "t", self.seen)
+        self.watch = IndexWatch(self.index, self.index, "t", self.seen, asyncio.get_running_loop().time)
 
     async def ready(self) -> "Subject":
         await self.watch.prepare()

@@ -20,6 +20,8 @@ from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply
 from activity_indexer.trial import TRIAL_ID
 
+pytestmark = pytest.mark.simulated_time
+
 FAST = Backoff(0.0001, 0.0002)
 
 

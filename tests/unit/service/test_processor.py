@@ -50,6 +50,8 @@ from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
 
+pytestmark = pytest.mark.simulated_time
+
 PARTITION = Partition(TOPIC, 0)
 FAST = Backoff(0.0001, 0.0002)
 BAD = Item(400, ItemError("document_parsing_exception", "failed to parse"))

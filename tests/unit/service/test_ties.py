@@ -29,6 +29,8 @@ from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.ties import OrderedWriter
 
+pytestmark = pytest.mark.simulated_time
+
 FAST = Backoff(0.0001, 0.0002)
 LATEST = 2**60
 

@@ -24,6 +24,8 @@ from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition,
 from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Stored
 from activity_indexer.settings import load_settings
 
+pytestmark = pytest.mark.simulated_time
+
 AWAY = Unavailable("PostgreSQL is away")
 WRONG = Refused("PostgreSQL refuses: no such table; restore it")
 

@@ -16,6 +16,8 @@ from activity_indexer.event import Position
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, Settled, entry_of
 
+pytestmark = pytest.mark.simulated_time
+
 EVENT = decode_event(value(), LATEST)
 
 

@@ -23,6 +23,8 @@ from activity_indexer.replay.errors import Overtaken, ReplayRefused
 from activity_indexer.replay.progress import Counters, Standing, standing
 from activity_indexer.replay.sending import Engine, Pace
 
+pytestmark = pytest.mark.simulated_time
+
 GROUP = "g.replay.r"
 FREELY = Pace()
 WANTED = Wanted("r", Selection(errors=frozenset({"missing_field"})), "t", "t.dlq.parked", max_replays=3)
@@ -211,7 +213,7 @@ async def test_a_rate_is_kept() -> None:
     bury(log, 30)
     started = time.monotonic()
     await run(log, Pace(rate=100))
-    assert time.monotonic() - started >= 0.3
+    assert time.monotonic() - started == pytest.approx(0.3)
 
 
 async def test_a_record_that_is_too_large_for_its_topic_is_refused_alone() -> None:

@@ -25,6 +25,8 @@ from activity_indexer.replay.report import Report
 from activity_indexer.replay.result import MAX_RESULT, Result, result_json
 from activity_indexer.replay.session import Options, Outside, Session
 
+pytestmark = pytest.mark.simulated_time
+
 WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
 OPTIONS = Options("t.dlq", "g", wait=False, wait_timeout=0.05)
 VERSION = event_version(CREATED, 1_704_110_400_000_000_000)

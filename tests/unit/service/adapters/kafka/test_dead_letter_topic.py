@@ -22,6 +22,8 @@ from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.ports import OutRecord
 from activity_indexer.settings import KafkaSettings
 
+pytestmark = pytest.mark.simulated_time
+
 
 async def prepared(_settings: object) -> None:
     """The topic is there."""

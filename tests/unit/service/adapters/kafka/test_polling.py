@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from activity_indexer.adapters.kafka.polling import FIRST_STEP, BoundedPoll
 from activity_indexer.memory import record_bytes
 
+pytestmark = pytest.mark.simulated_time
+
 PLACES = [TopicPartition("t", 0), TopicPartition("t", 1)]
 LIMIT = 100_000
 

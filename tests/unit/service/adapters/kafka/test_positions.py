@@ -17,6 +17,8 @@ from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss
 from activity_indexer.settings import KafkaSettings
 
+pytestmark = pytest.mark.simulated_time
+
 TOPIC = "transactions"
 ZERO, ONE, TWO = (Partition(TOPIC, number) for number in range(3))
 

@@ -31,6 +31,8 @@ from activity_indexer.ports import Partition
 from activity_indexer.positions import Ends
 from activity_indexer.settings import KafkaSettings
 
+pytestmark = pytest.mark.simulated_time
+
 ONE = Partition("transactions", 0)
 
 

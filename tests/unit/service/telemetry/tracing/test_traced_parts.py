@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import pytest
 from fixtures.audit import value as audit_value
 from fixtures.core import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
 from fixtures.memory.audit import MemoryAudit
@@ -28,6 +29,8 @@ from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.ties import OrderedWriter
+
+pytestmark = pytest.mark.simulated_time
 
 TRACE_ID = 7
 FAST = Backoff(0.001, 0.002)
