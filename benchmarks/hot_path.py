@@ -29,9 +29,12 @@ from activity_indexer.pipeline.decode import decode_event, decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import BulkReply, Enricher, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import Subscribers
 from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import Reporter
+from activity_indexer.telemetry.problems import Problems
+from activity_indexer.telemetry.progress import Progress
 from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate
 from activity_loadgen.options import LoadOptions
@@ -93,17 +96,18 @@ def processor(enricher: Enricher | None = None) -> Processor:
     """The whole of it, logging nothing; with an enricher that has been used, its plans and caches are warm."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     nowhere = Nowhere()
-    observer = Reporter(Health(time.monotonic, 60), Metrics())
+    health = Health(time.monotonic, 60)
+    emit = Subscribers(*Metrics().indexer, Progress(health), Problems(health), LogLines())
     backoff = Backoff(0.1, 1)
-    writer = BulkWriter(nowhere, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, 3)
-    seen = Deduplicator(RecentIds(10_000), None, 5, time.monotonic, lambda _up, _why: None)
+    writer = BulkWriter(nowhere, AdaptiveLimit(8, 5, time.monotonic), backoff, emit, 3)
+    seen = Deduplicator(RecentIds(10_000), None, 5, time.monotonic, emit)
     return Processor(
         seen,
         enricher or load_enrichments(),
-        OrderedWriter(writer, nowhere, backoff, observer),
+        OrderedWriter(writer, nowhere, backoff, emit),
         nowhere,
         Breaker(0.5, 1000, 100),
-        observer,
+        emit,
         Limits(86_400, 30, backoff),
     )
 

@@ -278,7 +278,7 @@ async def measured_redis(url: str, ids: int) -> dict[str, float]:
     from pydantic import SecretStr  # noqa: PLC0415 - only where it is measured
     from redis.asyncio import Redis  # noqa: PLC0415
 
-    from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace  # noqa: PLC0415
+    from activity_indexer.adapters.redis.store import RedisSeenStore, seen_namespace  # noqa: PLC0415
     from activity_indexer.pipeline.dedup import PROBE  # noqa: PLC0415
     from activity_indexer.settings import load_settings  # noqa: PLC0415
 

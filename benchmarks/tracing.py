@@ -33,11 +33,14 @@ from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import Emit, Subscribers
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import Reporter
+from activity_indexer.telemetry.problems import Problems
+from activity_indexer.telemetry.progress import Progress
 from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate
@@ -128,8 +131,10 @@ async def indexed(found: list[Record], batch: int, *, traced: bool) -> float:
     """Process all of it; CPU seconds, until the last span is sent."""
     os.environ["OTEL_SDK_DISABLED"] = str(not traced).lower()
     metrics = Metrics()
-    telemetry = OpenTelemetry(load_settings(), metrics)
-    work = _processor(metrics, telemetry)
+    health = Health(time.monotonic, 60)
+    emit = Subscribers(*metrics.indexer, Progress(health), Problems(health), LogLines())
+    telemetry = OpenTelemetry(load_settings(), emit, metrics.registry)
+    work = _processor(emit, telemetry)
     batcher = Batcher(batch, 1 << 26, 1, time.monotonic, max_records=batch)
     batcher.add({PLACE: found}, {PLACE: PartitionOffsets()})
     gc.collect()
@@ -141,20 +146,19 @@ async def indexed(found: list[Record], batch: int, *, traced: bool) -> float:
     return time.process_time() - started
 
 
-def _processor(metrics: Metrics, telemetry: OpenTelemetry) -> Processor:
+def _processor(emit: Emit, telemetry: OpenTelemetry) -> Processor:
     nowhere = Nowhere()
     tracing = telemetry.indexer()
-    observer = Reporter(Health(time.monotonic, 60), metrics)
     backoff = Backoff(0.1, 1)
-    index = MeasuredIndex(nowhere, Calls(metrics, tracing), "transactions")
-    writer = BulkWriter(index, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, 3)
+    index = MeasuredIndex(nowhere, Calls(emit, tracing), "transactions")
+    writer = BulkWriter(index, AdaptiveLimit(8, 5, time.monotonic), backoff, emit, 3)
     return Processor(
-        Deduplicator(RecentIds(10_000), None, 5, time.monotonic, lambda _up, _why: None),
+        Deduplicator(RecentIds(10_000), None, 5, time.monotonic, emit),
         load_enrichments(),
-        OrderedWriter(writer, index, backoff, observer),
+        OrderedWriter(writer, index, backoff, emit),
         nowhere,
         Breaker(0.5, 1000, 100),
-        observer,
+        emit,
         Limits(86_400, 30, backoff),
         tracing=tracing,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from contract.cluster import ClusterContract
-from operator_support import NAMESPACE, FakeCluster
+from fixtures.memory.cluster import NAMESPACE, FakeCluster
 
 
 class TestFakeCluster(ClusterContract):

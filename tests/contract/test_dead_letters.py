@@ -12,7 +12,7 @@ from fixtures.memory.stores import MemoryDeadLetters
 from fixtures.servers.place import Place, Servers, eventually
 
 from activity_indexer.adapters.kafka.client import prepare_topics
-from activity_indexer.adapters.kafka.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.ports import DeadLetters, HeaderName, OutRecord
 from activity_indexer.settings import KafkaSettings
 

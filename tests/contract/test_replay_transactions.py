@@ -11,12 +11,11 @@ from fixtures.servers.place import Place, Servers
 from fixtures.servers.replays import create
 
 from activity_indexer.adapters.kafka.client import admin_client
-from activity_indexer.adapters.replay_positions import committed
-from activity_indexer.adapters.replay_transactions import replay_transactions
+from activity_indexer.adapters.kafka.dead_letters.replay_positions import committed
+from activity_indexer.adapters.kafka.dead_letters.replay_transactions import replay_transactions
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.ports import OutRecord, Partition
-from activity_indexer.replay.errors import Overtaken, RecordRefused
-from activity_indexer.replay.ports import Commits, Transactions
+from activity_indexer.replay.ports import Commits, Overtaken, RecordRefused, Transactions
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
 

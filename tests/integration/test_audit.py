@@ -19,6 +19,7 @@ from activity_indexer.audit.consumer import Audit
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Backlog, Partition
+from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, Reported
 from activity_indexer.settings import load_settings
 
 pytestmark = pytest.mark.integration
@@ -31,20 +32,12 @@ class Metrics:
         self.outcomes: dict[str, int] = {}
         self.lags: Mapping[Partition, Backlog] = {}
 
-    def events(self, outcome: str, count: int) -> None:
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
-
-    def ties(self, count: int) -> None:
-        self.tied = count
-
-    def batch(self, events: int, seconds: float) -> None:
-        pass
-
-    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
-        self.lags = partitions
-
-    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
-        pass
+    def __call__(self, reported: Reported) -> None:
+        if isinstance(reported, AuditBatchWritten):
+            for outcome, count in reported.outcomes.items():
+                self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+        elif isinstance(reported, AuditLagMeasured):
+            self.lags = reported.partitions
 
 
 class Running:

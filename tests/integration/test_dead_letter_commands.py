@@ -17,7 +17,7 @@ from fixtures.dead_letters import told
 from fixtures.servers.place import UPDATED, Indexer, Place, encoded, environment, event, eventually, moment
 from fixtures.servers.processes import Forked
 
-from activity_indexer.adapters.kafka.dead_letter_reader import CLOCK_MARGIN, dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.reader import CLOCK_MARGIN, dead_letter_reader
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.ports import Partition
 from activity_indexer.settings import KafkaSettings

@@ -14,13 +14,13 @@ import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from fixtures.memory.cluster import NAMESPACE, FakeCluster
 from fixtures.servers.place import Place, Servers, event, eventually
-from operator_support import NAMESPACE, FakeCluster
 
-from activity_indexer_operator.indexer.spec import CredentialsRef, FileRef, Kafka, Security
 from activity_indexer_operator.kafka.observation import Observation, Offsets, Unknown
 from activity_indexer_operator.kafka.reader import KafkaReader, Question
-from activity_indexer_operator.kube.objects import NameRef
+from activity_indexer_operator.kafka.spec import Kafka, Security
+from activity_indexer_operator.kube.objects import CredentialsRef, FileRef, NameRef
 from activity_indexer_operator.kube.resources import SECRETS
 from activity_stack import Stack
 from activity_stack.kafka import Kafka as Broker

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.operator import POD_TEMPLATE
 from fixtures.servers.api_server import ApiServer, api_server, kubeconfig
 from fixtures.servers.otlp import Receiver, Span, receiving
 from fixtures.servers.place import Indexer, Place, environment, event, eventually
 from fixtures.servers.processes import Forked
-from operator_replay_support import POD_TEMPLATE
 
-from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE
-from activity_indexer_operator.jobs.pod import RESULT_FILE
+from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE, RESULT_FILE
 from activity_indexer_operator.jobs.view import POD_LABEL
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, INDEXERS, JOBS, PODS, REPLAYS
 
@@ -185,7 +184,7 @@ def test_off_loads_nothing_of_opentelemetry() -> None:
     code = (
         "import sys; from activity_indexer_operator import __main__; "
         "from activity_indexer_operator.settings import Settings; "
-        "from activity_indexer_operator.tracing.protocol import tracing_for; tracing_for(Settings()); "
+        "from activity_indexer_operator.app import tracing_for; tracing_for(Settings()); "
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

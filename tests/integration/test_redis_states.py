@@ -8,7 +8,7 @@ import pytest
 from fixtures.servers.place import Indexer, Place, event, eventually
 from fixtures.servers.redis_server import command, redis_server
 
-from activity_indexer.adapters.redis import RedisSeenStore
+from activity_indexer.adapters.redis.store import RedisSeenStore
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import RedisSettings
 

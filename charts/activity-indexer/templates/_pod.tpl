@@ -93,6 +93,7 @@ env:
 ports:
   - name: http
     containerPort: {{ include "activity-indexer.httpPort" . }}
+    protocol: TCP
 {{- range $probe, $path := dict "startup" "/startupz" "readiness" "/readyz" "liveness" "/livez" }}
 {{ $probe }}Probe:
   httpGet:

@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from activity_common.kafka_connection import security_arguments, server_list, tls_context, uses_login, uses_tls
 from activity_loadgen.options import DEFAULT_SERVERS
 
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -55,27 +56,23 @@ class KafkaConnection:
         Raises:
             KafkaSettingError: when a certificate or key cannot be read.
         """
-        arguments: dict[str, Any] = {
-            "bootstrap_servers": [server.strip() for server in self.servers.split(",")],
-            "security_protocol": self.security_protocol,
+        return {
+            "bootstrap_servers": server_list(self.servers),
+            **security_arguments(
+                self.security_protocol,
+                tls=self._tls() if uses_tls(self.security_protocol) else None,
+                mechanism=self.sasl_mechanism,
+                username=self.sasl_username,
+                password=self.sasl_password,
+            ),
         }
-        if self.security_protocol.startswith("SASL"):
-            arguments["sasl_mechanism"] = self.sasl_mechanism
-            arguments["sasl_plain_username"] = self.sasl_username
-            arguments["sasl_plain_password"] = self.sasl_password
-        if self.security_protocol.endswith("SSL"):
-            arguments["ssl_context"] = self._ssl_context()
-        return arguments
 
-    def _ssl_context(self) -> ssl.SSLContext:
+    def _tls(self) -> ssl.SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self.ssl_ca_file)
-            if self.ssl_cert_file:
-                context.load_cert_chain(self.ssl_cert_file, self.ssl_key_file)
-        except (OSError, ssl.SSLError) as error:
+            return tls_context(self.ssl_ca_file, self.ssl_cert_file, self.ssl_key_file)
+        except OSError as error:  # ssl.SSLError is one
             files = "KAFKA_SSL_CA_FILE, KAFKA_SSL_CERT_FILE and KAFKA_SSL_KEY_FILE"
             raise KafkaSettingError(f"{files}: expected readable PEM files: {error}") from error
-        return context
 
 
 def connection_from(environment: Mapping[str, str], servers: str) -> KafkaConnection:
@@ -95,7 +92,7 @@ def connection_from(environment: Mapping[str, str], servers: str) -> KafkaConnec
         ssl_cert_file=environment.get("KAFKA_SSL_CERT_FILE") or None,
         ssl_key_file=environment.get("KAFKA_SSL_KEY_FILE") or None,
     )
-    if protocol.startswith("SASL") and not (connection.sasl_username and connection.sasl_password):
+    if uses_login(protocol) and not (connection.sasl_username and connection.sasl_password):
         wanted = "expected both KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
         raise KafkaSettingError(f"KAFKA_SECURITY_PROTOCOL is {protocol}: {wanted}, got only some or none")
     return connection

@@ -17,9 +17,9 @@ def main() -> None:
       0  ended by SIGTERM
       2  wrong usage: a setting is wrong, or there is no cluster
     """  # noqa: D301 - a backspace keeps the lines of a paragraph
-    from activity_indexer_operator.start import start  # noqa: PLC0415 - kopf and kubernetes take a second
+    from activity_indexer_operator.app import run  # noqa: PLC0415 - kopf and kubernetes take a second
 
-    start()
+    run()
 
 
 if __name__ == "__main__":

@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from datetime import UTC, datetime
+from typing import Any, Final
 
+import structlog
+from structlog.stdlib import ProcessorFormatter
+
+from activity_common.log_form import Fields, as_json, configure_structlog, first_fields
 from activity_indexer_operator.tracing.protocol import TraceIds
 
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "k8s_skip", "k8s_ref", "settings"}
+NOT_SHOWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message", "asctime", "k8s_skip", "k8s_ref", "settings", "_logger", "_name",
+}  # fmt: skip
+"""Attributes of a record that are no fields of its line."""
 
 
-class JsonFormatter(logging.Formatter):
-    """`event`, `level`, `timestamp`, `logger`, and whatever the call gave as `extra`."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        entry: dict[str, object] = {
-            "event": record.getMessage(),
-            "level": record.levelname.lower(),
-            "timestamp": at.replace("+00:00", "Z"),
-            "logger": record.name,
-        }
-        entry |= {name: value for name, value in vars(record).items() if name not in _OWN}
-        if reference := getattr(record, "k8s_ref", None):
-            entry["key"] = f"{reference.get('namespace')}/{reference.get('name')}"
-        if record.exc_info:
-            entry["error"] = self.formatException(record.exc_info)
-        return json.dumps(entry, default=str)
+def json_formatter() -> logging.Formatter:
+    """`event`, `level`, `timestamp`, `logger`, and whatever the call gave; a traceback is in `error`."""
+    return ProcessorFormatter(
+        processors=[
+            _all_fields,
+            structlog.processors.format_exc_info,
+            ProcessorFormatter.remove_processors_meta,
+            _traceback_as_error,
+            as_json,
+        ]
+    )
 
 
 def configure(level: str) -> None:
     """Sends all logs to standard output in this form."""
+    least = logging.getLevelNamesMapping()[level.upper()]
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(json_formatter())
     handler.addFilter(TraceIds())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=least, handlers=[handler], force=True)
+    configure_structlog(least)
     # Each unanswered connection would be a line here, and the condition says it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     for chatter in ("aiohttp.access", "kopf.activities", "kopf.objects"):
         logging.getLogger(chatter).setLevel(logging.WARNING)
+
+
+def _all_fields(_logger: Any, _method: str, fields: Fields) -> Fields:
+    """What our own calls give as keywords, and what the libraries' give as `extra`."""
+    record: logging.LogRecord = fields["_record"]
+    found = dict(first_fields(fields))
+    found |= {name: value for name, value in vars(record).items() if name not in NOT_SHOWN}
+    if reference := getattr(record, "k8s_ref", None):
+        found["key"] = f"{reference.get('namespace')}/{reference.get('name')}"
+    return found | dict(fields)
+
+
+def _traceback_as_error(_logger: Any, _method: str, fields: Fields) -> Fields:
+    if trace := fields.pop("exception", None):
+        fields["error"] = trace
+    return fields

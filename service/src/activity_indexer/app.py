@@ -12,15 +12,16 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 
 from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.adapters.kafka.address import HttpAddress, http_address
 from activity_indexer.adapters.kafka.client import prepare_topics
-from activity_indexer.adapters.kafka.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.source import GroupSource
+from activity_indexer.adapters.redis.store import RedisSeenStore, seen_namespace
 from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -36,28 +37,27 @@ from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import Dependency, DependencyChanged, Subscribers
 from activity_indexer.settings import Settings
 from activity_indexer.status_page.page import StatusPage
 from activity_indexer.telemetry.calls import Calls, MeasuredDeadLetters, MeasuredIndex, MeasuredSeen, MeasuredSource
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.http import HttpServer
+from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import Reporter
+from activity_indexer.telemetry.problems import Problems
+from activity_indexer.telemetry.progress import Progress
 from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
 
-if TYPE_CHECKING:
-    from activity_indexer.adapters.redis import RedisSeenStore
-
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
 
-REDIS: Final = "activity_indexer.adapters.redis"
 AUDITING: Final = "activity_indexer.audit.run"
-IMPORTED_LATER: Final = (REDIS, AUDITING)
+IMPORTED_LATER: Final = (AUDITING,)
 """Modules that take long to import, and that a start need not wait for."""
 
 AUDIT_DELAY: Final = 2.0
@@ -77,7 +77,9 @@ class App:
         self.metrics = Metrics()
         self.health = Health(time.monotonic, consumer.stall_timeout)
         longest_try = consumer.backoff_max + settings.elasticsearch.request_timeout
-        self.observer = Reporter(self.health, self.metrics, longest_try)
+        self.emit = Subscribers(
+            *self.metrics.indexer, Progress(self.health), Problems(self.health, longest_try), LogLines()
+        )
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
         self._ending = Ending(consumer.shutdown_timeout)
@@ -102,7 +104,7 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         await self._serve()
-        background = [asyncio.create_task(watch_loop(self.health, self.metrics))]
+        background = [asyncio.create_task(watch_loop(self.emit))]
         try:
             await self._index(background)
         finally:
@@ -122,28 +124,28 @@ class App:
         registry = load_enrichments(_names(self._settings.consumer.enrichments))
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
-        source = GroupSource(self._settings.kafka, self.observer, address, self._settings.consumer.memory)
-        telemetry = OpenTelemetry(self._settings, self.metrics)
-        freshness = Freshness(index, self.metrics, self._settings.consumer.freshness_interval)
-        self.observer.follow = freshness.follow
+        source = GroupSource(self._settings.kafka, self.emit, address, self._settings.consumer.memory)
+        telemetry = OpenTelemetry(self._settings, self.emit, self.metrics.registry)
+        freshness = Freshness(index, self.emit, self._settings.consumer.freshness_interval)
+        self.emit.add(freshness)
         self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
         self._goodbyes |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
-        calls = Calls(self.metrics, telemetry.indexer())
+        calls = Calls(self.emit, telemetry.indexer())
         alias = self._settings.elasticsearch.index
-        watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.observer)
+        watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.emit)
         preparing = asyncio.gather(
             self._until_topics(background, lambda: self._audit(telemetry.audit(), address)),
-            self._until("elasticsearch", watch.prepare),
+            self._until(Dependency.ELASTICSEARCH, watch.prepare),
         )
         deduplicator = None
         if self._settings.consumer.enable_dedup:
-            deduplicator = await self._deduplicator(index, watch, calls)
+            deduplicator = self._deduplicator(index, watch, calls)
             background.append(asyncio.create_task(deduplicator.watch()))
         indexer = self._indexer(deduplicator, watch, source, registry, calls)
         if not all(await preparing):
             return
         background.append(asyncio.create_task(watch.run()))
-        if not await self._until("kafka", lambda: source.start(indexer)):
+        if not await self._until(Dependency.KAFKA, lambda: source.start(indexer)):
             return
         self._started.set()
         give_back_memory()
@@ -155,7 +157,7 @@ class App:
         self, background: list[asyncio.Task[None]], audit: Callable[[], Coroutine[Any, Any, None]]
     ) -> bool:
         """Prepare the topics, then start the audit: a client's question may create a topic that is not there yet."""
-        found = await self._until("kafka", self._prepare_topics)
+        found = await self._until(Dependency.KAFKA, self._prepare_topics)
         if found and self._settings.consumer.enable_audit_db:
             background.append(asyncio.create_task(audit(), name=AUDIT))
         return found
@@ -198,18 +200,18 @@ class App:
         consumer = self._settings.consumer
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
-        dead_letters = DeadLetterTopic(self._settings.kafka, truncated=calls.metrics.truncated)
+        dead_letters = DeadLetterTopic(self._settings.kafka, emit=self.emit)
         self._goodbyes["dead letters"] = dead_letters.stop
         rereads = Rereads(self._seen)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
-        writer = BulkWriter(watch, limit, self._backoff, self.observer, tries, trial=trial_document(registry))
+        writer = BulkWriter(watch, limit, self._backoff, self.emit, tries, trial=trial_document(registry))
         processor = Processor(
             deduplicator,
             registry,
-            OrderedWriter(writer, watch, self._backoff, self.observer),
+            OrderedWriter(writer, watch, self._backoff, self.emit),
             MeasuredDeadLetters(dead_letters, calls, self._settings.kafka.dead_letters),
             breaker,
-            self.observer,
+            self.emit,
             Limits(consumer.max_clock_skew, consumer.breaker_retry_interval, self._backoff),
             tracing=calls.tracing,
             rereads=rereads,
@@ -227,7 +229,7 @@ class App:
             processor.process,
             lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,
-            self.observer,
+            self.emit,
             IntakeLimits(
                 consumer.fetch_max_records,
                 consumer.commit_interval,
@@ -238,14 +240,13 @@ class App:
             rereads=rereads,
         )
 
-    async def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
+    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
         consumer = self._settings.consumer
         group, ttl = self._settings.kafka.consumer_group, consumer.dedup_ttl
-        redis = await _imported(REDIS)
-        store: RedisSeenStore = redis.RedisSeenStore(
+        store = RedisSeenStore(
             self._settings.redis,
             ttl,
-            lambda: redis.seen_namespace(group, watch.namespace),
+            lambda: seen_namespace(group, watch.namespace),
             lambda: min(ttl, index.remembers),
         )
         self._seen = store
@@ -255,7 +256,7 @@ class App:
             MeasuredSeen(store, calls),
             self._settings.redis.retry_interval,
             time.monotonic,
-            self.observer.seen_store,
+            self.emit,
             store.namespace,
             store.lifetime,
             watch.rely,
@@ -269,14 +270,14 @@ class App:
                 f"topic {kafka.transactions_topic} does not exist: create it, or let KAFKA_TOPIC_PARTITIONS create it"
             )
 
-    async def _until(self, server: str, attempt: Callable[[], Awaitable[Any]]) -> bool:
+    async def _until(self, server: Dependency, attempt: Callable[[], Awaitable[Any]]) -> bool:
         """Try until it passes, as servers may come up later than the indexer; False when the end came first."""
         tries = 0
         while not self._ending.begun:
             try:
                 if await self._unless_stopping(attempt()):
                     self.health.unblocked(server)
-                    self.observer.dependency(server, up=True)
+                    self.emit(DependencyChanged(server))
                     return True
             except (Unavailable, Refused) as error:
                 self._tell_waiting(server, error)
@@ -301,9 +302,9 @@ class App:
         trying.result()
         return True
 
-    def _tell_waiting(self, server: str, error: ActivityIndexerError) -> None:
+    def _tell_waiting(self, server: Dependency, error: ActivityIndexerError) -> None:
         self.health.blocked(server, str(error))
-        self.observer.dependency(server, up=False, reason=str(error))
+        self.emit(DependencyChanged(server, str(error)))
 
 
 async def _imported(module: str) -> Any:

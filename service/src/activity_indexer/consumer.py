@@ -14,13 +14,25 @@ from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.index_watch import CHECK_TIMEOUT, Standing
 from activity_indexer.memory import MemoryShares
-from activity_indexer.observer import Observer
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
 from activity_indexer.positions import Ends
 from activity_indexer.published import published_at
+from activity_indexer.reports import (
+    BreakerClosed,
+    CommitFailed,
+    Emit,
+    EventsPending,
+    EventsReadAgain,
+    IntakeTurned,
+    LagMeasured,
+    OffsetsCommitted,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    RecordsPolled,
+)
 
 POLL_TIMEOUT = 0.5
 """Longest wait for records, and so for the intake to notice anything else (seconds)."""
@@ -98,7 +110,7 @@ class Indexer:
         process: Callable[[Batch], Awaitable[None]],
         places: Callable[[], int],
         breaker: Breaker,
-        observer: Observer,
+        emit: Emit,
         limits: IntakeLimits,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -110,7 +122,7 @@ class Indexer:
         self._process = process
         self._places = places
         self._breaker = breaker
-        self._observer = observer
+        self._emit = emit
         self._limits = limits
         self._clock = clock
         self._now = now
@@ -142,11 +154,10 @@ class Indexer:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _turn(self) -> None:
-        self._observer.ticked()
         if self._in_doubt:
             await self._read_again()
         self._start_requests()
-        self._observer.buffered(self._batcher.buffered)
+        self._emit(IntakeTurned(self._batcher.buffered))
         if self._batcher.full or not self._breaker.lets_in() or not self._sink.as_expected or self._is_memory_used_up():
             await self._wait_for_a_place()
             return
@@ -170,7 +181,7 @@ class Indexer:
             self._offsets.setdefault(partition, PartitionOffsets())
         size = self._batcher.add(polled, self._offsets)
         records = sum(map(len, polled.values()))
-        self._observer.polled(records, size)
+        self._emit(RecordsPolled(records, size))
         self._breaker.polled(records)
 
     def _start_requests(self, *, everything: bool = False) -> None:
@@ -230,7 +241,7 @@ class Indexer:
             async with asyncio.timeout(deadline.to_commit):
                 await self._commit(deadline.to_commit / 2)
         except TimeoutError:
-            self._observer.commit_failed("Kafka did not answer in the time that is left for it")
+            self._emit(CommitFailed("Kafka did not answer in the time that is left for it"))
 
     async def _give_up(self, deadline: Deadline) -> None:
         self._batcher.clear()
@@ -255,18 +266,18 @@ class Indexer:
             self._give_breaker_up()
             self._in_doubt = False
             await self._source.seek({partition: start for partition, (start, _) in ranges.items()})
-        self._observer.read_again(sum(end - start for start, end in ranges.values()))
+        self._emit(EventsReadAgain(sum(end - start for start, end in ranges.values())))
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
         """The group gave this member these partitions."""
         for partition in partitions:
             self._offsets.setdefault(partition, PartitionOffsets())
-        self._observer.assigned(partitions)
+        self._emit(PartitionsAssigned(partitions))
         await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
-        self._observer.revoked()
+        self._emit(PartitionsRevoked())
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
         self._held = {}
@@ -278,7 +289,7 @@ class Indexer:
         """For when the batch that held it open was given up, and none is left to close it."""
         if self._breaker.is_open:
             self._breaker.give_up()
-            self._observer.breaker_closed()
+            self._emit(BreakerClosed())
 
     async def _commit_often(self) -> None:
         while True:
@@ -305,11 +316,11 @@ class Indexer:
         try:
             await self._source.commit(marks)
         except ActivityIndexerError as error:
-            self._observer.commit_failed(str(error))
+            self._emit(CommitFailed(str(error)))
             return
         for partition, mark in marks.items():
             trackers[partition].committed(mark)
-            self._observer.committed(partition, mark)
+        self._emit(OffsetsCommitted(marks))
         await self._rereads.committed(marks)
 
     async def _watch(self) -> None:
@@ -325,7 +336,7 @@ class Indexer:
             left = [await self._left(partition, end) for partition, end in ends.items()]
         except ActivityIndexerError:
             return
-        self._observer.pending(sum(left))
+        self._emit(EventsPending(sum(left)))
 
     async def _left(self, partition: Partition, ends: Ends) -> int:
         """Events of a partition that can be settled and are not yet."""
@@ -339,14 +350,12 @@ class Indexer:
             return 0
         held_for = self._held_for(partition, ends)
         left, lag = max(0, ends.stable - mark), max(0, ends.end - mark)
-        self._observer.lag(partition, lag)
-        self._observer.held(partition, ends.held, held_for)
-        if not left and lag:
-            self._observer.lag_seconds(partition, held_for)
-        else:
+        seconds: float | None = held_for
+        if left or not lag:
             now = self._now()
             published = published_at(tracker.published, now) if lag else now
-            self._observer.lag_seconds(partition, None if published is None else now - published)
+            seconds = None if published is None else now - published
+        self._emit(LagMeasured(partition, lag, ends.held, held_for, seconds))
         return left
 
     def _held_for(self, partition: Partition, ends: Ends) -> float:

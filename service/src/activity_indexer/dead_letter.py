@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from activity_common.dead_letter_headers import (
     ATTEMPTS,
@@ -48,7 +50,7 @@ LATEST: Final = 253_402_300_799_999
 """The last millisecond of the year 9999: producers may stamp their records with any number."""
 
 
-class Failure(NamedTuple):
+class Failure(Struct, frozen=True, gc=False):
     """Why an event cannot be indexed; times in seconds since the epoch."""
 
     error: EventError
@@ -65,9 +67,10 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
     give way to the new ones. What a replay sent failed first when it failed before its first replay.
     `traceparent` is that of the span that sends the dead letter: whoever reads it can link to that span.
 
-    Half of all events may come this way: each header is written once, as the bytes that it is stored as.
+    Half of all events may come this way: each header is written once, as the bytes that it is stored as, and those that
+    many dead letters share are kept.
     """
-    error = failure.error
+    error, timestamp = failure.error, record.timestamp
     last = _time(int(failure.last_failure * 1e6))
     first = _time(int(failure.first_failure * 1e6)) if failure.first_failure != failure.last_failure else last
     headers: list[tuple[str, bytes]] = []
@@ -75,16 +78,12 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
         headers = [header for header in record.headers if not header[0].startswith(PREFIX)]
         first = _first_failure(record) or first
     headers += (
-        (TOPIC, record.topic.encode(errors="replace")),
-        (PARTITION, b"%d" % record.partition),
+        *_place(record.topic, record.partition),
         (OFFSET, b"%d" % record.offset),
-        (TIMESTAMP, _time(min(max(0, record.timestamp), LATEST) * 1000)),
-        (STAGE, error.stage.encode(errors="replace")),
-        (ERROR, error.code.encode(errors="replace")),
+        (TIMESTAMP, _time((timestamp if 0 <= timestamp <= LATEST else min(max(0, timestamp), LATEST)) * 1000)),
+        *_kind(error.stage, error.code),
         (MESSAGE, error.message[:MAX_MESSAGE].encode(errors="replace")),
-        (ATTEMPTS, b"%d" % failure.attempts),
-        (FIRST_FAILURE, first),
-        (LAST_FAILURE, last),
+        *_tries(failure.attempts, first, last),
     )
     if isinstance(record, UndecodedRecord):
         headers += ((PREFIX + name, text.encode(errors="replace")) for name, text in _undecoded(record).items())
@@ -93,6 +92,22 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
     if traceparent:
         headers.append((TRACEPARENT, traceparent))
     return OutRecord(record.key, record.value, headers)
+
+
+@lru_cache(maxsize=1024)
+def _place(topic: str, partition: int) -> tuple[tuple[str, bytes], ...]:
+    return (TOPIC, topic.encode(errors="replace")), (PARTITION, b"%d" % partition)
+
+
+@lru_cache(maxsize=256)
+def _kind(stage: str, code: str) -> tuple[tuple[str, bytes], ...]:
+    return (STAGE, stage.encode(errors="replace")), (ERROR, code.encode(errors="replace"))
+
+
+@lru_cache(maxsize=256)
+def _tries(attempts: int, first: bytes, last: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The events of a batch fail at the same time."""
+    return (ATTEMPTS, b"%d" % attempts), (FIRST_FAILURE, first), (LAST_FAILURE, last)
 
 
 @lru_cache(maxsize=1024)

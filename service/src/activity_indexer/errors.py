@@ -19,9 +19,11 @@ class EventError(ActivityIndexerError):
     stage = "validate"
 
     def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
         self.code = code
         self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
     def kept(self) -> Self:
         """This error without what it came through, to be kept with the event.

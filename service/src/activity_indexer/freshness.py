@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import structlog
 
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.observer import Written
+from activity_indexer.reports import BatchSettled, Emit, SearchProbed, Written, on
 
 PATIENCE: Final = 60.0
 """How long a document is searched for (seconds)."""
@@ -28,29 +28,19 @@ class SearchedIndex(Protocol):
         """Version of a document as a search finds it; None when it finds none. Raises Unavailable or Refused."""
 
 
-class FreshnessMetrics(Protocol):
-    """Where results go."""
-
-    def fresh(self, seconds: float) -> None:
-        """A search found an event so long after it was published."""
-
-    def probed(self, outcome: str) -> None:
-        """An event was `seen` or `missed`, or the search `failed`."""
-
-
 class Freshness:
     """Follows one document each `interval` seconds at most; 0: none. One at a time."""
 
     def __init__(
         self,
         index: SearchedIndex,
-        metrics: FreshnessMetrics,
+        emit: Emit,
         interval: float,
         now: Callable[[], float] = time.time,
         patience: float = PATIENCE,
     ) -> None:
         self._index = index
-        self._metrics = metrics
+        self._emit = emit
         self._interval = interval
         self._now = now
         self._patience = patience
@@ -58,13 +48,14 @@ class Freshness:
         self._task: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("activity_indexer.freshness")
 
-    def follow(self, written: Written) -> None:
-        """Follow this document if it is time for one."""
+    @on(BatchSettled)
+    def follow(self, batch: BatchSettled) -> None:
+        """Follow the batch's example if it is time for one."""
         now = self._now()
-        if not self._interval or now < self._next or (self._task and not self._task.done()):
+        if batch.example is None or not self._interval or now < self._next or (self._task and not self._task.done()):
             return
         self._next = now + self._interval
-        self._task = asyncio.create_task(self._watch(written))
+        self._task = asyncio.create_task(self._watch(batch.example))
 
     async def stop(self) -> None:
         """Let go of what is followed."""
@@ -76,15 +67,13 @@ class Freshness:
         try:
             seen = await self._wait_for(written)
         except Unavailable:
-            self._metrics.probed("failed")
+            self._emit(SearchProbed("failed"))
         except Refused as error:
             self._interval = 0.0
-            self._metrics.probed("failed")
+            self._emit(SearchProbed("failed"))
             self._log.warning("freshness.not_measured", reason=str(error), setting="CONSUMER_FRESHNESS_INTERVAL=0")
         else:
-            self._metrics.probed("seen" if seen else "missed")
-            if seen:
-                self._metrics.fresh(seen - written.published)
+            self._emit(SearchProbed("seen", seen - written.published) if seen else SearchProbed("missed"))
 
     async def _wait_for(self, written: Written) -> float | None:
         """When a search found this version or a newer one (seconds since the epoch)."""

@@ -11,8 +11,9 @@ from enum import Enum
 from typing import Final, Protocol
 
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
-from activity_indexer.observer import Observer
+from activity_indexer.facts import Severity
 from activity_indexer.ports import BulkIndex, BulkReply, Stored
+from activity_indexer.reports import Emit, IndexChecked, ProblemChanged
 
 CHECK_INTERVAL: Final = 10.0
 """Longest time between two checks (seconds). Under load each commit checks too: this is for an idle indexer."""
@@ -71,13 +72,13 @@ class IndexWatch:
         index: CheckedIndex,
         bulk: BulkIndex,
         alias: str,
-        observer: Observer,
+        emit: Emit,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._index = index
         self._bulk = bulk
         self._names = frozenset({"", alias})
-        self._observer = observer
+        self._emit = emit
         self._clock = clock
         self._as_expected = asyncio.Event()
         self._as_expected.set()
@@ -150,25 +151,26 @@ class IndexWatch:
             self._failure = UnexpectedIndex(str(error)) if unexpected else Refused(str(error))
             self._doubt = self._doubt or unexpected
             self._as_expected.clear()
-            self._observer.index(str(error))
+            self._emit(IndexChecked(str(error)))
         except Unavailable as error:  # requests report it
             self._failure = Unavailable(str(error))
         else:
             self._failure = None
             self._checked_at = self._clock()
-            self._observer.index(None)
+            self._emit(IndexChecked(None))
             self._as_expected.set()
             self._report_history()
 
     def _report_history(self) -> None:
-        if self._index.has_history:
-            self._observer.solved(HISTORY)
-        else:
-            self._observer.problem(
+        unreadable = f"the history of {self._index.written} may not be read, so that known ids are not relied on"
+        self._emit(
+            ProblemChanged(
                 HISTORY,
-                f"the history of {self._index.written} may not be read, so that known ids are not relied on",
+                None if self._index.has_history else unreadable,
+                Severity.WARNS,
                 advice="give the user the privilege `monitor` on the index",
             )
+        )
 
     async def confirm(self, within: float = CHECK_TIMEOUT) -> Standing:
         """Check the index within this time (seconds), and return what holds for all that was settled before the call.

@@ -14,7 +14,7 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import DocumentError, EventError, Refused, Unavailable
 from activity_indexer.event import Event, base_version
-from activity_indexer.observer import Observer
+from activity_indexer.facts import Severity
 from activity_indexer.pipeline.outcome import (
     Item,
     ItemError,
@@ -31,6 +31,17 @@ from activity_indexer.pipeline.outcome import (
     same_defect,
 )
 from activity_indexer.ports import BulkIndex, BulkReply
+from activity_indexer.reports import (
+    BulkDone,
+    BulkOutcome,
+    BulkWaited,
+    Dependency,
+    DependencyChanged,
+    DocumentsRetried,
+    DocumentsSentAlone,
+    Emit,
+    RequestsInFlight,
+)
 from activity_indexer.trial import trial_document
 
 UNAVAILABLE: Final = "unavailable"
@@ -125,7 +136,7 @@ class BulkWriter:
         index: BulkIndex,
         limit: AdaptiveLimit,
         backoff: Backoff,
-        observer: Observer,
+        emit: Emit,
         tries: Tries | int,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
@@ -134,7 +145,7 @@ class BulkWriter:
         self._index = index
         self._limit = limit
         self._backoff = backoff
-        self._observer = observer
+        self._emit = emit
         self._tries = Tries(suspect=tries) if isinstance(tries, int) else tries
         self._now = now
         self._clock = clock
@@ -171,7 +182,7 @@ class BulkWriter:
             pending = left.again
             if not pending:
                 return
-            self._observer.retried(left.reason, len(pending))
+            self._emit(DocumentsRetried(left.reason, len(pending)))
             if unheard >= ISOLATE_AFTER:
                 before, takes_others = takes_others, (await self._try())[0] is Outcome.DONE
                 if before and takes_others and await self._isolated(pending, left.error):
@@ -201,29 +212,29 @@ class BulkWriter:
             document.attempts += 1
         seconds = time.perf_counter() - started
         outcome, left = await self._take(documents, reply)
-        self._observer.bulk_request(outcome, seconds, len(body))
+        self._emit(BulkDone(outcome, seconds, len(body)))
         return left
 
-    async def _take(self, documents: list[Document], reply: BulkReply | Unavailable) -> tuple[str, _Round]:
+    async def _take(self, documents: list[Document], reply: BulkReply | Unavailable) -> tuple[BulkOutcome, _Round]:
         if isinstance(reply, Unavailable):
-            return "retry", self._unheard(documents, ItemError(UNAVAILABLE, str(reply)))
+            return BulkOutcome.RETRY, self._unheard(documents, ItemError(UNAVAILABLE, str(reply)))
         if reply.status != 200:
             return await self._failed(documents, reply)
         try:
             if all_done(reply.body, len(documents)):
                 self._all_written(documents)
-                return "done", _Round()
+                return BulkOutcome.DONE, _Round()
             items = read_items(reply.body, len(documents))
         except (ValueError, RecursionError) as error:
-            return "retry", self._unheard(documents, ItemError(UNKNOWN_ANSWER, _no_answer(reply.body, error)))
+            return BulkOutcome.RETRY, self._unheard(documents, ItemError(UNKNOWN_ANSWER, _no_answer(reply.body, error)))
         return await self._settle(documents, items)
 
     async def _request(self, body: bytes, *, alone: bool = False) -> BulkReply | Unavailable:
         """One exchange in one place; `alone`: push-back is about this body, and no reason for fewer requests."""
         asked = time.perf_counter()
         started = await self._limit.acquire()
-        self._observer.bulk_waited(time.perf_counter() - asked)
-        self._observer.concurrency(self._limit.in_flight, self._limit.limit)
+        self._emit(BulkWaited(time.perf_counter() - asked))
+        self._emit(RequestsInFlight(self._limit.in_flight, self._limit.limit))
         pushed_back: bool | None = None if alone else True
         try:
             reply = await self._index.bulk(body)
@@ -232,12 +243,12 @@ class BulkWriter:
             return error
         finally:
             self._limit.release(started, pushed_back=pushed_back)
-            self._observer.concurrency(self._limit.in_flight, self._limit.limit)
+            self._emit(RequestsInFlight(self._limit.in_flight, self._limit.limit))
         return reply
 
     # One answer
 
-    async def _settle(self, documents: Sequence[Document], items: Sequence[Item]) -> tuple[str, _Round]:
+    async def _settle(self, documents: Sequence[Document], items: Sequence[Item]) -> tuple[BulkOutcome, _Round]:
         left = _Round()
         accused: Accused = []
         halted: Accused = []
@@ -269,7 +280,7 @@ class BulkWriter:
 
     async def _after(
         self, documents: Sequence[Document], left: _Round, halted: Accused, accused: Accused, passed: int
-    ) -> tuple[str, _Round]:
+    ) -> tuple[BulkOutcome, _Round]:
         self._release(documents)
         if left.error.type:
             left.reason = left.error.type
@@ -288,31 +299,31 @@ class BulkWriter:
         left.again += [document for document, _ in halted] + [document for document, _ in waiting]
         if halted or waiting:
             left.reason = (halted or waiting)[0][1].type
-            return "halt", left
-        return ("retry" if left.unheard else "partial"), left
+            return BulkOutcome.HALT, left
+        return (BulkOutcome.RETRY if left.unheard else BulkOutcome.PARTIAL), left
 
-    async def _failed(self, documents: list[Document], reply: BulkReply) -> tuple[str, _Round]:
+    async def _failed(self, documents: list[Document], reply: BulkReply) -> tuple[BulkOutcome, _Round]:
         error = read_failure(reply.status, reply.body)
         outcome = classify_request(reply.status, error)
         if outcome is Outcome.RETRY:
-            return "retry", self._unheard(documents, ItemError(error.type, f"{reply.status} {error.reason}"))
+            return BulkOutcome.RETRY, self._unheard(documents, ItemError(error.type, f"{reply.status} {error.reason}"))
         if outcome is Outcome.HALT:
             await self._halt(error)
-            return "halt", _Round(documents, error.type)
+            return BulkOutcome.HALT, _Round(documents, error.type)
         if outcome is Outcome.SPLIT:
             error = ItemError("request_too_large", error.reason)
         if not await self._takes_documents():
-            return "halt", _Round(documents, error.type)
+            return BulkOutcome.HALT, _Round(documents, error.type)
         if len(documents) == 1:
-            return "suspect", self._blame(documents[0], error, outcome)
+            return BulkOutcome.SUSPECT, self._blame(documents[0], error, outcome)
         for document in documents:
             document.vouched = True
         finals = [self._is_final(document) for document in documents]
         if outcome is Outcome.SUSPECT and not all(finals):
-            return "suspect", _Round(documents, "suspect")
-        self._observer.retried(error.type, len(documents))
+            return BulkOutcome.SUSPECT, _Round(documents, "suspect")
+        self._emit(DocumentsRetried(error.type, len(documents)))
         await self._in_halves(documents, 0)
-        return "split", _Round()
+        return BulkOutcome.SPLIT, _Round()
 
     async def _in_halves(self, documents: list[Document], unheard: int) -> None:
         """Both at once: what is wrong with one half holds up no other."""
@@ -369,7 +380,7 @@ class BulkWriter:
             self._leave([document])
             return True
         self._alone.add(document)
-        self._observer.waits_alone(len(self._alone), error.words)
+        self._emit(DocumentsSentAlone(len(self._alone), error.words))
         return False
 
     def _leave(self, documents: Sequence[Document]) -> None:
@@ -377,7 +388,7 @@ class BulkWriter:
         before = len(self._alone)
         self._alone.difference_update(documents)
         if len(self._alone) < before:
-            self._observer.waits_alone(len(self._alone), "")
+            self._emit(DocumentsSentAlone(len(self._alone)))
 
     # A verdict
 
@@ -474,7 +485,7 @@ class BulkWriter:
 
     def _halted(self, reason: str) -> None:
         self._troubled = self._away = True
-        self._observer.halted(reason)
+        self._emit(DependencyChanged(Dependency.ELASTICSEARCH, reason, Severity.BLOCKS))
 
     def _hold(self, accused: Accused) -> None:
         self._held.update([document for document, _ in accused])
@@ -492,7 +503,7 @@ class BulkWriter:
             return  # others pass
         self._troubled = True
         self._away = self._away or away
-        self._observer.outage(reason)
+        self._emit(DependencyChanged(Dependency.ELASTICSEARCH, reason))
 
     def _recover(self) -> None:
         """A request passed: no trouble is left, unless documents wait for an operator."""
@@ -501,7 +512,7 @@ class BulkWriter:
             self._written.set()
         if self._troubled and not self._held:
             self._troubled = False
-            self._observer.recovered()
+            self._emit(DependencyChanged(Dependency.ELASTICSEARCH))
 
     def _all_written(self, documents: Sequence[Document]) -> None:
         self._passed += len(documents)

@@ -7,12 +7,14 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import structlog
 
 from activity_indexer.backoff import Backoff
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.facts import Severity
+from activity_indexer.reports import Dependency, DependencyChanged, Emit
 
 Condition = Literal["unknown", "up", "unavailable", "refused"]
 T = TypeVar("T")
@@ -20,13 +22,6 @@ T = TypeVar("T")
 
 class Stopped(Exception):
     """The program ends while a server is away."""
-
-
-class DependencyReport(Protocol):
-    """Told of every change."""
-
-    def __call__(self, name: str, *, up: bool, reason: str = "") -> None:
-        """The server of this name takes calls, or does not and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +39,11 @@ class State:
 class Patience:
     """One server's calls, repeated with backoff for as long as it is away or refuses."""
 
-    def __init__(self, name: str, backoff: Backoff, stopping: asyncio.Event, report: DependencyReport) -> None:
-        self._name = name
+    def __init__(self, dependency: Dependency, backoff: Backoff, stopping: asyncio.Event, emit: Emit) -> None:
+        self._dependency = dependency
         self._backoff = backoff
         self._stopping = stopping
-        self._report = report
+        self._emit = emit
         self._log = structlog.get_logger()
         self.state = State("unknown", "", time.monotonic())
 
@@ -81,16 +76,16 @@ class Patience:
         changed = self.state.condition != condition
         self.state = State(condition, reason, time.monotonic() if changed else self.state.since)
         if changed:
-            self._report(self._name, up=False, reason=reason)
+            self._emit(DependencyChanged(self._dependency, reason, Severity.WARNS))
             log = self._log.error if condition == "refused" else self._log.warning
-            log("audit.paused", dependency=self._name, condition=condition, reason=reason)
+            log("audit.paused", dependency=self._dependency, condition=condition, reason=reason)
 
     def _up(self) -> None:
         if self.state.condition == "up":
             return
         before = self.state
         self.state = State("up", "", time.monotonic())
-        self._report(self._name, up=True)
+        self._emit(DependencyChanged(self._dependency, None, Severity.WARNS))
         if before.condition != "unknown":
             away = round(self.state.since - before.since, 1)
-            self._log.info("audit.resumed", dependency=self._name, seconds_away=away)
+            self._log.info("audit.resumed", dependency=self._dependency, seconds_away=away)

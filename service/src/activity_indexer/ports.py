@@ -179,8 +179,7 @@ class OffsetStore(Protocol):
         """Keep these offsets in place of earlier ones. Raises Unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
-class OutRecord:
+class OutRecord(Struct, frozen=True, gc=False):
     """A record to be written to a topic."""
 
     key: bytes | None

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import compress
 from typing import NamedTuple
 
@@ -18,20 +19,35 @@ from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.document import live_document, tombstone, with_version
 from activity_indexer.errors import EventError
 from activity_indexer.event import CREATED, DELETED, MAX_TIES, UPDATED, Event, base_version
+from activity_indexer.facts import Severity
 from activity_indexer.indexing import Document, Result
-from activity_indexer.observer import BatchSummary, Observer, Written
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import DeadLetters, Enricher, OutRecord, Record
 from activity_indexer.published import ages, published_at
+from activity_indexer.reports import (
+    BatchDecoded,
+    BatchSettled,
+    BatchStarted,
+    BreakerClosed,
+    BreakerOpened,
+    DeadLettersWritten,
+    Dependency,
+    DependencyChanged,
+    Emit,
+    EventOutcome,
+    Letter,
+    StageDone,
+    Written,
+)
 from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_timestamp
 from activity_indexer.tracing import BatchTrace, Tracing, Untraced
 
-WRITTEN = {CREATED: "indexed", UPDATED: "updated", DELETED: "deleted"}
+WRITTEN = {CREATED: EventOutcome.INDEXED, UPDATED: EventOutcome.UPDATED, DELETED: EventOutcome.DELETED}
 INVALID = "invalid"
 SINK = frozenset({"enrich", "index"})
 """Stages whose failures may be the system's own fault; before them the event itself is invalid."""
@@ -76,15 +92,16 @@ class _Work:
     events: list[Event | None] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     failures: dict[int, Failure] = field(default_factory=dict)
-    outcomes: dict[int, str] = field(default_factory=dict)
+    outcomes: dict[int, EventOutcome] = field(default_factory=dict)
     known: Known = field(default_factory=Known)
     earlier: dict[int, Settled] = field(default_factory=dict)
     entries: dict[bytes, bytes] = field(default_factory=dict)
     skipped: int = 0
-    summary: BatchSummary = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.summary = BatchSummary(len(self.batch.records), self.batch.size)
+    looked_up: int = 0
+    ages: list[float] = field(default_factory=list)
+    undated: int = 0
+    example: Written | None = None
+    ties: Counter[str] = field(default_factory=Counter)
 
     @property
     def sent(self) -> int:
@@ -113,7 +130,7 @@ class Processor:
         writer: OrderedWriter,
         dead_letters: DeadLetters,
         breaker: Breaker,
-        observer: Observer,
+        emit: Emit,
         limits: Limits,
         now: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
@@ -127,7 +144,7 @@ class Processor:
         self._writer = writer
         self._dead_letters = dead_letters
         self._breaker = breaker
-        self._observer = observer
+        self._emit = emit
         self._limits = limits
         self._now = now
         self._tracing = tracing or Untraced()
@@ -138,7 +155,7 @@ class Processor:
 
     async def process(self, batch: Batch) -> None:
         """Returns when every event of the batch is settled; cancelled, it settles those that are."""
-        self._observer.batch_started(max(0.0, self._clock() - batch.opened_at))
+        self._emit(BatchStarted(max(0.0, self._clock() - batch.opened_at)))
         contexts = trace_contexts(batch.records)
         with self._tracing.batch(batch.records, contexts) as trace:
             await self._process(_Work(batch, contexts, trace))
@@ -155,16 +172,15 @@ class Processor:
         finally:
             self._settle(work)
             work.trace.settled(work.outcomes, {at: failure.error.code for at, failure in work.failures.items()})
-            work.summary.duration = time.perf_counter() - started
             if work.outcomes:
-                self._observer.batch_done(work.summary)
+                self._emit(_settled(work, time.perf_counter() - started))
 
     @contextmanager
     def _stage(self, work: _Work, name: str) -> Iterator[None]:
         started = time.perf_counter()
         with work.trace.stage(name):
             yield
-        self._observer.stage_done(name, time.perf_counter() - started)
+        self._emit(StageDone(name, time.perf_counter() - started))
 
     async def _decode(self, work: _Work) -> None:
         now = self._now()
@@ -186,9 +202,7 @@ class Processor:
             self._decoded(work.batch.records, work.events, work.batch.size + work.batch.extra)
         if self._deduplicator is not None:
             work.keys = [event.key if event else b"" for event in work.events]
-        if self._observer.debug:
-            for event in filter(None, work.events):
-                self._observer.event_decoded(event)
+        self._emit(BatchDecoded(work.events))
 
     async def _skip_known(self, work: _Work) -> None:
         if self._deduplicator is None:
@@ -196,10 +210,8 @@ class Processor:
         with self._stage(work, "dedup"):
             asked = self._asked(work)
             known = await self._deduplicator.known(asked)
-        work.summary.looked_up = len(asked)
+        work.looked_up = len(asked)
         work.known = known
-        work.summary.known_in_memory = len(known.memory)
-        work.summary.known_in_store = len(known.store)
         if known.memory or known.store:
             again = self._rereads and {at for at, record in enumerate(work.batch.records) if record in self._rereads}
             for at, key in enumerate(work.keys):
@@ -215,9 +227,9 @@ class Processor:
             work.earlier[at] = settled
             return
         is_copy = event.checksum == settled.checksum
-        work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
+        work.outcomes[at] = EventOutcome.DUPLICATE if is_copy else EventOutcome.LATE
         if not is_copy:
-            work.summary.ties["earlier"] += 1
+            work.ties["earlier"] += 1
 
     def _asked(self, work: _Work) -> list[bytes]:
         """Ids that are looked up; what is read again on purpose is asked of Elasticsearch."""
@@ -301,33 +313,33 @@ class Processor:
         if work.failures:
             for at in places:
                 work.failures.pop(at, None)
-        records, keys, summary = work.batch.records, work.keys, work.summary
+        records, keys = work.batch.records, work.keys
         work.outcomes.update(zip(places, [WRITTEN[document.event.event_type] for document in documents], strict=True))
         if keys:
             entries = [entry_of(document.event, document.version) for document in documents]
             work.entries.update(zip([keys[at] for at in places], entries, strict=True))
         timestamps = [records[at].timestamp for at in places]
         found = ages(timestamps, now)
-        summary.ages += found
-        summary.undated += len(timestamps) - len(found)
-        if summary.example is None:
+        work.ages += found
+        work.undated += len(timestamps) - len(found)
+        if work.example is None:
             for document, timestamp in zip(documents, timestamps, strict=True):
                 published = published_at(timestamp, now)
                 if published is not None and not document.event.deleted:
-                    summary.example = Written(document.event.transaction.id, document.version, published)
+                    work.example = Written(document.event.transaction.id, document.version, published)
                     break
 
     def _settled_otherwise(self, work: _Work, at: int, document: Document, now: float) -> None:
         """An event was known or late, or it is one of a tie."""
-        result, event, summary = document.result, document.event, work.summary
+        result, event = document.result, document.event
         if document.tied and result != Result.DUPLICATE:
-            summary.ties["later" if result == Result.WRITTEN else "earlier"] += 1
+            work.ties["later" if result == Result.WRITTEN else "earlier"] += 1
         if result == Result.WRITTEN:
             self._written(work, [at], [document], now)
             return
         work.failures.pop(at, None)
-        work.outcomes[at] = result or Result.LATE
-        late = result == Result.LATE
+        late = result != Result.DUPLICATE
+        work.outcomes[at] = EventOutcome.LATE if late else EventOutcome.DUPLICATE
         if work.keys and not (late and document.tied):  # of a tie, what is known of the later event is kept
             work.entries[work.keys[at]] = entry_of(event, 0 if late else document.version)
 
@@ -338,9 +350,9 @@ class Processor:
             event = work.event(at)
             ties = event.order.ties(newest.order)
             is_copy = ties and event.content == newest.content
-            work.outcomes[at] = Result.DUPLICATE if is_copy else Result.LATE
+            work.outcomes[at] = EventOutcome.DUPLICATE if is_copy else EventOutcome.LATE
             if ties and not is_copy:
-                work.summary.ties["earlier"] += 1
+                work.ties["earlier"] += 1
             elif not ties and work.keys:
                 work.entries[work.keys[at]] = entry_of(event, 0)
 
@@ -357,81 +369,70 @@ class Processor:
 
     async def _bury(self, work: _Work) -> None:
         """Dead-letter what failed; what the sink refused waits first while it refuses most."""
-        if not work.failures and not self._breaker.is_open and not self._breaker.watches_types:
+        failures = work.failures
+        if not failures and not self._breaker.is_open and not self._breaker.watches_types:
             self._breaker.record(work.sent, 0)
             return
-        invalid = {at for at, failure in work.failures.items() if failure.error.stage not in SINK}
+        invalid = [at for at, failure in failures.items() if failure.error.stage not in SINK]
         await self._dead_letter(work, sorted(invalid))
-        if self._record(work) and (held := work.failures.keys() - invalid):
+        refused = failures.keys() - invalid if len(invalid) < len(failures) else set()
+        if self._record(work, refused) and refused:
             with self._breaker.holding():
-                await self._hold(work, held)
-        await self._dead_letter(work, sorted(work.failures.keys() - invalid))
+                await self._hold(work, refused)
+        if refused:
+            await self._dead_letter(work, sorted(failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
         """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
-        records, failures = work.batch.records, work.failures
+        records, failures, sent_by = work.batch.records, work.failures, work.trace.dead_letter
         for start in range(0, len(places), LETTERS):
             some = places[start : start + LETTERS]
-            letters = [dead_letter(records[at], failures[at], work.trace.dead_letter(at)) for at in some]
-            await self._send(work, dict(zip(some, letters, strict=True)))
+            await self._send(work, {at: dead_letter(records[at], failures[at], sent_by(at)) for at in some})
 
-    def _alike(self, work: _Work, places: Sequence[int]) -> Collection[Sequence[int]]:
-        """Those that are reported as one, as stage and error are the same; at debug each by itself."""
-        if self._observer.debug:
-            return [[at] for at in places]
-        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
-        for at in places:
-            error = work.failures[at].error
-            kinds[error.stage, error.code].append(at)
-        return kinds.values()
-
-    def _record(self, work: _Work) -> bool:
-        """Count what reached the sink; returns whether the breaker is open."""
-        failed = Counter(failure.error.stage for failure in work.failures.values())
+    def _record(self, work: _Work, refused: Collection[int]) -> bool:
+        """Count what reached the sink, and what it refused; returns whether the breaker is open."""
+        unenriched = [at for at in refused if work.failures[at].error.stage == "enrich"]
         was_open = self._breaker.is_open
-        if failed["enrich"] or self._breaker.watches_types:
+        if unenriched or self._breaker.watches_types:
             types = Counter(event.transaction.transaction_type for event in work.events if event and not event.deleted)
-            self._breaker.record_enriched(
-                types,
-                Counter(
-                    work.event(at).transaction.transaction_type
-                    for at, failure in work.failures.items()
-                    if failure.error.stage == "enrich"
-                ),
-            )
-        is_open = self._breaker.record(work.sent - failed["enrich"], failed["index"])
+            failed = Counter(work.event(at).transaction.transaction_type for at in unenriched)
+            self._breaker.record_enriched(types, failed)
+        is_open = self._breaker.record(work.sent - len(unenriched), len(refused) - len(unenriched))
         if was_open and not is_open:
-            self._observer.breaker_closed()
+            self._emit(BreakerClosed())
         return is_open
 
     async def _send(self, work: _Work, letters: Mapping[int, OutRecord]) -> None:
         """Until the topic has them all. What it has is settled, also when the rest is given up."""
         attempt = 0
-        while True:
+        while letters:
             unsent, problem = await self._dead_letters.send(list(letters.values()))
-            self._observer.dead_letter_topic(problem or None)
-            again = set(map(id, unsent))
-            left = {at: letter for at, letter in letters.items() if id(letter) in again}
+            self._emit(DependencyChanged(Dependency.DEAD_LETTERS, problem or None, Severity.BLOCKS))
+            left: dict[int, OutRecord] = {}
+            if unsent:
+                again = set(map(id, unsent))
+                left = {at: letter for at, letter in letters.items() if id(letter) in again}
             self._dead_lettered(work, [at for at in letters if at not in left])
-            if not left:
-                return
             letters = left
-            await asyncio.sleep(self._limits.backoff.delay(attempt))
-            attempt += 1
+            if left:
+                await asyncio.sleep(self._limits.backoff.delay(attempt))
+                attempt += 1
 
     def _dead_lettered(self, work: _Work, places: Sequence[int]) -> None:
-        work.outcomes.update(dict.fromkeys(places, "dead_lettered"))
-        for alike in self._alike(work, places):
-            with work.trace.event(alike[0]):
-                self._observer.dead_lettered(
-                    work.batch.records[alike[0]], work.failures[alike[0]], _event_type(work, alike[0]), len(alike)
-                )
+        """Report those as one whose stage and error are the same."""
+        work.outcomes.update(dict.fromkeys(places, EventOutcome.DEAD_LETTERED))
+        kinds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for at in places:
+            error = work.failures[at].error
+            kinds[error.stage, error.code].append(at)
+        for alike in kinds.values():
+            self._emit(DeadLettersWritten(alike, partial(_letter, work), work.trace))
 
     async def _hold(self, work: _Work, held: Collection[int]) -> None:
         """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""
         while self._breaker.is_open and (left := [at for at in held if at in work.failures]):
             error = work.failures[left[0]].error
-            self._observer.breaker_opened(self._breaker.share, f"{error.stage} {error.code}: {error.message}")
+            self._emit(BreakerOpened(self._breaker.share, f"{error.stage} {error.code}: {error.message}"))
             await asyncio.sleep(self._limits.breaker_retry_interval)
             await self._index(work, Chains(left, {}))
             if not self._breaker.is_open:
@@ -439,13 +440,13 @@ class Processor:
             failures = sum(at in work.failures for at in left)
             if failures < len(left) and self._breaker.bears(work.sent, failures):
                 self._breaker.close()
-                self._observer.breaker_closed()
+                self._emit(BreakerClosed())
             elif self._goes(failures):
                 if self._breaker.held > 1:
                     self._breaker.half_open()
                 else:  # nothing is left to try, and without events nothing would close it
                     self._breaker.give_up()
-                    self._observer.breaker_closed()
+                    self._emit(BreakerClosed())
                 return
 
     def _goes(self, failures: int) -> bool:
@@ -464,14 +465,11 @@ class Processor:
             await self._deduplicator.mark(work.entries, work.known.namespace)
 
     def _settle(self, work: _Work) -> None:
-        outcomes, events = work.outcomes, work.events
+        outcomes = work.outcomes
         if len(outcomes) == len(work.batch.records):
             work.batch.settle_all()
         else:
             work.batch.settle(list(outcomes))
-            work.summary.events = len(outcomes)
-        types = [event.event_type if (event := events[at]) else INVALID for at in outcomes]
-        work.summary.outcomes.update(zip(outcomes.values(), types, strict=True))
 
 
 def _after(document: Document, settled: Settled) -> Document:
@@ -482,6 +480,28 @@ def _after(document: Document, settled: Settled) -> Document:
     is_copy = event.checksum == settled.checksum
     lines = with_version(document.lines, event.transaction.id, known + 1)
     return Document(known + 1, lines, event, is_copy=is_copy, tied=not is_copy)
+
+
+def _settled(work: _Work, duration: float) -> BatchSettled:
+    """What is reported of a batch."""
+    types = [event.event_type if (event := work.events[at]) else INVALID for at in work.outcomes]
+    return BatchSettled(
+        len(work.outcomes),
+        work.batch.size,
+        Counter(zip(work.outcomes.values(), types, strict=True)),
+        work.looked_up,
+        len(work.known.memory),
+        len(work.known.store),
+        duration,
+        work.ages,
+        work.undated,
+        work.example,
+        work.ties,
+    )
+
+
+def _letter(work: _Work, at: int) -> Letter:
+    return Letter(at, work.batch.records[at], work.failures[at], _event_type(work, at))
 
 
 def _event_type(work: _Work, at: int) -> str:

@@ -14,9 +14,10 @@ from activity_indexer.backoff import Backoff
 from activity_indexer.document import holds, order_of, with_version
 from activity_indexer.errors import DocumentError, Refused, Unavailable
 from activity_indexer.event import MAX_TIES, base_version
+from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter, Document, Result
-from activity_indexer.observer import Observer
 from activity_indexer.ports import BulkIndex, Stored
+from activity_indexer.reports import Dependency, DependencyChanged, Emit
 
 READ_DOCUMENTS: Final = 1000
 """Documents that are read at once, at most."""
@@ -28,11 +29,11 @@ READ_BYTES: Final = 8 * 1024 * 1024
 class OrderedWriter:
     """Writes documents in the order of their events: of two that share a version, the later one stays."""
 
-    def __init__(self, writer: BulkWriter, index: BulkIndex, backoff: Backoff, observer: Observer) -> None:
+    def __init__(self, writer: BulkWriter, index: BulkIndex, backoff: Backoff, emit: Emit) -> None:
         self._writer = writer
         self._index = index
         self._backoff = backoff
-        self._observer = observer
+        self._emit = emit
 
     async def write(self, documents: Sequence[Document]) -> None:
         """Returns when every document has a result or an error. Cancelled, those that are not settled have neither."""
@@ -60,12 +61,12 @@ class OrderedWriter:
             try:
                 found = await self._index.read(identifiers)
             except Unavailable as error:
-                self._observer.outage(str(error))
+                self._emit(DependencyChanged(Dependency.ELASTICSEARCH, str(error)))
             except Refused as error:
-                self._observer.halted(str(error))
+                self._emit(DependencyChanged(Dependency.ELASTICSEARCH, str(error), Severity.BLOCKS))
             else:
                 if attempt:
-                    self._observer.recovered()
+                    self._emit(DependencyChanged(Dependency.ELASTICSEARCH))
                 return found
             await asyncio.sleep(self._backoff.delay(attempt))
             attempt += 1

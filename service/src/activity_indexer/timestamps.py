@@ -10,12 +10,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 _SEPARATORS = ("--T::.", "--T::Z")
 """Each third character of `2024-01-01T12:00:00Z` from the fifth on, with and without a fraction of the second."""
+_MINUTE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:", re.ASCII)
+_LONGEST_USUAL = len("2024-01-01T12:00:00.123456+05:30")
+_OFFSET = re.compile(r"(?:Z|([+-])(0\d|1[0-7]|18(?=:00)):([0-5]\d))?", re.ASCII)
+"""Offsets that Elasticsearch reads, too."""
 _RFC3339 = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(?:([Zz])|([+-])(\d{2}):(\d{2}))?",
     re.ASCII,
 )
-_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(Z|[+-]\d\d:[0-5]\d)?", re.ASCII)
-"""What `datetime.fromisoformat` takes as RFC 3339 does: it takes much else, with another meaning or none."""
 _SEARCHABLE = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(?:\.\d{1,9})?(?:Z|[+-](?:0\d|1[0-7]):[0-5]\d|[+-]18:00)?", re.ASCII
 )
@@ -26,23 +28,30 @@ def parse_nanoseconds(text: str) -> int:
 
     Raises ValueError when the text is not an RFC 3339 timestamp.
     """
-    found = plain_nanoseconds(text)
-    if found is not None:
-        return found
-    common = _ISO.fullmatch(text)
-    if common is not None:
-        try:
-            return _microseconds(datetime.fromisoformat(text if common[1] else f"{text}Z") - EPOCH) * 1000
-        except ValueError:
-            pass
-    return _parse_any(text)
+    found = usual_nanoseconds(text)
+    return _parse_any(text) if found is None else found
+
+
+def usual_nanoseconds(text: str) -> int | None:
+    """The nanoseconds of a timestamp as producers write it: `2024-01-01T12:00:00[.123[456]][Z|+05:30]`; else None.
+
+    Elasticsearch reads what is usual.
+    """
+    plain = plain_nanoseconds(text)
+    if plain is not None or len(text) > _LONGEST_USUAL or not text.isascii():
+        return plain
+    fraction, offset = (text[20:26], text[26:]) if text[19:20] == "." else ("000000", text[19:])
+    if not fraction.isdigit():
+        fraction, offset = f"{text[20:23]}000", text[23:]
+    digits = text[17:19] + fraction
+    if len(digits) != len("59999999") or not digits.isdigit() or digits >= "6":
+        return None
+    minute, ahead = _minute(text[:17]), _ahead(offset)
+    return None if minute is None or ahead is None else minute + int(digits) * 1000 - ahead
 
 
 def plain_nanoseconds(text: str) -> int | None:
-    """The nanoseconds of a timestamp as nearly all producers write it: `2024-01-01T12:00:00[.123456]Z`.
-
-    None for every other text. What is plain is also how timestamps are written here, and Elasticsearch reads it.
-    """
+    """The nanoseconds of a timestamp as it is written here, and by most producers: `2024-01-01T12:00:00[.123456]Z`."""
     if len(text) not in (20, 27) or text[4:20:3] not in _SEPARATORS or text[-1] != "Z" or "\0" in text:
         return None
     try:
@@ -50,6 +59,28 @@ def plain_nanoseconds(text: str) -> int | None:
     except ValueError:
         return None
     return ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
+@lru_cache(4096)
+def _minute(text: str) -> int | None:
+    """The nanoseconds at which a minute begins: `2024-01-01T12:00:`."""
+    if not _MINUTE.fullmatch(text):
+        return None
+    try:
+        return _microseconds(datetime.fromisoformat(f"{text}00Z") - EPOCH) * 1000
+    except ValueError:
+        return None
+
+
+@lru_cache(256)
+def _ahead(offset: str) -> int | None:
+    """The nanoseconds that a local time is ahead of UTC."""
+    match = _OFFSET.fullmatch(offset)
+    if match is None:
+        return None
+    sign, hour, minute = match.groups()
+    ahead = (int(hour or 0) * 60 + int(minute or 0)) * 60_000_000_000
+    return -ahead if sign == "-" else ahead
 
 
 def parse_timestamp(text: str) -> int:
@@ -60,7 +91,7 @@ def parse_timestamp(text: str) -> int:
 def is_date(text: str) -> bool:
     """Whether the text is an RFC 3339 timestamp that Elasticsearch reads, too."""
     try:
-        return plain_nanoseconds(text) is not None or (is_searchable(text) and parse_nanoseconds(text) is not None)
+        return usual_nanoseconds(text) is not None or (is_searchable(text) and parse_nanoseconds(text) is not None)
     except ValueError:
         return False
 

@@ -16,12 +16,14 @@ import yaml
 from prometheus_client import CollectorRegistry
 from rendering import CHARTS, needs, objects, template
 
-from activity_indexer.telemetry.metrics.declarations import DECLARATIONS, Declaration
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer.telemetry.metrics.indexer import Metrics as IndexerMetrics
+from activity_indexer.telemetry.metrics.instruments import Declaration
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import REPLAYS
-from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime.metrics import GAUGES, Metrics
+from activity_indexer_operator.tasks.metrics import ScheduleMetrics
 
 POD = {"namespace": "shop", "pod": "indexer-0"}
 CHOSEN = {"$__rate_interval": "5m", "$__range": "30m", "$namespace": "shop", "$pod": ".*"}
@@ -104,14 +106,15 @@ def measured_by_an_indexer(declaration: Declaration) -> Iterator[dict[str, str]]
 
 def measured_by_the_operator() -> Iterator[dict[str, str]]:
     """What the operator's own registry says after a little of everything; its `namespace` has another name then."""
-    metrics, seen, key = Metrics(), Seen(), Key("activityindexers", "shop", "orders")
+    metrics, seen, key = Metrics(), ObjectCache(), Key("activityindexers", "shop", "orders")
     registry: CollectorRegistry = metrics.registry
     registry.register(ReplayMetrics(seen, lambda: True))
+    registry.register(ScheduleMetrics(seen, lambda: True))
     about = {"name": "r", "namespace": "shop", "creationTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "1"}
     seen.put(REPLAYS, {"kind": "DeadLetterReplay", "metadata": about, "spec": {"indexerRef": {"name": "orders"}}})
-    metrics.passed("activityindexers", "done", 0.1)
+    metrics.pass_ended("activityindexers", "done", 0.1)
     metrics.scaled(key, 1, 2)
-    metrics.replay_finished("shop", "Failed")
+    ReplayCounters(registry).finished("shop", "Failed")
     metrics.show(key, dict.fromkeys(GAUGES, 1.0))
     for sample in (sample for family in registry.collect() for sample in family.samples):
         labels = {"exported_namespace" if name == "namespace" else name: value for name, value in sample.labels.items()}
@@ -122,7 +125,7 @@ def test_every_query_finds_what_is_measured(dashboard: dict[str, Any], tmp_path:
     if (tool := promtool.command(tmp_path)) is None:
         pytest.skip(promtool.MISSING)
     process = ("process_cpu_seconds_total", "process_resident_memory_bytes")
-    measured = [each for declaration in DECLARATIONS for each in measured_by_an_indexer(declaration)]
+    measured = [each for declaration in IndexerMetrics().declarations for each in measured_by_an_indexer(declaration)]
     measured += [series(name, POD, "0+1x40") for name in process] + list(measured_by_the_operator())
     asked = [target["expr"] for panel in panels(dashboard) for target in panel["targets"]]
     for variable, value in CHOSEN.items():

@@ -11,10 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.metrics.declarations import COLLECTED, DECLARATIONS
-from activity_indexer_operator.kube.cache import Seen
-from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer.telemetry.metrics.indexer import COLLECTED, Metrics
+from activity_indexer_operator.kube.cache import ObjectCache
+from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime import metrics as operator_metrics
+from activity_indexer_operator.tasks.metrics import ScheduleMetrics
 
 DASHBOARDS = sorted((ROOT / "charts").glob("*/dashboards/*.json"))
 EXAMPLE = str(ROOT / "charts/activity-indexer/examples/production.yaml")
@@ -26,14 +27,16 @@ SUFFIX = re.compile(r"_(?:bucket|sum|count)$")
 
 def operators() -> set[str]:
     registry: CollectorRegistry = operator_metrics.Metrics().registry
-    registry.register(ReplayMetrics(Seen(), lambda: True))
+    ReplayCounters(registry)
+    registry.register(ReplayMetrics(ObjectCache(), lambda: True))
+    registry.register(ScheduleMetrics(ObjectCache(), lambda: True))
     return {family.name for family in registry.collect()} | {
         f"{family.name}_total" for family in registry.collect() if family.type == "counter"
     }
 
 
 def known() -> set[str]:
-    ours = {f"activity_indexer_{declaration.name}" for declaration in DECLARATIONS}
+    ours = {f"activity_indexer_{declaration.name}" for declaration in Metrics().declarations}
     return ours | {"process_cpu_seconds_total", "process_resident_memory_bytes"} | operators()
 
 
@@ -80,7 +83,7 @@ def test_no_panel_lies_upon_another(path: Any) -> None:
 def test_alerts_wait_for_label_values_that_can_be_counted() -> None:
     closed = {
         (f"activity_indexer_{declaration.name}", label.name): set(label.values)
-        for declaration in DECLARATIONS
+        for declaration in Metrics().declarations
         for label in declaration.labels
         if not isinstance(label.values, str)
     }

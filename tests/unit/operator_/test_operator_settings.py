@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from activity_indexer_operator.logs import JsonFormatter
+from activity_indexer_operator.logs import json_formatter
 from activity_indexer_operator.settings import Settings, SettingsError, load_settings
 
 
@@ -67,6 +67,19 @@ def test_a_word_that_is_not_known_is_told(name: str) -> None:
 
 def test_a_log_line_is_one_json_object_with_what_the_call_gave() -> None:
     record = logging.makeLogRecord({"name": "x", "msg": "workload.scaled", "levelname": "INFO", "key": "a/b", "to": 3})
-    entry = json.loads(JsonFormatter().format(record))
+    entry = json.loads(json_formatter().format(record))
     assert entry.pop("timestamp").endswith("Z")
     assert entry == {"event": "workload.scaled", "level": "info", "logger": "x", "key": "a/b", "to": 3}
+
+
+def test_a_traceback_is_in_error() -> None:
+    failure = ValueError("too bad")
+    record = logging.makeLogRecord({"msg": "work.crashed", "exc_info": (ValueError, failure, None)})
+    assert json.loads(json_formatter().format(record))["error"] == "ValueError: too bad"
+
+
+def test_a_line_of_kopf_names_its_object() -> None:
+    extra = {"k8s_ref": {"namespace": "a", "name": "b"}, "k8s_skip": True, "settings": object()}
+    entry = json.loads(json_formatter().format(logging.makeLogRecord({"msg": "handled", **extra})))
+    assert entry["key"] == "a/b"
+    assert not {"k8s_ref", "k8s_skip", "settings"} & entry.keys()

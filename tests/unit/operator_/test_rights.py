@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from e2e.api_audit import asked, forbidden
 from e2e.rights import Right, granted, with_creations
-from operator_support import World
+from fixtures.operator import World
 
-from activity_indexer_operator.start import PARTS
+from activity_indexer_operator.app import controllers
 
 ROLE = Path(__file__).parents[3] / "k8s" / "operator" / "rbac.yaml"
 
@@ -23,7 +23,7 @@ def role() -> set[Right]:
 
 
 def watched() -> set[str]:
-    resources = {watch.resource for make in PARTS for watch in make(World().tools()).watches}
+    resources = {watch.resource for each in controllers(World().context()) for watch in each.watches}
     return {f"{resource.group}/{resource.plural}" if resource.group else resource.plural for resource in resources}
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import NOW, TOPIC, Seen, Told
+from fixtures.core import NOW, TOPIC, Emitted, Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +21,16 @@ from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition, Record
 from activity_indexer.positions import Ends
+from activity_indexer.reports import (
+    BreakerClosed,
+    CommitFailed,
+    EventsPending,
+    EventsReadAgain,
+    LagMeasured,
+    OffsetsCommitted,
+    PartitionsRevoked,
+    RecordsPolled,
+)
 
 pytestmark = pytest.mark.simulated_time
 
@@ -174,7 +184,7 @@ class Subject:
     fetch: int = 20
     drain_timeout: float = 0.5
     commit_interval: float = 0.002
-    seen: Seen = field(default_factory=Seen)
+    emitted: Emitted = field(default_factory=Emitted)
     memory: int = 10**9
     poll_timeout: float = 0.002
     sink: Sink = field(default_factory=Sink)
@@ -189,7 +199,7 @@ class Subject:
             self.process,
             lambda: self.places,
             self.breaker,
-            self.seen,
+            self.emitted,
             IntakeLimits(
                 self.fetch,
                 self.commit_interval,
@@ -202,6 +212,11 @@ class Subject:
             sink=self.sink,
             rereads=self.rereads,
         )
+
+    @property
+    def lag(self) -> LagMeasured:
+        """What was measured of partition 0 last."""
+        return [LagMeasured(ONE, -1), *(each for each in self.emitted.of(LagMeasured) if each.partition == ONE)][-1]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["asyncio.Task[None]"]:
@@ -233,8 +248,13 @@ async def test_what_is_settled_is_committed() -> None:
     subject.broker.publish(3, OTHER)
     async with subject.running():
         await subject.until(lambda: subject.broker.offsets == {ONE: 12, OTHER: 3})
-    assert {each for each in subject.seen.told("committed") if each[1] in (12, 3)} == {(ONE, 12), (OTHER, 3)}
-    assert sum(records for records, _ in subject.seen.told("polled")) == 15
+    assert {
+        each for commit in subject.emitted.of(OffsetsCommitted) for each in commit.offsets.items() if each[1] in (12, 3)
+    } == {
+        (ONE, 12),
+        (OTHER, 3),
+    }
+    assert sum(polled.records for polled in subject.emitted.of(RecordsPolled)) == 15
 
 
 async def test_only_the_low_water_mark_is_committed() -> None:
@@ -392,9 +412,9 @@ async def test_reading_again_forgets_the_batches_that_wait() -> None:
         await subject.until(lambda: subject.broker.positions[ONE] == 8)
         subject.indexer._in_doubt = True
         gate.opened.set()
-        await subject.until(lambda: subject.seen.told("read_again"))
+        await subject.until(lambda: subject.emitted.of(EventsReadAgain))
         await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 8)
-    assert subject.seen.told("read_again") == [8]
+    assert subject.emitted.of(EventsReadAgain) == [EventsReadAgain(8)]
     assert subject.broker.offsets == {ONE: 8}
 
 
@@ -424,7 +444,7 @@ async def test_after_a_rebalance_took_the_events_that_were_held_intake_goes_on()
         await asyncio.sleep(0.01)  # the poll that was under way has ended
         await subject.broker.rebalance(subject.indexer)
         assert held.cancelled == 1
-        assert subject.seen.told("breaker_closed")
+        assert subject.emitted.of(BreakerClosed)
         held.opened.set()
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
 
@@ -460,7 +480,7 @@ async def test_a_drain_does_not_wait_for_a_broker_that_is_silent() -> None:
     subject.broker.publish(5)
     async with asyncio.timeout(1), subject.running():
         await subject.until(lambda: subject.indexer._offsets[ONE].mark() == 5)
-    assert [reason for name, reason in subject.seen.calls if name == "commit_failed"] == [
+    assert [failed.reason for failed in subject.emitted.of(CommitFailed)] == [
         "Kafka did not answer in the time that is left for it"
     ]
     assert subject.broker.commits == []
@@ -513,7 +533,7 @@ async def test_a_rebalance_finishes_and_commits_before_the_partitions_go() -> No
         await revoking
         assert subject.broker.offsets == {ONE: 8}
         assert subject.indexer._offsets == {}
-        assert subject.seen.told("revoked")
+        assert subject.emitted.of(PartitionsRevoked)
 
 
 async def test_records_that_come_before_the_assignment_is_told_are_not_lost() -> None:
@@ -547,8 +567,8 @@ async def test_a_commit_that_fails_is_told_and_made_up_for() -> None:
     subject.broker.publish(5)
     subject.broker.trouble["commit"] = Unavailable("Kafka is away")
     async with subject.running():
-        await subject.until(lambda: subject.seen.told("commit_failed"))
-        assert ("commit_failed", "Kafka is away") in subject.seen.calls
+        await subject.until(lambda: subject.emitted.of(CommitFailed))
+        assert CommitFailed("Kafka is away") in subject.emitted
         assert subject.broker.offsets == {}
         del subject.broker.trouble["commit"]
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
@@ -599,10 +619,10 @@ async def test_lag_is_what_is_not_settled() -> None:
     subject = Subject(gate)
     subject.broker.publish(8)
     async with subject.running():
-        await subject.until(lambda: subject.seen.lags.get(ONE) == 8)
+        await subject.until(lambda: subject.lag.events == 8)
         gate.opened.set()
-        await subject.until(lambda: subject.seen.lags.get(ONE) == 0)
-        assert subject.seen.told("pending")[-1] in (0, 8)
+        await subject.until(lambda: subject.lag.events == 0)
+        assert subject.emitted.of(EventsPending)[-1].events in (0, 8)
 
 
 async def test_what_waits_behind_an_open_transaction_is_lag_and_cannot_be_settled() -> None:
@@ -610,18 +630,16 @@ async def test_what_waits_behind_an_open_transaction_is_lag_and_cannot_be_settle
     subject.broker.publish(5)
     subject.broker.held = 7
     async with subject.running():
-        await subject.until(lambda: subject.seen.lags.get(ONE) == 7)
-        await subject.until(lambda: subject.seen.held_back[ONE][0] == 7 and subject.seen.held_back[ONE][1] > 0.01)
-        assert subject.seen.told("pending")[-1] == 0
-        assert subject.seen.ages[ONE] == subject.seen.held_back[ONE][1], (
-            "nobody can read when what is held was published"
-        )
-        held_for = subject.seen.held_back[ONE][1]
+        await subject.until(lambda: subject.lag.events == 7)
+        await subject.until(lambda: subject.lag.held == 7 and subject.lag.held_seconds > 0.01)
+        assert subject.emitted.of(EventsPending)[-1] == EventsPending(0)
+        assert subject.lag.seconds == subject.lag.held_seconds, "nobody can read when what is held was published"
+        held_for = subject.lag.held_seconds
         subject.broker.moved = 1
-        await subject.until(lambda: subject.seen.held_back[ONE][0] == 6)
-        assert subject.seen.held_back[ONE][1] < held_for, "another transaction is held for a time of its own"
+        await subject.until(lambda: subject.lag.held == 6)
+        assert subject.lag.held_seconds < held_for, "another transaction is held for a time of its own"
         subject.broker.held = subject.broker.moved = 0
-        await subject.until(lambda: subject.seen.held_back[ONE] == (0, 0.0))
+        await subject.until(lambda: (subject.lag.held, subject.lag.held_seconds) == (0, 0.0))
 
 
 async def test_offsets_without_records_are_passed_and_committed() -> None:
@@ -644,7 +662,7 @@ async def test_a_lag_that_cannot_be_measured_stops_nothing(call: str) -> None:
         await asyncio.sleep(0.01)
         assert not task.done()
         del subject.broker.trouble[call]
-        await subject.until(lambda: subject.seen.lags.get(ONE) == 0)
+        await subject.until(lambda: subject.lag.events == 0)
 
 
 @settings(max_examples=30, deadline=None)
@@ -783,7 +801,7 @@ async def test_what_may_be_missing_from_the_index_is_read_again_from_the_last_co
     offsets = [offset for offset, _ in taken]
     assert offsets == [*range(10), *range(4, 10), 10]
     assert [again for _, again in taken] == [False] * 10 + [True] * 6 + [False]
-    assert subject.seen.told("read_again") == [6]
+    assert subject.emitted.of(EventsReadAgain) == [EventsReadAgain(6)]
 
 
 async def test_reading_again_before_the_first_commit_begins_where_it_began() -> None:
@@ -791,9 +809,9 @@ async def test_reading_again_before_the_first_commit_begins_where_it_began() -> 
     subject.broker.offsets = {ONE: 3}
     subject.broker.publish(9)
     async with subject.running():
-        await subject.until(lambda: subject.seen.told("read_again"))
+        await subject.until(lambda: subject.emitted.of(EventsReadAgain))
         await subject.until(lambda: subject.broker.offsets == {ONE: 9})
-    assert subject.seen.told("read_again") == [6]
+    assert subject.emitted.of(EventsReadAgain) == [EventsReadAgain(6)]
 
 
 async def test_reading_again_gives_up_what_is_under_way() -> None:
@@ -809,7 +827,7 @@ async def test_reading_again_gives_up_what_is_under_way() -> None:
     subject = Subject(process, sink=Sink([Standing.REREAD]), places=1)
     subject.broker.publish(20)
     async with subject.running():
-        await subject.until(lambda: subject.seen.told("read_again"))
+        await subject.until(lambda: subject.emitted.of(EventsReadAgain))
         assert gate.cancelled
         assert subject.broker.commits == []
         gate.opened.set()
@@ -826,7 +844,7 @@ async def test_a_rebalance_in_doubt_commits_nothing_and_the_next_member_reads_it
         await subject.broker.rebalance(subject.indexer)
         assert subject.broker.commits == []
     assert subject.broker.offsets == {ONE: 5}
-    assert subject.seen.told("read_again") == []
+    assert subject.emitted.of(EventsReadAgain) == []
 
 
 async def test_nothing_is_taken_in_while_the_index_is_not_as_expected() -> None:
@@ -847,10 +865,10 @@ async def test_a_partition_whose_oldest_record_has_no_time_that_can_be_true_has_
     subject = Subject(gate)
     subject.broker.log[ONE] = [Told(b"x", 0, timestamp=published)]
     async with subject.running():
-        await subject.until(lambda: subject.seen.lags.get(ONE) == 1 and ONE in subject.seen.ages)
-        assert subject.seen.ages[ONE] is None
+        await subject.until(lambda: subject.lag.events == 1)
+        assert subject.lag.seconds is None
         gate.opened.set()
-        await subject.until(lambda: subject.seen.ages[ONE] == 0.0)
+        await subject.until(lambda: subject.lag.seconds == 0.0)
 
 
 async def test_a_batch_that_is_given_up_before_it_begins_takes_no_memory() -> None:

@@ -21,11 +21,14 @@ from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.ports import OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import Subscribers
 from activity_indexer.settings import ElasticsearchSettings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import Reporter
+from activity_indexer.telemetry.problems import Problems
+from activity_indexer.telemetry.progress import Progress
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Untraced
 from activity_loadgen.generate import generate
@@ -77,18 +80,19 @@ async def index() -> AsyncIterator[ElasticsearchIndex]:
 
 
 def processor(index: ElasticsearchIndex, metrics: Metrics) -> Processor:
-    observer = Reporter(Health(time.monotonic, 60), metrics)
+    health = Health(time.monotonic, 60)
+    emit = Subscribers(*metrics.indexer, Progress(health), Problems(health), LogLines())
     backoff = Backoff(0.1, 1)
-    measured = MeasuredIndex(index, Calls(metrics, Untraced()), "t")
-    writer = BulkWriter(measured, AdaptiveLimit(8, 5, time.monotonic), backoff, observer, Tries(3, 10, 120.0))
-    known = Deduplicator(RecentIds(500), None, 5, time.monotonic, lambda _up, _why: None)
+    measured = MeasuredIndex(index, Calls(emit, Untraced()), "t")
+    writer = BulkWriter(measured, AdaptiveLimit(8, 5, time.monotonic), backoff, emit, Tries(3, 10, 120.0))
+    known = Deduplicator(RecentIds(500), None, 5, time.monotonic, emit)
     return Processor(
         known,
         load_enrichments(),
-        OrderedWriter(writer, measured, backoff, observer),
+        OrderedWriter(writer, measured, backoff, emit),
         Buried(),
         Breaker(0.5, 1000, 100),
-        observer,
+        emit,
         Limits(86_400, 30, backoff),
     )
 

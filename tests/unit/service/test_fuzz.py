@@ -6,7 +6,7 @@ import random
 import sys
 from typing import Any
 
-from fixtures.core import NOW, Clock, Seen, Told, taken, value
+from fixtures.core import NOW, Clock, Emitted, Told, taken, value
 from fixtures.hostile_inputs import damaged
 from fixtures.memory.stores import MemoryDeadLetters
 from fixtures.servers.place import DELETED, UPDATED, event
@@ -55,17 +55,25 @@ class Taking:
 
 async def indexed(values: list[bytes]) -> tuple[list[bytes], int]:
     """The bodies that a batch of these values makes, and how many of them were dead-lettered."""
-    index, letters, seen, clock = Taking(), MemoryDeadLetters(), Seen(debug=True), Clock(NOW)
-    writer = BulkWriter(index, AdaptiveLimit(4, 60.0, clock), FAST, seen, 1, clock)
+    index, letters, emitted, clock = Taking(), MemoryDeadLetters(), Emitted(), Clock(NOW)
+    writer = BulkWriter(index, AdaptiveLimit(4, 60.0, clock), FAST, emitted, 1, clock)
     limits = Limits(86_400.0, 0.001, FAST)
     processor = Processor(
-        None, REGISTRY, OrderedWriter(writer, index, FAST, seen), letters, Breaker(1.0, 100, 10), seen, limits, clock
+        None,
+        REGISTRY,
+        OrderedWriter(writer, index, FAST, emitted),
+        letters,
+        Breaker(1.0, 100, 10),
+        emitted,
+        limits,
+        clock,
     )
     batch = Batch(0.0, [Told(each, at) for at, each in enumerate(values)])
     await processor.process(batch)
-    assert sum(seen.outcomes.values()) == len(values)
-    assert set(seen.outcomes) <= {"indexed", "updated", "deleted", "duplicate", "late", "dead_lettered"}
-    assert [letter.value for letter in letters.records] == [values[record.offset] for record, _, _ in seen.buried]
+    assert sum(emitted.outcomes.values()) == len(values)
+    assert set(emitted.outcomes) <= {"indexed", "updated", "deleted", "duplicate", "late", "dead_lettered"}
+    reported = {letter.at: letter.record for letter in emitted.letters}
+    assert [letter.value for letter in letters.records] == [values[reported[at].offset] for at in sorted(reported)]
     return index.bodies, len(letters.records)
 
 

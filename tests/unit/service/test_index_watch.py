@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import Seen
+from fixtures.core import Emitted
 
 from activity_indexer import index_watch
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, UnexpectedIndex
 from activity_indexer.facts import Severity
 from activity_indexer.index_watch import IndexWatch, Standing
 from activity_indexer.ports import BulkReply
+from activity_indexer.reports import IndexChecked, ProblemChanged
 
 pytestmark = pytest.mark.simulated_time
 
@@ -60,10 +61,10 @@ class Index:
 @dataclass
 class Subject:
     index: Index = field(default_factory=Index)
-    seen: Seen = field(default_factory=Seen)
+    emitted: Emitted = field(default_factory=Emitted)
 
     def __post_init__(self) -> None:
-        self.watch = IndexWatch(self.index, self.index, "t", self.seen, asyncio.get_running_loop().time)
+        self.watch = IndexWatch(self.index, self.index, "t", self.emitted, asyncio.get_running_loop().time)
 
     async def ready(self) -> "Subject":
         await self.watch.prepare()
@@ -98,11 +99,11 @@ async def test_an_answer_of_an_unexpected_index_is_not_believed_and_the_request_
     assert subject.index.requests == 1, "nothing more is sent to it"
     assert not subject.watch.as_expected
     assert subject.watch.namespace == "", "and no id is known of it"
-    assert subject.seen.told("index")[-1] == "rolled over"
+    assert subject.emitted.of(IndexChecked)[-1] == IndexChecked("rolled over")
     subject.index.problem = None
     await subject.watch.check()
     assert await sending == WRITTEN
-    assert subject.seen.told("index")[-1] is None
+    assert subject.emitted.of(IndexChecked)[-1] == IndexChecked(None)
 
 
 async def test_an_answer_of_an_index_that_took_the_others_place_is_believed() -> None:
@@ -131,7 +132,7 @@ async def test_a_check_that_is_refused_stops_requests_and_casts_no_doubt_on_what
     sending = asyncio.create_task(subject.watch.bulk(b""))
     await asyncio.sleep(0.01)
     assert not sending.done()
-    assert subject.seen.told("index")[-1] == "no right"
+    assert subject.emitted.of(IndexChecked)[-1] == IndexChecked("no right")
     assert await subject.watch.confirm() is Standing.SAFE
     subject.index.problem = None
     assert await subject.watch.confirm() is Standing.SAFE
@@ -229,9 +230,9 @@ async def test_without_its_history_no_id_of_an_index_is_known_and_the_advice_say
     subject = await Subject(Index(has_history=False)).ready()
     await subject.watch.check()
     assert subject.watch.namespace == ""
-    (problem,) = subject.seen.told("problem")
-    assert (problem[0], problem[2]) == ("index_history", Severity.WARNS)
-    assert "monitor" in problem[4]
+    (problem,) = {each for each in subject.emitted.of(ProblemChanged) if each.problem}
+    assert (problem.code, problem.severity) == ("index_history", Severity.WARNS)
+    assert "monitor" in problem.advice
 
 
 async def test_an_idle_indexer_checks_now_and_then_and_more_often_while_the_index_is_wrong(

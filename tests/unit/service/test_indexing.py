@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import Clock, Seen
+from fixtures.core import Clock, Emitted
 from fixtures.memory.stores import MemoryIndex, bulk_answer, refusal, reply
 
 from activity_indexer.backoff import Backoff
@@ -15,9 +15,11 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import index_line
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.event import UPDATED, Event, Transaction
+from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter, Document, Tries
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply
+from activity_indexer.reports import BulkDone, BulkOutcome, DocumentsSentAlone
 from activity_indexer.trial import TRIAL_ID
 
 pytestmark = pytest.mark.simulated_time
@@ -42,11 +44,11 @@ class Subject:
     backoff: Backoff = FAST
     tries: Tries = field(default_factory=Tries)
     clock: Clock = field(default_factory=lambda: Clock(1000.0))
-    seen: Seen = field(default_factory=Seen)
+    emitted: Emitted = field(default_factory=Emitted)
 
     def __post_init__(self) -> None:
         self.limit = AdaptiveLimit(4, 60.0, asyncio.get_running_loop().time)
-        self.writer = BulkWriter(self.index, self.limit, self.backoff, self.seen, self.tries, self.clock, self.clock)
+        self.writer = BulkWriter(self.index, self.limit, self.backoff, self.emitted, self.tries, self.clock, self.clock)
 
     async def until_alone(self) -> None:
         """Wait until a document is sent by itself."""
@@ -98,7 +100,7 @@ async def test_documents_that_are_taken_are_written_in_one_request() -> None:
     written = await subject.write(*documents(5))
     assert [each.result for each in written] == ["written"] * 5
     assert [each.attempts for each in written] == [1] * 5
-    assert subject.seen.told("bulk_request") == ["done"]
+    assert subject.emitted.of(BulkDone)[0].outcome == BulkOutcome.DONE
     assert len(subject.index.requests) == 1
 
 
@@ -147,8 +149,8 @@ async def test_an_outage_is_waited_for_and_told_once_it_is_over(answer: BulkRepl
     written = await subject.write(*documents(2))
     assert {each.result for each in written} == {"written"}
     assert len(subject.index.requests) == 21
-    assert subject.seen.told("outage")
-    assert subject.seen.names().count("recovered") == 1
+    assert subject.emitted.outages
+    assert subject.emitted.recoveries == 1
 
 
 async def test_an_outage_lets_one_request_at_a_time_try() -> None:
@@ -329,16 +331,16 @@ async def test_an_answer_that_is_not_elasticsearchs_is_an_outage_however_long(an
     subject = Subject(MemoryIndex(on_request=first(60, answer)))
     written = await subject.write(*documents(4))
     assert {each.result for each in written} == {"written"}
-    assert subject.seen.told("halted") == []
+    assert subject.emitted.halts == []
     assert len(subject.index.requests) == 61
-    assert str(answer.status) in subject.seen.told("outage")[0]
+    assert str(answer.status) in subject.emitted.outages[0]
 
 
 async def test_the_reason_of_an_outage_is_the_first_text_of_what_came() -> None:
     page = b"<html><head><script>x()</script></head><body><h1>Please</h1>\n sign in</body></html>"
     subject = Subject(MemoryIndex(on_request=first(2, reply(302, page))))
     await subject.write(document())
-    assert subject.seen.told("outage")[0] == "302 Please sign in"
+    assert subject.emitted.outages[0] == "302 Please sign in"
 
 
 # The index, or the document?
@@ -367,12 +369,12 @@ async def test_an_index_that_refuses_a_good_document_refuses_none_for_good(answe
     writing = asyncio.create_task(subject.write(*documents(20)))
     await asyncio.sleep(0.05)
     assert not writing.done()
-    assert told in subject.seen.told("halted")[-1]
+    assert told in subject.emitted.halts[-1]
     assert len(subject.index.requests) > 5
     broken = False
     written = await writing
     assert {each.result for each in written} == {"written"}
-    assert subject.seen.names().count("recovered") == 1
+    assert subject.emitted.recoveries == 1
 
 
 @pytest.mark.parametrize(
@@ -383,7 +385,7 @@ async def test_a_request_is_not_bisected_while_nothing_passes(answer: BulkReply)
     subject = Subject(MemoryIndex(on_request=lambda _: answer if broken else None), Backoff(0.001, 0.001))
     writing = asyncio.create_task(subject.write(*documents(8)))
     await asyncio.sleep(0.05)
-    assert "known to be good" in subject.seen.told("halted")[-1]
+    assert "known to be good" in subject.emitted.halts[-1]
     assert {len(ids) for ids in subject.index.requests} == {8}
     broken = False
     written = await writing
@@ -432,7 +434,7 @@ async def test_where_others_pass_only_the_trials_own_defect_holds_a_document() -
     await asyncio.sleep(0.05)
     assert [each.settled for each in wanted] == [True, True, False, True]
     assert wanted[1].error
-    assert "user_id" in subject.seen.told("halted")[-1]
+    assert "user_id" in subject.emitted.halts[-1]
     answers.clear()
     await writing
     assert wanted[2].result == "written"
@@ -445,11 +447,11 @@ async def test_while_one_waits_for_an_operator_others_that_pass_are_no_recovery(
     writing = asyncio.create_task(subject.write(*documents(2)))
     await asyncio.sleep(0.01)
     await subject.writer.write([document("other")])
-    assert "recovered" not in subject.seen.names()
+    assert not subject.emitted.recoveries
     answers.clear()
     await writing
-    assert subject.seen.names()[-1] != "halted"
-    assert "recovered" in subject.seen.names()
+    assert subject.emitted.problems()[-1][0] is None
+    assert subject.emitted.recoveries
 
 
 # Push-back that never ends
@@ -485,7 +487,7 @@ async def test_a_document_that_is_pushed_back_alone_for_long_enough_is_refused_a
     assert "rejected execution of primary operation" in wanted[5].error.message
     assert wanted[5].tries_alone >= 10
     assert subject.writer.alone == 0
-    assert subject.seen.told("waits_alone")[-1][0] == 0
+    assert subject.emitted.of(DocumentsSentAlone)[-1].documents == 0
     assert subject.limit.limit == limit, "its tries are no reason for fewer requests"
 
 
@@ -504,7 +506,7 @@ async def test_while_everything_is_pushed_back_nothing_is_refused() -> None:
     writing = asyncio.create_task(subject.write(*documents(3)))
     await asyncio.sleep(0.02)
     assert {len(ids) for ids in subject.index.requests} == {3}
-    assert subject.seen.told("outage")
+    assert subject.emitted.outages
     busy = False
     written = await writing
     assert {each.result for each in written} == {"written"}
@@ -517,7 +519,7 @@ async def test_a_document_that_only_a_gateway_refuses_waits_alone_and_is_never_r
     writing = asyncio.create_task(subject.writer.write(wanted))
     await asyncio.sleep(0.05)
     assert [each.settled for each in wanted] == [True, False, True, True]
-    assert subject.seen.told("waits_alone")[-1] == (1, "http_503: 503 blocked by policy")
+    assert subject.emitted.of(DocumentsSentAlone)[-1] == DocumentsSentAlone(1, "http_503: 503 blocked by policy")
     subject.index.on_request = lambda _: None
     await writing
     assert wanted[1].result == "written"
@@ -542,8 +544,8 @@ async def test_a_halt_is_told_waited_for_and_recovered_from(answer: BulkReply) -
     subject = Subject(MemoryIndex(on_request=first(10, answer)))
     written = await subject.write(*documents(2))
     assert {each.result for each in written} == {"written"}
-    assert "security_exception" in subject.seen.told("halted")[0]
-    assert subject.seen.names().count("recovered") == 1
+    assert "security_exception" in subject.emitted.halts[0]
+    assert subject.emitted.recoveries == 1
 
 
 async def test_a_halted_item_halts_itself_only() -> None:
@@ -551,7 +553,7 @@ async def test_a_halted_item_halts_itself_only() -> None:
     subject = Subject(MemoryIndex(on_item=items({"d1": [denied] * 3})))
     written = await subject.write(*documents(3))
     assert [each.attempts for each in written] == [1, 4, 1]
-    assert subject.seen.told("halted")
+    assert subject.emitted.halts
 
 
 async def test_a_missing_index_is_prepared_again() -> None:
@@ -559,22 +561,26 @@ async def test_a_missing_index_is_prepared_again() -> None:
     written = await subject.write(*documents(2))
     assert {each.result for each in written} == {"written"}
     assert subject.index.prepared == 1
-    assert subject.seen.told("halted") == []
+    assert subject.emitted.halts == []
 
 
 @pytest.mark.parametrize(
-    ("problem", "told"), [(Refused("may not create it"), "halted"), (Unavailable("away"), "outage")]
+    ("problem", "severity"),
+    [(Refused("may not create it"), Severity.BLOCKS), (Unavailable("away"), Severity.WAITS)],
 )
-async def test_a_missing_index_that_cannot_be_prepared_is_waited_for(problem: Refused | Unavailable, told: str) -> None:
+async def test_a_missing_index_that_cannot_be_prepared_is_waited_for(
+    problem: Refused | Unavailable, severity: Severity
+) -> None:
     subject = Subject(MemoryIndex(missing=True, unprepared=problem))
     writing = asyncio.create_task(subject.write(document()))
     await asyncio.sleep(0.01)
-    assert str(problem) in subject.seen.told(told)[0]
+    found, follows = subject.emitted.problems()[0]
+    assert (str(problem) in str(found), follows) == (True, severity)
     assert not writing.done()
     subject.index.unprepared = None
     (written,) = await writing
     assert written.result == "written"
-    assert subject.seen.names()[-1] != told
+    assert subject.emitted.problems()[-1][0] is None
 
 
 async def test_every_outcome_in_one_answer_is_handled_apart() -> None:

@@ -15,7 +15,7 @@ from fixtures.core import (
     NOW,
     TOPIC,
     Clock,
-    Seen,
+    Emitted,
     Told,
     at,
     enriched,
@@ -36,6 +36,7 @@ from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event, Position, base_version
+from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter, Document
 from activity_indexer.memory import record_bytes
 from activity_indexer.offsets import PartitionOffsets
@@ -46,6 +47,16 @@ from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition, Record
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import (
+    BatchDecoded,
+    BatchSettled,
+    BreakerClosed,
+    BreakerOpened,
+    DeadLettersWritten,
+    Dependency,
+    DocumentsRetried,
+    EventOutcome,
+)
 from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
@@ -76,7 +87,7 @@ class Subject:
     store: MemorySeen = field(default_factory=MemorySeen)
     dead_letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
     breaker: Breaker = field(default_factory=lambda: Breaker(1.0, 100, 10))
-    seen: Seen = field(default_factory=Seen)
+    emitted: Emitted = field(default_factory=Emitted)
     clock: Clock = field(default_factory=lambda: Clock(NOW))
     dedup: bool = True
     retry_interval: float = 0.001
@@ -86,15 +97,15 @@ class Subject:
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self.writer = BulkWriter(self.index, AdaptiveLimit(4, 60.0, loop.time), FAST, self.seen, 1, self.clock)
-        self.deduplicator = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.seen.seen_store)
+        self.writer = BulkWriter(self.index, AdaptiveLimit(4, 60.0, loop.time), FAST, self.emitted, 1, self.clock)
+        self.deduplicator = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.emitted)
         self.processor = Processor(
             self.deduplicator if self.dedup else None,
             enrich,
-            OrderedWriter(self.writer, self.index, FAST, self.seen),
+            OrderedWriter(self.writer, self.index, FAST, self.emitted),
             self.dead_letters,
             self.breaker,
-            self.seen,
+            self.emitted,
             Limits(86_400.0, self.retry_interval, FAST),
             self.clock,
             rereads=self.rereads,
@@ -111,7 +122,7 @@ class Subject:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        return dict(self.seen.outcomes)
+        return dict(self.emitted.outcomes)
 
     def body(self, identifier: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.index.documents[identifier].source)
@@ -127,8 +138,8 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     assert subject.body("a")["_position"] == f"{int(NOW * 1000)}:0:0"
     tombstone = {"id": "c", "user_id": "user_1", "_deleted_at": at(2), "_position": f"{int(NOW * 1000)}:0:2"}
     assert subject.body("c") == tombstone
-    (summary,) = subject.seen.batches
-    assert (summary.events, summary.looked_up, summary.total("indexed"), len(summary.ages)) == (3, 3, 1, 3)
+    (summary,) = subject.emitted.of(BatchSettled)
+    assert (summary.events, summary.looked_up, summary.total(EventOutcome.INDEXED), len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
 
 
@@ -278,7 +289,7 @@ async def test_a_record_whose_timestamp_cannot_be_true_has_no_age_and_is_not_fol
     subject = Subject()
     records = [Told(value("a"), 0, timestamp=timestamp), Told(value("b"), 1)]
     await subject.processor.process(one_batch(records, subject.tracker))
-    (summary,) = subject.seen.batches
+    (summary,) = subject.emitted.of(BatchSettled)
     assert subject.outcomes == {"indexed": 2}
     assert len(summary.ages) == 1
     assert summary.undated == 1
@@ -290,7 +301,7 @@ async def test_what_a_search_will_not_find_is_not_followed() -> None:
     subject = Subject()
     await subject.process(value("a", 2, DELETED))
     await subject.process(value("a", 1, UPDATED), value("b", 1, DELETED))
-    assert [summary.example for summary in subject.seen.batches] == [None, None]
+    assert [summary.example for summary in subject.emitted.of(BatchSettled)] == [None, None]
 
 
 async def test_only_a_transactions_newest_event_is_sent() -> None:
@@ -330,7 +341,7 @@ async def test_copies_in_a_later_batch_are_duplicates_that_raise_the_position_an
     assert subject.outcomes == {"indexed": 1, "duplicate": 2}
     assert (len(subject.index.requests), subject.index.reads) == (3, [])
     assert subject.body("a")["_position"] == f"{int(NOW * 1000)}:0:2"
-    assert subject.seen.batches[1].known_in_memory == 1
+    assert subject.emitted.of(BatchSettled)[1].known_in_memory == 1
     assert subject.tracker.mark() == 3
 
 
@@ -340,7 +351,7 @@ async def test_what_another_indexer_took_is_known_from_the_store() -> None:
     await subject.store.mark({event.key: entry_of(event, event.version)})
     await subject.process(value("a"))
     assert subject.outcomes == {"duplicate": 1}
-    assert subject.seen.batches[0].known_in_store == 1
+    assert subject.emitted.of(BatchSettled)[0].known_in_store == 1
     assert subject.store.calls == 2, "one to mark it, one to ask for it, none to mark it again"
 
 
@@ -356,7 +367,7 @@ async def test_a_store_that_is_away_costs_nothing_but_a_report() -> None:
     subject = Subject(store=MemorySeen(problem="Redis is away"))
     await subject.process(value("a"), value("b"))
     assert subject.outcomes == {"indexed": 2}
-    assert subject.seen.told("seen_store") == [(False, "Redis is away")]
+    assert subject.emitted.problems(Dependency.REDIS) == [("Redis is away", Severity.WARNS)]
 
 
 async def test_an_older_event_is_late_and_changes_nothing() -> None:
@@ -414,19 +425,16 @@ async def test_one_bad_event_is_dead_lettered_alone(stage: str, case: tuple[byte
     assert ("message-id" in told) is (identifier is not None)
     assert set(subject.index.documents) == {"a", "b"}
     assert subject.tracker.mark() == 3
-    assert subject.seen.outcomes["dead_lettered"] == 1
-    assert subject.seen.buried[0][2] == kind
+    assert subject.emitted.outcomes["dead_lettered"] == 1
+    assert [letter.event_type for letter in subject.emitted.letters] == [kind]
 
 
-async def test_dead_letters_of_a_batch_are_reported_by_kind_and_at_debug_each() -> None:
-    values = [b"not JSON", b"{}", value("a"), b"also not JSON", b"{}", b"[]"]
-    for debug, told in ((False, [(0, 2), (1, 2), (5, 1)]), (True, [(0, 1), (1, 1), (3, 1), (4, 1), (5, 1)])):
-        subject = Subject(MemoryIndex())
-        subject.seen.debug = debug
-        await subject.process(*values)
-        reported = zip(subject.seen.buried, subject.seen.told("dead_lettered"), strict=True)
-        assert [(record.offset, events) for (record, _, _), events in reported] == told
-        assert subject.seen.outcomes == {"dead_lettered": 5, "indexed": 1}
+async def test_dead_letters_of_a_batch_are_reported_by_kind() -> None:
+    subject = Subject(MemoryIndex())
+    await subject.process(b"not JSON", b"{}", value("a"), b"also not JSON", b"{}", b"[]")
+    assert [each.places for each in subject.emitted.of(DeadLettersWritten)] == [[0, 3], [1, 4], [5]]
+    assert [letter.record.offset for letter in subject.emitted.letters] == [0, 3, 1, 4, 5]
+    assert subject.emitted.outcomes == {"dead_lettered": 5, "indexed": 1}
 
 
 async def test_more_dead_letters_than_go_at_once_are_all_sent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,15 +460,15 @@ async def test_while_the_dead_letter_topic_is_away_nothing_is_settled_and_no_rec
     problem: str | None = "Kafka is away"
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda record: problem if record.value == b"1" else None))
     processing = asyncio.create_task(subject.process(b"1", b"2", value("a")))
-    await until(lambda: subject.seen.told("dead_letter_topic"))
+    await until(lambda: subject.emitted.problems(Dependency.DEAD_LETTERS))
     assert subject.tracker.mark() == 0
     assert subject.store.calls == 1
-    assert subject.seen.told("dead_letter_topic")[-1] == "Kafka is away"
+    assert subject.emitted.problems(Dependency.DEAD_LETTERS)[-1] == ("Kafka is away", Severity.BLOCKS)
     problem = None
     await processing
     assert [record.value for record in subject.dead_letters.records] == [b"2", b"1"]
     assert subject.tracker.mark() == 3
-    assert subject.seen.told("dead_letter_topic")[-1] is None
+    assert subject.emitted.problems(Dependency.DEAD_LETTERS)[-1][0] is None
 
 
 async def test_an_outage_dead_letters_nothing_however_long() -> None:
@@ -476,11 +484,11 @@ async def test_an_outage_dead_letters_nothing_however_long() -> None:
     assert subject.dead_letters.calls == 0
 
 
-@pytest.mark.parametrize("debug", [False, True])
-async def test_single_events_are_told_while_that_is_wanted(debug: bool) -> None:
-    subject = Subject(seen=Seen(debug=debug))
+async def test_the_events_of_a_batch_are_reported_once_when_they_are_decoded() -> None:
+    subject = Subject()
     await subject.process(value("a"), b"bad")
-    assert [found.transaction.id for found in subject.seen.decoded] == (["a"] if debug else [])
+    (decoded,) = subject.emitted.of(BatchDecoded)
+    assert [found and found.transaction.id for found in decoded.events] == ["a", None]
 
 
 async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> None:
@@ -488,7 +496,7 @@ async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> Non
     await subject.process(value("known"))
     batch = subject.batch(value("known"), value("a"), value("slow"), value("b"), b"bad")
     processing = asyncio.create_task(subject.processor.process(batch))
-    await until(lambda: subject.seen.told("retried"))
+    await until(lambda: subject.emitted.of(DocumentsRetried))
     processing.cancel()
     await asyncio.gather(processing, return_exceptions=True)
     assert subject.tracker.mark() == 3, "known and a are safe, slow is not"
@@ -503,7 +511,7 @@ async def test_cancelled_while_indexing_it_settles_exactly_what_is_safe() -> Non
 async def test_cancelled_while_dead_lettering_what_the_topic_has_is_settled() -> None:
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda record: "away" if record.value == b"2" else None))
     processing = asyncio.create_task(subject.process(b"1", b"2", b"3"))
-    await until(lambda: subject.seen.told("dead_letter_topic"))
+    await until(lambda: subject.emitted.problems(Dependency.DEAD_LETTERS))
     processing.cancel()
     await asyncio.gather(processing, return_exceptions=True)
     assert subject.outcomes == {"dead_lettered": 2}
@@ -513,12 +521,12 @@ async def test_cancelled_while_dead_lettering_what_the_topic_has_is_settled() ->
 async def test_cancelled_while_dead_lettering_the_written_events_are_settled() -> None:
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda _: "away"))
     processing = asyncio.create_task(subject.process(value("a"), b"bad", value("b")))
-    await until(lambda: subject.seen.told("dead_letter_topic"))
+    await until(lambda: subject.emitted.problems(Dependency.DEAD_LETTERS))
     processing.cancel()
     await asyncio.gather(processing, return_exceptions=True)
     assert subject.tracker.mark() == 1
     assert subject.outcomes == {"indexed": 2}, "what is done is counted, though the rest of the batch is given up"
-    assert [batch.events for batch in subject.seen.batches] == [2]
+    assert [batch.events for batch in subject.emitted.of(BatchSettled)] == [2]
 
 
 def strict() -> Breaker:
@@ -538,9 +546,9 @@ async def test_when_the_sink_refuses_most_events_they_are_held_until_the_cause_i
     subject = Subject(index, breaker=strict(), retry_interval=0.02)
     subject.processor._enricher = failing
     processing = asyncio.create_task(subject.process(*(value(f"x{number}") for number in range(4))))
-    await until(lambda: subject.breaker.is_open and subject.seen.told("breaker_opened"))
+    await until(lambda: subject.breaker.is_open and subject.emitted.of(BreakerOpened))
     assert subject.breaker.is_open
-    assert stage in subject.seen.told("breaker_opened")[0]
+    assert stage in subject.emitted.of(BreakerOpened)[0].example
     assert not processing.done()
     assert subject.breaker.held == 1
     assert not subject.breaker.lets_in()
@@ -548,7 +556,7 @@ async def test_when_the_sink_refuses_most_events_they_are_held_until_the_cause_i
     await processing
     assert not subject.breaker.is_open
     assert subject.breaker.held == 0
-    assert subject.seen.told("breaker_closed")
+    assert subject.emitted.of(BreakerClosed)
     assert subject.outcomes == {"indexed": 4}
     assert subject.dead_letters.records == []
     assert subject.tracker.mark() == 4
@@ -579,7 +587,7 @@ async def test_invalid_events_never_stop_intake_however_many() -> None:
     await subject.process(value("a"))
     assert not subject.breaker.is_open
     assert subject.outcomes == {"dead_lettered": 200, "indexed": 1}
-    assert subject.seen.told("breaker_opened") == []
+    assert subject.emitted.of(BreakerOpened) == []
 
 
 async def test_few_enrichments_of_a_type_that_fail_stop_nothing() -> None:
@@ -595,10 +603,10 @@ async def test_when_the_last_held_batch_is_let_go_intake_goes_on_until_the_next_
     await subject.process(*(value(f"bad{number}") for number in range(4)))
     assert subject.outcomes == {"dead_lettered": 4}
     assert not subject.breaker.is_open
-    assert subject.seen.told("breaker_closed")
-    opened = len(subject.seen.told("breaker_opened"))
+    assert subject.emitted.of(BreakerClosed)
+    opened = len(subject.emitted.of(BreakerOpened))
     await subject.process(*(value(f"bad{number}") for number in range(4, 8)))
-    assert len(subject.seen.told("breaker_opened")) > opened
+    assert len(subject.emitted.of(BreakerOpened)) > opened
     await subject.process(value("a"), value("b"))
     assert subject.outcomes == {"dead_lettered": 8, "indexed": 2}
     assert not subject.breaker.is_open
@@ -621,7 +629,7 @@ async def test_an_index_that_refuses_good_documents_dead_letters_nothing() -> No
     subject = Subject(MemoryIndex(on_item=lambda _: BAD if broken else None), breaker=Breaker(1.0, 100, 10))
     processing = asyncio.create_task(subject.process(*(value(f"x{number}") for number in range(20))))
     await asyncio.sleep(0.02)
-    assert "document_parsing_exception: failed to parse" in subject.seen.told("halted")[0]
+    assert "document_parsing_exception: failed to parse" in subject.emitted.halts[0]
     assert not processing.done()
     broken = False
     await processing
@@ -731,7 +739,7 @@ async def test_what_is_read_again_on_purpose_is_asked_of_elasticsearch() -> None
     assert subject.outcomes == {"indexed": 3, "duplicate": 1}
     await subject.process(value("a"))
     assert subject.outcomes == {"indexed": 3, "duplicate": 2}
-    assert subject.seen.batches[1].looked_up == 0
+    assert subject.emitted.of(BatchSettled)[1].looked_up == 0
 
 
 async def test_a_copy_of_a_known_event_is_a_duplicate_though_its_original_is_read_again_with_it() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fixtures.core import NOW, Clock, Seen, Told, enriched
+from fixtures.core import NOW, Clock, Emitted, Told, enriched
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen
 from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded, event
 from hypothesis import given, settings
@@ -20,6 +20,7 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import order_of
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.event import MAX_TIES, UNKNOWN_POSITION, Event, base_version
+from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.origin import position_of
 from activity_indexer.pipeline.batch import Batch
@@ -27,6 +28,7 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import BatchSettled
 from activity_indexer.ties import OrderedWriter
 
 pytestmark = pytest.mark.simulated_time
@@ -48,20 +50,20 @@ class Indexer:
     index: MemoryIndex = field(default_factory=MemoryIndex)
     store: MemorySeen = field(default_factory=MemorySeen)
     letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
-    seen: Seen = field(default_factory=Seen)
+    emitted: Emitted = field(default_factory=Emitted)
     dedup: bool = True
 
     def __post_init__(self) -> None:
         loop = asyncio.get_running_loop()
-        writer = BulkWriter(self.index, AdaptiveLimit(4, 60.0, loop.time), FAST, self.seen, 1, Clock(NOW))
-        seen = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.seen.seen_store)
+        writer = BulkWriter(self.index, AdaptiveLimit(4, 60.0, loop.time), FAST, self.emitted, 1, Clock(NOW))
+        seen = Deduplicator(RecentIds(1000), self.store, 5.0, loop.time, self.emitted)
         self.processor = Processor(
             seen if self.dedup else None,
             lambda found: enriched({"user": found.transaction.user_id}, found.transaction.status),
-            OrderedWriter(writer, self.index, FAST, self.seen),
+            OrderedWriter(writer, self.index, FAST, self.emitted),
             self.letters,
             Breaker(1.0, 100, 10),
-            self.seen,
+            self.emitted,
             Limits(10**9, 0.001, FAST),
             Clock(NOW),
         )
@@ -76,7 +78,10 @@ class Indexer:
 
     @property
     def ties(self) -> dict[str, int]:
-        return {result: sum(batch.ties[result] for batch in self.seen.batches) for result in ("later", "earlier")}
+        return {
+            result: sum(batch.ties.get(result, 0) for batch in self.emitted.of(BatchSettled))
+            for result in ("later", "earlier")
+        }
 
 
 DEDUP = pytest.mark.parametrize("dedup", [True, False])
@@ -88,7 +93,7 @@ async def test_the_later_of_two_events_with_one_timestamp_stays(dedup: bool) -> 
     await found.process(tie(0, status="processing"))
     await found.process(tie(1, status="completed", amount=99))
     assert (found.body()["status"], found.body()["amount"]) == ("completed", 99)
-    assert found.seen.outcomes == {"updated": 2}
+    assert found.emitted.outcomes == {"updated": 2}
     assert found.ties == {"later": 1, "earlier": 0}
     assert found.index.documents["a"].version == base_version(found.index.documents["a"].version) + 1
 
@@ -99,14 +104,14 @@ async def test_the_earlier_of_two_is_late_when_it_comes_second(dedup: bool) -> N
     await found.process(tie(1, status="completed"))
     await found.process(tie(0, status="processing"))
     assert found.body()["status"] == "completed"
-    assert found.seen.outcomes == {"updated": 1, "late": 1}
+    assert found.emitted.outcomes == {"updated": 1, "late": 1}
     assert found.ties == {"later": 0, "earlier": 1}
 
 
 async def test_ties_in_one_batch_are_one_document_and_are_counted() -> None:
     found = Indexer()
     await found.process(tie(0, status="one"), tie(2, status="two"), tie(1, status="three"), tie(3, status="two"))
-    assert (found.body()["status"], found.seen.outcomes) == ("two", {"updated": 1, "late": 2, "duplicate": 1})
+    assert (found.body()["status"], found.emitted.outcomes) == ("two", {"updated": 1, "late": 2, "duplicate": 1})
     assert found.ties == {"later": 0, "earlier": 2}
     assert (len(found.index.requests), found.index.reads) == (1, [])
 
@@ -160,7 +165,7 @@ async def test_a_copy_raises_the_position_so_that_a_tie_before_it_is_late() -> N
     await one.process(tie(2, 0, status="x"))
     await other.process(tie(1, 1, status="y"))
     assert one.body()["status"] == "x"
-    assert (one.seen.outcomes, other.seen.outcomes) == ({"updated": 1, "duplicate": 1}, {"late": 1})
+    assert (one.emitted.outcomes, other.emitted.outcomes) == ({"updated": 1, "duplicate": 1}, {"late": 1})
 
 
 async def test_a_copy_before_the_stored_one_is_no_sign_of_the_version_to_write() -> None:
@@ -170,7 +175,7 @@ async def test_a_copy_before_the_stored_one_is_no_sign_of_the_version_to_write()
     await one.process(tie(5, status="x"))
     await other.process(tie(1, status="x"))
     await other.process(tie(3, status="y"))
-    assert (one.body()["status"], other.seen.outcomes) == ("x", {"duplicate": 1, "late": 1})
+    assert (one.body()["status"], other.emitted.outcomes) == ("x", {"duplicate": 1, "late": 1})
 
 
 async def test_events_without_ties_cost_no_read() -> None:
@@ -196,7 +201,7 @@ async def test_a_document_that_was_deleted_by_hand_is_written_at_the_next_versio
     await found.process(tie(0))
     version = index.forget("a")
     await found.process(tie(0))
-    assert (index.documents["a"].version, found.seen.outcomes["updated"]) == (version + 1, 2)
+    assert (index.documents["a"].version, found.emitted.outcomes["updated"]) == (version + 1, 2)
 
 
 async def test_a_newer_event_that_came_between_answer_and_read_makes_it_late() -> None:
@@ -209,7 +214,7 @@ async def test_a_newer_event_that_came_between_answer_and_read_makes_it_late() -
 
     found.index.on_read = overtake
     await found.process(tie(1, status="other"))
-    assert found.seen.outcomes == {"updated": 1, "late": 1}
+    assert found.emitted.outcomes == {"updated": 1, "late": 1}
 
 
 @pytest.mark.parametrize("source", [b"{}", b'{"id":"a"}'])
@@ -234,8 +239,8 @@ async def test_a_read_that_fails_is_repeated_and_reported(problem: Exception) ->
     found.index.on_read = fail
     await found.process(tie(1, status="other"))
     assert found.body()["status"] == "other"
-    reports = [name for name in found.seen.names() if name in ("outage", "halted", "recovered")]
-    assert reports == ["outage" if isinstance(problem, Unavailable) else "halted"] * 3 + ["recovered"]
+    severity = Severity.WAITS if isinstance(problem, Unavailable) else Severity.BLOCKS
+    assert [*found.emitted.problems()] == [(str(problem), severity)] * 3 + [(None, Severity.WAITS)]
 
 
 @DEDUP
@@ -245,7 +250,7 @@ async def test_beyond_255_ties_an_event_is_dead_lettered_and_a_copy_is_none(dedu
         await found.process(tie(offset, status=str(offset)))
     assert found.letters.records == []
     await found.process(tie(MAX_TIES + 1, status=str(MAX_TIES)))
-    assert (found.letters.records, found.seen.outcomes["duplicate"]) == ([], 1)
+    assert (found.letters.records, found.emitted.outcomes["duplicate"]) == ([], 1)
     await found.process(tie(MAX_TIES + 2, status="one too many"))
     (letter,) = found.letters.records
     assert dict(letter.headers)["dead-letter-error"] == b"too_many_ties"
@@ -257,7 +262,7 @@ async def test_an_answer_that_was_lost_is_found_by_reading() -> None:
     await found.process(tie(0, status="first"))
     await found.process(tie(1, status="other"))
     assert found.body()["status"] == "other"
-    assert found.seen.outcomes == {"updated": 1, "duplicate": 1}
+    assert found.emitted.outcomes == {"updated": 1, "duplicate": 1}
     assert found.index.documents["a"].version == decode_event(tie().value, LATEST).version + 1
 
 

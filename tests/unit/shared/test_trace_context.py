@@ -30,6 +30,7 @@ def test_only_the_last_bit_of_the_flags_says_whether_it_is_sampled(flags: bytes,
     [
         b"",
         b"nonsense",
+        b"00-0-0-01",
         b"00-%b-%b" % (TRACE, SPAN),
         b"00-%b-%b-01-more" % (TRACE, SPAN),
         b"ff-%b-%b-01" % (TRACE, SPAN),

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from activity_indexer_operator.indexer.manifests import Manifest, workload_resource
 from activity_indexer_operator.indexer.memory import Memory
 from activity_indexer_operator.indexer.spec import Spec
-from activity_indexer_operator.kube.cache import Seen
-from activity_indexer_operator.kube.objects import MANAGER, Body, Meta, controller_of
+from activity_indexer_operator.kube.cache import ObjectCache
+from activity_indexer_operator.kube.objects import MANAGER, Body, Meta, controller_of, without_managed_fields
 from activity_indexer_operator.kube.ports import Cluster, ClusterError
 from activity_indexer_operator.kube.resources import (
     CONFIG_MAPS,
@@ -25,9 +25,8 @@ from activity_indexer_operator.kube.resources import (
     WORKLOADS,
     Resource,
 )
-from activity_indexer_operator.runtime.watches import without_managed_fields
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 SCALER: Final = f"{MANAGER}-scale"
 """Field manager of the replicas: applying all the rest must not give them up."""
@@ -35,12 +34,12 @@ OWNED: Final = (SERVICE_ACCOUNTS, CONFIG_MAPS, SERVICES, DISRUPTION_BUDGETS, DEP
 _VOLATILE: Final = "deployment.kubernetes.io/"
 
 
-class Hands:
+class Applier:
     """All writes that are made for ActivityIndexers, but the status."""
 
-    def __init__(self, cluster: Cluster, seen: Seen) -> None:
+    def __init__(self, cluster: Cluster, cache: ObjectCache) -> None:
         self._cluster = cluster
-        self._seen = seen
+        self._cache = cache
 
     async def taken(self, meta: Meta, wanted: Iterable[Manifest]) -> str:
         """Which of the names is somebody else's; "" when none is. Raises ClusterError."""
@@ -66,23 +65,23 @@ class Hands:
                 made = await self._create(manifest, replicas)
             else:
                 made = await self._cluster.apply(manifest.resource, manifest.body)
-            self._seen.put(manifest.resource, without_managed_fields(made))
+            self._cache.put(manifest.resource, without_managed_fields(made))
             memory.applied[manifest.resource.kind] = digest, _fingerprint(made)
             if live is None or _fingerprint(live) != _fingerprint(made):
-                log.info("object.applied", extra=_told(manifest.resource, manifest.body))
+                log.info("object.applied", **_told(manifest.resource, manifest.body))
 
     async def prune(self, meta: Meta, spec: Spec, wanted: Iterable[Manifest]) -> None:
         """Deletes what was made for an earlier spec and is not wanted any more. Never what targetRef names."""
         kept = {manifest.resource for manifest in wanted}
         target = spec.workload.target_ref
         for resource in OWNED:
-            for body in self._seen.controlled(resource, meta.key.namespace, meta.uid):
+            for body in self._cache.controlled(resource, meta.key.namespace, meta.uid):
                 name, uid = body["metadata"]["name"], body["metadata"]["uid"]
                 targeted = target is not None and resource == workload_resource(spec) and name == target.name
                 if (resource in kept and name == meta.key.name) or targeted or "deletionTimestamp" in body["metadata"]:
                     continue
                 await self._cluster.delete(resource, meta.key.namespace, name, uid)
-                log.info("object.deleted", extra=_told(resource, body))
+                log.info("object.deleted", **_told(resource, body))
 
     async def scale(self, resource: Resource, namespace: str, name: str, replicas: int) -> None:
         """Sets the replicas. Raises ClusterError, also when the workload is gone."""
@@ -108,7 +107,7 @@ class Hands:
     def _known(self, manifest: Manifest) -> Body | None:
         """Enough where applying an object that is right already does no harm."""
         meta = manifest.body["metadata"]
-        return self._seen.get(manifest.resource, meta["namespace"], meta["name"])
+        return self._cache.get(manifest.resource, meta["namespace"], meta["name"])
 
 
 def _controls(meta: Meta, body: Body) -> bool:

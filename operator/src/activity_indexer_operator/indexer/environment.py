@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from activity_indexer_operator.indexer.spec import Database, Elasticsearch, FileRef, Redis, Security, Spec, Template
-from activity_indexer_operator.kube.objects import KeyRef
+from activity_indexer_operator.indexer.spec import Database, Elasticsearch, Redis, Spec, Template
+from activity_indexer_operator.kafka.spec import Security
+from activity_indexer_operator.kube.objects import FileRef, KeyRef
 
 HTTP_PORT: Final = 8080
 FILES: Final = "/etc/activity-indexer"

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from activity_indexer_operator.indexer.environment import HTTP_PORT, environment
-from activity_indexer_operator.indexer.pod import pod_spec
+from activity_indexer_operator.indexer.pod import CONTAINER, pod_spec
 from activity_indexer_operator.indexer.spec import Spec, Template
 from activity_indexer_operator.kube.objects import GROUP, MANAGER, Meta, owner_reference
 from activity_indexer_operator.kube.resources import (
@@ -25,11 +25,13 @@ from activity_indexer_operator.kube.resources import (
 
 CONFIG_HASH: Final = f"{GROUP}/config-hash"
 """On the pods: their configuration; another one rolls them."""
+DEFAULT_CONTAINER: Final = "kubectl.kubernetes.io/default-container"
+"""On the pods: the container that kubectl means, where others are added."""
 LAST_GOOD: Final = f"{GROUP}/last-good-spec"
 """On the ConfigMap: the spec that all of this was made from."""
 MIN_READY_SECONDS: Final = 5
-PROGRESS_SECONDS: Final = 300
-"""Time without progress of a rollout after which the Deployment says so."""
+PROGRESS_SECONDS: Final = 600
+"""Time without progress of a rollout after which the Deployment reports it: longer than a pod may take to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,11 @@ class _Maker:
         pod = {
             "metadata": {
                 "labels": self._template.pod_labels | self._labels,
-                "annotations": self._template.pod_annotations
-                | {CONFIG_HASH: hashlib.blake2b(plain, digest_size=8).hexdigest()},
+                "annotations": {
+                    DEFAULT_CONTAINER: CONTAINER,
+                    **self._template.pod_annotations,
+                    CONFIG_HASH: hashlib.blake2b(plain, digest_size=8).hexdigest(),
+                },
             },
             "spec": pod_spec(self._meta.key.name, self._template, self._environment, self._selector, self._image),
         }

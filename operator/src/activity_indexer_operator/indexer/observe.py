@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,13 +16,12 @@ from activity_indexer_operator.indexer.status import Status
 from activity_indexer_operator.indexer.workload import Workload, not_found, workload_of
 from activity_indexer_operator.kafka.observation import Observation, SourceReason, Unknown, nothing
 from activity_indexer_operator.kafka.reader import KafkaReader, Question
-from activity_indexer_operator.kube.cache import Seen
-from activity_indexer_operator.kube.objects import Meta
+from activity_indexer_operator.kube.cache import ObjectCache
+from activity_indexer_operator.kube.objects import Meta, without_managed_fields
 from activity_indexer_operator.kube.ports import Cluster
-from activity_indexer_operator.kube.resources import REPLAYS
-from activity_indexer_operator.replay.model import parse_replay
-from activity_indexer_operator.runtime.watches import without_managed_fields
 
+FullReplays = Callable[[str, str], Iterable[str]]
+"""The ids of the replays of an indexer (namespace, name) that left out nothing: what they have read is dealt with."""
 MISSES: Final = 2
 """Looks in a row that must show nothing before it is said so."""
 
@@ -42,19 +41,26 @@ class Look:
     standing: Mapping[int, float] = field(default_factory=dict)
 
 
-class Eyes:
+class Observer:
     """Looks at Kafka, and at the workload."""
 
     def __init__(
-        self, cluster: Cluster, seen: Seen, kafka: KafkaReader, clock: Callable[[], float] = time.monotonic
+        self,
+        cluster: Cluster,
+        cache: ObjectCache,
+        kafka: KafkaReader,
+        full_replays: FullReplays,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cluster, self._seen, self._kafka, self._clock = cluster, seen, kafka, clock
+        self._cluster, self._cache, self._kafka, self._clock = cluster, cache, kafka, clock
+        self._full_replays = full_replays
 
     async def look(self, meta: Meta, spec: Spec, status: Status, memory: Memory) -> Look:
         """Raises ClusterError; what Kafka does not tell is Unknown."""
         workload = await self._workload(meta, spec)
         handled = positions(status.dead_letter.handled if status.dead_letter else None)
-        groups = tuple(self._full_replays(meta, spec))
+        replays = self._full_replays(meta.key.namespace, meta.key.name)
+        groups = tuple(f"{spec.kafka.consumer_group}.replay.{replay}" for replay in replays)
         question = Question(meta.key.namespace, spec.kafka, spec.dead_letter_topic, groups, handled)
         observation = await self._kafka.observe(question)
         observation, doubtful = self._doubted(observation, status, memory)
@@ -70,20 +76,13 @@ class Eyes:
     async def _workload(self, meta: Meta, spec: Spec) -> Workload | Unknown:
         resource, target = workload_resource(spec), spec.workload.target_ref
         name = target.name if target else meta.key.name
-        body = self._seen.get(resource, meta.key.namespace, name)
+        body = self._cache.get(resource, meta.key.namespace, name)
         if body is None:
             body = await self._cluster.get(resource, meta.key.namespace, name)
             if body is None:
                 return not_found(resource.kind, meta.key.namespace, name)
-            self._seen.put(resource, without_managed_fields(body))
+            self._cache.put(resource, without_managed_fields(body))
         return workload_of(body)
-
-    def _full_replays(self, meta: Meta, spec: Spec) -> Iterator[str]:
-        """Groups of replays that left out nothing: what they have read is dealt with."""
-        for body in self._seen.all(REPLAYS, meta.key.namespace):
-            replay = parse_replay(body)
-            if replay.indexer == meta.key.name and replay.leaves_none:
-                yield f"{spec.kafka.consumer_group}.replay.{replay.id}"
 
     def _doubted(self, seen: Observation, status: Status, memory: Memory) -> tuple[Observation, bool]:
         """No answer, and fewer partitions than before, count only when a second look shows the same."""

@@ -11,6 +11,7 @@ from activity_indexer_operator.indexer.spec import Template
 
 GRACE_SECONDS: Final = 15
 """What the grace period of a pod is above the shutdown limit."""
+CONTAINER: Final = "indexer"
 USER: Final = 65532
 BUDGET_VARIABLE: Final = "CONSUMER_MEMORY_BUDGET"
 MEBIBYTE: Final = 1024 * 1024
@@ -58,11 +59,10 @@ def pod_spec(
 
 def _container(name: str, template: Template, environment: Environment, image: str) -> dict[str, Any]:
     mounts = [{"name": "tmp", "mountPath": "/tmp"}, *_mounts(environment), *template.extra_volume_mounts]  # noqa: S108
-    return {
-        "name": "indexer",
+    return {  # neither command nor args: the image itself holds what it runs
+        "name": CONTAINER,
         "image": template.image or image,
         "imagePullPolicy": template.image_pull_policy,
-        "args": ["activity-indexer", "run"],
         "envFrom": [{"configMapRef": {"name": name}}, *template.extra_env_from],
         "env": _variables(template, environment),
         "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],

@@ -11,7 +11,18 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from activity_indexer_operator.kube.objects import Body, InvalidSpec, KeyRef, NameRef, Natural, Positive, Text, View
+from activity_indexer_operator.kafka.spec import Kafka
+from activity_indexer_operator.kube.objects import (
+    Body,
+    FileRef,
+    InvalidSpec,
+    KeyRef,
+    NameRef,
+    Natural,
+    Positive,
+    Text,
+    View,
+)
 
 
 class Mode(StrEnum):
@@ -29,43 +40,6 @@ class Policy(StrEnum):
     PARTITION_COUNT = "PartitionCount"
     LAG = "Lag"
     MANUAL = "Manual"
-
-
-class CredentialsRef(View, frozen=True):
-    """A Secret with a user and a password, and the names of its entries."""
-
-    name: Text
-    username_key: Text = "username"
-    password_key: Text = "password"  # noqa: S105 - the name of an entry
-
-
-class FileRef(View, frozen=True):
-    """A Secret's entry that is a PEM file."""
-
-    name: Text
-    key: Text = "ca.crt"
-
-
-class Security(View, frozen=True):
-    """How the brokers are reached; the indexer and the operator use the same."""
-
-    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    credentials_secret_ref: CredentialsRef | None = None
-    ca_secret_ref: FileRef | None = None
-    client_certificate_secret_ref: NameRef | None = None
-    check_hostname: bool = True
-
-
-class Kafka(View, frozen=True):
-    """The topic that is read, and the group that reads it."""
-
-    bootstrap_servers: Annotated[tuple[Text, ...], msgspec.Meta(min_length=1)]
-    topic: Text
-    consumer_group: Text
-    start_from: Literal["Earliest", "Latest"] = "Earliest"
-    topic_partitions: Natural = 0
-    security: Security = Security()
 
 
 class Source(View, frozen=True):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from activity_indexer_operator.indexer.apply import Hands
+from activity_indexer_operator.indexer.apply import Applier
 from activity_indexer_operator.indexer.manifests import LAST_GOOD, Manifest, manifests
 from activity_indexer_operator.indexer.memory import Memory
 from activity_indexer_operator.indexer.model import ActivityIndexer
 from activity_indexer_operator.indexer.spec import Mode, Spec
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import InvalidSpec
 from activity_indexer_operator.kube.ports import Cluster, RejectedError
 from activity_indexer_operator.kube.resources import CONFIG_MAPS
@@ -28,11 +28,11 @@ class Accepted:
     problem: str = ""
 
 
-class Acceptance:
+class Validator:
     """Asks the API server about each new spec before anything is changed."""
 
-    def __init__(self, cluster: Cluster, seen: Seen, hands: Hands, image: str) -> None:
-        self._cluster, self._seen, self._hands, self._image = cluster, seen, hands, image
+    def __init__(self, cluster: Cluster, cache: ObjectCache, applier: Applier, image: str) -> None:
+        self._cluster, self._cache, self._applier, self._image = cluster, cache, applier, image
 
     async def accept(self, indexer: ActivityIndexer, memory: Memory) -> Accepted:
         """The spec to work with. Raises ClusterError."""
@@ -52,10 +52,10 @@ class Acceptance:
         return manifests(indexer.meta, spec, template, self._image) if template else ()
 
     async def _problem(self, indexer: ActivityIndexer, wanted: tuple[Manifest, ...]) -> str:
-        if taken := await self._hands.taken(indexer.meta, wanted):
+        if taken := await self._applier.taken(indexer.meta, wanted):
             return taken
         try:
-            await self._hands.rehearse(wanted)
+            await self._applier.rehearse(wanted)
         except RejectedError as error:
             return f"the API server refuses what spec.workload.template makes: {error}"
         return ""
@@ -67,7 +67,7 @@ class Acceptance:
     async def _saved(self, indexer: ActivityIndexer) -> Spec | None:
         """What the ConfigMap says that it was made from: it outlives the operator."""
         key, uid = indexer.meta.key, indexer.meta.uid
-        found = self._seen.get(CONFIG_MAPS, key.namespace, key.name) or await self._cluster.get(
+        found = self._cache.get(CONFIG_MAPS, key.namespace, key.name) or await self._cluster.get(
             CONFIG_MAPS, key.namespace, key.name
         )
         if found is None or not any(r.get("uid") == uid for r in found["metadata"].get("ownerReferences", ())):

@@ -1,35 +1,82 @@
-"""The Jobs that the operator makes: values in, values out."""
+"""The Jobs that the operator creates: values in, values out.
+
+A Job's pod is the indexer's own with another command: the same image, environment, volumes and rights.
+"""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from activity_indexer_operator.jobs.pod import job_pod, set_variable
-from activity_indexer_operator.kube.objects import MANAGER, Meta, owner_reference
-from activity_indexer_operator.replay.model import LABEL_INDEXER, Correction, JobSettings
-from activity_indexer_operator.tracing.context import VARIABLE, TraceContext
+import msgspec
 
+from activity_common.exit_codes import FINAL
+from activity_common.trace_context import VARIABLE, TraceContext
+from activity_indexer_operator.kube.objects import MANAGER, KeyRef, Meta, Natural, Positive, View, owner_reference
+
+LABEL_INDEXER: Final = "activityindexer.io/indexer"
+"""On replays and Jobs: the ActivityIndexer that they belong to."""
 ANNOTATION_COMMAND: Final = "activityindexer.io/command"
-"""On Jobs: a hash of what they run, by which a changed wish is seen."""
+"""On Jobs: a hash of what they run, which shows that the spec has changed."""
 ANNOTATION_CORRECTION: Final = "activityindexer.io/correction"
 CORRECTION_FILE: Final = "/etc/activity-indexer/correction/patch.json"
 COMPONENT: Final = "app.kubernetes.io/component"
 COMPONENT_REPLAY: Final = "dead-letter-replay"
 COMPONENT_PURGE: Final = "tombstone-purge"
-NO_RETRY: Final = (2, 3, 4)
-"""Exit codes after which another try would end alike: wrong usage, nothing to do, refused."""
+PROGRAM: Final = "activity-indexer"
+RESULT_FILE: Final = "/dev/termination-log"
+"""Where Kubernetes takes a container's termination message from."""
+INDEXER_CONTAINER: Final = "indexer"
+_SERVING: Final = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+_PLACING: Final = ("topologySpreadConstraints", "hostname", "subdomain", "nodeName", "hostAliases")
+
+
+class Correction(View, frozen=True):
+    """What a replay changes in the events: a JSON merge patch or a JSON Patch, here or in a ConfigMap.
+
+    With `skip_invalid`, events that are invalid after it stay where they are; without, nothing is sent then.
+    """
+
+    inline: str | None = None
+    config_map_ref: KeyRef | None = None
+    skip_invalid: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no patch; the command would refuse it later."""
+        if (self.inline is None) == (self.config_map_ref is None):
+            raise ValueError("set exactly one of inline and configMapRef")
+        if self.inline is None:
+            return
+        try:
+            patch = json.loads(self.inline)
+        except ValueError as error:
+            raise ValueError(f"inline is no JSON: {error}") from error
+        if not isinstance(patch, dict | list):
+            raise ValueError(  # noqa: TRY004 - of its content
+                "inline must be a JSON object (a merge patch) or a JSON array (a JSON Patch)"
+            )
+
+
+class JobSettings(View, frozen=True):
+    """How the Job runs."""
+
+    backoff_limit: Natural = 3
+    active_deadline_seconds: Positive | None = None
+    resources: dict[str, Any] | None = None
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A Job that is to be: its name says what it is for, so that there can be one only.
+    """A Job to create. Its name says what it is for, so that there can be only one.
 
-    `seconds_kept` is the time after which Kubernetes removes it when it is done; None: when its owner goes. `trace` is
-    the span that its command is part of; another one makes no other Job.
+    `seconds_kept`: how long Kubernetes keeps it after its end; None: until its owner is deleted. `trace`: the span that
+    its command is part of, which the hash does not cover.
     """
 
     name: str
@@ -50,7 +97,7 @@ class JobRequest:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What the Job and its pods are found by."""
+        """The labels of the Job and of its pods."""
         return {
             "app.kubernetes.io/name": "activity-indexer",
             COMPONENT: self.component,
@@ -68,29 +115,32 @@ def job_body(wanted: JobRequest, template: Mapping[str, Any]) -> dict[str, Any]:
     annotations = dict(wanted.settings.annotations)
     if wanted.correction:
         annotations |= _mount_correction(pod, wanted.correction)
-    spec: dict[str, Any] = {
-        "backoffLimit": wanted.settings.backoff_limit,
-        "podFailurePolicy": _failure_policy(pod["containers"][0]["name"]),
-        # A second pod only when the first is gone: two of one replay would shut each other out.
-        "podReplacementPolicy": "Failed",
-        "template": {"metadata": {"labels": wanted.settings.labels | wanted.labels}, "spec": pod},
+    metadata = {
+        "labels": wanted.settings.labels | wanted.labels,
+        **({"annotations": annotations} if annotations else {}),
     }
-    if annotations:
-        spec["template"]["metadata"]["annotations"] = annotations
-    if wanted.settings.active_deadline_seconds is not None:
-        spec["activeDeadlineSeconds"] = wanted.settings.active_deadline_seconds
-    if wanted.seconds_kept is not None:
-        spec["ttlSecondsAfterFinished"] = wanted.seconds_kept
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": _metadata(wanted), "spec": spec}
-
-
-def _metadata(wanted: JobRequest) -> dict[str, Any]:
+    limits = {
+        "activeDeadlineSeconds": wanted.settings.active_deadline_seconds,
+        "ttlSecondsAfterFinished": wanted.seconds_kept,
+    }
     return {
-        "name": wanted.name,
-        "namespace": wanted.owner.key.namespace,
-        "labels": wanted.labels,
-        "annotations": {ANNOTATION_COMMAND: wanted.command_hash},
-        "ownerReferences": [owner_reference(wanted.owner)],
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": wanted.name,
+            "namespace": wanted.owner.key.namespace,
+            "labels": wanted.labels,
+            "annotations": {ANNOTATION_COMMAND: wanted.command_hash},
+            "ownerReferences": [owner_reference(wanted.owner)],
+        },
+        "spec": {
+            "backoffLimit": wanted.settings.backoff_limit,
+            "podFailurePolicy": _failure_policy(pod["containers"][0]["name"]),
+            # A second pod only after the first has ended: two of one replay would shut each other out.
+            "podReplacementPolicy": "Failed",
+            "template": {"metadata": metadata, "spec": pod},
+            **{name: seconds for name, seconds in limits.items() if seconds is not None},
+        },
     }
 
 
@@ -99,7 +149,7 @@ def _failure_policy(container: str) -> dict[str, Any]:
         "rules": [
             {
                 "action": "FailJob",
-                "onExitCodes": {"containerName": container, "operator": "In", "values": list(NO_RETRY)},
+                "onExitCodes": {"containerName": container, "operator": "In", "values": [int(code) for code in FINAL]},
             },
             # A drained node is no failure of the replay.
             {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
@@ -108,14 +158,14 @@ def _failure_policy(container: str) -> dict[str, Any]:
 
 
 def _mount_correction(pod: dict[str, Any], correction: Correction) -> dict[str, str]:
-    """Puts the patch where the command looks for it; returns the annotations that this takes."""
+    """Mounts the patch where the command reads it; returns the annotations that this needs."""
     folder, _, file = CORRECTION_FILE.rpartition("/")
     annotations: dict[str, str] = {}
     if correction.config_map_ref:
         items = [{"key": correction.config_map_ref.key, "path": file}]
         source: dict[str, Any] = {"configMap": {"name": correction.config_map_ref.name, "items": items}}
     else:
-        # The pod carries it itself: no ConfigMap to make, to own and to be allowed to write.
+        # The pod carries it itself: no ConfigMap has to be created, owned, and allowed.
         annotations[ANNOTATION_CORRECTION] = correction.inline or ""
         held = {"fieldPath": f"metadata.annotations['{ANNOTATION_CORRECTION}']"}
         source = {"downwardAPI": {"items": [{"path": file, "fieldRef": held}]}}
@@ -123,3 +173,73 @@ def _mount_correction(pod: dict[str, Any], correction: Correction) -> dict[str, 
     mount = {"name": "correction", "mountPath": folder, "readOnly": True}
     pod["containers"][0].setdefault("volumeMounts", []).append(mount)
     return annotations
+
+
+def job_pod(
+    template: Mapping[str, Any], arguments: Sequence[str], resources: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The pod spec of a Job from the pod template of the indexer's workload.
+
+    Other containers are left out: one that never ends would keep the Job from ending. Labels and annotations are not
+    taken over, so that no Service, disruption budget or selector of the indexer counts this pod as one of its own.
+    """
+    spec = copy.deepcopy({name: value for name, value in template["spec"].items() if name not in _PLACING})
+    container = _job_container(indexer_container(spec), arguments)
+    if resources is not None:
+        container["resources"] = dict(resources)
+    affinity = spec.pop("affinity", {}).get("nodeAffinity")
+    return spec | {
+        **({"affinity": {"nodeAffinity": affinity}} if affinity else {}),
+        "containers": [container],
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": spec.get("automountServiceAccountToken", False),
+        "enableServiceLinks": spec.get("enableServiceLinks", False),
+        # What Pod Security `restricted` asks for, unless the indexer's own pod says otherwise.
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+            **spec.get("securityContext", {}),
+        },
+    }
+
+
+def _job_container(container: Mapping[str, Any], arguments: Sequence[str]) -> dict[str, Any]:
+    # Kubernetes replaces $(NAME) in arguments; a doubled dollar stands for itself.
+    command, given = _command(container, [word.replace("$(", "$$(") for word in arguments])
+    kept = {name: value for name, value in container.items() if name not in (*_SERVING, "command", "args")}
+    return kept | {
+        **({"command": command} if command else {}),
+        "args": given,
+        "terminationMessagePath": RESULT_FILE,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            **container.get("securityContext", {}),
+        },
+    }
+
+
+def indexer_container(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The container that runs the indexer: the one of that name, or else the first."""
+    containers: list[dict[str, Any]] = spec["containers"]
+    return next((each for each in containers if each["name"] == INDEXER_CONTAINER), containers[0])
+
+
+def set_variable(container: dict[str, Any], name: str, value: str) -> None:
+    """Sets a variable of a container, in place of any value that it has."""
+    others = [each for each in container.get("env") or () if each["name"] != name]
+    container["env"] = [*others, {"name": name, "value": value}]
+
+
+def _command(container: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Entry point and arguments: what comes before the program's name (an init, a wrapper) is kept."""
+    command: list[str] = list(container.get("command") or ())
+    given: list[str] = list(container.get("args") or ())
+    if PROGRAM in given:
+        return command, [*given[: given.index(PROGRAM)], PROGRAM, *arguments]
+    if PROGRAM in command:
+        return command[: command.index(PROGRAM) + 1], list(arguments)
+    if command:
+        return [PROGRAM], list(arguments)
+    return [], [PROGRAM, *arguments]

@@ -12,42 +12,21 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import create_conn
-from aiokafka.errors import (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    GroupAuthorizationFailedError,
-    IllegalSaslStateError,
-    KafkaConnectionError,
-    KafkaError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    UnsupportedSaslMechanismError,
-)
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
+
+from activity_common.kafka_connection import UNAUTHORIZED, connection_errors
 
 FRESH_SECONDS: Final = 2.0
 """Age up to which one answer about the topics serves several objects."""
-UNAUTHORIZED: Final = (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    GroupAuthorizationFailedError,
-    IllegalSaslStateError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    UnsupportedSaslMechanismError,
-)
-
 REFUSALS: Final = (*UNAUTHORIZED, ssl.SSLError)
-"""Errors that people must do something about."""
-ALERT_SECONDS: Final = 1.0
-"""So long a broker that wants another certificate may take to say so, once TLS seems to be agreed."""
+"""Errors that wait for an operator to correct a user, a right or a certificate."""
 
 Topics = Mapping[str, tuple[int, tuple[int, ...]]]
 """Error code and numbers of the partitions, by topic."""
 
 
-class KafkaLink:
+class KafkaConnection:
     """Every call raises KafkaError, OSError or TimeoutError; after one of these the link is to be retired."""
 
     def __init__(self, arguments: dict[str, Any], timeout: float) -> None:
@@ -150,37 +129,9 @@ class KafkaLink:
         return _of(topic, await self._stable.end_offsets(places)) if places else {}
 
     async def _explained(self, error: Exception) -> Exception:
-        """The client says only that no server takes it: one that refuses us says why."""
-        arguments = {name: value for name, value in self._arguments.items() if name != "bootstrap_servers"}
-        for server in self._arguments["bootstrap_servers"]:
-            host, _, port = server.rpartition(":")
-            place = host.strip("[]"), int(port)
-            try:
-                if tls := arguments.get("ssl_context"):
-                    await _hear_alert(*place, tls)
-                connection = await create_conn(*place, **arguments)
-            except REFUSALS as refusal:
-                return Exception.with_traceback(refusal, None)
-            except (KafkaError, OSError):
-                continue
-            else:
-                connection.close()
-        return error
-
-
-async def _hear_alert(host: str, port: int, tls: ssl.SSLContext) -> None:
-    """Raises the ssl.SSLError with which a broker refuses our certificate, or that we have none.
-
-    With TLS 1.3 that comes after the client's own handshake is done, and who has written something by then may miss it.
-    """
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-    try:
-        async with asyncio.timeout(ALERT_SECONDS):
-            await reader.read(1)
-    except TimeoutError:
-        return
-    finally:
-        writer.close()
+        """The client reports only that no server takes it: one that refuses us says why."""
+        refusals = (each for each in await connection_errors(self._arguments) if isinstance(each, REFUSALS))
+        return next((refusal.with_traceback(None) for refusal in refusals), error)
 
 
 def _of(topic: str, offsets: Mapping[TopicPartition, int]) -> dict[int, int]:

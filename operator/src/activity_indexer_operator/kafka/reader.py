@@ -11,10 +11,11 @@ from typing import Any, Final, TypeVar
 
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from activity_indexer_operator.indexer.spec import Kafka
-from activity_indexer_operator.kafka.connection import REFUSALS, UNAUTHORIZED, KafkaLink, Topics
+from activity_common.kafka_connection import UNAUTHORIZED
+from activity_indexer_operator.kafka.connection import REFUSALS, KafkaConnection, Topics
 from activity_indexer_operator.kafka.observation import Number, Observation, Offsets, SourceReason, Unknown, nothing
 from activity_indexer_operator.kafka.security import SecretError, client_arguments, share_key
+from activity_indexer_operator.kafka.spec import Kafka
 from activity_indexer_operator.kube.ports import Cluster
 
 FAILURE_SECONDS: Final = 4.0
@@ -46,35 +47,39 @@ class KafkaReader:
     def __init__(self, cluster: Cluster, timeout: float) -> None:
         self._cluster = cluster
         self._timeout = timeout
-        self._links: dict[tuple[Any, ...], KafkaLink] = {}
+        self._connections: dict[tuple[Any, ...], KafkaConnection] = {}
         self._failures: dict[tuple[Any, ...], tuple[float, Unknown]] = {}
         self._opening: dict[tuple[Any, ...], asyncio.Lock] = {}
 
     async def observe(self, question: Question) -> Observation:
         """One fresh look."""
 
-        async def look(link: KafkaLink) -> Observation:
-            return await _look(link, question)
+        async def look(connection: KafkaConnection) -> Observation:
+            return await _look(connection, question)
 
         answer = await self.ask(question.namespace, question.kafka, look)
         return nothing(answer) if isinstance(answer, Unknown) else answer
 
     async def ask(
-        self, namespace: str, kafka: Kafka, question: Callable[[KafkaLink], Awaitable[Answer]]
+        self, namespace: str, kafka: Kafka, question: Callable[[KafkaConnection], Awaitable[Answer]]
     ) -> Answer | Unknown:
-        """The answer to any question to the object's Kafka cluster; it must raise nothing but what KafkaLink raises."""
-        key, link = share_key(namespace, kafka), None
+        """The answer to any question to the object's Kafka cluster; it raises only what KafkaConnection does."""
+        key, connection = share_key(namespace, kafka), None
         try:
             async with asyncio.timeout(self._timeout):
                 opened = await self._opened(key, namespace, kafka)
                 if isinstance(opened, Unknown):
                     return opened
-                link = opened
-                async with link.in_use():
-                    return await question(link)
+                connection = opened
+                async with connection.in_use():
+                    return await question(connection)
         except (KafkaError, OSError, TimeoutError, SecretError) as error:
             # One that may not see its topic must not disturb the others.
-            if link is not None and not isinstance(error, UNAUTHORIZED) and self._links.get(key) is link:
+            if (
+                connection is not None
+                and not isinstance(error, UNAUTHORIZED)
+                and self._connections.get(key) is connection
+            ):
                 await self._discard(key)
             return self._unknown(kafka, error)
 
@@ -84,30 +89,30 @@ class KafkaReader:
 
     async def close(self) -> None:
         """Closes all connections."""
-        for key in list(self._links):
+        for key in list(self._connections):
             await self._discard(key)
 
-    async def _opened(self, key: tuple[Any, ...], namespace: str, kafka: Kafka) -> KafkaLink | Unknown:
+    async def _opened(self, key: tuple[Any, ...], namespace: str, kafka: Kafka) -> KafkaConnection | Unknown:
         async with self._opening.setdefault(key, asyncio.Lock()):
             failed_at, failure = self._failures.get(key, (0.0, None))
             if failure and time.monotonic() - failed_at < FAILURE_SECONDS:
                 return failure
-            if key not in self._links:
-                link = KafkaLink(await client_arguments(self._cluster, namespace, kafka), self._timeout)
+            if key not in self._connections:
+                connection = KafkaConnection(await client_arguments(self._cluster, namespace, kafka), self._timeout)
                 try:
-                    await link.open()
+                    await connection.open()
                 except BaseException as error:
-                    await link.retire()
+                    await connection.retire()
                     if isinstance(error, Exception | asyncio.CancelledError):
                         self._failures[key] = time.monotonic(), self._unknown(kafka, error)
                     raise
-                self._links[key] = link
+                self._connections[key] = connection
                 self._failures.pop(key, None)
-            return self._links[key]
+            return self._connections[key]
 
     async def _discard(self, key: tuple[Any, ...]) -> None:
-        if link := self._links.pop(key, None):
-            await link.retire()
+        if connection := self._connections.pop(key, None):
+            await connection.retire()
 
     def _unknown(self, kafka: Kafka, error: BaseException) -> Unknown:
         servers = ",".join(kafka.bootstrap_servers)
@@ -128,19 +133,19 @@ def _advice(error: BaseException) -> str:
     return "; check security.clientCertificateSecretRef" if ours else ""
 
 
-async def _look(link: KafkaLink, question: Question) -> Observation:
+async def _look(connection: KafkaConnection, question: Question) -> Observation:
     kafka = question.kafka
-    topics = await link.topics()
+    topics = await connection.topics()
     count = _count(topics, kafka.topic)
     if isinstance(count, Unknown):
         return nothing(count)
     dead = topics[question.dead_letters][1] if question.dead_letters in topics else None
     wanted = {kafka.topic: range(count)} | ({} if dead is None else {question.dead_letters: dead})
-    bounds = await link.bounds(wanted)
-    offsets = await _offsets(link, kafka, bounds[kafka.topic])
+    bounds = await connection.bounds(wanted)
+    offsets = await _offsets(connection, kafka, bounds[kafka.topic])
     if dead is None:
         return Observation(count, offsets, None)
-    return Observation(count, offsets, await _dead(link, question, bounds[question.dead_letters]))
+    return Observation(count, offsets, await _dead(connection, question, bounds[question.dead_letters]))
 
 
 def _count(topics: Topics, topic: str) -> Number:
@@ -154,20 +159,22 @@ def _count(topics: Topics, topic: str) -> Number:
     return len(numbers)
 
 
-async def _offsets(link: KafkaLink, kafka: Kafka, bounds: tuple[dict[int, int], dict[int, int]]) -> Offsets:
+async def _offsets(connection: KafkaConnection, kafka: Kafka, bounds: tuple[dict[int, int], dict[int, int]]) -> Offsets:
     first, end = bounds
-    committed = await link.committed(kafka.consumer_group, kafka.topic, end)
+    committed = await connection.committed(kafka.consumer_group, kafka.topic, end)
     # Where a group that has committed nothing will begin.
     begin = first if kafka.start_from == "Earliest" else end
     position = {n: max(first[n], committed[n].offset) if n in committed else begin[n] for n in end}
-    stable = await link.stable(kafka.topic, end)
+    stable = await connection.stable(kafka.topic, end)
     return Offsets(first, end, position, {n: commit.offset for n, commit in committed.items()}, stable)
 
 
-async def _dead(link: KafkaLink, question: Question, bounds: tuple[dict[int, int], dict[int, int]]) -> Offsets:
+async def _dead(
+    connection: KafkaConnection, question: Question, bounds: tuple[dict[int, int], dict[int, int]]
+) -> Offsets:
     first, end = bounds
     position = {n: max(start, (question.handled or {}).get(n, 0)) for n, start in first.items()}
     for group in question.handled_by:
-        for number, commit in (await link.committed(group, question.dead_letters, end)).items():
+        for number, commit in (await connection.committed(group, question.dead_letters, end)).items():
             position[number] = max(position[number], commit.offset)
     return Offsets(first, end, position)

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from activity_indexer_operator.indexer.spec import Kafka, Security
+from activity_common.kafka_connection import security_arguments, uses_login, uses_tls
+from activity_indexer_operator.kafka.spec import Kafka, Security
 from activity_indexer_operator.kube.ports import Cluster, RejectedError
 from activity_indexer_operator.kube.resources import SECRETS
 
@@ -24,21 +25,21 @@ async def client_arguments(cluster: Cluster, namespace: str, kafka: Kafka) -> di
     Raises SecretError, and ClusterError when the API server does not answer. Each Secret is read by `get`.
     """
     security = kafka.security
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": list(kafka.bootstrap_servers),
-        "security_protocol": security.protocol,
-    }
-    if security.protocol.endswith("SSL"):
-        arguments["ssl_context"] = await _tls(cluster, namespace, security)
-    if security.protocol.startswith("SASL"):
+    tls = await _tls(cluster, namespace, security) if uses_tls(security.protocol) else None
+    username = password = None
+    if uses_login(security.protocol):
         if not (security.credentials_secret_ref and security.sasl_mechanism):
             raise SecretError("a SASL protocol needs saslMechanism and credentialsSecretRef; set both")
         found = security.credentials_secret_ref
         secret = await _read(cluster, namespace, found.name)
-        arguments["sasl_mechanism"] = security.sasl_mechanism
-        arguments["sasl_plain_username"] = _entry(secret, found.name, found.username_key).decode()
-        arguments["sasl_plain_password"] = _entry(secret, found.name, found.password_key).decode()
-    return arguments
+        username = _entry(secret, found.name, found.username_key).decode()
+        password = _entry(secret, found.name, found.password_key).decode()
+    return {
+        "bootstrap_servers": list(kafka.bootstrap_servers),
+        **security_arguments(
+            security.protocol, tls=tls, mechanism=security.sasl_mechanism, username=username, password=password
+        ),
+    }
 
 
 def share_key(namespace: str, kafka: Kafka) -> tuple[Any, ...]:

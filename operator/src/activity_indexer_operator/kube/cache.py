@@ -8,7 +8,7 @@ from activity_indexer_operator.kube.objects import Body, controller_of
 from activity_indexer_operator.kube.resources import Resource
 
 
-class Seen:
+class ObjectCache:
     """Objects by kind, namespace and name. What is missing here may exist: before deciding on absence, ask."""
 
     def __init__(self) -> None:

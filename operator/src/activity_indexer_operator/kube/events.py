@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Literal
+
+import structlog
 
 from activity_indexer_operator.kube.objects import API_VERSION, MANAGER, Meta
 from activity_indexer_operator.kube.ports import Cluster, ClusterError
 from activity_indexer_operator.kube.resources import EVENTS
+from activity_indexer_operator.kube.time import format_time, utc_now
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MESSAGE_MAX: Final = 1000
 """Characters that the API server takes."""
 
 
-def utc_now() -> str:
-    """The time as objects have it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+class EventRecorder:
+    """Writes each Event once; callers record transitions only."""
 
-
-class ClusterRecorder:
-    """Writes each Event once; the callers see to it that each tells of a transition."""
-
-    def __init__(self, cluster: Cluster, now: Callable[[], str] = utc_now) -> None:
+    def __init__(self, cluster: Cluster, now: Callable[[], datetime] = utc_now) -> None:
         self._cluster = cluster
         self._now = now
 
@@ -35,11 +32,11 @@ class ClusterRecorder:
         try:
             await self._cluster.create(EVENTS, self._body(meta, kind, reason, message))
         except ClusterError as error:
-            # A namespace on its way out takes no Events, and nothing depends on them.
-            log.info("event.refused", extra={"key": str(meta.key), "reason": reason, "error": str(error)})
+            # A namespace that is being deleted takes no Events, and nothing depends on them.
+            log.info("event.refused", key=str(meta.key), reason=reason, error=str(error))
 
     def _body(self, meta: Meta, kind: str, reason: str, message: str) -> dict[str, object]:
-        key, now = meta.key, self._now()
+        key, now = meta.key, format_time(self._now())
         return {
             "apiVersion": "v1",
             "kind": "Event",

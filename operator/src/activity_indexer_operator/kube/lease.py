@@ -1,29 +1,30 @@
-"""Who of several operators does the work: the holder of a Lease."""
+"""Leader election: of several operators the holder of a Lease does the work."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
+
 from activity_indexer_operator.kube.objects import Body
 from activity_indexer_operator.kube.ports import Cluster, ClusterError, ConflictError
 from activity_indexer_operator.kube.resources import LEASES
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MICRO: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
-class Lease:
-    """Held for `duration` seconds after each renewal.
+class LeaderElector:
+    """Leads for `duration` seconds after each renewal of the Lease.
 
-    Clocks of other machines are not trusted: a holder that was seen to renew nothing for that long, by our own clock,
-    is taken to be gone. The Lease goes with its holder: it is deleted at the end, and owned by the pod `identity` where
-    that pod's uid is told, should there be no end in peace.
+    Clocks of other machines are not trusted: a holder that renews nothing for that long, by our own clock, counts as
+    gone. The Lease goes with its holder: it is deleted at shutdown, and belongs to the pod `identity` where `pod_uid`
+    is given, so that it also goes with a pod that is killed.
     """
 
     def __init__(
@@ -33,38 +34,38 @@ class Lease:
         self._namespace, self._name = namespace, name
         self._identity = identity
         self._duration = duration
-        self._owners = [_owner(identity, pod_uid)] if pod_uid else []
+        self._owners = [{"apiVersion": "v1", "kind": "Pod", "name": identity, "uid": pod_uid}] if pod_uid else []
         self._observed: tuple[Any, float] = (None, 0.0)
-        self.held = False
+        self.leading = False
 
-    async def keep(self, work: Callable[[], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
-        """Does the work while the lease is held, again after each loss, until cancelled; then gives the lease up."""
+    async def run(self, work: Callable[[], Awaitable[None]], clock: Callable[[], float] = time.monotonic) -> None:
+        """Does the work while leading, again after each loss, until cancelled; then releases the Lease."""
         try:
             while True:
-                if await self._try(clock):
-                    await self._while_held(work, clock)
+                if await self._acquire(clock):
+                    await self._lead(work, clock)
                 await asyncio.sleep(self._duration / 3)
         finally:
             await self._release()
 
-    async def _while_held(self, work: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
-        log.info("lease.acquired", extra={"lease": f"{self._namespace}/{self._name}", "holder": self._identity})
-        self.held = True
+    async def _lead(self, work: Callable[[], Awaitable[None]], clock: Callable[[], float]) -> None:
+        log.info("lease.acquired", lease=f"{self._namespace}/{self._name}", holder=self._identity)
+        self.leading = True
         task = asyncio.ensure_future(work())
         renewed = clock()
         try:
             # Stops a while before others may begin.
             while clock() - renewed < self._duration * 2 / 3 and not task.done():
                 await asyncio.wait([task], timeout=self._duration / 4)
-                if await self._try(clock):
+                if await self._acquire(clock):
                     renewed = clock()
         finally:
-            self.held = False
+            self.leading = False
             await _ended(task)
-        log.warning("lease.lost", extra={"lease": f"{self._namespace}/{self._name}", "holder": self._identity})
+        log.warning("lease.lost", lease=f"{self._namespace}/{self._name}", holder=self._identity)
 
-    async def _try(self, clock: Callable[[], float]) -> bool:
-        """Acquires or renews; False while somebody else holds it, or when nobody answers."""
+    async def _acquire(self, clock: Callable[[], float]) -> bool:
+        """Acquires or renews the Lease; False while another holds it, or when the API server does not answer."""
         try:
             async with asyncio.timeout(self._duration / 4):
                 lease = await self._cluster.get(LEASES, self._namespace, self._name)
@@ -78,7 +79,7 @@ class Lease:
         except ConflictError:
             return False
         except (ClusterError, TimeoutError) as error:
-            log.warning("lease.unanswered", extra={"error": str(error) or "no answer"})
+            log.warning("lease.unanswered", error=str(error) or "no answer")
             return False
 
     def _free(self, lease: Body, now: float) -> bool:
@@ -105,7 +106,7 @@ class Lease:
         return {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": owned, "spec": spec}
 
     async def _release(self) -> None:
-        """So that the next one needs not wait; an API server that is away changes nothing about the end."""
+        """Lets the next leader start at once; an API server that does not answer does not hold up the shutdown."""
         try:
             async with asyncio.timeout(2):
                 lease = await self._cluster.get(LEASES, self._namespace, self._name)
@@ -113,10 +114,6 @@ class Lease:
                     await self._cluster.delete(LEASES, self._namespace, self._name, lease["metadata"]["uid"])
         except (ClusterError, TimeoutError):
             return
-
-
-def _owner(pod: str, uid: str) -> dict[str, str]:
-    return {"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}
 
 
 async def _ended(task: asyncio.Future[None]) -> None:

@@ -62,6 +62,21 @@ class KeyRef(View, frozen=True):
     key: Text
 
 
+class FileRef(View, frozen=True):
+    """A Secret's entry that is a PEM file."""
+
+    name: Text
+    key: Text = "ca.crt"
+
+
+class CredentialsRef(View, frozen=True):
+    """A Secret with a user and a password, and the names of its entries."""
+
+    name: Text
+    username_key: Text = "username"
+    password_key: Text = "password"  # noqa: S105 - the name of an entry
+
+
 @dataclass(frozen=True, slots=True)
 class InvalidSpec:
     """Why a spec cannot be used: what was expected, what came, what to do."""
@@ -110,3 +125,8 @@ def controller_of(body: Body) -> tuple[str, str, str] | None:
         if reference.get("controller"):
             return reference["kind"], reference["name"], reference["uid"]
     return None
+
+
+def without_managed_fields(body: Body) -> Body:
+    """The object without the longest part, which nobody here reads."""
+    return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 import msgspec
 
+from activity_common.replay_result import Cause, Counters, Report
+from activity_indexer_operator.jobs.job import Correction, JobSettings
 from activity_indexer_operator.kube.objects import (
     Body,
     Condition,
     InvalidSpec,
-    KeyRef,
     Meta,
     NameRef,
     Natural,
@@ -22,10 +23,8 @@ from activity_indexer_operator.kube.objects import (
     View,
     meta_of,
 )
-from activity_indexer_operator.tasks.cron import parse_time
+from activity_indexer_operator.kube.time import parse_time
 
-LABEL_INDEXER: Final = "activityindexer.io/indexer"
-"""On replays and Jobs: the ActivityIndexer that they belong to."""
 LABEL_ORIGIN: Final = "activityindexer.io/origin"
 """On replays that the operator made: `request` or `schedule`."""
 
@@ -36,6 +35,44 @@ Phase = Literal[
 GOOD_ENDS: Final[tuple[Phase, ...]] = ("Succeeded", "Nothing")
 BAD_ENDS: Final[tuple[Phase, ...]] = ("Refused", "Failed")
 Words = tuple[str, ...]
+
+
+class Kind(StrEnum):
+    """Types of conditions of a DeadLetterReplay."""
+
+    PLANNED = "Planned"
+    APPROVED = "Approved"
+    SUCCEEDED = "Succeeded"
+
+
+class Reason(StrEnum):
+    """Reasons of the condition Succeeded; PodReason has those of a Job whose pod does not run."""
+
+    # Unknown: it has not ended.
+    SPEC_INVALID = "SpecInvalid"
+    INDEXER_NOT_FOUND = "IndexerNotFound"
+    INDEXER_INVALID = "IndexerInvalid"
+    INDEXER_SUSPENDED = "IndexerSuspended"
+    INDEXER_DRY_RUN = "IndexerInDryRun"
+    WORKLOAD_NOT_FOUND = "WorkloadNotFound"
+    ANOTHER_REPLAY = "AnotherReplayRunning"
+    PURGE_RUNNING = "PurgeRunning"
+    JOB_NAME_TAKEN = "JobNameTaken"
+    JOB_REFUSED = "JobRefused"
+    JOB_REPLACED = "JobBeingReplaced"
+    PLANNING = "PlanRunning"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    RUNNING = "ReplayRunning"
+    STOPPING = "Stopping"
+    SUSPENDED = "Suspended"
+    # True: it succeeded.
+    COMPLETED = "Completed"
+    NOTHING_TO_REPLAY = "NothingToReplay"
+    # False: it failed.
+    REFUSED = "Refused"
+    WRONG_SETTINGS = "WrongSettings"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
 class Selection(View, frozen=True):
@@ -51,34 +88,6 @@ class Selection(View, frozen=True):
     partitions: tuple[Natural, ...] = ()
     offsets: Words = ()
     max: Positive | None = None
-
-
-class Correction(View, frozen=True):
-    """What is changed in the events on the way: a JSON merge patch or a JSON Patch, here or in a ConfigMap.
-
-    With `skip_invalid`, events that it leaves invalid are left where they are; without, they keep all from being sent.
-    """
-
-    inline: str | None = None
-    config_map_ref: KeyRef | None = None
-    skip_invalid: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is no patch; the command would refuse it later."""
-        if (self.inline is None) == (self.config_map_ref is None):
-            raise ValueError("set exactly one of inline and configMapRef")
-        if self.inline is not None and not isinstance(_json(self.inline), dict | list):
-            raise ValueError("inline must be a JSON object (a merge patch) or a JSON array (a JSON Patch)")
-
-
-class JobSettings(View, frozen=True):
-    """How the Job runs."""
-
-    backoff_limit: Natural = 3
-    active_deadline_seconds: Positive | None = None
-    resources: dict[str, Any] | None = None
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Template(View, frozen=True):
@@ -105,14 +114,6 @@ class ReplaySpec(Template, frozen=True, kw_only=True):
     suspend: bool = False
 
 
-class Cause(View, frozen=True, omit_defaults=False):
-    """Dead letters that failed in the same way."""
-
-    stage: str
-    error: str
-    matched: int
-
-
 class Plan(View, frozen=True, omit_defaults=False):
     """What a dry run found; `up_to` is the frozen end, `partition:offset,...`, exclusive."""
 
@@ -124,29 +125,8 @@ class Plan(View, frozen=True, omit_defaults=False):
     causes: tuple[Cause, ...] = ()
 
 
-class Progress(View, frozen=True, omit_defaults=False):
-    """Dead letters so far, by what became of them."""
-
-    read: int = 0
-    sent: int = 0
-    skipped: int = 0
-    stale: int = 0
-    parked: int = 0
-    refused: int = 0
-
-
-class Report(View, frozen=True, omit_defaults=False):
-    """What the indexer made of the events that were sent."""
-
-    indexed: int = 0
-    stale: int = 0
-    dead_lettered: int = 0
-    unknown: int = 0
-    errors: dict[str, int] = msgspec.field(default_factory=dict)
-
-
 class ReplayStatus(View, frozen=True):
-    """What was seen and done; a number that is not known is absent, never zero."""
+    """What was found and done; a number that is not known is missing, never zero."""
 
     observed_generation: int | None = None
     phase: Phase | None = None
@@ -154,11 +134,21 @@ class ReplayStatus(View, frozen=True):
     job_name: str | None = None
     trace_id: str | None = None
     plan: Plan | None = None
-    progress: Progress | None = None
+    progress: Counters | None = None
     report: Report | None = None
     start_time: str | None = None
     completion_time: str | None = None
     conditions: tuple[Condition, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """Why the replay is in its phase; empty before the first pass."""
+        return next((each.reason for each in self.conditions if each.type == Kind.SUCCEEDED), "")
+
+    @property
+    def message(self) -> str:
+        """The same in a sentence."""
+        return next((each.message for each in self.conditions if each.type == Kind.SUCCEEDED), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,23 +163,23 @@ class Replay:
 
     @property
     def finished(self) -> bool:
-        """Whether it has come to its end, whatever it was."""
+        """Whether it has ended, in whatever way."""
         return self.status.completion_time is not None
 
     @property
     def indexer(self) -> str | None:
-        """The name of its ActivityIndexer; None where the spec does not tell."""
+        """The name of its ActivityIndexer; None where the spec is invalid."""
         return None if isinstance(self.spec, InvalidSpec) else self.spec.indexer_ref.name
 
     @property
     def id(self) -> str:
-        """Its name in Kafka. An object that is made anew has another uid, and so begins anew."""
+        """Its name in Kafka. An object that is deleted and created again has another uid, and starts from scratch."""
         given = None if isinstance(self.spec, InvalidSpec) else self.spec.id
         return self.status.id or given or f"{self.meta.key.name}-{self.meta.uid[:8]}"
 
     @property
     def leaves_none(self) -> bool:
-        """Whether it passes over no dead letter up to its read position: it means all, or all there were fitted."""
+        """Whether it leaves out no dead letter up to its read position: it selects all, or all that it read matched."""
         if isinstance(self.spec, InvalidSpec) or self.spec.mode == "DryRun" or self.status.start_time is None:
             return False
         wanted, counted = self.spec.selection, self.status.progress
@@ -224,10 +214,3 @@ def _status(value: Any) -> ReplayStatus:
         return msgspec.convert(value, ReplayStatus)
     except msgspec.ValidationError:
         return ReplayStatus()
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"inline is no JSON: {error}") from error

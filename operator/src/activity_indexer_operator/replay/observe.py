@@ -1,41 +1,64 @@
-"""What a replay's next step depends on, read from the API server and from Kafka."""
+"""What the next step of a replay depends on, read from the API server and from Kafka. It never acts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from activity_common.replay_result import COUNTED, Counters
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
 from activity_indexer_operator.indexer.spec import Mode, Spec
-from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE
-from activity_indexer_operator.jobs.view import POD_LABEL, JobState, JobView, job_view
-from activity_indexer_operator.kafka.connection import KafkaLink
+from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE, LABEL_INDEXER
+from activity_indexer_operator.jobs.view import POD_LABEL, JobView, job_view
+from activity_indexer_operator.kafka.connection import KafkaConnection
 from activity_indexer_operator.kafka.observation import Unknown
 from activity_indexer_operator.kafka.reader import KafkaReader
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import MANAGER, Body, InvalidSpec
 from activity_indexer_operator.kube.ports import Cluster
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, PODS, REPLAYS, WORKLOADS
-from activity_indexer_operator.replay.conditions import reason_of
-from activity_indexer_operator.replay.decide import Obstacle
-from activity_indexer_operator.replay.model import LABEL_INDEXER, Progress, Replay, ReplaySpec, parse_replay
-from activity_indexer_operator.replay.outcome import summed
-from activity_indexer_operator.replay.reasons import Reason
+from activity_indexer_operator.replay.command import Stage, job_name
+from activity_indexer_operator.replay.decide import Observed, Obstacle
+from activity_indexer_operator.replay.model import Reason, Replay, ReplaySpec, parse_replay
 
 WAITS_FOR_TURN: Final = frozenset({Reason.ANOTHER_REPLAY, Reason.PURGE_RUNNING})
 
 
+async def observe(
+    cluster: Cluster, kafka: KafkaReader, replay: Replay, indexer: ActivityIndexer | None, now: datetime
+) -> Observed:
+    """All of it, for a replay that has not ended. Raises ClusterError; what Kafka does not answer is None."""
+    spec, namespace = replay.spec, replay.meta.key.namespace
+    if isinstance(spec, InvalidSpec):
+        return Observed(replay)
+    name = spec.indexer_ref.name
+    jobs, replays = await read_jobs(cluster, namespace, name, now), await read_replays(cluster, namespace, name)
+    own = {job_name(replay, stage): stage for stage in Stage}
+    turn = jobs.busy(own) or _turn_of_another(replay, replays)
+    obstacles = {stage: _obstacle_of_indexer(indexer, name, dry_run=stage is Stage.PLAN) or turn for stage in Stage}
+    progress = None
+    if indexer and not isinstance(indexer.spec, InvalidSpec) and spec.mode != "DryRun" and replay.status.plan:
+        progress = await _progress(kafka, namespace, indexer.spec, replay)
+    return Observed(
+        replay,
+        jobs={stage: jobs.views[job] for job, stage in own.items() if job in jobs.views},
+        obstacles={stage: obstacle for stage, obstacle in obstacles.items() if obstacle},
+        progress=progress,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class IndexerJobs:
-    """The Jobs that were made for an indexer, by name, and which component each is."""
+    """The Jobs that were created for an indexer, by name, and which component each is."""
 
     views: Mapping[str, JobView]
     components: Mapping[str, str]
 
     def busy(self, names: Iterable[str]) -> Obstacle | None:
-        """Why none can be added: another than these is under way."""
+        """Why none can be created: another Job than these has not ended."""
         for name, view in sorted(self.views.items()):
             if name not in names and not view.over:
                 purge = self.components[name] == COMPONENT_PURGE
@@ -52,7 +75,7 @@ async def read_indexer(cluster: Cluster, namespace: str, name: str) -> ActivityI
 
 
 async def read_jobs(cluster: Cluster, namespace: str, indexer: str, now: datetime) -> IndexerJobs:
-    """Asked of the API server itself, never of a cache: what is under way decides whether more may be."""
+    """Read from the API server, never from the cache: running Jobs decide whether another one may be created."""
     ours = f"{LABEL_INDEXER}={indexer},app.kubernetes.io/managed-by={MANAGER}"
     jobs = {body["metadata"]["name"]: body for body in await cluster.list(JOBS, namespace, ours)}
     pods: dict[str, list[Body]] = {}
@@ -85,24 +108,49 @@ async def read_replays(cluster: Cluster, namespace: str, indexer: str) -> dict[s
     return {replay.meta.key.name: replay for replay in found if replay.indexer == indexer}
 
 
-async def read_progress(kafka: KafkaReader, namespace: str, spec: Spec, replay: Replay) -> Progress | None:
-    """The counters that the replay commits with its position; None where they cannot be had, or there are none yet."""
+def open_replay(replays: Mapping[str, Replay]) -> str | None:
+    """The name of a replay that has not ended, if there is one."""
+    return next((name for name, replay in sorted(replays.items()) if not replay.finished), None)
+
+
+def full_replays(cache: ObjectCache, namespace: str, indexer: str) -> Iterator[str]:
+    """The ids of an indexer's replays that left out no dead letter up to where they have read."""
+    for body in cache.all(REPLAYS, namespace):
+        replay = parse_replay(body)
+        if replay.indexer == indexer and replay.leaves_none:
+            yield replay.id
+
+
+async def _progress(kafka: KafkaReader, namespace: str, spec: Spec, replay: Replay) -> Counters | None:
+    """The counters that the replay commits with its position; None where Kafka does not answer, or has none yet."""
     group = f"{spec.kafka.consumer_group}.replay.{replay.id}"
 
-    async def ask(link: KafkaLink) -> list[dict[str, Any]]:
-        known = await link.topics()
-        commits: list[dict[str, Any]] = []
+    async def ask(connection: KafkaConnection) -> list[dict[str, Any]]:
+        known = await connection.topics()
+        found: list[dict[str, Any]] = []
         for topic in (spec.dead_letter_topic, spec.parking_topic):
             if topic in known:
-                commits += _counters(await link.committed(group, topic, known[topic][1]))
-        return commits
+                commits = await connection.committed(group, topic, known[topic][1])
+                found += filter(None, (_counters(commit.metadata) for commit in commits.values()))
+        return found
 
-    commits = await kafka.ask(namespace, spec.kafka, ask)
-    return summed(commits) if commits and not isinstance(commits, Unknown) else None
+    found = await kafka.ask(namespace, spec.kafka, ask)
+    if not found or isinstance(found, Unknown):
+        return None
+    return Counters(**{name: sum(int(each.get(name, 0)) for each in found) for name in COUNTED})
 
 
-def indexer_obstacle(indexer: ActivityIndexer | None, name: str, *, dry_run: bool) -> Obstacle | None:
-    """Why the indexer lets no Job begin."""
+def _counters(metadata: str) -> dict[str, Any] | None:
+    """What the metadata of a commit counts; None where something else wrote it."""
+    try:
+        found = json.loads(metadata)
+    except (ValueError, TypeError):
+        return None
+    return found if isinstance(found, dict) and found.get("v") == 1 else None
+
+
+def _obstacle_of_indexer(indexer: ActivityIndexer | None, name: str, *, dry_run: bool) -> Obstacle | None:
+    """Why the indexer lets no Job start."""
     if indexer is None:
         return Obstacle(Reason.INDEXER_NOT_FOUND, f"there is no ActivityIndexer {name} in this namespace")
     if isinstance(indexer.spec, InvalidSpec):
@@ -116,46 +164,20 @@ def indexer_obstacle(indexer: ActivityIndexer | None, name: str, *, dry_run: boo
     return None
 
 
-def turn_obstacle(replay: Replay, replays: Mapping[str, Replay]) -> Obstacle | None:
-    """Those who have waited longer for their turn come first."""
+def _turn_of_another(replay: Replay, replays: Mapping[str, Replay]) -> Obstacle | None:
+    """Replays that have waited longer for their turn come first."""
     for other in sorted(replays.values(), key=_age):
         if _age(other) >= _age(replay):
             break
-        waits = not other.finished and other.status.phase == "Pending" and reason_of(other.status) in WAITS_FOR_TURN
-        if waits and not _suspended(other):
+        waits = not other.finished and other.status.phase == "Pending" and other.status.reason in WAITS_FOR_TURN
+        if waits and not (isinstance(other.spec, ReplaySpec) and other.spec.suspend):
             return Obstacle(Reason.ANOTHER_REPLAY, f"DeadLetterReplay {other.meta.key.name} has waited longer")
     return None
-
-
-def open_replay(replays: Mapping[str, Replay]) -> str | None:
-    """The name of a replay that has not ended, if there is one."""
-    return next((name for name, replay in sorted(replays.items()) if not replay.finished), None)
-
-
-def is_active(view: JobView) -> bool:
-    """Whether a pod of the Job may run."""
-    return view.state in (JobState.ACTIVE, JobState.STOPPING)
 
 
 def _age(replay: Replay) -> tuple[Any, str]:
     return replay.created, replay.meta.key.name
 
 
-def _suspended(replay: Replay) -> bool:
-    return isinstance(replay.spec, ReplaySpec) and replay.spec.suspend
-
-
 def _labels(body: Body) -> Mapping[str, str]:
     return body["metadata"].get("labels") or {}
-
-
-def _counters(commits: Mapping[int, Any]) -> list[dict[str, Any]]:
-    counters = []
-    for commit in commits.values():
-        try:
-            told = json.loads(commit.metadata)
-        except (ValueError, TypeError):
-            continue
-        if isinstance(told, dict) and told.get("v") == 1:
-            counters.append(told)
-    return counters

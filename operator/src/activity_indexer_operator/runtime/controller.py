@@ -1,12 +1,14 @@
-"""What the operator is made of: a part per kind of object that it reconciles."""
+"""What a controller is, and what all of them share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from activity_indexer_operator.kafka.reader import KafkaReader
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.ports import Cluster, Recorder
 from activity_indexer_operator.runtime.metrics import Metrics
 from activity_indexer_operator.runtime.queue import Reconcile
@@ -15,25 +17,35 @@ from activity_indexer_operator.settings import Settings
 from activity_indexer_operator.tracing.protocol import UNTRACED, Tracing
 
 
+class Locks:
+    """One per indexer: held from reading its Jobs until another one is created."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def of(self, namespace: str, indexer: str) -> asyncio.Lock:
+        """The lock of an indexer."""
+        return self._locks.setdefault((namespace, indexer), asyncio.Lock())
+
+
 @dataclass(frozen=True, slots=True)
-class Tools:
-    """What every part may use. `mark` makes a key due: `worker.Worker.mark`."""
+class ControllerContext:
+    """What every controller may use."""
 
     settings: Settings
     cluster: Cluster
-    seen: Seen
+    cache: ObjectCache
     recorder: Recorder
     kafka: KafkaReader
     metrics: Metrics
     tracing: Tracing = UNTRACED
+    locks: Locks = field(default_factory=Locks)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Reconcilers by the kind of their keys (a kind may be one that only the worker knows), and what marks keys."""
+class Controller:
+    """Reconciles the keys of one kind, and watches what enqueues them. The kind may be the queue's alone."""
 
-    reconcilers: Mapping[str, Reconcile]
+    kind: str
+    reconcile: Reconcile
     watches: Sequence[Watch]
-
-
-MakePart = Callable[[Tools], Part]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
 
-from activity_indexer_operator.runtime.connections import Connections
+from activity_common.http_connections import Connections
 from activity_indexer_operator.runtime.metrics import Metrics
 
+PROGRAM: Final = __name__.partition(".")[0]
 Verdict = Callable[[], str]
 """Empty when all is well, else what is wrong."""
 
@@ -32,7 +34,7 @@ class HttpServer:
     async def start(self) -> int:
         """Listen on all addresses; returns the port, a free one when 0 was asked for."""
         await self._runner.setup()
-        self._connections = Connections(lambda: self._runner.server and self._runner.server())
+        self._connections = Connections(lambda: self._runner.server and self._runner.server(), PROGRAM)
         self._server = await asyncio.get_running_loop().create_server(self._connections, None, self._port)
         port: int = self._server.sockets[0].getsockname()[1]
         return port

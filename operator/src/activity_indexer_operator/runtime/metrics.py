@@ -7,11 +7,9 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from activity_indexer_operator.kube.objects import Key
-from activity_indexer_operator.replay.metrics import OUTCOMES
 
 PREFIX: Final = "activity_indexer_operator"
 LABELS: Final = ("namespace", "name")
-JOB_KINDS: Final = ("plan", "replay", "purge")
 GAUGES: Final = {
     "partitions": "Partitions of the topic.",
     "desired_replicas": "Replicas that the indexer is to have.",
@@ -42,13 +40,7 @@ class Metrics:
         self._scalings = Counter(
             f"{PREFIX}_scalings", "Changes of replicas.", ("namespace", "name", "direction"), registry=self.registry
         )
-        self._finished = Counter(
-            f"{PREFIX}_replays_finished", "Replays that ended, by how.", ("namespace", "outcome"),
-            registry=self.registry,
-        )  # fmt: skip
         self._jobs = Counter(f"{PREFIX}_jobs_created", "Jobs that were made.", ("kind",), registry=self.registry)
-        for kind in JOB_KINDS:
-            self._jobs.labels(kind)
         self.leader = Gauge(f"{PREFIX}_leader", "1 while this instance does the work.", registry=self.registry)
         self.waiting = Gauge(f"{PREFIX}_queue", "Objects that wait for a pass.", registry=self.registry)
         self.objects = Gauge(f"{PREFIX}_objects", "ActivityIndexers that are known.", registry=self.registry)
@@ -57,8 +49,8 @@ class Metrics:
             for name, text in GAUGES.items()
         }
 
-    def passed(self, kind: str, outcome: str, seconds: float) -> None:
-        """See worker.Listener."""
+    def pass_ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """A pass ended; see queue.Outcome."""
         self._passes.labels(kind, outcome).observe(seconds)
 
     def requested(self, verb: str, resource: str) -> None:
@@ -69,17 +61,13 @@ class Metrics:
         """Replicas were changed."""
         self._scalings.labels(key.namespace, key.name, "up" if to > from_ else "down").inc()
 
-    def expect_replays(self, namespace: str) -> None:
-        """There are replays in a namespace: the counts of their ends begin at 0, so that the first is an increase."""
-        for outcome in OUTCOMES:
-            self._finished.labels(namespace, outcome)
-
-    def replay_finished(self, namespace: str, outcome: str) -> None:
-        """A replay came to its end: the phase that it ended in."""
-        self._finished.labels(namespace, outcome).inc()
+    def expect_jobs(self, *kinds: str) -> None:
+        """Jobs of these kinds may be created: their counts begin at 0, so that the first is an increase."""
+        for kind in kinds:
+            self._jobs.labels(kind)
 
     def job_created(self, kind: str) -> None:
-        """A Job was made: one of JOB_KINDS."""
+        """A Job was created."""
         self._jobs.labels(kind).inc()
 
     def show(self, key: Key, values: dict[str, float | None]) -> None:

@@ -1,4 +1,4 @@
-"""Kopf's part: it watches, and an event marks keys as due. Nothing is decided here."""
+"""Watches, by kopf: an event updates the cache and enqueues keys. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -8,54 +8,49 @@ from typing import Any, Final
 
 import kopf
 
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.connection import login
 from activity_indexer_operator.kube.objects import GROUP, Body, Key, controller_of
 from activity_indexer_operator.kube.resources import Resource
-from activity_indexer_operator.runtime.queue import Worker
+from activity_indexer_operator.runtime.queue import Queue
 
 WATCH_SECONDS: Final = 300
-"""A watch is begun anew so often: what a silent connection has missed is seen then at the latest."""
+"""How long a watch lasts before it is opened again, so that a silent connection loses no event for longer."""
 ERROR_BACKOFFS: Final = (1, 2, 5, 10, 30)
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Objects of one kind, and which keys a change of one of them makes due.
+    """Objects of one kind, and which keys a change of one of them enqueues.
 
-    `keep` makes a body small for the cache; with `ours` only objects that one of ours controls are looked at.
+    `keep` makes a body small for the cache; with `ours` only objects that one of our kinds controls are looked at.
     """
 
     resource: Resource
-    keys: Callable[[Body, Seen], Iterable[Key]]
+    keys: Callable[[Body, ObjectCache], Iterable[Key]]
     keep: Callable[[Body], Body]
     ours: bool = True
 
 
-def own_key(body: Body, _seen: Seen) -> Iterable[Key]:
+def own_key(body: Body, _cache: ObjectCache) -> Iterable[Key]:
     """For objects that are reconciled themselves."""
     return [Key(body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])]
 
 
-def owners_key(body: Body, _seen: Seen) -> Iterable[Key]:
+def owners_key(body: Body, _cache: ObjectCache) -> Iterable[Key]:
     """For objects that belong to one of ours."""
     owner = controller_of(body)
     return [Key(owner[0], body["metadata"]["namespace"], owner[1])] if owner else []
 
 
-def without_managed_fields(body: Body) -> Body:
-    """The object without the longest part, which nobody here reads."""
-    return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}
-
-
 def registry_for(
     watches: Sequence[Watch],
-    seen: Seen,
-    worker: Worker,
+    cache: ObjectCache,
+    queue: Queue,
     start: Callable[[], Awaitable[None]],
     stop: Callable[[], Awaitable[None]],
 ) -> kopf.OperatorRegistry:
-    """Handlers that feed the cache and the worker.
+    """Handlers that feed the cache and the queue.
 
     Only `on.event` is used: it puts no finalizer on objects, so none of them ever waits for the operator to be deleted.
     """
@@ -77,11 +72,11 @@ def registry_for(
     kopf.on.startup(registry=registry)(configure)
     kopf.on.cleanup(registry=registry)(cleanup)
     for number, watch in enumerate(watches):
-        _register(registry, watch, number, seen, worker)
+        _register(registry, watch, number, cache, queue)
     return registry
 
 
-def _register(registry: kopf.OperatorRegistry, watch: Watch, number: int, seen: Seen, worker: Worker) -> None:
+def _register(registry: kopf.OperatorRegistry, watch: Watch, number: int, cache: ObjectCache, queue: Queue) -> None:
     resource = watch.resource
 
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
@@ -90,14 +85,14 @@ def _register(registry: kopf.OperatorRegistry, watch: Watch, number: int, seen: 
         if watch.ours and not _is_ours(body):
             return
         if event["type"] == "DELETED":
-            seen.drop(resource, body["metadata"]["namespace"], body["metadata"]["name"])
+            cache.drop(resource, body["metadata"]["namespace"], body["metadata"]["name"])
         else:
-            seen.put(resource, watch.keep(body))
-        for key in watch.keys(body, seen):
-            worker.mark(key)
+            cache.put(resource, watch.keep(body))
+        for key in watch.keys(body, cache):
+            queue.enqueue(key)
 
     place = resource.group, resource.version, resource.plural
-    # Several parts may watch one kind: the watch is one, and each has its handler.
+    # Several controllers may watch one kind: the watch is one, and each has its handler.
     kopf.on.event(*place, registry=registry, id=f"seen_{resource.plural}_{number}")(changed)
 
 

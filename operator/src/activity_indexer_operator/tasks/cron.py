@@ -1,4 +1,4 @@
-"""Cron expressions in a time zone, and times as the API server writes them: values in, values out."""
+"""Cron expressions in a time zone: values in, values out."""
 
 from __future__ import annotations
 
@@ -42,16 +42,6 @@ def check(expression: str, zone: str = DEFAULT_ZONE) -> str | None:
     except CronError as error:
         return str(error)
     return None
-
-
-def parse_time(text: str) -> datetime:
-    """An RFC 3339 time. Raises ValueError."""
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def format_time(moment: datetime) -> str:
-    """To the second, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _only(expression: str, start: datetime, *, backwards: bool) -> datetime:

@@ -10,12 +10,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec.structs import replace
 
-from activity_indexer_operator.jobs.job import COMPONENT_PURGE, JobRequest
-from activity_indexer_operator.jobs.pod import RESULT_FILE
+from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, JobRequest, JobSettings
 from activity_indexer_operator.jobs.view import JobState, JobView
 from activity_indexer_operator.kube.objects import Condition, Meta, Text, View
-from activity_indexer_operator.replay.model import JobSettings
-from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, format_time, next_due
+from activity_indexer_operator.kube.time import format_time
+from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, next_due
 from activity_indexer_operator.tasks.schedules import due_since, spec_hash, timed_name
 
 PURGE_CONDITION: Final = "TombstonesPurged"

@@ -5,30 +5,29 @@ One pass over an indexer's tasks: observe, decide, act, and last the status, of 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import msgspec
+import structlog
 from msgspec.structs import replace
 
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
 from activity_indexer_operator.indexer.spec import Mode, Spec
 from activity_indexer_operator.jobs.job import job_body
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.conditions import merge, transitions
 from activity_indexer_operator.kube.objects import MANAGER, Body, Condition, InvalidSpec, Key
 from activity_indexer_operator.kube.ports import ConflictError, RejectedError
 from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS
+from activity_indexer_operator.kube.time import format_time, parse_time, utc_now
 from activity_indexer_operator.replay.decide import Obstacle
 from activity_indexer_operator.replay.model import Replay, Template
 from activity_indexer_operator.replay.observe import open_replay, read_jobs, read_replays, read_template
-from activity_indexer_operator.replay.reconciler import Locks, utc_now
-from activity_indexer_operator.runtime.controller import Tools
+from activity_indexer_operator.runtime.controller import ControllerContext
 from activity_indexer_operator.runtime.queue import NEVER
-from activity_indexer_operator.tasks.cron import format_time, parse_time
 from activity_indexer_operator.tasks.model import (
     DeadLetterTaskStatus,
     Tasks,
@@ -48,7 +47,7 @@ from activity_indexer_operator.tasks.schedules import (
 )
 from activity_indexer_operator.tracing.protocol import REASON
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 TASKS: Final = "IndexerTasks"
 """The kind of the keys: known to the worker only; each is named like its indexer."""
@@ -58,7 +57,7 @@ CONDITIONS: Final = (REQUEST_CONDITION, SCHEDULE_CONDITION, PURGE_CONDITION)
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class TaskPass:
     """An indexer, what it wants, and the replays that there are."""
 
     indexer: ActivityIndexer
@@ -82,20 +81,21 @@ class World:
 class TaskReconciler:
     """Level-based: what is made has a name that follows from the wish or the time, so that it is made once."""
 
-    def __init__(self, tools: Tools, locks: Locks, now: Callable[[], datetime] = utc_now) -> None:
-        self._cluster = tools.cluster
-        self._seen = tools.seen
-        self._recorder = tools.recorder
-        self._metrics = tools.metrics
-        self._tracing = tools.tracing
-        self._locks = locks
+    def __init__(self, context: ControllerContext, now: Callable[[], datetime] = utc_now) -> None:
+        self._cluster = context.cluster
+        self._cache = context.cache
+        self._recorder = context.recorder
+        self._metrics = context.metrics
+        self._tracing = context.tracing
+        self._locks = context.locks
+        self._metrics.expect_jobs("purge")
         self._now = now
 
     async def reconcile(self, key: Key) -> float | None:
         """Does what is due for one indexer. Raises ClusterError; what was done by then is found by the next pass."""
         # Most indexers have no tasks, and change often: for them the cache is good enough.
-        cached = self._seen.get(INDEXERS, key.namespace, key.name)
-        if cached and not _concerns(cached, self._seen):
+        cached = self._cache.get(INDEXERS, key.namespace, key.name)
+        if cached and not _concerns(cached, self._cache):
             return NEVER
         body = await self._cluster.get(INDEXERS, key.namespace, key.name)
         if body is None:
@@ -106,43 +106,43 @@ class TaskReconciler:
         async with self._locks.of(key.namespace, key.name):
             replays = await read_replays(self._cluster, key.namespace, key.name)
             known = parse_task_status(body, CONDITIONS)
-            return await self._step(World(indexer, indexer.spec, tasks, known, replays, self._now()))
+            return await self._step(TaskPass(indexer, indexer.spec, tasks, known, replays, self._now()))
 
-    async def _step(self, world: World) -> float | None:
-        request, schedule = world.tasks.dead_letter.replay_request, world.tasks.dead_letter.schedule
-        conditions = [await self._request(world, request)] if request else []
-        dead_letter = DeadLetterTaskStatus(last_replay=_newest(world.replays))
+    async def _step(self, task: TaskPass) -> float | None:
+        request, schedule = task.tasks.dead_letter.replay_request, task.tasks.dead_letter.schedule
+        conditions = [await self._request(task, request)] if request else []
+        dead_letter = DeadLetterTaskStatus(last_replay=_newest(task.replays))
         if schedule:
-            step = await self._schedule(world, schedule)
+            step = await self._schedule(task, schedule)
             dead_letter = replace(dead_letter, schedule=step.status)
             conditions.append(step.condition)
         purge = None
-        if cron := world.tasks.tombstones.purge_schedule:
-            purged = await self._purge(world, world.tasks.tombstones, cron)
+        if cron := task.tasks.tombstones.purge_schedule:
+            purged = await self._purge(task, task.tasks.tombstones, cron)
             purge = purged.status
             conditions.append(purged.condition)
-        self._tracing.tell({REASON: ", ".join(f"{each.type}={each.reason}" for each in conditions)})
-        await self._report(world, TaskStatus(dead_letter, purge, tuple(conditions)))
+        self._tracing.set_attributes({REASON: ", ".join(f"{each.type}={each.reason}" for each in conditions)})
+        await self._report(task, TaskStatus(dead_letter, purge, tuple(conditions)))
         if any(condition.reason in _REFUSED for condition in conditions):
             return None
-        return _until_due(world, dead_letter.schedule, purge.next_schedule_time if purge else None)
+        return _until_due(task, dead_letter.schedule, purge.next_schedule_time if purge else None)
 
-    async def _request(self, world: World, request: ReplayRequest) -> Condition:
-        name = requested_name(world.indexer.meta.key.name, request.id)
-        if name in world.replays:
+    async def _request(self, task: TaskPass, request: ReplayRequest) -> Condition:
+        name = requested_name(task.indexer.meta.key.name, request.id)
+        if name in task.replays:
             return Condition(REQUEST_CONDITION, "True", "ReplayExists", f"DeadLetterReplay {name} exists")
-        if world.spec.mode is Mode.DRY_RUN:
+        if task.spec.mode is Mode.DRY_RUN:
             told = f"DeadLetterReplay {name} is made when spec.mode is Active"
             return Condition(REQUEST_CONDITION, "False", "IndexerInDryRun", told)
         # The request's id is the replay's own: made again after somebody deleted it, it goes on where it was.
-        if problem := await self._make(world, name, "request", request, request.id):
+        if problem := await self._make(task, name, "request", request, request.id):
             return Condition(REQUEST_CONDITION, "False", "ReplayRefused", problem)
         return Condition(REQUEST_CONDITION, "True", "ReplayExists", f"DeadLetterReplay {name} exists")
 
-    async def _schedule(self, world: World, schedule: ReplaySchedule) -> ScheduleStep:
-        known, name = world.status.dead_letter.schedule, world.indexer.meta.key.name
-        step = decide_schedule(name, schedule, known, world.replays, world.now, active=world.active)
-        if step.create and (problem := await self._make(world, step.create, "schedule", schedule, None)):
+    async def _schedule(self, task: TaskPass, schedule: ReplaySchedule) -> ScheduleStep:
+        known, name = task.status.dead_letter.schedule, task.indexer.meta.key.name
+        step = decide_schedule(name, schedule, known, task.replays, task.now, active=task.active)
+        if step.create and (problem := await self._make(task, step.create, "schedule", schedule, None)):
             # Not made: the time stays due, and the next pass tries again.
             status = known or ScheduleStatus(step.status.spec_hash, step.status.since)
             refused = Condition(SCHEDULE_CONDITION, "False", "ReplayRefused", problem)
@@ -150,9 +150,9 @@ class TaskReconciler:
         return step
 
     async def _make(
-        self, world: World, name: str, origin: str, template: Template, replay_id: str | None
+        self, task: TaskPass, name: str, origin: str, template: Template, replay_id: str | None
     ) -> str | None:
-        body = replay_body(world.indexer.meta, name, origin, template, replay_id, self._tracing.here())
+        body = replay_body(task.indexer.meta, name, origin, template, replay_id, self._tracing.current())
         try:
             made = await self._cluster.create(REPLAYS, body)
         except ConflictError:
@@ -161,50 +161,50 @@ class TaskReconciler:
             return str(error)
         if trace := self._tracing.of_replay(made["metadata"]["uid"]):
             self._tracing.link(trace)
-        log.info("replay.created", extra={"key": str(world.indexer.meta.key), "replay": name, "origin": origin})
+        log.info("replay.created", key=str(task.indexer.meta.key), replay=name, origin=origin)
         return None
 
-    async def _purge(self, world: World, wanted: Tombstones, cron: str) -> PurgeStep:
-        namespace, name = world.place
-        known = world.status.tombstones
-        jobs = await read_jobs(self._cluster, namespace, name, world.now)
+    async def _purge(self, task: TaskPass, wanted: Tombstones, cron: str) -> PurgeStep:
+        namespace, name = task.place
+        known = task.status.tombstones
+        jobs = await read_jobs(self._cluster, namespace, name, task.now)
         step = decide_purge(
             name,
             wanted,
             cron,
             known,
             jobs.views.get(known.open_job) if known and known.open_job else None,
-            world.now,
-            open_replay=open_replay(world.replays),
-            active=world.active,
+            task.now,
+            open_replay=open_replay(task.replays),
+            active=task.active,
         )
-        if step.create and (problem := await self._make_purge(world, step.create, wanted)):
+        if step.create and (problem := await self._make_purge(task, step.create, wanted)):
             refused = Condition(PURGE_CONDITION, "False", "JobRefused", problem)
             missed = replace(step.status, open_job=None, last_schedule_time=known.last_schedule_time if known else None)
             return PurgeStep(None, missed, refused)
         return step
 
-    async def _make_purge(self, world: World, name: str, wanted: Tombstones) -> str | None:
-        template = await read_template(self._cluster, world.indexer, world.spec)
+    async def _make_purge(self, task: TaskPass, name: str, wanted: Tombstones) -> str | None:
+        template = await read_template(self._cluster, task.indexer, task.spec)
         if isinstance(template, Obstacle):
             return template.message
         try:
-            await self._cluster.create(JOBS, job_body(purge_request(name, world.indexer.meta, wanted), template))
+            await self._cluster.create(JOBS, job_body(purge_request(name, task.indexer.meta, wanted), template))
         except ConflictError:
             return None
         except RejectedError as error:
             return str(error)
         self._metrics.job_created("purge")
-        log.info("job.created", extra={"key": str(world.indexer.meta.key), "job": name, "stage": "purge"})
+        log.info("job.created", key=str(task.indexer.meta.key), job=name, stage="purge")
         return None
 
-    async def _report(self, world: World, status: TaskStatus) -> None:
-        meta, before = world.indexer.meta, world.status
-        conditions = merge(before.conditions, status.conditions, format_time(world.now), meta.generation)
+    async def _report(self, task: TaskPass, status: TaskStatus) -> None:
+        meta, before = task.indexer.meta, task.status
+        conditions = merge(before.conditions, status.conditions, format_time(task.now), meta.generation)
         status = replace(status, conditions=conditions)
         if status == before:
             return
-        await self._cluster.apply_status(INDEXERS, *world.place, msgspec.to_builtins(status), TASK_MANAGER)
+        await self._cluster.apply_status(INDEXERS, *task.place, msgspec.to_builtins(status), TASK_MANAGER)
         statuses = {(condition.type, condition.status) for condition in before.conditions}
         for condition in transitions(before.conditions, conditions):
             # Times come and go without news: another reason for the same status is told only of what went wrong.
@@ -217,12 +217,12 @@ _REFUSED: Final = frozenset({"ReplayRefused", "JobRefused"})
 _CALM: Final = frozenset({"Suspended", "IndexerNotActive", "IndexerInDryRun"})
 
 
-def _concerns(body: Body, seen: Seen) -> bool:
+def _concerns(body: Body, cache: ObjectCache) -> bool:
     """Whether an indexer has tasks, or replays, or something in its status that tells of earlier ones."""
     tasks, meta = parse_tasks(body), body["metadata"]
     if isinstance(tasks, InvalidSpec) or tasks.any or parse_task_status(body, CONDITIONS) != TaskStatus():
         return True
-    replays = seen.all(REPLAYS, meta["namespace"])
+    replays = cache.all(REPLAYS, meta["namespace"])
     return any(replay["spec"].get("indexerRef", {}).get("name") == meta["name"] for replay in replays)
 
 
@@ -231,9 +231,9 @@ def _newest(replays: Mapping[str, Replay]) -> str | None:
     return newest.meta.key.name if newest else None
 
 
-def _until_due(world: World, schedule: ScheduleStatus | None, purge: str | None) -> float | None:
+def _until_due(task: TaskPass, schedule: ScheduleStatus | None, purge: str | None) -> float | None:
     """Seconds until the next time that something is due; what is waited for meanwhile is told by watches."""
-    if not world.tasks.any:
+    if not task.tasks.any:
         return NEVER
     times = [parse_time(text) for text in (schedule.next_schedule_time if schedule else None, purge) if text]
-    return max(1.0, min((time - world.now).total_seconds() for time in times)) if times else None
+    return max(1.0, min((time - task.now).total_seconds() for time in times)) if times else None

@@ -16,8 +16,9 @@ import msgspec
 from msgspec.structs import replace
 
 from activity_indexer_operator.kube.objects import Condition, Positive, Text, View
+from activity_indexer_operator.kube.time import format_time, parse_time
 from activity_indexer_operator.replay.model import Replay, Template
-from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, format_time, last_due, next_due, parse_time
+from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, last_due, next_due
 
 SCHEDULE_CONDITION: Final = "ReplaySchedule"
 FAILURES: Final = ("Failed", "Refused")

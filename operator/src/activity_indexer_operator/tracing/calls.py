@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from activity_indexer_operator.indexer.spec import Kafka
-from activity_indexer_operator.kafka.connection import KafkaLink
+from activity_indexer_operator.kafka.connection import KafkaConnection
 from activity_indexer_operator.kafka.observation import Unknown
 from activity_indexer_operator.kafka.reader import KafkaReader
+from activity_indexer_operator.kafka.spec import Kafka
 from activity_indexer_operator.kube.objects import MANAGER, Body
 from activity_indexer_operator.kube.ports import Cluster
 from activity_indexer_operator.kube.resources import Resource
@@ -110,7 +110,7 @@ class TracedKafka(KafkaReader):
         self._tracing = tracing
 
     async def ask(
-        self, namespace: str, kafka: Kafka, question: Callable[[KafkaLink], Awaitable[Answer]]
+        self, namespace: str, kafka: Kafka, question: Callable[[KafkaConnection], Awaitable[Answer]]
     ) -> Answer | Unknown:
         """See KafkaReader."""
         attributes: Attributes = {

@@ -10,6 +10,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import Final, cast
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -19,7 +20,7 @@ from activity_indexer_operator.settings import Settings
 from activity_indexer_operator.tracing.protocol import OUTCOME
 from activity_indexer_operator.tracing.spans import IDLE, Spans
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 STOP_TIMEOUT: Final = 3.0
 """Time that the last spans have at the end (seconds)."""
@@ -30,7 +31,7 @@ class ExportedSpans(Spans):
     """tracing.Tracing: the spans go to a collector."""
 
     def __init__(self, settings: Settings, exporter: SpanExporter) -> None:
-        self._batches: SpanProcessor = BatchSpanProcessor(ToldOnce(exporter))
+        self._batches: SpanProcessor = BatchSpanProcessor(LoggedOnce(exporter))
         resource = resource_of(settings.identity, version("activity-indexer"))
         provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         provider.add_span_processor(BusyOnly(self._batches))
@@ -86,13 +87,13 @@ class BusyOnly(SpanProcessor):
         return self._inner.force_flush(timeout_millis or 30_000)
 
 
-class ToldOnce(SpanExporter):
+class LoggedOnce(SpanExporter):
     """Says once when the collector takes no spans, and once when it takes them again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._failing = False
-        self._words = LastWords()
+        self._words = ExporterLog()
         self._words.listen()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -100,7 +101,7 @@ class ToldOnce(SpanExporter):
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
         if failed and not self._failing:
-            log.warning("spans.export_failed", extra={"reason": self._words.last, "spans": len(spans)})
+            log.warning("spans.export_failed", reason=self._words.last, spans=len(spans))
         elif self._failing and not failed:
             log.info("spans.export_recovered")
         self._failing = failed
@@ -112,7 +113,7 @@ class ToldOnce(SpanExporter):
         self._words.leave()
 
 
-class LastWords(logging.Handler):
+class ExporterLog(logging.Handler):
     """Keeps the exporters' complaints for our own line, in place of a line for each."""
 
     def __init__(self) -> None:

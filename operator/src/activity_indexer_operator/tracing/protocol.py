@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from activity_common.trace_context import TraceContext
 from activity_indexer_operator.kube.objects import Key
-from activity_indexer_operator.settings import Settings
-from activity_indexer_operator.tracing.context import TraceContext
 
 Attributes = Mapping[str, str | int]
 OUTCOME: Final = "activity_indexer.outcome"
@@ -65,7 +64,7 @@ class Pass(Call, Protocol):
     """One pass over one object."""
 
     def ended(self, outcome: str) -> None:
-        """How it ended; see worker.Listener."""
+        """How it ended; see queue.Outcome."""
         ...
 
 
@@ -80,7 +79,7 @@ class Tracing(Protocol):
         """A call to a server, as part of a pass that is recorded."""
         ...
 
-    def tell(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """What is known of the pass that this is part of."""
         ...
 
@@ -88,7 +87,7 @@ class Tracing(Protocol):
         """The pass that this is part of has to do with another span."""
         ...
 
-    def here(self) -> TraceContext | None:
+    def current(self) -> TraceContext | None:
         """The pass that this is part of, where it is recorded."""
         ...
 
@@ -116,13 +115,13 @@ class Untraced:
         """Nothing."""
         return _NOTHING
 
-    def tell(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """Nothing."""
 
     def link(self, other: TraceContext) -> None:
         """Nothing."""
 
-    def here(self) -> TraceContext | None:
+    def current(self) -> TraceContext | None:
         """Nowhere."""
         return None
 
@@ -156,12 +155,3 @@ class TraceIds(logging.Filter):
             record.trace_id, record.span_id = recorded.trace_id, recorded.span_id
             recorded.noted = recorded.noted or record.name.startswith("activity_indexer_operator")
         return True
-
-
-def tracing_for(settings: Settings) -> Tracing:
-    """What OTEL_ variables ask for."""
-    if not settings.traces:
-        return UNTRACED
-    from activity_indexer_operator.tracing.export import open_tracing  # noqa: PLC0415 - only where it is asked for
-
-    return open_tracing(settings)

@@ -16,8 +16,9 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from activity_common.trace_context import TraceContext
 from activity_indexer_operator.kube.objects import Key
-from activity_indexer_operator.tracing.context import TraceContext, context_of
+from activity_indexer_operator.tracing.context import context_of
 from activity_indexer_operator.tracing.protocol import (
     CURRENT,
     OUTCOME,
@@ -53,7 +54,7 @@ class Spans:
             yield UNTRACED
             return
         context = _told(span.get_span_context())
-        recorded = Recorded(context.trace_id, context.span_id)
+        recorded = Recorded(context.trace_id.decode(), context.span_id.decode())
         token = CURRENT.set(recorded)
         done = _Span(span)
         try:
@@ -81,7 +82,7 @@ class Spans:
                 call.failed(type(error).__name__, str(error))
                 raise
 
-    def tell(self, attributes: Attributes) -> None:
+    def set_attributes(self, attributes: Attributes) -> None:
         """See tracing.Tracing."""
         trace.get_current_span().set_attributes(attributes)
 
@@ -89,7 +90,7 @@ class Spans:
         """See tracing.Tracing."""
         trace.get_current_span().add_link(_context(other))
 
-    def here(self) -> TraceContext | None:
+    def current(self) -> TraceContext | None:
         """See tracing.Tracing."""
         span = trace.get_current_span()
         return _told(span.get_span_context()) if span.is_recording() else None
@@ -102,7 +103,7 @@ class Spans:
 
     def replay_ended(self, end: ReplayEnd) -> None:
         """See tracing.Tracing."""
-        own = TraceContext(end.trace_id, context_of(end.uid).span_id)
+        own = TraceContext(end.trace_id.encode(), context_of(end.uid).span_id)
         self._processor.on_end(
             ReadableSpan(
                 f"{REPLAY} {end.indexer}",
@@ -144,9 +145,10 @@ def _object(key: Key) -> dict[str, str]:
 
 
 def _told(span: SpanContext) -> TraceContext:
-    return TraceContext(f"{span.trace_id:032x}", f"{span.span_id:016x}", span.trace_flags.sampled)
+    return TraceContext(b"%032x" % span.trace_id, b"%016x" % span.span_id, span.trace_flags)
 
 
 def _context(told: TraceContext) -> SpanContext:
-    flags = TraceFlags(TraceFlags.SAMPLED if told.sampled else TraceFlags.DEFAULT)
-    return SpanContext(int(told.trace_id, 16), int(told.span_id, 16), is_remote=True, trace_flags=flags)
+    return SpanContext(
+        int(told.trace_id, 16), int(told.span_id, 16), is_remote=True, trace_flags=TraceFlags(told.flags)
+    )

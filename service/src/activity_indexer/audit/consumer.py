@@ -31,6 +31,7 @@ from activity_indexer.ports import (
     Record,
 )
 from activity_indexer.positions import Begun, Commit, Stored
+from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, Dependency, Emit
 from activity_indexer.responsive import SLICE
 from activity_indexer.settings import Settings
 from activity_indexer.tracing import Tracing, Untraced
@@ -77,25 +78,6 @@ class RecordSource(Protocol):
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
 
 
-class AuditMetrics(Protocol):
-    """What the audit counts."""
-
-    def events(self, outcome: AuditOutcome, count: int) -> None:
-        """This many events have this outcome."""
-
-    def ties(self, count: int) -> None:
-        """This many events are new, and have the timestamp and rank of another one."""
-
-    def batch(self, events: int, seconds: float) -> None:
-        """A batch was written."""
-
-    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
-        """What of each partition the audit has not written; partitions of other members are not among them."""
-
-    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
-        """`postgresql` or `kafka` takes calls, or does not and why."""
-
-
 KnownEvent = Callable[[Record, int], Event | None]
 """The event in a record where it was decoded before, given the greatest timestamp that is believed (microseconds)."""
 
@@ -124,7 +106,7 @@ class Audit:
         source: RecordSource,
         store: AuditStore,
         settings: Settings,
-        metrics: AuditMetrics,
+        emit: Emit,
         known: KnownEvent = nothing_is_known,
         clock: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
@@ -133,7 +115,7 @@ class Audit:
         self._source = source
         self._store = store
         self._settings = settings
-        self._metrics = metrics
+        self._emit = emit
         self._clock = clock
         self._tracing = tracing or Untraced()
         self._aside: dict[tuple[int, int], AuditOutcome] = {}
@@ -148,8 +130,8 @@ class Audit:
         source.begin_from(self._ask_stored)
         self._at_once = settings.database.batch_size
         backoff = Backoff(settings.consumer.backoff_initial, settings.consumer.backoff_max)
-        self.database = Patience("postgresql", backoff, self._stopping, metrics.dependency)
-        self.kafka = Patience("kafka", backoff, self._stopping, metrics.dependency)
+        self.database = Patience(Dependency.POSTGRES, backoff, self._stopping, emit)
+        self.kafka = Patience(Dependency.KAFKA, backoff, self._stopping, emit)
 
     async def run(self) -> None:
         """Work until `stop` is called. Raises only for defects of the program."""
@@ -263,7 +245,7 @@ class Audit:
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
             with suppress(Unavailable, Refused):
-                self._metrics.lag(await self._source.lag())
+                self._emit(AuditLagMeasured(await self._source.lag()))
 
     async def _take(self, turn: _Turn, read: Mapping[Partition, Read]) -> None:
         self._aside.clear()
@@ -286,9 +268,7 @@ class Audit:
         seconds = time.monotonic() - started
         outcomes = self._outcomes(turn)
         totals = Counter(outcomes)
-        for outcome, count in totals.items():
-            self._metrics.events(outcome, count)
-        self._metrics.batch(len(events), seconds)
+        self._emit(AuditBatchWritten(totals, seconds))
         told = {outcome.value: totals[outcome] for outcome in AuditOutcome if totals[outcome]}
         self._log.info("audit.batch_settled", records=len(outcomes), seconds=round(seconds, 4), **told)
         return outcomes
@@ -342,7 +322,7 @@ class Audit:
                 for start in range(0, len(events) or 1, self._at_once):
                     some = events[start : start + self._at_once]
                     ties = await self._store.write(some, read if start + self._at_once >= len(events) else NOTHING_READ)
-                    self._metrics.ties(ties)
+                    self._emit(AuditTiesFound(ties))
         except (Unavailable, Refused):
             self._at_once = max(1, self._at_once // 2)
             raise

@@ -13,11 +13,13 @@ from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.audit.consumer import Audit
 from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.ending import Ending, say_goodbye
+from activity_indexer.reports import AuditCrashed, Emit, Subscribers
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.calls import Calls, MeasuredAudit
 from activity_indexer.telemetry.health import Health
+from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.reporter import AuditReporter
+from activity_indexer.telemetry.problems import AuditProblems
 from activity_indexer.tracing import Tracing
 
 
@@ -32,13 +34,13 @@ async def run_audit(
 ) -> None:
     """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
-    reporter = AuditReporter(metrics, health)
+    emit = Subscribers(*metrics.audit, AuditProblems(health), LogLines("audit"))
     while not ending.begun:
         try:
-            await _run_once(settings, metrics, reporter, ending, tracing, decoded, address)
+            await _run_once(settings, emit, ending, tracing, decoded, address)
         except Exception as error:
             log.exception("audit.crashed")
-            reporter.crashed(error)
+            emit(AuditCrashed(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(settings.consumer.backoff_max):
                     await ending.wait()
@@ -46,17 +48,16 @@ async def run_audit(
 
 async def _run_once(
     settings: Settings,
-    metrics: Metrics,
-    reporter: AuditReporter,
+    emit: Emit,
     ending: Ending,
     tracing: Tracing,
     decoded: DecodedEvents,
     address: HttpAddress | None,
 ) -> None:
-    source = KafkaAuditSource(settings, address, reporter)
+    source = KafkaAuditSource(settings, address, emit)
     store = PostgresAudit(settings.database, settings.pipeline)
-    measured = MeasuredAudit(store, Calls(metrics, tracing))
-    audit = Audit(source, measured, settings, reporter, decoded.take, tracing=tracing)
+    measured = MeasuredAudit(store, Calls(emit, tracing))
+    audit = Audit(source, measured, settings, emit, decoded.take, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

@@ -23,7 +23,7 @@ from activity_indexer.adapters.elasticsearch.index_reader import IndexReader, St
 from activity_indexer.adapters.elasticsearch.index_writer import NamedIndex
 from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.adapters.postgres.audit_reader import AuditReader
-from activity_indexer.adapters.redis import RedisSeenStore, seen_namespace
+from activity_indexer.adapters.redis.store import RedisSeenStore, seen_namespace
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.progress import progress_bar, waiting

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
+from activity_indexer.dead_letters.payload import Facts
 from activity_indexer.errors import EventError
-from activity_indexer.event import UNKNOWN_POSITION, Event, Order, Position, base_version, version_microseconds
+from activity_indexer.event import (
+    LAST_TIMESTAMP,
+    RANKS,
+    UNKNOWN_POSITION,
+    Event,
+    Order,
+    Position,
+    base_version,
+    event_version,
+    version_microseconds,
+)
 from activity_indexer.pipeline.decode import MAX_ID_BYTES, decode_event
-from activity_indexer.timestamps import format_nanoseconds, format_timestamp
+from activity_indexer.timestamps import format_nanoseconds, format_timestamp, parse_nanoseconds
 
 
 class Standing(Enum):
@@ -77,6 +88,37 @@ def readable_event(
     except EventError as error:
         return event, error
     return event, None
+
+
+class Identity(NamedTuple):
+    """A document, and the base version and order of an event of it."""
+
+    identifier: str
+    version: int
+    order: Order
+
+
+def identity(facts: Facts, position: Position = UNKNOWN_POSITION) -> Identity | None:
+    """The identity behind what a payload tells; None when that is not enough.
+
+    An event may lack an amount and yet say which document it is about: when that has been corrected since, the document
+    has this very order.
+    """
+    if facts.event_type not in RANKS or not facts.transaction_id:
+        return None
+    try:
+        timestamp = parse_nanoseconds(facts.timestamp)
+    except ValueError:
+        return None
+    if not 0 < timestamp <= LAST_TIMESTAMP:
+        return None
+    order = Order(timestamp, RANKS[facts.event_type], position)
+    return Identity(facts.transaction_id, event_version(facts.event_type, timestamp), order)
+
+
+def identity_of(event: Event) -> Identity:
+    """The identity of a valid event: what `identity` finds in its payload, which need not be read again."""
+    return Identity(event.transaction.id, event.version, event.order)
 
 
 def is_document_id(identifier: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Final
+
+import msgspec
 
 from activity_common.dead_letter_headers import NO_KEY, PREFIX, REPLAY_PREFIX
 from activity_indexer.dead_letters.payload import Facts, read_facts
@@ -25,8 +26,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 """All headers of a record in order; a name may come twice, a value may be null."""
 
 
-@dataclass(frozen=True)
-class StoredDeadLetter:
+class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     """A record of the dead-letter topic; equal when all that is stored is equal.
 
     `timestamp` is the record's own, in milliseconds since the epoch. What the headers tell is read when it is asked
@@ -42,11 +42,6 @@ class StoredDeadLetter:
     headers: Headers
     problem: str = ""
     """Why the record in the dead-letter topic itself cannot be decoded: its value is then its raw bytes."""
-    _named: dict[str, bytes | None] = field(init=False, repr=False, compare=False)
-    """The last header of each name."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_named", dict(self.headers))
 
     @classmethod
     def of(cls, record: Record) -> StoredDeadLetter:
@@ -61,6 +56,11 @@ class StoredDeadLetter:
             tuple(record.headers),
             record.error.message if isinstance(record, UndecodedRecord) else "",
         )
+
+    @cached_property
+    def _named(self) -> dict[str, bytes | None]:
+        """The last header of each name."""
+        return dict(self.headers)
 
     @property
     def place(self) -> str:

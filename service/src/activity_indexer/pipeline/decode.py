@@ -107,6 +107,10 @@ class _Whole(Transaction, frozen=True, gc=False, kw_only=True):
     created_at: str
 
 
+class _Usual(_Whole, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """A transaction that carries nothing else."""
+
+
 class _Deleted(msgspec.Struct, gc=False):
     id: str
     user_id: str
@@ -114,10 +118,15 @@ class _Deleted(msgspec.Struct, gc=False):
 
 _envelope: Final = msgspec.json.Decoder(_Envelope).decode
 _whole: Final = msgspec.json.Decoder(_Whole).decode
+_usual: Final = msgspec.json.Decoder(_Usual).decode
 _deleted: Final = msgspec.json.Decoder(_Deleted).decode
 _fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder().encode
 _LINE_BREAK: Final = 10
+_LONGEST_FRAME: Final = len('{"event_type":"","transaction":,"timestamp":"","source":""}') + len(',"":1,"":1') - 1
+"""Bytes of an envelope without its values, in which no name can stand twice: there may be a blank behind each colon and
+comma, but there is no place for two names more, nor for one that is known."""
+
 _NO_OTHER_METADATA: Final = (b"{", b"", b"n")
 """How metadata begins: an object, nothing, or null."""
 _EXPONENT: Final = re.compile(rb"[eE]([+-]?\d+)\Z")
@@ -164,16 +173,18 @@ def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -
     if event_type not in RANKS:
         known = ", ".join(RANKS)
         return ValidationError("unknown_event_type", f"expected event_type {known}, got {shorten(event_type)!r}")
-    plain = plain_nanoseconds(written)
-    timestamp = plain or _timestamp(written)
-    if isinstance(timestamp, ValidationError):
-        return timestamp
+    timestamp = plain = plain_nanoseconds(written)
+    if timestamp is None:
+        try:
+            timestamp = parse_nanoseconds(written)
+        except ValueError as error:
+            return ValidationError("invalid_timestamp", f"timestamp: {error}")
     if not 0 < timestamp <= LAST_TIMESTAMP or timestamp > latest * 1000:
         return _not_believed(written, timestamp)
     body = bytes(envelope.transaction)
-    transaction: Transaction | None = None if event_type == DELETED else _whole(body)
-    if transaction is None or not _is_usual(value, transaction, envelope, plain):
-        found = _removed(value, body, envelope) if transaction is None else _checked(value, body, transaction)
+    transaction = None if event_type == DELETED else _usual_transaction(value, body, envelope, plain)
+    if transaction is None:
+        found = _removed(value, body, envelope) if event_type == DELETED else _checked(value, body)
         if isinstance(found, ValidationError):
             return found
         transaction, body = found
@@ -191,13 +202,6 @@ def _event(value: bytes, envelope: _Envelope, latest: int, position: Position) -
     )
 
 
-def _timestamp(written: str) -> int | ValidationError:
-    try:
-        return parse_nanoseconds(written)
-    except ValueError as error:
-        return ValidationError("invalid_timestamp", f"timestamp: {error}")
-
-
 def _not_believed(written: str, timestamp: int) -> ValidationError:
     if timestamp <= 0:
         return ValidationError("timestamp_too_old", f"timestamp: expected a time after 1970, got {shorten(written)!r}")
@@ -207,38 +211,39 @@ def _not_believed(written: str, timestamp: int) -> ValidationError:
     )
 
 
-def _is_usual(value: bytes, transaction: Transaction, envelope: _Envelope, plain: int | None) -> bool:
-    """Whether an event is as it must be, and its transaction can be written as it came; when in doubt, it is not.
+def _usual_transaction(value: bytes, body: bytes, envelope: _Envelope, plain: int | None) -> Transaction | None:
+    """The transaction of an event that is as it must be, and whose body can be written as it came; when in doubt, None.
 
-    `plain` is the envelope's timestamp if that is plain. Each name and each string of an event has two quotation marks
-    or more. So if there are as many as the fields have that were found, then there is no other name, none comes twice,
-    and there is nothing else to look for. Numbers of digits alone are finite.
+    `plain` is the envelope's timestamp if that is plain. Numbers of digits alone are finite.
     """
-    identifier, created_at = transaction.id, transaction.created_at
-    amount, metadata = bytes(transaction.amount), bytes(transaction.metadata)
-    return (
-        value.count(b'"')
-        == (
-            (36 if transaction.product is None else 40)
-            + (0 if envelope.source is None else 4)
-            + (2 + metadata.count(b'"') if metadata else 0)
-        )
-        and ((created_at == envelope.timestamp and plain is not None) or is_date(created_at))
+    try:
+        transaction = _usual(body)
+    except msgspec.ValidationError:
+        return None
+    identifier, created_at, written = transaction.id, transaction.created_at, envelope.timestamp
+    amount = bytes(transaction.amount)
+    source = -len(',"source":""') if envelope.source is None else len(envelope.source)
+    frame = len(value) - len(body) - len(envelope.event_type) - len(written) - source
+    is_usual = (
+        frame <= _LONGEST_FRAME
+        and ((created_at == written and plain is not None) or is_date(created_at))
         and 0 < len(identifier) <= MAX_ID_BYTES // 4
         and "\0" not in identifier
         and transaction.user_id != ""
-        and metadata[:1] in _NO_OTHER_METADATA
+        and bytes(transaction.metadata)[:1] in _NO_OTHER_METADATA
         and amount.translate(None, b"-.").isdigit()
         and len(amount) <= MAX_AMOUNT_CHARACTERS
     )
+    return transaction if is_usual else None
 
 
-def _checked(value: bytes, body: bytes, transaction: Transaction) -> tuple[Transaction, bytes] | ValidationError:
+def _checked(value: bytes, body: bytes) -> tuple[Transaction, bytes] | ValidationError:
     """The transaction of a created or updated event, and its object as it is written to the document.
 
     Fields that the indexer writes itself are left out, and values that Elasticsearch does not read are written in a
     form that it reads.
     """
+    transaction: Transaction = _Usual(**msgspec.structs.asdict(_whole(body)))
     metadata, created_at = bytes(transaction.metadata), transaction.created_at
     problem = _amount_problem(bytes(transaction.amount).strip()) or _metadata_problem(metadata.strip())
     if problem:

@@ -19,7 +19,9 @@ from typing import Final, NamedTuple
 
 from activity_indexer.errors import Unavailable
 from activity_indexer.event import Event, Position
+from activity_indexer.facts import Severity
 from activity_indexer.ports import SeenStore
+from activity_indexer.reports import Dependency, DependencyChanged, Emit
 from activity_indexer.responsive import ResponsiveTimeout
 
 _ENTRY: Final = struct.Struct(">qiqqI")
@@ -144,7 +146,7 @@ class Deduplicator:
     store: SeenStore | None
     retry_interval: float
     clock: Callable[[], float]
-    report: Callable[[bool, str], None]
+    emit: Emit
     namespace: Callable[[], str] = lambda: "index"
     lifetime: Callable[[], float] = lambda: math.inf
     rely: Callable[[], None] = lambda: None
@@ -183,7 +185,7 @@ class Deduplicator:
         finally:
             self._asking.release()
         if not self._failing:
-            self.report(True, "")
+            self.emit(DependencyChanged(Dependency.REDIS, None, Severity.WARNS))
         return Known(memory, stored, current)
 
     async def _may_ask(self, namespace: str) -> bool:
@@ -226,11 +228,11 @@ class Deduplicator:
             self._failed(error)
         else:
             self._failing = False
-            self.report(True, "")
+            self.emit(DependencyChanged(Dependency.REDIS, None, Severity.WARNS))
         finally:
             self._asking.release()
 
     def _failed(self, error: Unavailable) -> None:
         self._failing = True
         self._away_until = self.clock() + self.retry_interval
-        self.report(False, str(error))
+        self.emit(DependencyChanged(Dependency.REDIS, str(error), Severity.WARNS))

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Mapping, Sequence
+from contextlib import aclosing
 from enum import StrEnum
 from functools import partial
+from typing import Any, Final
 
-from activity_indexer.dead_letters.document_state import Standing, StoredDocument, standing
+import msgspec
+
+from activity_indexer.dead_letters.document_state import (
+    Identity,
+    Standing,
+    StoredDocument,
+    identity,
+    identity_of,
+    standing,
+)
+from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.record import StoredDeadLetter
-from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import EventError, Refused, Unavailable
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.replay.correction import Correction, corrected
-from activity_indexer.replay.identity import Identity, identity, identity_of, original_position
+from activity_indexer.replay.correction import corrected
+from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.ports import Documents
 from activity_indexer.replay.records import Addressed, lies_at, parked, sent_again
+
+AHEAD: Final = 3
+"""Batches about which the index is asked while an earlier one is worked on."""
 
 
 class Fate(StrEnum):
@@ -28,32 +44,11 @@ class Fate(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a replay is to do.
-
-    `topic` is where all events go; without it each goes to its own topic, if that is `default_topic`, and else is
-    refused. `max_replays` is how often a dead letter is sent before it is parked in `parked_topic`.
-    """
-
-    replay_id: str
-    selection: Selection
-    default_topic: str
-    parked_topic: str
-    max_replays: int
-    topic: str | None = None
-    correction: Correction | None = None
-    include_parked: bool = False
-    include_stale: bool = False
-    max_sent: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """The fate of one dead letter, and the reason where it is refused.
 
     `made` makes the record that is written for it: a plan needs none. `fails` says why the indexer would dead-letter it
-    again at once; `event` is what it is about.
+    again at once; `event` is what it is about, its position left out.
     """
 
     letter: StoredDeadLetter
@@ -67,71 +62,95 @@ class Decision:
 class Decider:
     """Decides batch by batch: one question to the index for each.
 
-    `settled` are the places of dead letters that came back since, or lie among the parked ones: their copies count.
-    `blind` tells why the index could not be asked.
+    `settled` are the places of dead letters that came back since, or that are parked: their copies count. `blind` says
+    why the index could not be asked. `now` is in seconds since the epoch.
     """
 
-    def __init__(self, wanted: Wanted, documents: Documents, settled: Container[str]) -> None:
-        self._wanted = wanted
+    def __init__(
+        self,
+        options: ReplayOptions,
+        documents: Documents,
+        settled: Container[str] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._options = options
         self._documents = documents
         self._settled = settled
+        self._now = now
         self.blind = ""
 
-    async def decide(self, letters: Sequence[StoredDeadLetter], latest: int) -> list[Decision]:
-        """The decisions, in order; `latest` is the greatest timestamp that is believed (microseconds)."""
+    async def decide(self, letters: Sequence[StoredDeadLetter]) -> list[Decision]:
+        """The decisions, in order."""
+        latest = int((self._now() + self._options.max_clock_skew) * 1e6)
         found = [self._first(letter, latest) for letter in letters]
         asked = {decision.event.identifier for decision in found if decision.event}
-        states = await self._states(sorted(asked))
+        states: Mapping[str, StoredDocument] = {}
+        if asked and not self._options.include_stale:
+            try:
+                states = await self._documents.states(sorted(asked))
+                self.blind = ""
+            except (Unavailable, Refused) as error:
+                self.blind = str(error)
         return [_checked(decision, states) for decision in found] if states else found
 
     def _first(self, letter: StoredDeadLetter, latest: int) -> Decision:
-        """What can be told without the index."""
-        wanted = self._wanted
-        if not wanted.selection.matches(letter) or lies_at(letter) in self._settled:
+        """What is known without the index; `latest` is the greatest timestamp that is believed (microseconds)."""
+        options = self._options
+        if not options.selection.matches(letter) or (self._settled and lies_at(letter) in self._settled):
             return Decision(letter, Fate.SKIPPED)
-        topic = wanted.topic or letter.original_topic or wanted.default_topic
-        if topic not in (wanted.topic, wanted.default_topic):
+        topic = options.to_topic or letter.original_topic or options.events_topic
+        if topic not in (options.to_topic, options.events_topic):
             return Decision(letter, Fate.REFUSED, reason=f"it comes from the topic {topic}: give --to-topic to send it")
         if letter.incomplete:
             return Decision(letter, Fate.REFUSED, reason=letter.incomplete)
-        if letter.replay_count >= wanted.max_replays and not wanted.include_parked:
-            made = partial(parked, letter, wanted.parked_topic)
-            return Decision(letter, Fate.PARKED, made, event=identity(letter.facts, original_position(letter)))
-        return self._to_send(letter, topic, latest)
-
-    def _to_send(self, letter: StoredDeadLetter, topic: str, latest: int) -> Decision:
-        value, fails, position = letter.value, "", original_position(letter)
+        if letter.replay_count >= options.max_replays and not options.include_parked:
+            made = partial(parked, letter, options.parked_topic)
+            return Decision(letter, Fate.PARKED, made, event=identity(letter.facts))
+        value, fails = letter.value, ""
         try:
-            if self._wanted.correction:
-                value, event = corrected(self._wanted.correction, value, latest, position)
+            if options.correction:
+                value, event = corrected(options.correction, value, latest)
             else:
-                event = decode_event(value, latest, position)
+                event = decode_event(value, latest)
         except EventError as error:
             fails = f"{error.code}: {error.message}"
-            if self._wanted.correction:
+            if options.correction:
                 return Decision(letter, Fate.REFUSED, reason=f"invalid after the correction: {fails}", fails=fails)
-            about = identity(letter.facts, position)
+            about = identity(letter.facts)
         else:
             about = identity_of(event)
-        made = partial(sent_again, letter, self._wanted.replay_id, topic, value)
+        made = partial(sent_again, letter, options.replay_id, topic, value)
         return Decision(letter, Fate.SENT, made, fails=fails, event=about)
-
-    async def _states(self, identifiers: Sequence[str]) -> Mapping[str, StoredDocument]:
-        if self._wanted.include_stale or not identifiers:
-            return {}
-        try:
-            found = await self._documents.states(identifiers)
-        except (Unavailable, Refused) as error:
-            self.blind = str(error)
-            return {}
-        self.blind = ""
-        return found
 
 
 def _checked(decision: Decision, states: Mapping[str, StoredDocument]) -> Decision:
+    """The decision when the document is known; where the event was published counts only then."""
     event = decision.event
-    if event is None:
+    document = states.get(event.identifier) if event else None
+    if event is None or document is None:
         return decision
-    if standing(event.version, event.order, states.get(event.identifier)) in (Standing.ABSENT, Standing.OLDER):
+    order = event.order._replace(position=original_position(decision.letter))
+    if standing(event.version, order, document) is Standing.OLDER:
         return decision
     return Decision(decision.letter, Fate.STALE, event=event)
+
+
+async def decided(
+    decide: Callable[[Sequence[StoredDeadLetter]], Coroutine[Any, Any, list[Decision]]],
+    reading: AsyncGenerator[Sequence[StoredDeadLetter], None],
+    ahead: int = AHEAD,
+) -> AsyncGenerator[list[Decision], None]:
+    """The decisions about what is read, in order; up to `ahead` batches are decided before their turn."""
+    coming: deque[asyncio.Task[list[Decision]]] = deque()
+    try:
+        async with aclosing(reading):
+            async for letters in reading:
+                coming.append(asyncio.create_task(decide(letters)))
+                if len(coming) > ahead:
+                    yield await coming.popleft()
+            while coming:
+                yield await coming.popleft()
+    finally:
+        for each in coming:
+            each.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)

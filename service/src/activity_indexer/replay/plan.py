@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, TypeVar
 
+import msgspec
+
+from activity_common.dead_letter_headers import REPLAY_FROM, REPLAY_PARKED_FROM
+from activity_common.replay_result import Cause, Counters
+from activity_indexer.dead_letters.spans import Spans, Tell
 from activity_indexer.event import version_microseconds
-from activity_indexer.ports import Partition
 from activity_indexer.replay.decide import Decision, Fate
-from activity_indexer.replay.progress import Counters, Position
+from activity_indexer.replay.ports import Letters
 
 MAX_CAUSES: Final = 500
-"""Causes that are told apart; whoever writes headers can think of any number."""
+"""Causes that are distinguished; whoever writes headers can think of any number."""
 
 MAX_REFUSALS: Final = 20
-"""Refused dead letters that are told one by one."""
+"""Refused dead letters that are reported one by one."""
 
 OTHERS: Final = "others"
+Word = TypeVar("Word", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -26,8 +31,8 @@ class Plan:
     """Numbers of what is still to do.
 
     `failing` of those to be sent would fail again as they are; `old` ones are from before `horizon` (microseconds since
-    the epoch): tombstones of that time may be purged. `invalid` ones stay so in spite of the correction. `blind` tells
-    why nobody knows what is stale. `example` is the first that matches.
+    the epoch): tombstones of that time may be purged. `invalid` ones stay so in spite of the correction. `blind` says
+    why it is unknown what is stale. `example` is the first that matches.
     """
 
     horizon: int
@@ -45,53 +50,76 @@ class Plan:
         """Count more."""
         tally: Counter[str] = Counter()
         for decision in decisions:
-            tally[decision.fate.value] += 1
-            if decision.fate is not Fate.SKIPPED:
-                self._cause(decision)
-                self._detail(decision)
+            fate, letter = decision.fate, decision.letter
+            tally[fate] += 1
+            if fate is Fate.SKIPPED:
+                continue
+            self.example = self.example or decision
+            count(self.causes, (letter.stage, letter.error), MAX_CAUSES, (OTHERS, OTHERS))
+            if fate is Fate.SENT:
+                self.failing += bool(decision.fails)
+                moment = letter.failed_at
+                if decision.event:
+                    moment = min(moment, version_microseconds(decision.event.version))
+                self.old += moment < self.horizon
+            elif fate is Fate.REFUSED:
+                self.invalid += bool(decision.fails)
+                if len(self.refusals) < MAX_REFUSALS:
+                    self.refusals.append(f"{letter.place} {decision.reason}")
         self.counters += Counters(read=tally.total(), **tally)
 
-    def _cause(self, decision: Decision) -> None:
-        cause = decision.letter.stage, decision.letter.error
-        self.causes[cause if cause in self.causes or len(self.causes) < MAX_CAUSES else (OTHERS, OTHERS)] += 1
-
-    def _detail(self, decision: Decision) -> None:
-        self.example = self.example or decision
-        if decision.fate is Fate.REFUSED:
-            self.invalid += bool(decision.fails)
-            if len(self.refusals) < MAX_REFUSALS:
-                self.refusals.append(f"{decision.letter.place} {decision.reason}")
-        elif decision.fate is Fate.SENT:
-            self.failing += bool(decision.fails)
-            self.old += _time(decision) < self.horizon
-
-    def told_causes(self) -> Iterator[dict[str, str | int]]:
+    def most_common_causes(self) -> list[Cause]:
         """The causes, the most frequent first."""
-        for (stage, error), number in self.causes.most_common():
-            yield {"stage": stage, "error": error, "matched": number}
+        return [Cause(stage, error, number) for (stage, error), number in self.causes.most_common()]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan for programs."""
+        counted = self.counters.as_json()
+        return {
+            "upTo": self.up_to,
+            "matched": self.counters.matched,
+            "sending": counted.pop("sent"),
+            **{name: counted[name] for name in ("stale", "parked", "skipped", "refused")},
+            "failing": self.failing,
+            "old": self.old,
+            "causes": msgspec.to_builtins(self.most_common_causes()),
+            "refusals": self.refusals,
+            "blind": self.blind,
+        }
 
 
-def _time(decision: Decision) -> int:
-    """When the event was, or else when it failed; microseconds."""
-    failed = decision.letter.failed_at
-    return min(failed, version_microseconds(decision.event.version)) if decision.event else failed
+def count(counter: MutableMapping[Word, int], word: Word, most: int, others: Word) -> None:
+    """Count one more; of words beyond the first `most`, all together."""
+    counted = word if word in counter or len(counter) < most else others
+    counter[counted] = counter.get(counted, 0) + 1
 
 
-def written_ends(positions: Mapping[Partition, Position], topic: str) -> str:
-    """The frozen ends as text: `partition:end`, with the topic before it where it is not the dead-letter topic."""
-    return ",".join(
-        f"{'' if partition.topic == topic else f'{partition.topic}/'}{partition.partition}:{position.end}"
-        for partition, position in sorted(positions.items(), key=lambda item: (item[0].topic != topic, item[0]))
-    )
+class Settled:
+    """A set of places (`records.lies_at`) in 8 bytes each and the set's own."""
+
+    def __init__(self) -> None:
+        self._hashes: set[int] = set()
+
+    def add(self, place: str) -> None:
+        """Remember a place."""
+        self._hashes.add(hash(place))
+
+    def __contains__(self, place: object) -> bool:
+        return bool(self._hashes) and hash(place) in self._hashes
+
+    def __len__(self) -> int:
+        return len(self._hashes)
 
 
-def read_ends(text: str, topic: str) -> dict[Partition, int]:
-    """The ends in such a text. Raises ValueError."""
-    found: dict[Partition, int] = {}
-    for part in text.split(","):
-        place, _, end = part.strip().rpartition(":")
-        named, slash, number = place.rpartition("/")
-        if not all(each.isascii() and each.isdigit() and len(each) <= 18 for each in (number, end)):
-            raise ValueError(f"expected partition:offset such as 0:123,1:99, got {part!r}")
-        found[Partition(named if slash else topic, int(number))] = int(end)
+async def find_settled(letters: Letters, spans: Spans, tell: Tell | None = None) -> Settled:
+    """The dead letters whose copies count: what a replay sent and came back, and what was parked.
+
+    Those are the places that later dead letters in these spans name as theirs. Raises Unavailable or Refused.
+    """
+    found = Settled()
+    async for batch in letters.read(spans, tell):
+        for letter in batch:
+            for name, value in letter.headers:
+                if value and name in (REPLAY_FROM, REPLAY_PARKED_FROM):
+                    found.add(value.decode(errors="replace"))
     return found

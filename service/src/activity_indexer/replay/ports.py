@@ -1,19 +1,32 @@
-"""A protocol for each outside system that a replay needs."""
+"""What a replay needs of the outside: a protocol for each system, and how it can be refused."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Span, Spans, Tell
+from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
 from activity_indexer.replay.records import Addressed
 
 Commits = Mapping[Partition, tuple[int, str]]
 """Offsets to commit or committed, each with its metadata."""
+
+
+class ReplayRefused(ActivityIndexerError):
+    """It may not be done now, or not like this; the message says what to do."""
+
+
+class Overtaken(ReplayRefused):
+    """Another replay of the same dead letters took over; what this one committed stays, the rest was given up."""
+
+
+class RecordRefused(ActivityIndexerError):
+    """The broker takes none of these records, since one is too large for its topic."""
 
 
 class Letters(Protocol):
@@ -22,7 +35,7 @@ class Letters(Protocol):
     async def spans(self, names: Sequence[str], selection: Selection | None = None) -> dict[Partition, Span]:
         """What lies in these topics now and can match. Raises Unavailable or Refused."""
 
-    def read(self, spans: Spans, tell: Tell | None = None) -> AsyncIterator[Sequence[StoredDeadLetter]]:
+    def read(self, spans: Spans, tell: Tell | None = None) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """All of the spans, in batches; those of a partition in order. Raises Unavailable or Refused."""
 
 

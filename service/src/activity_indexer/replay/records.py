@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -12,6 +11,9 @@ from typing import Any, Final
 import msgspec
 
 from activity_common.dead_letter_headers import (
+    FIRST_FAILURE,
+    OFFSET,
+    PARTITION,
     PREFIX,
     REPLAY_COUNT,
     REPLAY_FAILED_TRACEPARENT,
@@ -25,13 +27,17 @@ from activity_common.dead_letter_headers import (
     REPLAY_PARTITION,
     REPLAY_TIMESTAMP,
     REPLAY_TOPIC,
+    TIMESTAMP,
+    TOPIC,
+    TRACEPARENT,
 )
+from activity_indexer.dead_letters.earlier import history
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.ports import OutRecord
 from activity_indexer.timestamps import format_timestamp
 
 MAX_HISTORY: Final = 10
-"""Earlier stays that are told; the oldest give way."""
+"""Earlier stays that are kept; the oldest give way."""
 
 MAX_ORIGINAL: Final = 64 * 1024
 """Bytes that an original value may take (compressed) to be kept beside its correction."""
@@ -53,17 +59,8 @@ _OURS: Final = frozenset(
     }
 )
 
-
-_PLACE: Final = {
-    REPLAY_TOPIC: f"{PREFIX}topic",
-    REPLAY_PARTITION: f"{PREFIX}partition",
-    REPLAY_OFFSET: f"{PREFIX}offset",
-    REPLAY_TIMESTAMP: f"{PREFIX}timestamp",
-}
+_PLACE: Final = {REPLAY_TOPIC: TOPIC, REPLAY_PARTITION: PARTITION, REPLAY_OFFSET: OFFSET, REPLAY_TIMESTAMP: TIMESTAMP}
 """What is noted of an event's first place, from which header of its first dead letter."""
-
-_FIRST_FAILURE: Final = f"{PREFIX}first-failure"
-_FAILED_TRACEPARENT: Final = f"{PREFIX}traceparent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,56 +78,50 @@ class Addressed:
 
 
 def lies_at(letter: StoredDeadLetter) -> str:
-    """Where and when a dead letter was written: no two have this in common, though a topic may be made anew."""
+    """Where and when a dead letter was written: unique, though a topic may be deleted and created again."""
     return f"{letter.topic}:{letter.partition}:{letter.offset}:{letter.timestamp}"
 
 
 def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: bytes | None) -> Addressed:
-    """The record that goes back: original key, original headers, and those that tell of its replays.
+    """The record that goes back: original key, original headers, and those that describe its replays.
 
     It goes to the partition that it came from, if it goes to that topic: producers have partitioners of their own.
     The trace context stays as it came.
     """
     partition = letter.original_partition if letter.original_topic == topic else None
+    place = lies_at(letter)
     headers: list[Any] = [
-        header for header in letter.headers if not header[0].startswith(PREFIX) and header[0] not in _OURS
+        header for header in letter.headers if header[0] not in _OURS and not header[0].startswith(PREFIX)
     ]
     headers += (
         (REPLAY_ID, replay_id.encode()),
         (REPLAY_COUNT, b"%d" % (letter.replay_count + 1)),
-        (REPLAY_FROM, lies_at(letter).encode()),
+        (REPLAY_FROM, place.encode()),
         *_first_place(letter),
-        (REPLAY_HISTORY, _history(letter, replay_id, is_corrected=value != letter.value)),
-        *_original(letter, value).items(),
+        (REPLAY_HISTORY, _history(letter, place, replay_id, is_corrected=value != letter.value)),
     )
-    if failed := _bytes(letter, _FAILED_TRACEPARENT):  # so that its next life can be linked to the span
+    if original := _original(letter, value):
+        headers.append((REPLAY_ORIGINAL, original))
+    if failed := _bytes(letter, TRACEPARENT):  # so that its next life can be linked to the span
         headers.append((REPLAY_FAILED_TRACEPARENT, failed))
     return Addressed(topic, partition, OutRecord(letter.original_key, value, headers))
 
 
 def parked(letter: StoredDeadLetter, topic: str) -> Addressed:
-    """The dead letter as it lies, with a header that says where that is."""
+    """The dead letter as it is stored, with a header that says where."""
     kept: list[Any] = [header for header in letter.headers if header[0] != REPLAY_PARKED_FROM]
     told = (REPLAY_PARKED_FROM, lies_at(letter).encode())
     return Addressed(topic, None, OutRecord(letter.key, letter.value, [*kept, told]))
 
 
-def original_value(letter: StoredDeadLetter) -> bytes | None:
-    """The value before the first correction; None when there was none, or when it is not kept."""
-    for name, value in letter.headers:
-        if name == REPLAY_ORIGINAL and value:
-            with suppress(zlib.error):
-                return zlib.decompress(value)
-    return None
-
-
 def _first_place(letter: StoredDeadLetter) -> Iterable[tuple[str, bytes]]:
     """Where the event came from, and when it was published, when it failed for the first time."""
-    first = _bytes(letter, REPLAY_FIRST_FAILURE) or _bytes(letter, _FIRST_FAILURE)
-    noted = {name: value for name, value in letter.headers if name in _PLACE and value}
-    if not noted.keys() >= {REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET}:  # replays once noted no timestamp
-        noted = {name: text for name, own in _PLACE.items() if (text := _bytes(letter, own))}
-    return [*noted.items(), *([(REPLAY_FIRST_FAILURE, first)] if first else ())]
+    first = _bytes(letter, REPLAY_FIRST_FAILURE) or _bytes(letter, FIRST_FAILURE)
+    if all(map(letter.raw, (REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET))):  # replays once noted no timestamp
+        noted = [(name, value) for name in _PLACE if (value := letter.raw(name))]
+    else:
+        noted = [(name, text) for name, own in _PLACE.items() if (text := _bytes(letter, own))]
+    return [*noted, (REPLAY_FIRST_FAILURE, first)] if first else noted
 
 
 def _bytes(letter: StoredDeadLetter, name: str) -> bytes | None:
@@ -143,9 +134,9 @@ _time: Final = lru_cache(maxsize=4096)(format_timestamp)
 """Dead letters that are read one after the other failed at few different times."""
 
 
-def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) -> bytes:
+def _history(letter: StoredDeadLetter, place: str, replay_id: str, *, is_corrected: bool) -> bytes:
     stay = {
-        "from": lies_at(letter),
+        "from": place,
         "stage": letter.stage,
         "error": letter.error,
         "failed": _time(letter.failed_at),
@@ -155,24 +146,12 @@ def _history(letter: StoredDeadLetter, replay_id: str, *, is_corrected: bool) ->
     return msgspec.json.encode([*history(letter), stay][-MAX_HISTORY:])
 
 
-def history(letter: StoredDeadLetter) -> list[dict[str, Any]]:
-    """Earlier stays in the dead-letter topic, the oldest first; nothing when it cannot be read."""
-    told = letter.header(REPLAY_HISTORY)
-    if not told:
-        return []
-    try:
-        found = msgspec.json.decode(told)
-    except (ValueError, RecursionError):
-        return []
-    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _original(letter: StoredDeadLetter, value: bytes | None) -> dict[str, bytes]:
-    """The value before the first correction, if there is one and it is small enough."""
+def _original(letter: StoredDeadLetter, value: bytes | None) -> bytes | None:
+    """The value before the first correction, packed, if there is one and it is small enough."""
     for name, kept in letter.headers:
         if name == REPLAY_ORIGINAL and kept:
-            return {REPLAY_ORIGINAL: kept}
+            return kept
     if value == letter.value or letter.value is None:
-        return {}
+        return None
     packed = zlib.compress(letter.value)
-    return {REPLAY_ORIGINAL: packed} if len(packed) <= MAX_ORIGINAL else {}
+    return packed if len(packed) <= MAX_ORIGINAL else None

@@ -1,50 +1,79 @@
-"""What became of the events that a replay sent."""
+"""How a replay ended, and what became of the events that it sent."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
-from activity_common.dead_letter_headers import REPLAY_ID
-from activity_indexer.dead_letters.document_state import Standing, standing
+import msgspec
+from msgspec.structs import replace
+
+from activity_common.replay_result import MAX_RESULT, Cause, Counters, Outcome, ReplayResult, Report
+from activity_indexer.dead_letters.document_state import Standing, identity, standing
+from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Spans
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
-from activity_indexer.replay.identity import identity, original_position
+from activity_indexer.replay.checkpoint import NONE
+from activity_indexer.replay.plan import OTHERS, Plan, Settled, count
 from activity_indexer.replay.ports import Documents, Groups, Letters
-from activity_indexer.replay.settled import Settled
 
 PAUSE: Final = 0.5
 """Seconds between two looks at the group."""
 
 MAX_ERRORS: Final = 100
-"""Errors that are told apart."""
-
-OTHERS: Final = "others"
+"""Errors that are distinguished."""
 
 
-@dataclass(slots=True)
-class Report:
-    """Numbers of events; `errors` are those of the ones that are back in the dead letters."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How it ended; `matched` and `causes` are the plan's, all else is what was done (of a dry run: would be)."""
 
-    indexed: int = 0
-    stale: int = 0
-    dead_lettered: int = 0
-    unknown: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
+    outcome: Outcome
+    replay_id: str
+    message: str
+    dry_run: bool = False
+    plan: Plan | None = None
+    counters: Counters = NONE
+    report: Report | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The result, in MAX_RESULT bytes at most: what is rare is left off first."""
+        causes = self.plan.most_common_causes() if self.plan else []
+        errors = self.report.most_common_errors if self.report else []
+        while True:
+            result: dict[str, Any] = msgspec.to_builtins(self._shared(causes, dict(errors)))
+            if len(json.dumps(result)) <= MAX_RESULT or not (causes or errors):
+                return result
+            causes, errors = causes[: len(causes) * 3 // 4], errors[: len(errors) * 3 // 4]
+
+    def _shared(self, causes: Sequence[Cause], errors: dict[str, int]) -> ReplayResult:
+        planned = self.plan.counters if self.plan else NONE
+        return ReplayResult(
+            kind="result",
+            outcome=self.outcome,
+            replay=self.replay_id,
+            dry_run=self.dry_run,
+            up_to=self.plan.up_to if self.plan else "",
+            matched=max(self.counters.matched, planned.matched),
+            **self.counters.as_json(without="read"),
+            causes=tuple(causes),
+            report=replace(self.report, errors=errors) if self.report else None,
+            message=self.message[:1000],
+        )
 
 
 async def wait_until_passed(
-    groups: Groups, group: str, ends: Mapping[Partition, int], patience: float, tell: Callable[[int], None]
+    groups: Groups, group: str, ends: Mapping[Partition, int], *, patience: float, tell: Callable[[int], None]
 ) -> int:
-    """Wait until the group has committed these ends; returns how many offsets are left when it does not move any more.
+    """Wait until the group has committed these ends; returns how many offsets are left when it makes no progress.
 
-    `patience` is in seconds without a move, `tell` gets what is left. Raises Unavailable or Refused.
+    `patience` is in seconds without progress, `tell` gets what is left. Raises Unavailable or Refused.
     """
     moved, before = time.monotonic(), -1
     while True:
@@ -60,34 +89,26 @@ async def wait_until_passed(
         await asyncio.sleep(PAUSE)
 
 
-async def report(
-    replay_id: str, sent: int, letters: Letters, documents: Documents, written: Spans, since: Spans
+async def report_on(
+    replay_id: str, sent: int, *, letters: Letters, documents: Documents, written: Spans, since: Spans
 ) -> Report:
     """Read what was sent (`written`) and what came to the dead letters after that (`since`), as a stream.
 
     Raises Unavailable or Refused when Kafka does not answer; without Elasticsearch, what is not back is unknown.
     """
-    found = Report()
-    back = await _back(replay_id, letters, since, found)
-    async for batch in letters.read(written):
-        ours = [letter for letter in batch if letter.header(REPLAY_ID) == replay_id]
-        await _classify([letter for letter in ours if _place(letter) not in back], documents, found)
-        found.dead_lettered += sum(_place(letter) in back for letter in ours)
-    known = found.indexed + found.stale + found.dead_lettered
-    found.unknown = max(0, sent - known)
-    return found
-
-
-async def _back(replay_id: str, letters: Letters, since: Spans, found: Report) -> Settled:
-    """Where those lay that are dead letters again."""
-    back = Settled()
+    found, back = Report(), Settled()
     async for batch in letters.read(since):
         for letter in batch:
             if letter.replay_id == replay_id:
                 back.add(f"{letter.original_topic}:{letter.original_partition}:{letter.original_offset}")
-                known = letter.error in found.errors or len(found.errors) < MAX_ERRORS
-                found.errors[letter.error if known else OTHERS] += 1
-    return back
+                count(found.errors, letter.error, MAX_ERRORS, OTHERS)
+    async for batch in letters.read(written):
+        ours = [letter for letter in batch if letter.replay_id == replay_id]
+        others = [letter for letter in ours if f"{letter.topic}:{letter.place}" not in back]
+        found.dead_lettered += len(ours) - len(others)
+        await _classify(others, documents, found)
+    found.unknown = max(0, sent - found.indexed - found.stale - found.dead_lettered)
+    return found
 
 
 async def _classify(sent: Sequence[StoredDeadLetter], documents: Documents, found: Report) -> None:
@@ -100,7 +121,3 @@ async def _classify(sent: Sequence[StoredDeadLetter], documents: Documents, foun
         beside = standing(event.version, event.order, states.get(event.identifier))
         found.indexed += beside is Standing.SAME
         found.stale += beside is Standing.NEWER
-
-
-def _place(letter: StoredDeadLetter) -> str:
-    return f"{letter.topic}:{letter.partition}:{letter.offset}"

@@ -1,49 +1,30 @@
-"""The replay itself: read, decide, and write what goes back together with the read position."""
+"""Sends what is decided, together with the read position: all of a chunk in one transaction, or nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
-from activity_indexer.dead_letters.record import StoredDeadLetter
+from msgspec.structs import replace as changed
+
+from activity_common.replay_result import Counters
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.ports import Partition
-from activity_indexer.replay.decide import Decider, Decision, Fate
-from activity_indexer.replay.errors import RecordRefused
-from activity_indexer.replay.ports import Letters, Transactions
-from activity_indexer.replay.progress import Counters, Position, Standing, metadata
+from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint
+from activity_indexer.replay.decide import AHEAD, Decider, Decision, Fate, decided
+from activity_indexer.replay.options import CHUNK_SECONDS, ReplayOptions
+from activity_indexer.replay.ports import Letters, RecordRefused, Transactions
 from activity_indexer.replay.records import Addressed
-
-CHUNK_RECORDS: Final = 1000
-"""Records that a transaction writes at most."""
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Bytes that a transaction writes; a larger record goes alone."""
 
-CHUNK_SECONDS: Final = 1.0
-"""With a rate, a transaction writes what may be sent in so many seconds: an even flow."""
-
-WRITTEN: Final = (Fate.SENT, Fate.PARKED)
 T = TypeVar("T")
-Tell = Callable[[Standing], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """`rate` is in events per second, None: as fast as it goes; `max_sent` ends the replay."""
-
-    rate: float | None = None
-    max_sent: int | None = None
-
-    @property
-    def chunk(self) -> int:
-        """Records of one transaction."""
-        return CHUNK_RECORDS if self.rate is None else max(1, min(CHUNK_RECORDS, int(self.rate * CHUNK_SECONDS)))
 
 
 @dataclass(slots=True)
@@ -55,83 +36,90 @@ class Chunk:
     sent: int = 0
     size: int = 0
 
+    @classmethod
+    def of(cls, decisions: Iterable[Decision]) -> Chunk:
+        """All of these."""
+        chunk = cls()
+        for decision in decisions:
+            chunk.add(decision)
+        return chunk
+
     def add(self, decision: Decision) -> None:
         """Take one more."""
         self.decisions.append(decision)
-        self.sent += decision.fate is Fate.SENT
-        if decision.made is not None and decision.fate in WRITTEN:
+        if decision.made is not None:
+            self.sent += decision.fate is Fate.SENT
             record = decision.made()
             self.records.append(record)
             self.size += record.size
 
 
-class Engine:
-    """One run of a replay, from a standing on; `written` is where all that it wrote lies."""
+class Sender:
+    """One run of a replay, from a checkpoint on; `written` is where all that it wrote lies."""
 
     def __init__(
         self,
+        options: ReplayOptions,
+        *,
         letters: Letters,
         transactions: Transactions,
         decider: Decider,
-        pace: Pace,
         stopping: asyncio.Event,
-        believed: Callable[[], int],
     ) -> None:
+        self._options = options
         self._letters = letters
         self._transactions = transactions
         self._decider = decider
-        self._pace = pace
         self._stopping = stopping
-        self._believed = believed
         self._due: float | None = None
         self.written: dict[Partition, Span] = {}
 
-    async def begin(self, standing: Standing) -> None:
+    async def begin(self, at: Checkpoint) -> None:
         """Keep where the replay begins and ends, before anything is sent."""
-        await self._transactions.commit((), _commits(standing, standing.positions))
+        await self._transactions.commit((), at.commits(at.partitions))
 
-    async def run(self, standing: Standing, tell: Tell) -> Standing:
+    async def run(self, at: Checkpoint, tell: Callable[[Checkpoint], None]) -> Checkpoint:
         """Go on to the end, until `max_sent` is reached, or until it is stopped; returns how far that is.
 
         Raises Overtaken, Unavailable or Refused; what was committed before stays.
         """
-        spans = {place: Span(position.offset, position.end) for place, position in standing.positions.items()}
-        reading = self._letters.read({place: span for place, span in spans.items() if span.length})
-        if self.enough(standing):
-            return standing
-        decided = self._decided(reading)
-        async with aclosing(decided if self._pace.rate else _ahead(decided)) as coming:
-            async for decisions in coming:
+        if self.enough(at):
+            return at
+        reading = self._letters.read({place: span for place, span in at.left.items() if span.length})
+        # with a rate, nothing is decided long before it is sent
+        paced = self._options.rate is not None
+        coming = decided(self._decider.decide, reading, 0 if paced else AHEAD)
+        async with aclosing(coming if paced else _ahead(coming)) as batches:
+            async for decisions in batches:
                 for chunk in self._chunks(decisions):
-                    affordable = self._affordable(chunk, standing)
-                    standing = await self._write(affordable, standing)
-                    tell(standing)
-                    if self.enough(standing):
-                        return standing
-                    await self._wait(affordable.sent)
+                    affordable = self._affordable(chunk, at)
+                    at = await self._write(affordable, at)
+                    tell(at)
+                    if self.enough(at):
+                        return at
+                    await self._keep_rate(affordable.sent)
                     if self._stopping.is_set():
-                        return standing
-        return await self._close(standing)
+                        return at
+        return await self._close(at)
 
-    async def _decided(
-        self, reading: AsyncIterator[Sequence[StoredDeadLetter]]
-    ) -> AsyncGenerator[list[Decision], None]:
-        async for letters in reading:
-            yield await self._decider.decide(letters, self._believed())
+    def enough(self, at: Checkpoint) -> bool:
+        """Whether `max_sent` is reached."""
+        return self._options.max_sent is not None and at.counters.sent >= self._options.max_sent
 
     def _chunks(self, decisions: Sequence[Decision]) -> Iterator[Chunk]:
         chunk = Chunk()
         for decision in decisions:
-            if decision.fate in WRITTEN and (len(chunk.records) >= self._pace.chunk or chunk.size >= CHUNK_BYTES):
+            full = len(chunk.records) >= self._options.chunk_records or chunk.size >= CHUNK_BYTES
+            if full and decision.made is not None:
                 yield chunk
                 chunk = Chunk()
             chunk.add(decision)
         if chunk.decisions:
             yield chunk
 
-    def _affordable(self, chunk: Chunk, standing: Standing) -> Chunk:
+    def _affordable(self, chunk: Chunk, at: Checkpoint) -> Chunk:
         """The chunk, cut before what is above `max_sent`."""
-        budget = chunk.sent if self._pace.max_sent is None else self._pace.max_sent - standing.counters.sent
+        budget = chunk.sent if self._options.max_sent is None else self._options.max_sent - at.counters.sent
         if chunk.sent <= budget:
             return chunk
         kept = Chunk()
@@ -141,55 +129,43 @@ class Engine:
             kept.add(decision)
         return kept
 
-    def enough(self, standing: Standing) -> bool:
-        """Whether `max_sent` is reached."""
-        return self._pace.max_sent is not None and standing.counters.sent >= self._pace.max_sent
-
-    async def _write(self, chunk: Chunk, standing: Standing) -> Standing:
+    async def _write(self, chunk: Chunk, at: Checkpoint) -> Checkpoint:
+        """Write it; when a record is too large for its topic, each alone, and only that one is refused."""
         if not chunk.decisions:
-            return standing
-        after = advanced(standing, chunk.decisions)
-        changed = {
-            place: position for place, position in after.positions.items() if position != standing.positions[place]
-        }
+            return at
+        after = advanced(at, chunk.decisions)
+        moved = [place for place, each in after.partitions.items() if each != at.partitions[place]]
         try:
-            written = await self._transactions.commit(chunk.records, _commits(after, changed))
+            written = await self._transactions.commit(chunk.records, after.commits(moved))
         except RecordRefused as error:
-            return await self._write_singly(chunk, standing, str(error))
+            if len(chunk.decisions) == 1:
+                refused = changed(chunk.decisions[0], fate=Fate.REFUSED, made=None, reason=str(error))
+                return await self._write(Chunk.of([refused]), at)
+            for decision in chunk.decisions:
+                at = await self._write(Chunk.of([decision]), at)
+            return at
         for place, span in written.items():
-            self.written[place] = joined(span, self.written.get(place, span))
+            before = self.written.get(place, span)
+            self.written[place] = Span(min(span.start, before.start), max(span.end, before.end))
         return after
 
-    async def _write_singly(self, chunk: Chunk, standing: Standing, reason: str) -> Standing:
-        """One of them is too large for its topic: only that one is refused."""
-        if len(chunk.decisions) == 1:
-            refused = replace(chunk.decisions[0], fate=Fate.REFUSED, made=None, reason=reason)
-            return await self._write(Chunk([refused]), standing)
-        for decision in chunk.decisions:
-            single = Chunk()
-            single.add(decision)
-            standing = await self._write(single, standing)
-        return standing
-
-    async def _wait(self, sent: int) -> None:
-        """Keep the rate."""
-        if self._pace.rate is None or not sent:
+    async def _keep_rate(self, sent: int) -> None:
+        if self._options.rate is None or not sent:
             return
         now = time.monotonic()
-        self._due = (now if self._due is None else max(self._due, now - CHUNK_SECONDS)) + sent / self._pace.rate
+        self._due = (now if self._due is None else max(self._due, now - CHUNK_SECONDS)) + sent / self._options.rate
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), max(0.0, self._due - now))
 
-    async def _close(self, standing: Standing) -> Standing:
+    async def _close(self, at: Checkpoint) -> Checkpoint:
         """Pass what holds no records, up to the end."""
         left = {
-            place: replace(each, offset=each.end)
-            for place, each in standing.positions.items()
-            if each.offset < each.end
+            place: replace(each, offset=each.end) for place, each in at.partitions.items() if each.offset < each.end
         }
+        after = replace(at, partitions={**at.partitions, **left})
         if left:
-            await self._transactions.commit((), _commits(standing, left))
-        return replace(standing, positions={**standing.positions, **left})
+            await self._transactions.commit((), after.commits(left))
+        return after
 
 
 async def _ahead(source: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
@@ -211,28 +187,17 @@ async def _next(source: AsyncGenerator[T, None]) -> tuple[T] | None:
     return None
 
 
-def advanced(standing: Standing, decisions: Sequence[Decision]) -> Standing:
-    """The standing behind these decisions; those of a partition are in order."""
-    positions = dict(standing.positions)
+def advanced(at: Checkpoint, decisions: Sequence[Decision]) -> Checkpoint:
+    """The checkpoint after these decisions; those of a partition are in order."""
+    partitions = dict(at.partitions)
     fates: defaultdict[Partition, Counter[str]] = defaultdict(Counter)
     last: dict[Partition, int] = {}
     for decision in decisions:
-        place = Partition(decision.letter.topic, decision.letter.partition)
-        fates[place][decision.fate.value] += 1
-        last[place] = decision.letter.offset
+        letter = decision.letter
+        place = Partition(letter.topic, letter.partition)
+        fates[place][decision.fate] += 1
+        last[place] = letter.offset
     for place, counted in fates.items():
-        counters = positions[place].counters + Counters(read=counted.total(), **counted)
-        positions[place] = Position(last[place] + 1, positions[place].end, counters)
-    return replace(standing, positions=positions)
-
-
-def joined(one: Span, other: Span) -> Span:
-    """The least span that holds both."""
-    return Span(min(one.start, other.start), max(one.end, other.end))
-
-
-def _commits(standing: Standing, positions: Mapping[Partition, Position]) -> dict[Partition, tuple[int, str]]:
-    return {
-        place: (position.offset, metadata(position, standing.fingerprint, standing.begun))
-        for place, position in positions.items()
-    }
+        counters = partitions[place].counters + Counters(read=counted.total(), **counted)
+        partitions[place] = PartitionCheckpoint(last[place] + 1, partitions[place].end, counters)
+    return replace(at, partitions=partitions)

@@ -5,47 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
+
+from activity_common.replay_result import Counters, Outcome, Report
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress, Span, Spans
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.replay.beginning import begun, check_same, fresh
+from activity_indexer.replay.checkpoint import Checkpoint, check_same, earlier_checkpoint, first_checkpoint
 from activity_indexer.replay.correction import Replacement
-from activity_indexer.replay.decide import Decider, Wanted
-from activity_indexer.replay.errors import ReplayRefused
-from activity_indexer.replay.plan import Plan, written_ends
-from activity_indexer.replay.ports import Documents, Groups, Letters, Transactions
-from activity_indexer.replay.progress import Counters, Standing
-from activity_indexer.replay.report import Report, report, wait_until_passed
-from activity_indexer.replay.result import Outcome, Result
-from activity_indexer.replay.sending import Engine, Pace
-from activity_indexer.replay.settled import Settled, find_settled
+from activity_indexer.replay.decide import Decider, decided
+from activity_indexer.replay.options import ReplayOptions
+from activity_indexer.replay.plan import Plan, Settled, find_settled
+from activity_indexer.replay.ports import Documents, Groups, Letters, ReplayRefused, Transactions
+from activity_indexer.replay.report import Result, report_on, wait_until_passed
+from activity_indexer.replay.sending import Sender
 
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a replay is run; times in seconds.
-
-    `topic` holds the dead letters, `group` is the indexer's. `up_to` is the frozen end as a plan printed it.
-    `skip_invalid` sends the rest when a correction leaves some invalid. `wait_timeout` is how long the group may stand
-    still afterwards. `horizon` is the age from which tombstones may be purged, and `skew` is how far in the future an
-    event may be.
-    """
-
-    topic: str
-    group: str
-    up_to: str | None = None
-    dry_run: bool = False
-    edit: bool = False
-    skip_invalid: bool = False
-    rate: float | None = None
-    wait: bool = True
-    wait_timeout: float = 60.0
-    horizon: float = 30 * 86_400.0
-    skew: float = 86_400.0
+Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +34,11 @@ class Outside:
     letters: Letters
     documents: Documents
     groups: Groups
-    writing: Callable[[], AbstractAsyncContextManager[Transactions]]
+    writing: Writing
 
 
-class People(Protocol):
-    """Whoever watches: people at a terminal, or a machine that reads lines."""
+class View(Protocol):
+    """Who follows a replay: a user at a terminal, or a program that reads lines."""
 
     def searching(self, what: str, progress: Progress) -> None:
         """Something is read before anything is sent."""
@@ -74,7 +53,17 @@ class People(Protocol):
         """So far; `passed` and `total` are offsets."""
 
     def waiting(self, left: int) -> None:
-        """The indexer's group has so many offsets to go."""
+        """The indexer's group has this number of offsets to go."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What there is to do, and from where on."""
+
+    at: Checkpoint
+    plan: Plan
+    settled: Settled
+    resumed: bool
 
 
 class Session:
@@ -82,189 +71,159 @@ class Session:
 
     def __init__(
         self,
-        wanted: Wanted,
-        options: Options,
+        options: ReplayOptions,
         outside: Outside,
-        people: People,
+        view: View,
         stopping: asyncio.Event,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._wanted = wanted
         self._options = options
         self._outside = outside
-        self._people = people
+        self._view = view
         self._stopping = stopping
         self._now = now
         self.sending = False
         """Whether a stop is waited for: `stopping` ends it after the transaction."""
-        self._topics = [options.topic, *([wanted.parked_topic] if wanted.include_parked else [])]
 
     async def run(self) -> Result:
         """The whole replay. Raises ReplayRefused, Unavailable or Refused."""
         if self._options.dry_run:
-            found = await self._prepared()
+            found = await self._prepare()
             if isinstance(found, Result):
                 return found
-            return self._result("done", "dry run: nothing was sent", found, _unsent(found.plan.counters))
-        async with self._outside.writing() as transactions:
-            found = await self._prepared()
-            if isinstance(found, Result):
-                return found
-            sent = await self._send(transactions, found)
-        return sent if isinstance(sent, Result) else await self._finish(sent)
-
-    async def _prepared(self) -> Result | _Found:
-        """The plan, and that all agree to it; or the end already."""
-        wanted, letters = self._wanted, self._outside.letters
-        group = f"{self._options.group}.replay.{wanted.replay_id}"
-        earlier = await begun(letters, self._outside.groups, group, self._topics)
-        settled = await self._settled()
-        at = earlier or await fresh(letters, wanted, self._topics, self._options.up_to, self._now())
-        if self._options.edit:
-            await self._edit(at, settled)
-            at = earlier or await fresh(letters, self._wanted, self._topics, self._options.up_to, self._now())
-        if earlier:
-            check_same(earlier, self._wanted, self._options.topic, self._options.up_to)
-        found = _Found(at, await self._plan(at, settled), settled, resumed=earlier is not None)
-        if not found.plan.counters.matched and not at.counters.matched:
-            return self._result("nothing", "no dead letter matches", found, at.counters)
-        self._check_valid(found.plan)
-        if not await self._people.planned(found.plan):
-            return self._result("refused", "not confirmed: nothing was sent", found, at.counters)
-        return found
-
-    async def _settled(self) -> Settled:
-        """All that came back or was parked, also after the frozen end."""
-        topics = [self._options.topic, self._wanted.parked_topic]
-        spans = await self._outside.letters.spans(topics, Selection(since=self._wanted.selection.since))
-        return await find_settled(
-            self._outside.letters, spans, lambda progress: self._people.searching("what came back", progress)
-        )
-
-    async def _edit(self, at: Standing, settled: Settled) -> None:
-        plan = await self._plan(at, settled)
-        if plan.counters.matched != 1 or plan.example is None:
-            raise ReplayRefused(
-                f"--edit is for a single dead letter, and {plan.counters.matched} match: name it with --offsets"
+            return self._result(
+                "done", "dry run: nothing was sent", found.plan, msgspec.structs.replace(found.plan.counters, sent=0)
             )
-        value = await self._people.edited(plan.example.letter.value)
-        if value is None:
-            raise ReplayRefused("nothing was changed in the editor: nothing was sent")
-        self._wanted = replace(self._wanted, correction=Replacement(value))
+        async with self._outside.writing() as transactions:
+            found = await self._prepare()
+            if isinstance(found, Result):
+                return found
+            sender = Sender(
+                self._options,
+                letters=self._outside.letters,
+                transactions=transactions,
+                decider=Decider(self._options, self._outside.documents, found.settled, self._now),
+                stopping=self._stopping,
+            )
+            at = await self._send(sender, found)
+        if not at.done and not sender.enough(at):
+            message = f"interrupted: run it again with --id {self._options.replay_id} and the same options to go on"
+            return self._result("interrupted", message, found.plan, at.counters)
+        return await self._finish(found, at, sender.written)
 
-    async def _plan(self, at: Standing, settled: Settled) -> Plan:
-        plan = Plan(int((self._now() - self._options.horizon) * 1e6), written_ends(at.positions, self._options.topic))
-        decider = Decider(self._wanted, self._outside.documents, settled)
-        async for letters in self._outside.letters.read(
-            _spans(at), lambda progress: self._people.searching("what matches", progress)
-        ):
-            plan.add(await decider.decide(letters, self._believed()))
-            plan.blind = plan.blind or decider.blind
-        return plan
-
-    def _check_valid(self, plan: Plan) -> None:
+    async def _prepare(self) -> Result | _Prepared:
+        """The plan, and that it is agreed to; or the end already."""
+        letters = self._outside.letters
+        earlier = await earlier_checkpoint(self._options, letters, self._outside.groups)
+        settled = await self._settled()
+        at = earlier or await first_checkpoint(self._options, letters, self._now())
+        if self._options.edit:
+            await self._edit(await self._plan(at, settled))
+            at = earlier or await first_checkpoint(self._options, letters, self._now())
+        if earlier:
+            check_same(earlier, self._options)
+        plan = await self._plan(at, settled)
+        if not plan.counters.matched and not at.counters.matched:
+            return self._result("nothing", "no dead letter matches", plan, at.counters)
         if plan.invalid and not self._options.skip_invalid:
             listed = "\n".join(plan.refusals)
             raise ReplayRefused(
                 f"{plan.invalid} would stay invalid in spite of the correction, and nothing was sent; "
                 f"--skip-invalid sends the others:\n{listed}"
             )
+        if not await self._view.planned(plan):
+            return self._result("refused", "not confirmed: nothing was sent", plan, at.counters)
+        return _Prepared(at, plan, settled, resumed=earlier is not None)
 
-    def _believed(self) -> int:
-        return int((self._now() + self._options.skew) * 1e6)
+    async def _settled(self) -> Settled:
+        """All that came back or was parked, also after the frozen end."""
+        topics = [self._options.dead_letter_topic, self._options.parked_topic]
+        spans = await self._outside.letters.spans(topics, Selection(since=self._options.selection.since))
+        return await find_settled(
+            self._outside.letters, spans, lambda progress: self._view.searching("what came back", progress)
+        )
 
-    async def _send(self, transactions: Transactions, found: _Found) -> Result | _Sent:
-        decider = Decider(self._wanted, self._outside.documents, found.settled)
-        pace = Pace(self._options.rate, self._wanted.max_sent)
-        engine = Engine(self._outside.letters, transactions, decider, pace, self._stopping, self._believed)
-        starts = sum(position.offset for position in found.at.positions.values())
-        total = sum(position.end for position in found.at.positions.values()) - starts
+    async def _edit(self, plan: Plan) -> None:
+        if plan.counters.matched != 1 or plan.example is None:
+            raise ReplayRefused(
+                f"--edit is for a single dead letter, and {plan.counters.matched} match: name it with --offsets"
+            )
+        value = await self._view.edited(plan.example.letter.value)
+        if value is None:
+            raise ReplayRefused("nothing was changed in the editor: nothing was sent")
+        self._options = replace(self._options, correction=Replacement(value))
 
-        def tell(at: Standing) -> None:
-            passed = sum(position.offset for position in at.positions.values()) - starts
-            self._people.sending(at.counters, passed, total)
+    async def _plan(self, at: Checkpoint, settled: Settled) -> Plan:
+        horizon = int((self._now() - self._options.horizon) * 1e6)
+        plan = Plan(horizon, at.ends(self._options.dead_letter_topic))
+        decider = Decider(self._options, self._outside.documents, settled, self._now)
+        reading = self._outside.letters.read(at.left, lambda progress: self._view.searching("what matches", progress))
+        async with aclosing(decided(decider.decide, reading)) as batches:
+            async for decisions in batches:
+                plan.add(decisions)
+                plan.blind = plan.blind or decider.blind
+        return plan
+
+    async def _send(self, sender: Sender, found: _Prepared) -> Checkpoint:
+        total = sum(span.length for span in found.at.left.values())
+
+        def tell(at: Checkpoint) -> None:
+            left = sum(span.length for span in at.left.values())
+            self._view.sending(at.counters, total - left, total)
 
         self.sending = True
         try:
             if not found.resumed:
-                await engine.begin(found.at)
-            at = await engine.run(found.at, tell)
+                await sender.begin(found.at)
+            return await sender.run(found.at, tell)
         finally:
             self.sending = False
-        if not at.done and not engine.enough(at):
-            message = f"interrupted: run it again with --id {self._wanted.replay_id} and the same options to go on"
-            return self._result("interrupted", message, found, at.counters)
-        return _Sent(found, at, engine.written)
 
-    async def _finish(self, sent: _Sent) -> Result:
-        """Wait until the indexer has taken what was sent, and tell what became of it."""
-        counters = sent.at.counters
+    async def _finish(self, found: _Prepared, at: Checkpoint, written: Spans) -> Result:
+        """Wait until the indexer has taken what was sent, and report what became of it."""
+        counters, options = at.counters, self._options
         told = f"{counters.sent} sent, {counters.stale} stale, {counters.parked} parked, {counters.refused} refused"
-        if not counters.sent or not self._options.wait:
-            return self._result("done", told, sent.found, counters)
+        if not counters.sent or not options.wait:
+            return self._result("done", told, found.plan, counters)
         try:
-            left, found = await self._report(sent)
+            left, report = await self._report(at, written, resumed=found.resumed)
         except (Unavailable, Refused, asyncio.CancelledError) as error:
             reason = str(error) or "it was interrupted"
-            return self._result("done", f"{told}; no report: {reason}", sent.found, counters)
+            return self._result("done", f"{told}; no report: {reason}", found.plan, counters)
         if left:
             told += (
-                f"; the group {self._options.group} did not move for {self._options.wait_timeout:g} s and has {left} "
+                f"; the group {options.indexer_group} made no progress for {options.wait_timeout:g} s and has {left} "
                 "offsets to go: is an indexer running?"
             )
-        return replace(self._result("done", told, sent.found, counters), report=found)
+        return replace(self._result("done", told, found.plan, counters), report=report)
 
-    async def _report(self, sent: _Sent) -> tuple[int, Report]:
-        letters = self._outside.letters
-        written = await self._written(sent)
-        ends = {place: span.end for place, span in written.items() if span.length}
+    async def _report(self, at: Checkpoint, written: Spans, *, resumed: bool) -> tuple[int, Report]:
+        """How many offsets the indexer has left, and what became of what was sent.
+
+        What an earlier run wrote is somewhere after its beginning.
+        """
+        letters, options = self._outside.letters, self._options
+        if resumed:
+            written = await letters.spans([options.target], Selection(since=at.begun * 1000))
+        written = {place: span for place, span in written.items() if place.topic == options.target}
         left = await wait_until_passed(
-            self._outside.groups, self._options.group, ends, self._options.wait_timeout, self._people.waiting
+            self._outside.groups,
+            options.indexer_group,
+            {place: span.end for place, span in written.items() if span.length},
+            patience=options.wait_timeout,
+            tell=self._view.waiting,
         )
-        now = await letters.spans([self._options.topic])
-        frozen = sent.at.positions
-        since = {
-            place: Span(max(span.start, frozen[place].end) if place in frozen else span.start, span.end)
-            for place, span in now.items()
-        }
-        found = await report(
-            self._wanted.replay_id, sent.at.counters.sent, letters, self._outside.documents, written, since
+        now = await letters.spans([options.dead_letter_topic])
+        ends = {place: each.end for place, each in at.partitions.items()}
+        report = await report_on(
+            options.replay_id,
+            at.counters.sent,
+            letters=letters,
+            documents=self._outside.documents,
+            written=written,
+            since={place: Span(max(span.start, ends.get(place, 0)), span.end) for place, span in now.items()},
         )
-        return left, found
+        return left, report
 
-    async def _written(self, sent: _Sent) -> Spans:
-        """Where the sent events lie; what an earlier run wrote is somewhere after its beginning."""
-        topic = self._wanted.topic or self._wanted.default_topic
-        if sent.found.resumed:
-            return await self._outside.letters.spans([topic], Selection(since=sent.at.begun * 1000))
-        return {place: span for place, span in sent.written.items() if place.topic == topic}
-
-    def _result(self, outcome: Outcome, message: str, found: _Found, counters: Counters) -> Result:
-        return Result(outcome, self._wanted.replay_id, message, self._options.dry_run, found.plan, counters)
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What there is to do, and from where on."""
-
-    at: Standing
-    plan: Plan
-    settled: Settled
-    resumed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What was done, and where this run wrote."""
-
-    found: _Found
-    at: Standing
-    written: Spans
-
-
-def _unsent(counters: Counters) -> Counters:
-    return Counters(counters.read, 0, counters.skipped, counters.parked, counters.stale, counters.refused)
-
-
-def _spans(at: Standing) -> Spans:
-    return {place: Span(position.offset, position.end) for place, position in at.positions.items()}
+    def _result(self, outcome: Outcome, message: str, plan: Plan, counters: Counters) -> Result:
+        return Result(outcome, self._options.replay_id, message, self._options.dry_run, plan, counters)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,11 +13,12 @@ from opentelemetry.trace import Link, SpanContext, SpanKind
 from activity_common.dead_letter_headers import REPLAY_TRACEPARENT
 from activity_common.trace_context import TRACEPARENT, TraceContext, trace_context, traceparent
 from activity_indexer.dead_letters.spans import Spans as Written
+from activity_indexer.ports import OutRecord
 from activity_indexer.replay.ports import Commits, Transactions
 from activity_indexer.replay.records import Addressed
+from activity_indexer.replay.session import Writing
 from activity_indexer.telemetry.tracing.spans import Spans, earlier, remote
 
-Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 REPLAY_ID: Final = "activity_indexer.replay.id"
 
 
@@ -32,7 +33,7 @@ class _Sending:
 
 
 class ReplaySpans:
-    """Makes the transactions of one replay tell of what they send. `caller` is the trace that the replay is part of."""
+    """Adds spans to the transactions of one replay. `caller` is the trace that the replay is part of."""
 
     def __init__(self, spans: Spans, replay_id: str, caller: str) -> None:
         self._spans = spans
@@ -83,7 +84,7 @@ class _Traced:
         sendings.append(_Sending(addressed.topic, origin, span, earlier(record.headers)))
         kept = [header for header in record.headers if header[0] != REPLAY_TRACEPARENT]
         header = (REPLAY_TRACEPARENT, traceparent(span.trace_id, span.span_id))
-        return replace(addressed, record=replace(record, headers=[*kept, header]))
+        return replace(addressed, record=OutRecord(record.key, record.value, [*kept, header]))
 
     def _sent(self, sending: _Sending, started: int, whole: SpanContext | None) -> None:
         self._spans.finished(

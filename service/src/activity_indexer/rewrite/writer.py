@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, cast
+from typing import Final
 
 from activity_indexer.adapters.elasticsearch.index_reader import IndexReader
 from activity_indexer.adapters.elasticsearch.index_writer import action
@@ -15,10 +15,11 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.document import encode, live_document, tombstone
 from activity_indexer.errors import EventError
 from activity_indexer.event import DELETED, Event, Transaction
+from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter, Document, Tries
-from activity_indexer.observer import Observer
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import BulkIndex, Enricher
+from activity_indexer.reports import DependencyChanged, Emit, Reported
 from activity_indexer.settings import ConsumerSettings
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.timestamps import format_nanoseconds, format_timestamp
@@ -30,32 +31,15 @@ ANY_TIME: Final = 2**62
 NO_TRACES: Final[Mapping[int, bytes]] = MappingProxyType({})
 
 
-class Waits:
-    """An observer for commands: it tells only what the command waits for, and when that is over."""
+def waits_shown(tell: Callable[[str], None]) -> Emit:
+    """For commands: shows only what the command waits for, and when that is over."""
 
-    debug = False
+    def emit(reported: Reported) -> None:
+        if isinstance(reported, DependencyChanged):
+            waits_for = "an operator" if reported.severity is Severity.BLOCKS else reported.dependency.title()
+            tell(f"waiting for {waits_for}: {reported.problem}" if reported.problem else "")
 
-    def __init__(self, tell: Callable[[str], None]) -> None:
-        self._tell = tell
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return _ignore
-
-    def outage(self, reason: str) -> None:
-        """Elasticsearch is away or pushes back."""
-        self._tell(f"waiting for Elasticsearch: {reason}")
-
-    def halted(self, reason: str) -> None:
-        """Elasticsearch needs people."""
-        self._tell(f"waiting for people: {reason}")
-
-    def recovered(self) -> None:
-        """Elasticsearch takes requests again."""
-        self._tell("")
-
-
-def _ignore(*_: object) -> None:
-    """All that only an indexer's logs and metrics want."""
+    return emit
 
 
 class Rewriter:
@@ -66,10 +50,10 @@ class Rewriter:
     ) -> None:
         limit = AdaptiveLimit(settings.max_in_flight, settings.latency_target, time.monotonic)
         backoff = Backoff(settings.backoff_initial, settings.backoff_max)
-        observer = cast("Observer", Waits(tell))
+        emit = waits_shown(tell)
         tries = Tries(settings.max_retries, settings.push_back_tries, settings.push_back_timeout)
-        writer = BulkWriter(index, limit, backoff, observer, tries, trial=trial_document(enricher))
-        self._writer = OrderedWriter(writer, index, backoff, observer)
+        writer = BulkWriter(index, limit, backoff, emit, tries, trial=trial_document(enricher))
+        self._writer = OrderedWriter(writer, index, backoff, emit)
         self._enricher = enricher
 
     async def write(

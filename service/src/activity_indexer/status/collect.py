@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from activity_indexer.adapters.kafka.address import http_address
-from activity_indexer.adapters.kafka.dead_letter_reader import dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
 from activity_indexer.dead_letters.grouping import Groups
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, TypeVar
 
-from activity_indexer.telemetry.metrics.series import Distribution
+from activity_indexer.telemetry.metrics.distribution import Distribution
 
 SPAN: Final = 3600.0
 """Seconds that are kept."""

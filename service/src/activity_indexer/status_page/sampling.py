@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from activity_indexer.status_page.history import INTERVAL, History, Sample
+from activity_indexer.telemetry.metrics.distribution import Distribution
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.metrics.series import Distribution
 
 
 async def keep_sampling(metrics: Metrics, history: History, interval: float = INTERVAL) -> None:

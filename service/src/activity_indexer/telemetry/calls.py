@@ -23,7 +23,7 @@ from activity_indexer.ports import (
     Stored,
 )
 from activity_indexer.positions import Commit, Loss
-from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.reports import BulkTook, CallEnded, Dependency, Emit
 from activity_indexer.tracing import Attributes, Call, Tracing
 
 _TOOK: Final = re.compile(rb'"took":(\d{1,9})')
@@ -35,12 +35,12 @@ _HEAD: Final = 100
 class Calls:
     """Counts and times calls, and makes spans of those that are part of a batch that is recorded."""
 
-    def __init__(self, metrics: Metrics, tracing: Tracing) -> None:
-        self.metrics = metrics
+    def __init__(self, emit: Emit, tracing: Tracing) -> None:
+        self.emit = emit
         self.tracing = tracing
 
     @contextmanager
-    def call(self, dependency: str, operation: str, name: str, attributes: Attributes) -> Iterator[Call]:
+    def call(self, dependency: Dependency, operation: str, name: str, attributes: Attributes) -> Iterator[Call]:
         """One call; it has failed when it raises."""
         started = time.perf_counter()
         failed = True
@@ -49,7 +49,7 @@ class Calls:
                 yield span
             failed = False
         finally:
-            self.metrics.called(dependency, operation, time.perf_counter() - started, failed=failed)
+            self.emit(CallEnded(dependency, operation, time.perf_counter() - started, failed))
 
 
 class MeasuredIndex:
@@ -75,12 +75,12 @@ class MeasuredIndex:
             "db.operation.batch.size": documents,
             "http.request.body.size": len(body),
         }
-        with self._calls.call("elasticsearch", "bulk", self._name, attributes) as span:
+        with self._calls.call(Dependency.ELASTICSEARCH, "bulk", self._name, attributes) as span:
             reply = await self._inner.bulk(body)
             known: dict[str, str | float] = {"db.response.status_code": str(reply.status)}
             if took := _TOOK.search(reply.body, 0, _HEAD):
                 known["activity_indexer.elasticsearch.took"] = int(took[1]) / 1000
-                self._calls.metrics.bulk_took(int(took[1]) / 1000)
+                self._calls.emit(BulkTook(int(took[1]) / 1000))
             span.tell(known)
         return reply
 
@@ -91,12 +91,12 @@ class MeasuredIndex:
             "db.operation.name": "mget",
             "db.operation.batch.size": len(identifiers),
         }
-        with self._calls.call("elasticsearch", "read", self._read_name, attributes):
+        with self._calls.call(Dependency.ELASTICSEARCH, "read", self._read_name, attributes):
             return await self._inner.read(identifiers)
 
     async def prepare(self) -> None:
         """Create index, mapping and alias when absent."""
-        with self._calls.call("elasticsearch", "prepare", "prepare", {"db.system.name": "elasticsearch"}):
+        with self._calls.call(Dependency.ELASTICSEARCH, "prepare", "prepare", {"db.system.name": "elasticsearch"}):
             await self._inner.prepare()
 
 
@@ -109,12 +109,12 @@ class MeasuredSeen:
 
     async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked for those of the ids that are known."""
-        with self._calls.call("redis", "seen", "MGET", _redis("MGET", ids)):
+        with self._calls.call(Dependency.REDIS, "seen", "MGET", _redis("MGET", ids)):
             return await self._inner.seen(ids)
 
     async def mark(self, entries: Mapping[bytes, bytes]) -> None:
         """Remember the entries."""
-        with self._calls.call("redis", "mark", "EVALSHA", _redis("EVALSHA", entries)):
+        with self._calls.call(Dependency.REDIS, "mark", "EVALSHA", _redis("EVALSHA", entries)):
             await self._inner.mark(entries)
 
 
@@ -140,7 +140,7 @@ class MeasuredDeadLetters:
         """Write records; returns those that are not acknowledged, and why."""
         attributes: Attributes = {**self._attributes, "messaging.batch.message_count": len(records)}
         left, problem = records, ""
-        with suppress(_Unacknowledged), self._calls.call("kafka", "send", self._name, attributes):
+        with suppress(_Unacknowledged), self._calls.call(Dependency.KAFKA, "send", self._name, attributes):
             left, problem = await self._inner.send(records)
             if left:
                 raise _Unacknowledged
@@ -160,7 +160,7 @@ class MeasuredSource:
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets."""
-        with self._calls.call("kafka", "commit", "commit", {"messaging.system": "kafka"}):
+        with self._calls.call(Dependency.KAFKA, "commit", "commit", {"messaging.system": "kafka"}):
             await self._inner.commit(offsets)
 
 
@@ -173,18 +173,18 @@ class MeasuredAudit:
 
     async def prepare(self) -> None:
         """Bring the schema up to date."""
-        with self._calls.call("postgres", "prepare", "migrate", {"db.system.name": "postgresql"}):
+        with self._calls.call(Dependency.POSTGRES, "prepare", "migrate", {"db.system.name": "postgresql"}):
             await self._inner.prepare()
 
     async def offsets(self) -> Mapping[Partition, Commit]:
         """How far partitions are read."""
-        with self._calls.call("postgres", "prepare", "SELECT audit_offsets", {"db.system.name": "postgresql"}):
+        with self._calls.call(Dependency.POSTGRES, "prepare", "SELECT audit_offsets", {"db.system.name": "postgresql"}):
             return await self._inner.offsets()
 
     async def begin(self, partition: Partition, commit: Commit, loss: Loss | None = None) -> None:
         """Reading begins here."""
         attributes: Attributes = {"db.system.name": "postgresql", "db.stored_procedure.name": "audit_begin"}
-        with self._calls.call("postgres", "prepare", "SELECT audit_begin", attributes):
+        with self._calls.call(Dependency.POSTGRES, "prepare", "SELECT audit_begin", attributes):
             await self._inner.begin(partition, commit, loss)
 
     async def write(self, events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
@@ -195,13 +195,13 @@ class MeasuredAudit:
             "db.stored_procedure.name": "audit_write",
             "db.operation.batch.size": len(events),
         }
-        with self._calls.call("postgres", "write", "SELECT audit_write", attributes):
+        with self._calls.call(Dependency.POSTGRES, "write", "SELECT audit_write", attributes):
             return await self._inner.write(events, read)
 
     async def reject(self, event: AuditEvent, reason: str) -> None:
         """Keep an event that the database refuses, apart."""
         attributes = {"db.system.name": "postgresql", "db.operation.name": "INSERT", "db.collection.name": _REJECTS}
-        with self._calls.call("postgres", "reject", f"INSERT {_REJECTS}", attributes):
+        with self._calls.call(Dependency.POSTGRES, "reject", f"INSERT {_REJECTS}", attributes):
             await self._inner.reject(event, reason)
 
 

@@ -11,13 +11,14 @@ from typing import Any, Final, Protocol
 import msgspec
 from aiohttp import web
 
+from activity_common.http_connections import Connections
 from activity_indexer.errors import Refused
 from activity_indexer.facts import IndexerFacts
-from activity_indexer.telemetry.connections import Connections
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics.indexer import Metrics
 
+PROGRAM: Final = __name__.partition(".")[0]
 CLOSE_TIMEOUT: Final = 1.0
 """Seconds that an answer under way has at the end."""
 
@@ -66,7 +67,7 @@ class HttpServer:
     async def start(self) -> int:
         """Listen; returns the port, which is a free one when 0 was asked for. Raises Refused when it cannot be had."""
         await self._runner.setup()
-        self._connections = Connections(lambda: self._runner.server and self._runner.server())
+        self._connections = Connections(lambda: self._runner.server and self._runner.server(), PROGRAM)
         try:
             self._server = await asyncio.get_running_loop().create_server(self._connections, self._host, self._port)
         except OSError as error:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
-from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, TextIO
 
-import msgspec
 import structlog
 from structlog.stdlib import ProcessorFormatter
 
+from activity_common.log_form import Fields, as_json, configure_structlog, first_fields
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.routine import RoutineIsWarned
 
@@ -31,8 +29,6 @@ REPEAT_INTERVAL: Final = 10.0
 
 REPEAT_KINDS: Final = 1000
 """Different lines that are remembered at most."""
-
-_Fields = MutableMapping[str, Any]
 
 
 class Repeats:
@@ -96,12 +92,7 @@ def configure_logging(
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     _configure_root(_handler(out, least, process, console=console), least)
     logging.captureWarnings(capture=True)
-    structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
+    configure_structlog(least)
     sys.excepthook = _log_crash
 
 
@@ -140,51 +131,27 @@ def _handler(stream: TextIO, least: int, process: int | None, *, console: bool) 
                 structlog.processors.format_exc_info,
                 ProcessorFormatter.remove_processors_meta,
                 _mask,
-                *((_escape, _console(stream)) if console else (_json,)),
+                *((_escape, _console(stream)) if console else (as_json,)),
             ]
         )
     )
     return handler
 
 
-def _head(always: _Fields, _logger: Any, _method: str, fields: _Fields) -> _Fields:
+def _head(always: Fields, _logger: Any, _method: str, fields: Fields) -> Fields:
     record: logging.LogRecord = fields["_record"]
-    moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    head = {
-        "event": fields.pop("event", ""),
-        "level": record.levelname.lower(),
-        "timestamp": moment.replace("+00:00", "Z"),
-        "logger": record.name,
-        **always,
-    }
+    head = {**first_fields(fields), **always}
     if suppressed := getattr(record, "suppressed", 0):
         head["suppressed"] = suppressed
     return head | {key: value for key, value in fields.items() if key not in head}
 
 
-def _mask(_logger: Any, _method: str, fields: _Fields) -> _Fields:
-    shown: _Fields = masked(fields)
+def _mask(_logger: Any, _method: str, fields: Fields) -> Fields:
+    shown: Fields = masked(fields)
     return shown
 
 
-def _json(_logger: Any, _method: str, fields: _Fields) -> str:
-    try:
-        return msgspec.json.encode(fields, enc_hook=str).decode()
-    except ValueError:  # a lone surrogate: JSON in UTF-8 cannot say it
-        return msgspec.json.encode(_encodable(fields)).decode()
-
-
-def _encodable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_encodable(item) for item in value]
-    return value
-
-
-def _escape(_logger: Any, _method: str, fields: _Fields) -> _Fields:
+def _escape(_logger: Any, _method: str, fields: Fields) -> Fields:
     """Values come from outside: none may steer the terminal."""
     for key, value in fields.items():
         if isinstance(value, str) and not value.isprintable():

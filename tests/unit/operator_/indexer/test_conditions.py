@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from operator_support import NAMESPACE, World
+from fixtures.memory.cluster import NAMESPACE
+from fixtures.operator import World
 
-from activity_indexer_operator.indexer.reconciler import IndexerReconciler
 from activity_indexer_operator.kafka.observation import Offsets, Unknown
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.resources import DEPLOYMENTS, EVENTS, INDEXERS
@@ -18,21 +18,21 @@ class Life:
 
     def __init__(self) -> None:
         self.world = World()
-        self.reconciler = IndexerReconciler(self.world.tools(), self.world.clock.text, self.world.clock)
+        self.reconciler = self.world.reconciler()
 
     async def goes_on(self, seconds: float = 25.0) -> None:
         self.world.clock.seconds += seconds
         for (plural, _, _), body in self.world.cluster.objects.items():
             for resource in (INDEXERS, DEPLOYMENTS):
                 if resource.plural == plural:
-                    self.world.seen.put(resource, body)
+                    self.world.cache.put(resource, body)
         await self.reconciler.reconcile(KEY)
 
     def condition(self, kind: str) -> tuple[str, str]:
         return self.world.condition(kind)
 
     def message(self, kind: str) -> str:
-        [found] = [each for each in self.world.status["conditions"] if each["type"] == kind]
+        [found] = [each for each in self.world.status()["conditions"] if each["type"] == kind]
         return str(found["message"])
 
     def told(self) -> list[tuple[str, str]]:
@@ -91,7 +91,7 @@ async def test_a_lag_that_moves_is_moving_however_large_it_is(running: Life) -> 
 async def test_what_an_open_transaction_hides_is_counted_apart_and_is_the_reason(running: Life) -> None:
     running.world.kafka.lag = running.world.kafka.hidden = 1001
     await running.goes_on()
-    assert running.world.status["lag"] == {"total": 1001, "maxPartition": 1001, "behindTransaction": 1001}
+    assert running.world.status()["lag"] == {"total": 1001, "maxPartition": 1001, "behindTransaction": 1001}
     await running.goes_on(130)
     assert running.condition("Moving") == ("False", "OpenTransaction")
 

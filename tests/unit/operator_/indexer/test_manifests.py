@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_support import SPEC, merged
+from fixtures.memory.cluster import merged
+from fixtures.operator import SPEC
 
 from activity_indexer_operator.indexer.environment import environment
 from activity_indexer_operator.indexer.manifests import CONFIG_HASH, Manifest, manifests
 from activity_indexer_operator.indexer.spec import Spec, parse_spec
 from activity_indexer_operator.kube.objects import Key, Meta
 
-META = Meta(Key("ActivityIndexer", "payments", "orders"), "uid-1", 1, {}, deleted=False)
+META = Meta(Key("ActivityIndexer", "shop", "orders"), "uid-1", 1, {}, deleted=False)
 SETTINGS = Path(__file__).parents[4] / "docs" / "settings.md"
 FULL: dict[str, Any] = merged(
     SPEC,

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from operator_support import NAMESPACE, SPEC, TARGETED, World
+from fixtures.memory.cluster import NAMESPACE
+from fixtures.operator import SPEC, TARGETED, World
 
 from activity_indexer_operator.indexer.reconciler import LAG_INTERVAL, SECOND_LOOK, IndexerReconciler
 from activity_indexer_operator.kafka.observation import Unknown
@@ -24,7 +25,7 @@ class Life:
         self.reconciler = self.restarted()
 
     def restarted(self) -> IndexerReconciler:
-        return IndexerReconciler(self.world.tools(), self.world.clock.text, self.world.clock)
+        return self.world.reconciler()
 
     async def goes_on(self, seconds: float = 25.0) -> float | None:
         """One pass; requests of before are forgotten."""
@@ -33,7 +34,7 @@ class Life:
         for (plural, _, _), body in self.world.cluster.objects.items():
             for resource in (INDEXERS, DEPLOYMENTS, STATEFUL_SETS, CONFIG_MAPS):
                 if resource.plural == plural:
-                    self.world.seen.put(resource, body)
+                    self.world.cache.put(resource, body)
         return await self.reconciler.reconcile(KEY)
 
     def replicas(self, resource: Resource = DEPLOYMENTS, name: str = "orders") -> int:
@@ -75,7 +76,7 @@ async def test_an_applied_object_makes_all_that_an_indexer_needs_at_the_right_si
 
 
 async def test_a_served_object_is_ready_and_tells_what_it_was_decided_from(running: Life) -> None:
-    status = running.world.status
+    status = running.world.status()
     assert running.world.condition("Ready") == ("True", "ReplicasAvailable")
     assert running.world.condition("Progressing") == ("False", "RolloutComplete")
     assert (status["partitions"]["total"], status["desiredReplicas"], status["readyReplicas"]) == (3, 3, 3)
@@ -105,7 +106,7 @@ async def test_added_partitions_bring_replicas(running: Life) -> None:
     await running.goes_on()
 
     assert running.world.cluster.scalings() == [5]
-    last = running.world.status["lastScale"]
+    last = running.world.status()["lastScale"]
     assert (last["from"], last["to"], last["reason"]) == (3, 5, "PartitionCount")
     assert ("Normal", "Scaled") in running.world.cluster.events()
 
@@ -124,16 +125,16 @@ async def test_an_object_that_others_changed_is_repaired(running: Life) -> None:
 
 async def test_a_deleted_object_is_made_anew(running: Life) -> None:
     del running.world.cluster.objects[("deployments", NAMESPACE, "orders")]
-    running.world.seen.drop(DEPLOYMENTS, NAMESPACE, "orders")
+    running.world.cache.drop(DEPLOYMENTS, NAMESPACE, "orders")
     await running.goes_on()
     assert running.replicas() == 3
 
 
 async def test_one_missed_look_changes_nothing_and_is_repeated_soon(running: Life) -> None:
     running.world.kafka.partitions = AWAY
-    before = dict(running.world.status)
+    before = dict(running.world.status())
     assert await running.goes_on() == SECOND_LOOK
-    assert running.world.status == before
+    assert running.world.status() == before
     assert running.world.kafka.forgotten == 1, "the second look takes a connection of its own"
 
 
@@ -146,7 +147,7 @@ async def test_an_unreachable_kafka_leaves_replicas_alone_and_numbers_absent(run
     assert running.world.condition("SourceReachable") == ("False", "BrokerUnreachable")
     assert running.world.condition("Ready") == ("False", "SourceUnreachable")
     assert running.world.condition("ScalingLimited") == ("Unknown", "PartitionsUnknown")
-    assert {"partitions", "desiredReplicas", "lag"}.isdisjoint(running.world.status)
+    assert {"partitions", "desiredReplicas", "lag"}.isdisjoint(running.world.status())
 
 
 async def test_an_unreachable_kafka_is_told_at_once_to_an_object_that_knows_of_nothing_else() -> None:
@@ -160,13 +161,13 @@ async def test_an_unreachable_kafka_is_told_at_once_to_an_object_that_knows_of_n
 async def test_a_maximum_that_keeps_replicas_down_is_in_the_metrics(running: Life, most: int, limited: bytes) -> None:
     running.world.change(scaling={"maxReplicas": most})
     await running.goes_on()
-    assert b'scaling_limited{name="orders",namespace="payments"} ' + limited in running.world.metrics.exposition()
+    assert b'scaling_limited{name="orders",namespace="shop"} ' + limited in running.world.metrics.exposition()
 
 
 async def test_fewer_partitions_count_only_when_seen_twice(running: Life) -> None:
     running.world.kafka.partitions = 2
     assert await running.goes_on() == SECOND_LOOK
-    assert (running.replicas(), running.world.status["partitions"]["total"]) == (3, 3)
+    assert (running.replicas(), running.world.status()["partitions"]["total"]) == (3, 3)
     await running.goes_on(SECOND_LOOK)
     assert running.replicas() == 2
 
@@ -183,7 +184,7 @@ async def test_a_dry_run_decides_and_does_nothing() -> None:
     await life.goes_on()
 
     assert life.world.cluster.of(DEPLOYMENTS, "orders") is None
-    assert life.world.status["desiredReplicas"] == 3
+    assert life.world.status()["desiredReplicas"] == 3
     assert life.world.condition("Ready") == ("False", "DryRun")
 
 
@@ -194,7 +195,7 @@ async def test_paused_leaves_the_workload_as_it_is(running: Life) -> None:
 
     assert running.world.cluster.writes() == ["status ActivityIndexer", "create Event"]
     assert running.world.condition("Ready") == ("True", "Paused")
-    assert running.world.status["desiredReplicas"] == 6
+    assert running.world.status()["desiredReplicas"] == 6
 
 
 async def test_suspended_scales_to_zero_though_kafka_is_away(running: Life) -> None:
@@ -224,7 +225,7 @@ async def test_of_a_target_only_the_scale_is_touched(targeted: Life) -> None:
         "scale Deployment 3", "create Event", "status ActivityIndexer", "create Event",
     ]  # fmt: skip
     assert targeted.world.condition("Ready") == ("True", "ReplicasAvailable")
-    assert targeted.world.status["selector"] == "app=x"
+    assert targeted.world.status()["selector"] == "app=x"
 
 
 async def test_a_missing_target_is_told_and_looked_for_again() -> None:
@@ -296,13 +297,13 @@ async def test_a_refused_scaling_is_no_status_of_success(targeted: Life) -> None
     targeted.world.cluster.refused["scale Deployment"] = "403"
     with pytest.raises(ClusterError):
         await targeted.goes_on()
-    assert targeted.world.status == {}
+    assert targeted.world.status() == {}
 
 
 async def test_dead_letters_are_counted_up_to_what_full_replays_have_read(running: Life) -> None:
     running.world.kafka.dead = 7
     await running.goes_on()
-    assert running.world.status["deadLetter"] == {"depth": 7}
+    assert running.world.status()["deadLetter"] == {"depth": 7}
     assert running.world.condition("DeadLetterEmpty") == ("False", "EventsWaiting")
     assert ("Warning", "EventsWaiting") in running.world.cluster.events()
 
@@ -316,7 +317,7 @@ async def test_a_group_of_a_full_replay_is_asked_for_and_of_a_filtered_one_not(r
             creationTimestamp="2026-01-01T00:00:00Z",
         )  # fmt: skip
         body["status"] = {"startTime": "2026-01-01T00:00:00Z"}
-        running.world.seen.put(REPLAYS, body)
+        running.world.cache.put(REPLAYS, body)
     await running.goes_on()
     assert running.world.kafka.questions[-1].handled_by == ("indexer.replay.all",)
 
@@ -326,13 +327,13 @@ async def test_numbers_that_always_move_are_written_now_and_then(running: Life) 
     for lag in range(5, 10):
         running.world.kafka.lag = lag
         await running.goes_on(5)
-        written.append(running.world.status["lag"]["total"])
+        written.append(running.world.status()["lag"]["total"])
     assert written == [0, 0, 0, 8, 8]
 
 
 async def test_a_condition_keeps_its_time_until_its_status_changes(running: Life) -> None:
     def since() -> str:
-        [ready] = [c for c in running.world.status["conditions"] if c["type"] == "Ready"]
+        [ready] = [c for c in running.world.status()["conditions"] if c["type"] == "Ready"]
         return str(ready["lastTransitionTime"])
 
     first = since()
@@ -361,6 +362,6 @@ async def test_the_policy_lag_looks_more_often(running: Life) -> None:
 async def test_an_object_that_is_gone_is_forgotten_with_its_metrics(running: Life) -> None:
     assert b'indexer_partitions{name="orders"' in running.world.metrics.exposition()
     del running.world.cluster.objects[("activityindexers", NAMESPACE, "orders")]
-    running.world.seen.drop(INDEXERS, NAMESPACE, "orders")
+    running.world.cache.drop(INDEXERS, NAMESPACE, "orders")
     assert await running.goes_on() == NEVER
     assert b'indexer_partitions{name="orders"' not in running.world.metrics.exposition()

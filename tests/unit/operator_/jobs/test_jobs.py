@@ -5,14 +5,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from operator_replay_support import POD_TEMPLATE, START, World, result
+from fixtures.operator import POD_TEMPLATE, START, ReplayWorld, result
 
-from activity_indexer_operator.jobs.job import ANNOTATION_COMMAND, JobRequest, job_body
-from activity_indexer_operator.jobs.pod import job_pod
+from activity_indexer_operator.jobs.job import (
+    ANNOTATION_COMMAND,
+    Correction,
+    JobRequest,
+    JobSettings,
+    job_body,
+    job_pod,
+)
 from activity_indexer_operator.jobs.view import Ended, JobState, job_view
 from activity_indexer_operator.kube.objects import Key, KeyRef, Meta
-from activity_indexer_operator.replay.model import Correction, JobSettings
-from activity_indexer_operator.replay.outcome import parse_result
+from activity_indexer_operator.kube.resources import JOBS
+from activity_indexer_operator.replay.command import parse_result
 
 OWNER = Meta(Key("DeadLetterReplay", "shop", "fix"), "uid-1", 1, {}, deleted=False)
 WORDS = ("dead-letters", "replay", "--id", "x")
@@ -149,20 +155,20 @@ def test_another_command_or_correction_has_another_hash() -> None:
     assert changed.command_hash != request(correction=Correction(inline='{"a":1}')).command_hash
 
 
-def job_in(world: World) -> dict[str, Any]:
-    world.add("Job", "fix-plan", {}, labels={}, ownerReferences=[{"kind": "DeadLetterReplay", "name": "fix",
+def job_in(world: ReplayWorld) -> dict[str, Any]:
+    world.cluster.put(JOBS, "fix-plan", {}, labels={}, ownerReferences=[{"kind": "DeadLetterReplay", "name": "fix",
               "uid": "uid-1", "controller": True}])  # fmt: skip
-    return world.objects["Job", "fix-plan"]
+    return world.of(JOBS, "fix-plan")
 
 
 def test_a_job_without_a_verdict_is_active() -> None:
-    view = job_view("fix-plan", job_in(World()), [], START)
+    view = job_view("fix-plan", job_in(ReplayWorld()), [], START)
     assert view
     assert (view.state, view.owner, view.over) == (JobState.ACTIVE, "uid-1", False)
 
 
 def test_a_deleted_job_is_stopping_while_a_pod_of_it_runs() -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)
     running, ended = world.pod("fix-plan"), world.pod("fix-plan", "b", {"phase": "Failed"})
 
@@ -173,7 +179,7 @@ def test_a_deleted_job_is_stopping_while_a_pod_of_it_runs() -> None:
 
 
 def test_the_last_pod_to_end_speaks_for_the_job_and_strangers_do_not() -> None:
-    world = World()
+    world = ReplayWorld()
     job = job_in(world)
 
     def ended(name: str, at: str, code: int) -> dict[str, Any]:
@@ -195,8 +201,8 @@ def waiting_container(reason: str, message: str = "") -> dict[str, Any]:
 NO_NODE = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes"}
 
 
-def why(world: World, pods: list[dict[str, Any]], seconds: int = 0) -> tuple[str, str] | None:
-    view = job_view("fix-plan", world.objects["Job", "fix-plan"], pods, START + timedelta(seconds=seconds))
+def why(world: ReplayWorld, pods: list[dict[str, Any]], seconds: int = 0) -> tuple[str, str] | None:
+    view = job_view("fix-plan", world.of(JOBS, "fix-plan"), pods, START + timedelta(seconds=seconds))
     assert view
     return (view.waiting.reason, view.waiting.message) if view.waiting else None
 
@@ -220,14 +226,14 @@ def why(world: World, pods: list[dict[str, Any]], seconds: int = 0) -> tuple[str
     ],
 )
 def test_what_the_pods_status_says_is_told_at_once(status: dict[str, Any], reason: str, message: str) -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)
     assert why(world, [world.pod("fix-plan", status={"phase": "Pending", **status})]) == (reason, message)
 
 
 @pytest.mark.parametrize("status", [{}, waiting_container("ContainerCreating"), waiting_container("PodInitializing")])
 def test_a_pod_that_says_nothing_and_does_not_start_is_told_after_a_while(status: dict[str, Any]) -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)
     pod = world.pod("fix-plan", status={"phase": "Pending", **status})
     assert why(world, [pod], 29) is None
@@ -239,7 +245,7 @@ def test_a_pod_that_says_nothing_and_does_not_start_is_told_after_a_while(status
 
 
 def test_a_job_whose_pod_is_refused_is_told_after_a_while() -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)
     assert why(world, [], 29) is None
     told = why(world, [], 30)
@@ -249,14 +255,14 @@ def test_a_job_whose_pod_is_refused_is_told_after_a_while() -> None:
 
 
 def test_a_job_that_has_ended_waits_for_no_pod() -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)
     world.end_job("fix-plan", "DeadlineExceeded")
     assert why(world, [], 3600) is None
 
 
 def test_a_job_that_somebody_suspended_is_told_at_once() -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)["spec"]["suspend"] = True
     told = why(world, [])
     assert told
@@ -276,7 +282,7 @@ def test_a_job_that_somebody_suspended_is_told_at_once() -> None:
     ],
 )
 def test_a_pod_that_runs_or_has_ended_holds_nothing_up(status: dict[str, Any]) -> None:
-    world = World()
+    world = ReplayWorld()
     job_in(world)
     assert why(world, [world.pod("fix-plan", status=status)], 3600) is None
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import trustme
-from operator_support import NAMESPACE, FakeCluster
+from fixtures.memory.cluster import NAMESPACE, FakeCluster
 
-from activity_indexer_operator.indexer.spec import CredentialsRef, FileRef, Kafka, Security
 from activity_indexer_operator.kafka.security import SecretError, client_arguments, share_key
-from activity_indexer_operator.kube.objects import NameRef
+from activity_indexer_operator.kafka.spec import Kafka, Security
+from activity_indexer_operator.kube.objects import CredentialsRef, FileRef, NameRef
 from activity_indexer_operator.kube.resources import SECRETS
 
 
@@ -74,7 +74,7 @@ async def test_certificates_of_secrets_make_the_tls_context() -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (None, "there is no Secret user in namespace payments; create it"),
+        (None, "there is no Secret user in namespace shop; create it"),
         ({"username": "me"}, "Secret user has no entry password, only: username"),
     ],
 )

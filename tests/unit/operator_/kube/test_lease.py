@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from operator_support import NAMESPACE, Clock, FakeCluster
+from fixtures.memory.cluster import NAMESPACE, FakeCluster
+from fixtures.operator import Clock
 
-from activity_indexer_operator.kube.lease import Lease
+from activity_indexer_operator.kube.lease import LeaderElector
 from activity_indexer_operator.kube.resources import LEASES
 
 DURATION = 0.12
 
 
-class Worker:
+class Work:
     """Works until it is stopped."""
 
     def __init__(self) -> None:
@@ -33,13 +34,13 @@ class Worker:
                 await asyncio.sleep(0.01)
 
 
-def lease(cluster: FakeCluster, identity: str) -> Lease:
-    return Lease(cluster, NAMESPACE, "operator", identity, DURATION)
+def lease(cluster: FakeCluster, identity: str) -> LeaderElector:
+    return LeaderElector(cluster, NAMESPACE, "operator", identity, DURATION)
 
 
 @asynccontextmanager
-async def kept(lease: Lease, worker: Worker) -> AsyncIterator[None]:
-    task = asyncio.create_task(lease.keep(worker))
+async def kept(lease: LeaderElector, worker: Work) -> AsyncIterator[None]:
+    task = asyncio.create_task(lease.run(worker))
     try:
         yield
     finally:
@@ -62,7 +63,7 @@ def owner(cluster: FakeCluster) -> dict[str, str]:
 
 
 async def test_one_works_and_the_other_waits_until_the_first_gives_up() -> None:
-    cluster, first, second = FakeCluster(), Worker(), Worker()
+    cluster, first, second = FakeCluster(), Work(), Work()
     async with kept(lease(cluster, "a"), first):
         await first.until(working=True)
         async with kept(lease(cluster, "b"), second):
@@ -76,42 +77,42 @@ async def test_one_works_and_the_other_waits_until_the_first_gives_up() -> None:
 
 async def test_it_belongs_to_the_pod_that_holds_it_and_goes_with_it() -> None:
     cluster, clock = FakeCluster(), Clock()
-    first = Lease(cluster, NAMESPACE, "operator", "a", DURATION, pod_uid="uid-a")
-    second = Lease(cluster, NAMESPACE, "operator", "b", DURATION, pod_uid="uid-b")
-    assert await first._try(clock)
+    first = LeaderElector(cluster, NAMESPACE, "operator", "a", DURATION, pod_uid="uid-a")
+    second = LeaderElector(cluster, NAMESPACE, "operator", "b", DURATION, pod_uid="uid-b")
+    assert await first._acquire(clock)
     assert owner(cluster) == {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "uid-a"}
-    assert not await second._try(clock)
+    assert not await second._acquire(clock)
     clock.seconds = DURATION
-    assert await second._try(clock)
+    assert await second._acquire(clock)
     assert owner(cluster)["name"] == "b"
 
 
 async def test_what_another_holds_by_now_is_not_taken_away() -> None:
     cluster, clock = FakeCluster(), Clock()
     first, second = lease(cluster, "a"), lease(cluster, "b")
-    assert await first._try(clock)
-    assert not await second._try(clock)
+    assert await first._acquire(clock)
+    assert not await second._acquire(clock)
     clock.seconds = DURATION
-    assert await second._try(clock)
+    assert await second._acquire(clock)
     await first._release()
     assert holder(cluster) == "b"
 
 
 async def test_a_holder_that_renews_nothing_is_succeeded() -> None:
-    cluster, worker, clock = FakeCluster(), Worker(), Clock()
+    cluster, worker, clock = FakeCluster(), Work(), Clock()
     dead = lease(cluster, "dead")
-    assert await dead._try(clock)
+    assert await dead._acquire(clock)
     waiting = lease(cluster, "next")
-    assert not await waiting._try(clock)
+    assert not await waiting._acquire(clock)
     clock.seconds = DURATION / 2
-    assert not await waiting._try(clock)
+    assert not await waiting._acquire(clock)
     clock.seconds = DURATION
-    assert await waiting._try(clock)
+    assert await waiting._acquire(clock)
     assert (holder(cluster), worker.working) == ("next", False)
 
 
 async def test_who_cannot_renew_stops_to_work_before_others_may_begin_and_goes_on_later() -> None:
-    cluster, worker = FakeCluster(), Worker()
+    cluster, worker = FakeCluster(), Work()
     async with kept(lease(cluster, "a"), worker):
         await worker.until(working=True)
         cluster.down = True
@@ -123,5 +124,5 @@ async def test_who_cannot_renew_stops_to_work_before_others_may_begin_and_goes_o
 
 async def test_two_that_want_it_at_once_are_told_apart_by_the_api_server() -> None:
     cluster = FakeCluster()
-    found = await asyncio.gather(lease(cluster, "a")._try(Clock()), lease(cluster, "b")._try(Clock()))
+    found = await asyncio.gather(lease(cluster, "a")._acquire(Clock()), lease(cluster, "b")._acquire(Clock()))
     assert sorted(found) == [False, True]

@@ -1,31 +1,39 @@
 """What Prometheus reads of replays: by namespace and phase, never by name."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_replay_support import NAMESPACE, World, result
+from fixtures.memory.cluster import NAMESPACE
+from fixtures.operator import ReplayWorld, result
 
-from activity_indexer_operator.kube.cache import Seen
+from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.resources import INDEXERS, REPLAYS
-from activity_indexer_operator.replay.metrics import ReplayMetrics
+from activity_indexer_operator.replay.metrics import ReplayCounters, ReplayMetrics
 from activity_indexer_operator.runtime.metrics import Metrics
+from activity_indexer_operator.tasks.metrics import ScheduleMetrics
 
 PREFIX = "activity_indexer_operator_"
 BASE = Path(__file__).parents[4]
 
 
-def exposed(world: World, *, leading: bool = True) -> dict[str, float]:
+def exposed(world: ReplayWorld, *, leading: bool = True) -> dict[str, float]:
     """Samples by name and labels, of an operator that has seen all that there is."""
-    for (kind, _), body in world.objects.items():
+    for (plural, *_), body in world.cluster.objects.items():
         for resource in (INDEXERS, REPLAYS):
-            if kind == resource.kind:
-                world.seen.put(resource, world.copy(body))
-    collector = ReplayMetrics(world.seen, lambda: leading, lambda: world.now)
-    world.metrics.registry.register(collector)
+            if plural == resource.plural:
+                world.cache.put(resource, copy.deepcopy(body))
+    collectors = (
+        ReplayMetrics(world.cache, lambda: leading, world.clock.now),
+        ScheduleMetrics(world.cache, lambda: leading),
+    )
+    for collector in collectors:
+        world.metrics.registry.register(collector)
     lines = world.metrics.exposition().decode().splitlines()
-    world.metrics.registry.unregister(collector)
+    for collector in collectors:
+        world.metrics.registry.unregister(collector)
     return {name.removeprefix(PREFIX): float(value) for name, value in map(split, lines) if not name.startswith("#")}
 
 
@@ -40,7 +48,7 @@ def of(metric: str, **labels: str) -> str:
 
 
 async def test_replays_are_counted_by_phase_and_the_oldest_that_runs_by_its_age() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay("first")
     await world.reconcile("first")
     world.replay("second")
@@ -55,7 +63,7 @@ async def test_replays_are_counted_by_phase_and_the_oldest_that_runs_by_its_age(
 
 
 async def test_what_waits_or_has_ended_has_no_age() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     world.end("fix-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
@@ -69,7 +77,7 @@ async def test_what_waits_or_has_ended_has_no_age() -> None:
     [(0, result(matched=0), "Nothing"), (4, result("refused"), "Refused"), (2, "", "Failed")],
 )
 async def test_an_end_is_counted_once_by_its_outcome(code: int, words: str, outcome: str) -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     counter = of("replays_finished_total", namespace=NAMESPACE, outcome=outcome)
@@ -81,19 +89,20 @@ async def test_an_end_is_counted_once_by_its_outcome(code: int, words: str, outc
 
 
 async def test_jobs_are_counted_by_what_they_are_for() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(mode="Replay")
     await world.reconcile()
     world.end("fix-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
     await world.reconcile()
     await world.reconcile()
+    await world.do_tasks()
     found = exposed(world)
     counts = {kind: found[of("jobs_created_total", kind=kind)] for kind in ("plan", "replay", "purge")}
     assert counts == {"plan": 1, "replay": 1, "purge": 0}
 
 
 async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
-    world = World()
+    world = ReplayWorld()
     hourly: dict[str, Any] = {"cron": "0 * * * *", "failuresToStop": 2}
     world.indexer(deadLetter={"schedule": hourly})
     place = {"namespace": NAMESPACE, "name": "orders"}
@@ -113,18 +122,18 @@ async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
 
 
 async def test_a_schedule_that_people_suspended_is_not_stopped() -> None:
-    world = World()
+    world = ReplayWorld()
     world.indexer(deadLetter={"schedule": {"cron": "@hourly", "suspend": True}})
     await world.do_tasks()
     assert exposed(world)[of("indexer_schedule_stopped", namespace=NAMESPACE, name="orders")] == 0
 
 
 async def test_an_indexer_without_a_schedule_tells_nothing_of_one() -> None:
-    assert not [name for name in exposed(World()) if name.startswith("indexer_schedule")]
+    assert not [name for name in exposed(ReplayWorld()) if name.startswith("indexer_schedule")]
 
 
 async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_schedule() -> None:
-    world = World()
+    world = ReplayWorld()
     world.indexer(deadLetter={"schedule": {"cron": "@hourly"}})
     await world.do_tasks()
     world.replay()
@@ -136,7 +145,9 @@ async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_sc
 
 def test_the_table_in_the_docs_names_every_metric_and_no_other() -> None:
     metrics = Metrics()
-    metrics.registry.register(ReplayMetrics(Seen(), lambda: True))
+    ReplayCounters(metrics.registry)
+    metrics.registry.register(ReplayMetrics(ObjectCache(), lambda: True))
+    metrics.registry.register(ScheduleMetrics(ObjectCache(), lambda: True))
     table = (BASE / "docs/operator.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
     told = set(re.findall(rf"^\| `({PREFIX}\w+?)(?:_total)?[{{`]", table, re.MULTILINE))
     assert told == {family.name for family in metrics.registry.collect()}

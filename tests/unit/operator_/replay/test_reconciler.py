@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operator_replay_support import START, Killed, World, result
+from fixtures.memory.cluster import NAMESPACE, Killed
+from fixtures.operator import START, ReplayWorld, result
 
-from activity_indexer_operator.replay.model import parse_replay
-from activity_indexer_operator.replay.reasons import Reason
+from activity_indexer_operator.jobs.view import PodReason
+from activity_indexer_operator.kube.resources import DEPLOYMENTS, INDEXERS, JOBS, PODS, REPLAYS
+from activity_indexer_operator.replay.model import Reason, parse_replay
 from activity_indexer_operator.runtime.queue import NEVER
 
 BASE = Path(__file__).parents[4]
@@ -20,8 +22,8 @@ REPLAYED = result(matched=15, sent=11, stale=3, parked=1, upTo="0:17,1:4", repor
 GROUP = "orders-indexer.replay.fix-00000003"
 
 
-async def planned(**spec: Any) -> World:
-    world = World()
+async def planned(**spec: Any) -> ReplayWorld:
+    world = ReplayWorld()
     world.replay(**spec)
     await world.reconcile()
     world.end("fix-plan", message=PLANNED)
@@ -29,7 +31,7 @@ async def planned(**spec: Any) -> World:
     return world
 
 
-async def running(**spec: Any) -> World:
+async def running(**spec: Any) -> ReplayWorld:
     world = await planned(mode="Replay", **spec)
     world.pod("fix-replay")
     await world.reconcile()
@@ -37,7 +39,7 @@ async def running(**spec: Any) -> World:
 
 
 async def test_a_replay_begins_with_a_dry_run() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(mode="Replay", rate=50, selection={"errors": ["document_parsing_exception"], "max": 100})
     await world.reconcile()
 
@@ -47,7 +49,7 @@ async def test_a_replay_begins_with_a_dry_run() -> None:
         *("activity-indexer", "dead-letters", "replay", "--id", "fix-00000003", "--json"),
         *("--result-file", "/dev/termination-log", "--dry-run", "--error=document_parsing_exception", "--max=100"),
     ]
-    assert world.status("DeadLetterReplay", "fix")["startTime"] == "2026-11-23T12:00:00Z"
+    assert world.status(REPLAYS, "fix")["startTime"] == "2026-11-23T12:00:00Z"
 
 
 async def test_a_dry_run_ends_with_its_plan() -> None:
@@ -55,7 +57,7 @@ async def test_a_dry_run_ends_with_its_plan() -> None:
 
     assert (world.phase(), world.reason()) == ("Succeeded", "Completed")
     assert world.jobs() == ["fix-plan"]
-    plan = world.status("DeadLetterReplay", "fix")["plan"]
+    plan = world.status(REPLAYS, "fix")["plan"]
     assert plan == {
         "matched": 15, "stale": 3, "parked": 1, "refused": 0, "upTo": "0:17,1:4",
         "causes": [{"stage": "index", "error": "document_parsing_exception", "matched": 15}],
@@ -75,7 +77,7 @@ async def test_a_manual_replay_waits_with_its_plan_until_it_is_approved() -> Non
     assert (world.phase(), world.jobs()) == ("AwaitingApproval", ["fix-plan"])
     assert "kubectl -n shop patch dlr fix" in world.events[-1][2]
 
-    world.edit("DeadLetterReplay", "fix", approved=True)
+    world.edit(REPLAYS, "fix", approved=True)
     await world.reconcile()
     assert (world.phase(), world.jobs()) == ("Running", ["fix-plan", "fix-replay"])
 
@@ -83,21 +85,21 @@ async def test_a_manual_replay_waits_with_its_plan_until_it_is_approved() -> Non
 async def test_progress_is_read_from_the_commits_of_the_replays_group() -> None:
     world = await running()
     counters = {"v": 1, "end": 17, "read": 5, "sent": 3, "skipped": 1, "parked": 0, "stale": 1, "refused": 0}
-    world.commits[GROUP] = {0: counters, 1: counters | {"sent": 0}}
+    world.kafka.commits[GROUP] = {0: counters, 1: counters | {"sent": 0}}
     assert await world.reconcile() == 10
 
-    progress = world.status("DeadLetterReplay", "fix")["progress"]
+    progress = world.status(REPLAYS, "fix")["progress"]
     assert progress == {"read": 10, "sent": 3, "skipped": 2, "stale": 2, "parked": 0, "refused": 0}
 
 
 async def test_a_silent_kafka_leaves_the_progress_as_it_was() -> None:
     world = await running()
-    world.commits[GROUP] = {0: {"v": 1, "read": 5, "sent": 3}}
+    world.kafka.commits[GROUP] = {0: {"v": 1, "read": 5, "sent": 3}}
     await world.reconcile()
-    world.commits.clear()
+    world.kafka.commits.clear()
     await world.reconcile()
 
-    assert world.status("DeadLetterReplay", "fix")["progress"]["sent"] == 3
+    assert world.status(REPLAYS, "fix")["progress"]["sent"] == 3
 
 
 async def test_what_came_of_it_stands_in_the_status() -> None:
@@ -106,7 +108,7 @@ async def test_what_came_of_it_stands_in_the_status() -> None:
     world.end("fix-replay", message=REPLAYED)
     await world.reconcile()
 
-    status = world.status("DeadLetterReplay", "fix")
+    status = world.status(REPLAYS, "fix")
     assert (world.phase(), world.reason()) == ("Succeeded", "Completed")
     assert status["progress"] == {"read": 15, "sent": 11, "skipped": 0, "stale": 3, "parked": 1, "refused": 0}
     assert status["report"] == REPORT
@@ -129,7 +131,7 @@ async def test_an_exit_code_that_no_second_try_changes_is_the_end(
     await world.reconcile()
 
     assert (world.phase(), world.reason()) == (phase, reason)
-    told = next(c["message"] for c in world.status("DeadLetterReplay", "fix")["conditions"] if c["type"] == "Succeeded")
+    told = next(c["message"] for c in world.status(REPLAYS, "fix")["conditions"] if c["type"] == "Succeeded")
     assert told.split()[-1] in words
 
 
@@ -147,7 +149,7 @@ async def test_a_job_that_failed_again_and_again_tells_its_last_words() -> None:
 
 
 async def test_a_plan_that_finds_nothing_is_the_end() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(mode="Replay")
     await world.reconcile()
     world.end("fix-plan", message=result(dryRun=True, matched=0, upTo="0:17"))
@@ -159,22 +161,22 @@ async def test_a_plan_that_finds_nothing_is_the_end() -> None:
 async def test_suspended_the_job_is_stopped_and_taken_up_again_under_the_same_id() -> None:
     world = await running()
     before = world.command("fix-replay")
-    world.edit("DeadLetterReplay", "fix", suspend=True)
+    world.edit(REPLAYS, "fix", suspend=True)
     await world.reconcile()
     assert (world.phase(), world.reason(), world.jobs()) == ("Suspended", "Stopping", ["fix-plan"])
 
-    world.edit("DeadLetterReplay", "fix", suspend=False)
+    world.edit(REPLAYS, "fix", suspend=False)
     assert await world.reconcile() == 2, "no event tells of the end of a pod whose Job is gone"
     assert (world.phase(), world.jobs()) == ("Pending", ["fix-plan"]), "a second pod would run beside the first"
 
-    world.remove("Pod", "fix-replay-pod")
+    world.cluster.remove(PODS, "fix-replay-pod")
     await world.reconcile()
     assert world.phase() == "Running"
     assert world.command("fix-replay") == before
 
 
 async def test_suspended_before_it_began_nothing_begins() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(suspend=True)
     await world.reconcile()
 
@@ -184,7 +186,7 @@ async def test_suspended_before_it_began_nothing_begins() -> None:
 async def test_a_result_counts_even_when_the_replay_was_suspended_meanwhile() -> None:
     world = await running()
     world.end("fix-replay", message=REPLAYED)
-    world.edit("DeadLetterReplay", "fix", suspend=True)
+    world.edit(REPLAYS, "fix", suspend=True)
     await world.reconcile()
 
     assert world.phase() == "Succeeded"
@@ -192,10 +194,10 @@ async def test_a_result_counts_even_when_the_replay_was_suspended_meanwhile() ->
 
 async def test_a_changed_rate_restarts_the_job() -> None:
     world = await running()
-    world.edit("DeadLetterReplay", "fix", rate=7)
+    world.edit(REPLAYS, "fix", rate=7)
     await world.reconcile()
     assert (world.phase(), world.jobs()) == ("Pending", ["fix-plan"])
-    world.remove("Pod", "fix-replay-pod")
+    world.cluster.remove(PODS, "fix-replay-pod")
     await world.reconcile()
 
     assert world.phase() == "Running"
@@ -203,7 +205,7 @@ async def test_a_changed_rate_restarts_the_job() -> None:
 
 
 async def test_of_two_replays_one_runs_and_the_other_waits_its_turn() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay("first")
     world.replay("second")
     await world.reconcile("first")
@@ -218,7 +220,7 @@ async def test_of_two_replays_one_runs_and_the_other_waits_its_turn() -> None:
 
 
 async def test_who_waited_longer_comes_first() -> None:
-    world = World()
+    world = ReplayWorld()
     for name in ("a-running", "b-old", "a-young"):
         world.replay(name)
         world.pass_time(minutes=1)
@@ -234,8 +236,8 @@ async def test_who_waited_longer_comes_first() -> None:
 
 async def test_a_pod_that_outlives_its_deleted_replay_keeps_others_waiting() -> None:
     world = await running()
-    world.objects.pop(("DeadLetterReplay", "fix"))
-    world.objects.pop(("Job", "fix-replay"))
+    world.cluster.objects.pop((REPLAYS.plural, NAMESPACE, "fix"))
+    world.cluster.objects.pop((JOBS.plural, NAMESPACE, "fix-replay"))
     world.replay("next")
     await world.reconcile("next")
 
@@ -243,7 +245,7 @@ async def test_a_pod_that_outlives_its_deleted_replay_keeps_others_waiting() -> 
 
 
 async def test_replays_of_different_indexers_do_not_wait_for_each_other() -> None:
-    world = World()
+    world = ReplayWorld()
     world.indexer("payments")
     world.replay("first")
     world.replay("second", indexerRef={"name": "payments"})
@@ -261,8 +263,8 @@ async def test_replays_of_different_indexers_do_not_wait_for_each_other() -> Non
     ],
 )
 async def test_a_suspended_indexer_keeps_its_replays_waiting(mode: str, spec: dict[str, Any], reason: str) -> None:
-    world = World()
-    world.edit("ActivityIndexer", "orders", mode=mode)
+    world = ReplayWorld()
+    world.edit(INDEXERS, "orders", mode=mode)
     world.replay(**spec)
     await world.reconcile()
 
@@ -270,8 +272,8 @@ async def test_a_suspended_indexer_keeps_its_replays_waiting(mode: str, spec: di
 
 
 async def test_an_indexer_in_dry_run_lets_plans_be_made_and_nothing_sent() -> None:
-    world = World()
-    world.edit("ActivityIndexer", "orders", mode="DryRun")
+    world = ReplayWorld()
+    world.edit(INDEXERS, "orders", mode="DryRun")
     world.replay(mode="Replay")
     await world.reconcile()
     world.end("fix-plan", message=PLANNED)
@@ -281,7 +283,7 @@ async def test_an_indexer_in_dry_run_lets_plans_be_made_and_nothing_sent() -> No
 
 
 async def test_without_its_indexer_a_replay_waits_and_says_so() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(indexerRef={"name": "nobody"})
     await world.reconcile()
 
@@ -290,30 +292,30 @@ async def test_without_its_indexer_a_replay_waits_and_says_so() -> None:
 
 
 async def test_without_the_indexers_workload_a_replay_waits() -> None:
-    world = World()
-    world.remove("Deployment", "orders")
+    world = ReplayWorld()
+    world.cluster.remove(DEPLOYMENTS, "orders")
     world.replay()
     await world.reconcile()
 
     assert (world.phase(), world.reason()) == ("Pending", "WorkloadNotFound")
-    assert "startTime" not in world.status("DeadLetterReplay", "fix"), "what has not started may still be changed"
+    assert "startTime" not in world.status(REPLAYS, "fix"), "what has not started may still be changed"
 
 
 async def test_a_job_that_the_api_server_refuses_is_told_and_tried_again() -> None:
-    world = World()
-    world.refuse["Job"] = "exceeded quota"
+    world = ReplayWorld()
+    world.cluster.refused["create Job"] = "exceeded quota"
     world.replay()
     await world.reconcile()
     assert (world.phase(), world.reason()) == ("Pending", "JobRefused")
 
-    world.refuse.clear()
+    world.cluster.refused.clear()
     await world.reconcile()
     assert world.phase() == "Planning"
 
 
 async def test_somebody_elses_job_of_the_same_name_is_not_touched() -> None:
-    world = World()
-    world.add("Job", "fix-plan", {})
+    world = ReplayWorld()
+    world.cluster.put(JOBS, "fix-plan", {})
     world.replay()
     await world.reconcile()
 
@@ -321,22 +323,22 @@ async def test_somebody_elses_job_of_the_same_name_is_not_touched() -> None:
 
 
 async def test_a_replay_made_anew_does_not_take_the_job_of_its_predecessor_for_its_own() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
-    world.objects.pop(("DeadLetterReplay", "fix"))
+    world.cluster.objects.pop((REPLAYS.plural, NAMESPACE, "fix"))
     world.end("fix-plan", message=PLANNED)
     world.replay()
     await world.reconcile()
     assert (world.phase(), world.reason()) == ("Pending", "JobNameTaken")
 
-    world.remove("Job", "fix-plan")
+    world.cluster.remove(JOBS, "fix-plan")
     await world.reconcile()
     assert world.phase() == "Planning"
 
 
 async def test_a_spec_that_cannot_work_is_told() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(correction={"inline": "{not json"})
     await world.reconcile()
 
@@ -344,7 +346,7 @@ async def test_a_spec_that_cannot_work_is_told() -> None:
 
 
 async def test_a_pod_that_cannot_start_is_told_once_in_an_event() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
@@ -358,7 +360,7 @@ async def test_a_pod_that_cannot_start_is_told_once_in_an_event() -> None:
 
 
 async def test_within_a_minute_it_is_told_that_a_quota_lets_no_pod_be_made() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     for _ in range(5):
         seconds = await world.reconcile()
@@ -366,20 +368,20 @@ async def test_within_a_minute_it_is_told_that_a_quota_lets_no_pod_be_made() -> 
         world.pass_time(seconds=seconds)
 
     assert (world.phase(), world.reason()) == ("Planning", "PodNotCreated")
-    assert world.now - START < timedelta(minutes=1)
+    assert world.clock.now() - START < timedelta(minutes=1)
     world.pod("fix-plan")
     await world.reconcile()
     assert world.reason() == "PlanRunning"
 
 
 async def test_a_job_that_never_ran_until_its_deadline_is_told_with_the_cause() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
     world.pod("fix-plan", status={"phase": "Pending", "containerStatuses": [{"state": waiting}]})
     await world.reconcile()
-    world.remove("Pod", "fix-plan-pod")
+    world.cluster.remove(PODS, "fix-plan-pod")
     world.end_job("fix-plan", "DeadlineExceeded")
     await world.reconcile()
 
@@ -388,7 +390,7 @@ async def test_a_job_that_never_ran_until_its_deadline_is_told_with_the_cause() 
 
 
 async def test_a_replay_that_waits_for_another_is_told_what_holds_that_one_up() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     world.pass_time(minutes=1)
@@ -403,11 +405,11 @@ def test_every_reason_is_in_the_docs_and_no_other() -> None:
     table = (BASE / "docs/dead-letter-replays.md").read_text().partition("## What may change")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `Succeeded`: ")]
     told = {word for row in rows for word in re.findall(r"`(\w+)`", row.partition(" | ")[2])}
-    assert told == {str(reason) for reason in Reason}
+    assert told == {str(reason) for reason in (*Reason, *PodReason)}
 
 
 async def test_a_plan_whose_result_is_lost_is_made_again() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay()
     await world.reconcile()
     world.end_job("fix-plan", failed=None)
@@ -419,20 +421,20 @@ async def test_a_plan_whose_result_is_lost_is_made_again() -> None:
 
 async def test_a_replay_whose_result_is_lost_has_succeeded_all_the_same() -> None:
     world = await running()
-    world.commits[GROUP] = {0: {"v": 1, "read": 15, "sent": 11}}
-    world.remove("Pod", "fix-replay-pod")
+    world.kafka.commits[GROUP] = {0: {"v": 1, "read": 15, "sent": 11}}
+    world.cluster.remove(PODS, "fix-replay-pod")
     world.end_job("fix-replay", failed=None)
     await world.reconcile()
 
     assert world.phase() == "Succeeded"
-    assert world.status("DeadLetterReplay", "fix")["progress"]["sent"] == 11
+    assert world.status(REPLAYS, "fix")["progress"]["sent"] == 11
 
 
 async def test_a_job_that_somebody_deleted_is_made_again_and_finds_all_done() -> None:
     world = await running()
-    world.commits[GROUP] = {0: {"v": 1, "read": 15, "sent": 11}}
+    world.kafka.commits[GROUP] = {0: {"v": 1, "read": 15, "sent": 11}}
     await world.reconcile()
-    world.remove("Job", "fix-replay")
+    world.cluster.remove(JOBS, "fix-replay")
     await world.reconcile()
     world.end("fix-replay", 3, result("nothing", message="nothing is left"))
     await world.reconcile()
@@ -462,13 +464,13 @@ async def test_an_open_replay_has_no_time_to_live() -> None:
 
 async def test_a_pass_that_finds_no_change_writes_nothing() -> None:
     world = await running()
-    events, calls = len(world.events), world.calls
+    events, calls = len(world.events), len(world.cluster.requests)
     await world.reconcile()
-    looks = world.calls - calls
+    looks = len(world.cluster.requests) - calls
     await world.reconcile()
 
     assert len(world.events) == events
-    assert world.calls == calls + 2 * looks
+    assert len(world.cluster.requests) == calls + 2 * looks
 
 
 async def test_a_transition_is_one_event() -> None:
@@ -485,7 +487,7 @@ async def test_a_transition_is_one_event() -> None:
     ]
 
 
-async def live(world: World) -> None:
+async def live(world: ReplayWorld) -> None:
     """A whole life, each step of which may be cut short and is then taken again."""
 
     async def step() -> None:
@@ -498,29 +500,29 @@ async def live(world: World) -> None:
     await step()
     world.end("fix-plan", message=PLANNED)
     await step()
-    world.edit("DeadLetterReplay", "fix", approved=True)
+    world.edit(REPLAYS, "fix", approved=True)
     await step()
     world.pod("fix-replay")
-    world.edit("DeadLetterReplay", "fix", suspend=True)
+    world.edit(REPLAYS, "fix", suspend=True)
     await step()
-    world.remove("Pod", "fix-replay-pod")
+    world.cluster.remove(PODS, "fix-replay-pod")
     await step()
-    world.edit("DeadLetterReplay", "fix", suspend=False)
+    world.edit(REPLAYS, "fix", suspend=False)
     await step()
     world.end("fix-replay", message=REPLAYED)
     await step()
 
 
 async def test_an_operator_that_is_killed_at_any_moment_changes_nothing_of_a_replays_life() -> None:
-    whole = World()
+    whole = ReplayWorld()
     await live(whole)
     assert whole.created == ["fix-plan", "fix-replay", "fix-replay"]
 
-    for moment in range(1, whole.calls + 1):
-        world = World(kill_at=moment)
+    for moment in range(1, len(whole.cluster.requests) + 1):
+        world = ReplayWorld(kill_at=moment)
         await live(world)
         assert world.created == whole.created, f"killed after call {moment}"
-        assert world.status("DeadLetterReplay", "fix") == whole.status("DeadLetterReplay", "fix")
+        assert world.status(REPLAYS, "fix") == whole.status(REPLAYS, "fix")
 
 
 @pytest.mark.parametrize(
@@ -539,7 +541,7 @@ async def test_an_operator_that_is_killed_at_any_moment_changes_nothing_of_a_rep
 def test_a_replay_that_passed_over_nothing_leaves_no_dead_letter_behind(
     spec: dict[str, Any], counters: dict[str, int] | None, finished: bool, expected: bool
 ) -> None:
-    body = World().replay(**{"mode": "Replay"} | spec)
+    body = ReplayWorld().replay(**{"mode": "Replay"} | spec)
     body["status"] = {"startTime": "2026-11-23T12:00:00Z"} | ({"progress": counters} if counters else {})
     body["status"] |= {"completionTime": "2026-11-23T12:01:00Z"} if finished else {}
     assert parse_replay(body).leaves_none is expected

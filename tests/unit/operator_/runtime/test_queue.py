@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
-from activity_indexer_operator.runtime.queue import NEVER, Worker
+from activity_indexer_operator.runtime.queue import NEVER, Queue
 
 KIND = "ActivityIndexer"
 FIRST, SECOND, BROKEN = Key(KIND, "a", "first"), Key(KIND, "a", "second"), Key(KIND, "a", "broken")
@@ -14,8 +14,8 @@ LONG = 3600.0
 
 
 @asynccontextmanager
-async def running(worker: Worker) -> AsyncIterator[None]:
-    task = asyncio.create_task(worker.run())
+async def running(queue: Queue) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.run())
     try:
         yield
     finally:
@@ -69,23 +69,23 @@ class Heard:
 
 async def test_a_mark_causes_a_pass_and_marks_of_a_waiting_key_are_one() -> None:
     passes = Passes()
-    worker = Worker({KIND: passes}, LONG)
+    queue = Queue({KIND: passes}, LONG)
     for _ in range(3):
-        worker.mark(FIRST)
-    worker.mark(SECOND)
-    async with running(worker):
+        queue.enqueue(FIRST)
+    queue.enqueue(SECOND)
+    async with running(queue):
         assert await passes.reach(2) == [FIRST, SECOND]
 
 
 async def test_a_mark_during_a_pass_causes_one_more_after_it() -> None:
     passes = Passes()
     passes.hold = asyncio.Event()
-    worker = Worker({KIND: passes}, LONG)
-    async with running(worker):
-        worker.mark(FIRST)
+    queue = Queue({KIND: passes}, LONG)
+    async with running(queue):
+        queue.enqueue(FIRST)
         await passes.reach(1)
-        worker.mark(FIRST)
-        worker.mark(FIRST)
+        queue.enqueue(FIRST)
+        queue.enqueue(FIRST)
         passes.hold.set()
         assert await passes.reach(2) == [FIRST, FIRST]
         await asyncio.sleep(0.01)
@@ -95,10 +95,10 @@ async def test_a_mark_during_a_pass_causes_one_more_after_it() -> None:
 async def test_several_keys_are_worked_on_at_once() -> None:
     passes = Passes()
     passes.hold = asyncio.Event()
-    worker = Worker({KIND: passes}, LONG, concurrency=2)
-    async with running(worker):
+    queue = Queue({KIND: passes}, LONG, concurrency=2)
+    async with running(queue):
         for key in (FIRST, SECOND, BROKEN):
-            worker.mark(key)
+            queue.enqueue(key)
         await passes.reach(2)
         await asyncio.sleep(0.01)
         assert passes.most_at_once == 2
@@ -108,10 +108,10 @@ async def test_several_keys_are_worked_on_at_once() -> None:
 
 async def test_objects_are_looked_at_again_though_nothing_changed() -> None:
     passes = Passes()
-    worker = Worker({KIND: passes}, resync=0.01)
-    async with running(worker):
-        worker.mark(FIRST)
-        worker.mark(SECOND)
+    queue = Queue({KIND: passes}, resync=0.01)
+    async with running(queue):
+        queue.enqueue(FIRST)
+        queue.enqueue(SECOND)
         await passes.reach(6)
     assert {FIRST, SECOND} == set(passes.keys[3:])
 
@@ -119,32 +119,32 @@ async def test_objects_are_looked_at_again_though_nothing_changed() -> None:
 async def test_a_pass_says_when_the_next_one_is_due_or_that_there_is_none() -> None:
     passes = Passes()
     passes.next = {FIRST: 0.02, SECOND: NEVER}
-    worker = Worker({KIND: passes}, LONG)
-    async with running(worker):
-        worker.mark(FIRST)
-        worker.mark(SECOND)
+    queue = Queue({KIND: passes}, LONG)
+    async with running(queue):
+        queue.enqueue(FIRST)
+        queue.enqueue(SECOND)
         await passes.reach(5)
     assert passes.keys.count(SECOND) == 1
 
 
 async def test_a_mark_comes_before_the_time_that_a_key_waits_for() -> None:
     passes = Passes()
-    worker = Worker({KIND: passes}, LONG)
-    async with running(worker):
-        worker.mark(FIRST, after=LONG)
-        worker.mark(FIRST)
+    queue = Queue({KIND: passes}, LONG)
+    async with running(queue):
+        queue.enqueue(FIRST, after=LONG)
+        queue.enqueue(FIRST)
         await passes.reach(1)
-        worker.mark(FIRST, after=0.01)
+        queue.enqueue(FIRST, after=0.01)
         await passes.reach(2)
 
 
 async def test_an_object_that_fails_stops_no_other_and_is_tried_again_ever_more_seldom() -> None:
     passes, heard = Passes(), Heard()
     passes.errors = {FIRST: ClusterError("503"), BROKEN: RuntimeError("a defect")}
-    worker = Worker({KIND: passes}, LONG, backoff_max=0.02, listener=heard)
-    async with running(worker):
+    queue = Queue({KIND: passes}, LONG, backoff_max=0.02, on_pass=heard.passed)
+    async with running(queue):
         for key in (BROKEN, FIRST, SECOND):
-            worker.mark(key)
+            queue.enqueue(key)
         await passes.reach(7)
     assert passes.keys.count(SECOND) == 1
     assert heard.outcomes[:3] == [f"{KIND} crashed", f"{KIND} refused", f"{KIND} done"]
@@ -153,44 +153,44 @@ async def test_an_object_that_fails_stops_no_other_and_is_tried_again_ever_more_
 async def test_silence_is_broken_by_the_queue_moving_and_grows_when_it_does_not() -> None:
     passes = Passes()
     passes.hold = asyncio.Event()
-    worker = Worker({KIND: passes}, resync=0.01, concurrency=1)
-    async with running(worker):
+    queue = Queue({KIND: passes}, resync=0.01, concurrency=1)
+    async with running(queue):
         await asyncio.sleep(0.05)
-        assert worker.silence < 0.04
-        worker.mark(FIRST)
+        assert queue.since_heartbeat < 0.04
+        queue.enqueue(FIRST)
         await passes.reach(1)
         await asyncio.sleep(0.06)
-        assert worker.silence > 0.05
+        assert queue.since_heartbeat > 0.05
 
 
 async def test_what_was_under_way_when_the_lease_was_lost_is_done_by_the_next_run() -> None:
     passes = Passes()
     passes.hold = asyncio.Event()
-    worker = Worker({KIND: passes}, LONG)
-    async with running(worker):
-        worker.mark(FIRST)
+    queue = Queue({KIND: passes}, LONG)
+    async with running(queue):
+        queue.enqueue(FIRST)
         await passes.reach(1)
     passes.hold.set()
-    async with running(worker):
+    async with running(queue):
         assert await passes.reach(2) == [FIRST, FIRST]
 
 
 async def test_what_changed_comes_before_what_is_only_looked_at_again() -> None:
     passes = Passes()
     passes.hold = asyncio.Event()
-    worker = Worker({KIND: passes}, LONG, concurrency=1)
-    async with running(worker):
-        worker.mark(Key(KIND, "a", "under way"))
+    queue = Queue({KIND: passes}, LONG, concurrency=1)
+    async with running(queue):
+        queue.enqueue(Key(KIND, "a", "under way"))
         await passes.reach(1)
         due = [Key(KIND, "a", f"due-{number}") for number in range(20)]
         for key in due:
-            worker.mark(key, 0.001)
+            queue.enqueue(key, 0.001)
         await asyncio.sleep(0.05)
-        worker.mark(FIRST)
-        worker.mark(due[7])
+        queue.enqueue(FIRST)
+        queue.enqueue(due[7])
         passes.hold.set()
         keys = await passes.reach(22)
-        assert worker.waiting == 0
+        assert queue.waiting == 0
     assert keys[1:3] == [FIRST, due[7]]
     assert sorted(key.name for key in keys[3:]) == sorted(key.name for key in due if key != due[7])
 
@@ -198,15 +198,15 @@ async def test_what_changed_comes_before_what_is_only_looked_at_again() -> None:
 async def test_a_key_that_became_urgent_while_it_waited_has_one_turn() -> None:
     passes = Passes()
     passes.hold = asyncio.Event()
-    worker = Worker({KIND: passes}, LONG, concurrency=1)
-    async with running(worker):
-        worker.mark(SECOND)
+    queue = Queue({KIND: passes}, LONG, concurrency=1)
+    async with running(queue):
+        queue.enqueue(SECOND)
         await passes.reach(1)
-        worker.mark(FIRST, 0.001)
+        queue.enqueue(FIRST, 0.001)
         await asyncio.sleep(0.02)
-        worker.mark(FIRST)
+        queue.enqueue(FIRST)
         passes.hold.set()
         await passes.reach(2)
         await asyncio.sleep(0.05)
     assert passes.keys == [SECOND, FIRST]
-    assert worker.waiting == 0
+    assert queue.waiting == 0

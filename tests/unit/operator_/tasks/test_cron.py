@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer_operator.tasks.cron import CronError, check, format_time, last_due, next_due, parse_time
+from activity_indexer_operator.kube.time import format_time, parse_time
+from activity_indexer_operator.tasks.cron import CronError, check, last_due, next_due
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

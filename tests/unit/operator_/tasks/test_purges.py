@@ -3,32 +3,35 @@
 from typing import Any
 
 import pytest
-from operator_replay_support import Killed, World
+from fixtures.memory.cluster import Killed
+from fixtures.operator import ReplayWorld
+
+from activity_indexer_operator.kube.resources import INDEXERS, JOBS, REPLAYS
 
 JOB = "orders-purge-29924820"
 DONE = '{"found": 12, "purged": 10, "kept": 2}'
 
 
-async def nightly(**changes: Any) -> World:
-    world = World()
-    world.edit("ActivityIndexer", "orders", tombstones={"purgeSchedule": "0 3 * * *", "horizon": "45d", **changes})
+async def nightly(**changes: Any) -> ReplayWorld:
+    world = ReplayWorld()
+    world.edit(INDEXERS, "orders", tombstones={"purgeSchedule": "0 3 * * *", "horizon": "45d", **changes})
     await world.do_tasks()
     return world
 
 
-async def at_night(**changes: Any) -> World:
+async def at_night(**changes: Any) -> ReplayWorld:
     world = await nightly(**changes)
     world.pass_time(hours=15)
     await world.do_tasks()
     return world
 
 
-def purged(world: World) -> dict[str, Any]:
-    return dict(world.status("ActivityIndexer", "orders")["tombstones"])
+def purged(world: ReplayWorld) -> dict[str, Any]:
+    return dict(world.status()["tombstones"])
 
 
-def condition(world: World) -> tuple[str, str]:
-    [found] = [c for c in world.status("ActivityIndexer", "orders")["conditions"] if c["type"] == "TombstonesPurged"]
+def condition(world: ReplayWorld) -> tuple[str, str]:
+    [found] = [c for c in world.status()["conditions"] if c["type"] == "TombstonesPurged"]
     return found["status"], found["reason"]
 
 
@@ -46,7 +49,7 @@ async def test_at_its_time_a_job_of_the_indexers_pod_purges_once() -> None:
         *("activity-indexer", "purge-tombstones", "--older-than", "45d", "--json"),
         *("--result-file", "/dev/termination-log"),
     ]
-    owner = world.objects["Job", JOB]["metadata"]["ownerReferences"][0]
+    owner = world.of(JOBS, JOB)["metadata"]["ownerReferences"][0]
     assert (owner["kind"], owner["name"]) == ("ActivityIndexer", "orders")
 
 
@@ -64,11 +67,11 @@ async def test_a_night_after_the_other_changes_no_condition_and_makes_no_event()
     world = await at_night()
     world.end(JOB, message=DONE)
     await world.do_tasks()
-    before, events = world.status("ActivityIndexer", "orders")["conditions"], len(world.events)
+    before, events = world.status()["conditions"], len(world.events)
     world.pass_time(days=1)
     await world.do_tasks()
     assert len(world.created) == 2
-    assert (world.status("ActivityIndexer", "orders")["conditions"], len(world.events)) == (before, events)
+    assert (world.status()["conditions"], len(world.events)) == (before, events)
 
 
 async def test_a_failure_is_told_and_the_next_time_tries_again() -> None:
@@ -91,7 +94,7 @@ async def test_while_a_replay_is_open_nothing_is_purged(phase: str) -> None:
     await world.do_tasks()
     assert (world.jobs(), condition(world)) == ([], ("Unknown", "ReplayOpen"))
 
-    world.objects["DeadLetterReplay", "fix"]["status"]["completionTime"] = "2026-11-24T03:00:00Z"
+    world.of(REPLAYS, "fix")["status"]["completionTime"] = "2026-11-24T03:00:00Z"
     await world.do_tasks()
     assert world.jobs() == [JOB]
 
@@ -117,11 +120,11 @@ async def test_a_replay_of_another_indexer_is_no_obstacle() -> None:
 
 async def test_a_job_that_cannot_be_made_is_told_and_tried_again() -> None:
     world = await nightly()
-    world.refuse["Job"] = "exceeded quota"
+    world.cluster.refused["create Job"] = "exceeded quota"
     world.pass_time(hours=15)
     assert await world.do_tasks() is None
     assert condition(world) == ("False", "JobRefused")
-    world.refuse.clear()
+    world.cluster.refused.clear()
     await world.do_tasks()
     assert world.jobs() == [JOB]
 
@@ -135,8 +138,8 @@ async def test_a_job_that_cannot_be_made_is_told_and_tried_again() -> None:
     ],
 )
 async def test_nothing_is_purged_when_it_is_not_to_be(changes: dict[str, Any], mode: str, reason: str) -> None:
-    world = World()
-    world.edit("ActivityIndexer", "orders", mode=mode, tombstones={"purgeSchedule": "0 3 * * *", **changes})
+    world = ReplayWorld()
+    world.edit(INDEXERS, "orders", mode=mode, tombstones={"purgeSchedule": "0 3 * * *", **changes})
     await world.do_tasks()
     world.pass_time(days=1)
     await world.do_tasks()
@@ -145,31 +148,31 @@ async def test_nothing_is_purged_when_it_is_not_to_be(changes: dict[str, Any], m
 
 async def test_a_result_that_is_lost_is_no_success() -> None:
     world = await at_night()
-    world.remove("Job", JOB)
+    world.cluster.remove(JOBS, JOB)
     await world.do_tasks()
     assert condition(world) == ("False", "PurgeFailed")
     assert "lastPurgeTime" not in purged(world)
 
 
 async def test_an_operator_that_is_killed_at_any_moment_purges_once_a_night() -> None:
-    async def look(world: World) -> None:
+    async def look(world: ReplayWorld) -> None:
         try:
             await world.do_tasks()
         except Killed:
             await world.do_tasks()
 
-    async def night(world: World) -> None:
-        world.edit("ActivityIndexer", "orders", tombstones={"purgeSchedule": "0 3 * * *"})
+    async def night(world: ReplayWorld) -> None:
+        world.edit(INDEXERS, "orders", tombstones={"purgeSchedule": "0 3 * * *"})
         for _ in range(4):
             await look(world)
             world.pass_time(hours=5)
         world.end(JOB, message=DONE)
         await look(world)
 
-    whole = World()
+    whole = ReplayWorld()
     await night(whole)
-    for moment in range(1, whole.calls + 1):
-        world = World(kill_at=moment)
+    for moment in range(1, len(whole.cluster.requests) + 1):
+        world = ReplayWorld(kill_at=moment)
         await night(world)
         assert world.created == [JOB], f"killed after call {moment}"
         assert purged(world) == purged(whole)

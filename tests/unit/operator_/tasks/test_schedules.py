@@ -3,8 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from operator_replay_support import START, Killed, World, result
+from fixtures.memory.cluster import Killed
+from fixtures.operator import START, ReplayWorld, result
 
+from activity_indexer_operator.kube.resources import INDEXERS, REPLAYS
 from activity_indexer_operator.runtime.queue import NEVER
 
 NIGHTLY = {"cron": "0 3 * * *", "mode": "Replay", "selection": {"stages": ["index"]}, "rate": 9}
@@ -13,35 +15,35 @@ FIRST = "orders-29924820"
 """The night after START: minutes since 1970."""
 
 
-def wanting(**dead_letter: Any) -> World:
-    world = World()
-    world.edit("ActivityIndexer", "orders", deadLetter=dead_letter)
+def wanting(**dead_letter: Any) -> ReplayWorld:
+    world = ReplayWorld()
+    world.edit(INDEXERS, "orders", deadLetter=dead_letter)
     return world
 
 
-async def scheduled(**changes: Any) -> World:
+async def scheduled(**changes: Any) -> ReplayWorld:
     world = wanting(schedule=NIGHTLY | changes)
     await world.do_tasks()
     return world
 
 
-def finish(world: World, name: str, phase: str) -> None:
-    world.objects["DeadLetterReplay", name]["status"] = {
+def finish(world: ReplayWorld, name: str, phase: str) -> None:
+    world.of(REPLAYS, name)["status"] = {
         "phase": phase,
-        "completionTime": world.now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "completionTime": world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 
-def condition(world: World, kind: str = "ReplaySchedule") -> tuple[str, str]:
-    [found] = [c for c in world.status("ActivityIndexer", "orders")["conditions"] if c["type"] == kind]
+def condition(world: ReplayWorld, kind: str = "ReplaySchedule") -> tuple[str, str]:
+    [found] = [c for c in world.status()["conditions"] if c["type"] == kind]
     return found["status"], found["reason"]
 
 
-def schedule_status(world: World) -> dict[str, Any]:
-    return dict(world.status("ActivityIndexer", "orders")["deadLetter"]["schedule"])
+def schedule_status(world: ReplayWorld) -> dict[str, Any]:
+    return dict(world.status()["deadLetter"]["schedule"])
 
 
-async def nights(world: World, count: int, phase: str) -> None:
+async def nights(world: ReplayWorld, count: int, phase: str) -> None:
     for _ in range(count):
         world.pass_time(hours=24)
         await world.do_tasks()
@@ -56,12 +58,12 @@ async def test_a_request_makes_one_replay_that_goes_on_when_it_is_made_again() -
     await world.do_tasks()
     await world.do_tasks()
     assert world.created == ["orders-incident-42"]
-    spec = world.objects["DeadLetterReplay", "orders-incident-42"]["spec"]
+    spec = world.of(REPLAYS, "orders-incident-42")["spec"]
     assert (spec["mode"], spec["rate"], spec["id"], spec["indexerRef"]) == (
         "Replay", 5, "incident-42", {"name": "orders"},
     )  # fmt: skip
 
-    world.remove("DeadLetterReplay", "orders-incident-42")
+    world.cluster.remove(REPLAYS, "orders-incident-42")
     await world.do_tasks()
     assert world.replays() == ["orders-incident-42"]
     assert condition(world, "ReplayRequested") == ("True", "ReplayExists")
@@ -75,14 +77,14 @@ async def test_what_is_still_requested_outlives_its_time_to_live() -> None:
     await world.reconcile("orders-a")
     assert world.replays() == ["orders-a"]
 
-    world.edit("ActivityIndexer", "orders", deadLetter={"replayRequest": {"id": "b"}})
+    world.edit(INDEXERS, "orders", deadLetter={"replayRequest": {"id": "b"}})
     await world.reconcile("orders-a")
     assert world.replays() == []
 
 
 async def test_an_indexer_in_dry_run_makes_nothing() -> None:
     world = wanting(replayRequest={"id": "a"}, schedule=NIGHTLY)
-    world.edit("ActivityIndexer", "orders", mode="DryRun")
+    world.edit(INDEXERS, "orders", mode="DryRun")
     await world.do_tasks()
     world.pass_time(days=2)
     await world.do_tasks()
@@ -94,7 +96,7 @@ async def test_an_indexer_in_dry_run_makes_nothing() -> None:
 
 async def test_a_refused_request_is_told_and_tried_again() -> None:
     world = wanting(replayRequest={"id": "a"})
-    world.refuse["DeadLetterReplay"] = "the name is too long"
+    world.cluster.refused["create DeadLetterReplay"] = "the name is too long"
     assert await world.do_tasks() is None
     assert condition(world, "ReplayRequested") == ("False", "ReplayRefused")
 
@@ -120,9 +122,9 @@ async def test_at_its_time_a_replay_is_made_once() -> None:
 
     assert world.created == [FIRST]
     assert int(FIRST.removeprefix("orders-")) * 60 == datetime(2026, 11, 24, 3, tzinfo=START.tzinfo).timestamp()
-    spec = world.objects["DeadLetterReplay", FIRST]["spec"]
+    spec = world.of(REPLAYS, FIRST)["spec"]
     assert (spec["mode"], spec["selection"], spec["rate"]) == ("Replay", {"stages": ["index"]}, 9)
-    assert world.status("ActivityIndexer", "orders")["deadLetter"]["lastReplay"] == FIRST
+    assert world.status()["deadLetter"]["lastReplay"] == FIRST
 
 
 async def test_none_is_made_while_the_one_before_is_open_and_one_when_it_ends() -> None:
@@ -174,7 +176,7 @@ async def test_a_success_between_failures_keeps_the_schedule_going() -> None:
 async def test_a_stopped_schedule_goes_on_when_it_is_changed() -> None:
     world = await scheduled()
     await nights(world, 3, "Failed")
-    world.edit("ActivityIndexer", "orders", deadLetter={"schedule": NIGHTLY | {"correction": {"inline": "{}"}}})
+    world.edit(INDEXERS, "orders", deadLetter={"schedule": NIGHTLY | {"correction": {"inline": "{}"}}})
     await world.do_tasks()
     assert condition(world) == ("True", "Scheduled")
     await nights(world, 1, "Succeeded")
@@ -186,7 +188,7 @@ async def test_failures_count_though_their_replays_are_gone() -> None:
     for _ in range(3):
         await nights(world, 1, "Failed")
         for name in world.replays():
-            world.remove("DeadLetterReplay", name)
+            world.cluster.remove(REPLAYS, name)
     assert condition(world) == ("False", "StoppedAfterFailures")
 
 
@@ -203,14 +205,14 @@ async def test_an_expression_that_names_no_time_is_told() -> None:
 
 
 async def test_an_indexer_without_tasks_costs_one_look_and_no_write() -> None:
-    world = World()
+    world = ReplayWorld()
     assert await world.do_tasks() == NEVER
-    assert "status" not in world.objects["ActivityIndexer", "orders"]
+    assert "status" not in world.of(INDEXERS, "orders")
 
 
 async def test_an_operator_that_is_killed_at_any_moment_makes_each_replay_once() -> None:
-    async def week(world: World) -> None:
-        world.edit("ActivityIndexer", "orders", deadLetter={"schedule": NIGHTLY, "replayRequest": {"id": "a"}})
+    async def week(world: ReplayWorld) -> None:
+        world.edit(INDEXERS, "orders", deadLetter={"schedule": NIGHTLY, "replayRequest": {"id": "a"}})
         for _ in range(3):
             try:
                 await world.do_tasks()
@@ -220,11 +222,11 @@ async def test_an_operator_that_is_killed_at_any_moment_makes_each_replay_once()
                 finish(world, name, "Succeeded")
             world.pass_time(hours=24)
 
-    whole = World()
+    whole = ReplayWorld()
     await week(whole)
     assert len(whole.created) == 3
-    for moment in range(1, whole.calls + 1):
-        world = World(kill_at=moment)
+    for moment in range(1, len(whole.cluster.requests) + 1):
+        world = ReplayWorld(kill_at=moment)
         await week(world)
         assert world.created == whole.created, f"killed after call {moment}"
 

@@ -6,26 +6,30 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from fixtures.memory.cluster import NAMESPACE
+from fixtures.operator import POD_TEMPLATE, ReplayWorld, result
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import StatusCode
-from operator_replay_support import NAMESPACE, POD_TEMPLATE, World, result
 
-from activity_indexer_operator.indexer.spec import Kafka
+from activity_common.log_form import configure_structlog
+from activity_common.trace_context import parse_traceparent
 from activity_indexer_operator.kafka.observation import Unknown
+from activity_indexer_operator.kafka.spec import Kafka
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
-from activity_indexer_operator.kube.resources import CONFIG_MAPS, JOBS
-from activity_indexer_operator.logs import JsonFormatter
-from activity_indexer_operator.runtime.queue import Worker
+from activity_indexer_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, INDEXERS, JOBS, REPLAYS
+from activity_indexer_operator.logs import json_formatter
+from activity_indexer_operator.runtime.queue import Queue
 from activity_indexer_operator.tracing.calls import TracedCluster, TracedKafka, traced_cluster, traced_kafka
-from activity_indexer_operator.tracing.context import context_of, parse_traceparent
-from activity_indexer_operator.tracing.export import BusyOnly, ToldOnce, resource_of, span_exporter
+from activity_indexer_operator.tracing.context import context_of
+from activity_indexer_operator.tracing.export import BusyOnly, LoggedOnce, resource_of, span_exporter
 from activity_indexer_operator.tracing.protocol import UNTRACED, Pass, TraceIds
 from activity_indexer_operator.tracing.spans import Spans
 
@@ -46,8 +50,8 @@ class Recording:
     def named(self, start: str) -> list[ReadableSpan]:
         return [span for span in self.exporter.get_finished_spans() if span.name.startswith(start)]
 
-    def cluster(self, world: World) -> TracedCluster:
-        return TracedCluster(world, self.tracing, SERVER)  # type: ignore[arg-type]
+    def cluster(self, world: ReplayWorld) -> TracedCluster:
+        return TracedCluster(world.cluster, self.tracing, SERVER)
 
 
 class StoppableSpans(Spans):
@@ -55,17 +59,15 @@ class StoppableSpans(Spans):
         """There is nothing to send."""
 
 
-class TracedWorld(World):
+class TracedWorld(ReplayWorld):
     """A world whose operators trace what they do, each by a span of its own."""
 
     def __init__(self, recording: Recording) -> None:
         super().__init__(tracing=recording.tracing)
         self._recording = recording
 
-    def tools(self) -> Any:
-        tools = super().tools()
-        tools.cluster = self._recording.cluster(self)
-        return tools
+    def context(self) -> Any:
+        return replace(super().context(), cluster=self._recording.cluster(self))
 
     async def reconcile(self, name: str = "fix") -> float | None:
         with self.tracing.reconcile(Key("DeadLetterReplay", NAMESPACE, name)) as done:
@@ -92,8 +94,8 @@ def world(recording: Recording) -> TracedWorld:
     return world
 
 
-def environment(world: World, job: str) -> dict[str, str]:
-    [container] = world.objects["Job", job]["spec"]["template"]["spec"]["containers"]
+def environment(world: ReplayWorld, job: str) -> dict[str, str]:
+    [container] = world.of(JOBS, job)["spec"]["template"]["spec"]["containers"]
     return {each["name"]: each["value"] for each in container.get("env", ())}
 
 
@@ -111,13 +113,13 @@ def span_id(span: ReadableSpan) -> str:
     return f"{span.context.span_id:016x}"
 
 
-async def planned(world: World) -> None:
+async def planned(world: ReplayWorld) -> None:
     await world.reconcile()
     world.end("fix-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
     await world.reconcile()
 
 
-async def replayed(world: World, code: int = 0) -> None:
+async def replayed(world: ReplayWorld, code: int = 0) -> None:
     await planned(world)
     world.pass_time(seconds=120.5)
     world.end("fix-replay", code, result(matched=3, sent=3, message="" if code == 0 else "too bad"))
@@ -130,10 +132,10 @@ async def replayed(world: World, code: int = 0) -> None:
 async def test_both_jobs_of_a_replay_are_told_to_be_part_of_its_trace(world: TracedWorld) -> None:
     await planned(world)
     told = {environment(world, job)["TRACEPARENT"] for job in ("fix-plan", "fix-replay")}
-    [context] = map(parse_traceparent, told)
+    [context] = [parse_traceparent(each.encode()) for each in told]
     assert context
     assert context.sampled
-    assert world.status("DeadLetterReplay", "fix")["traceId"] == context.trace_id
+    assert world.status(REPLAYS, "fix")["traceId"] == context.trace_id.decode()
 
 
 async def test_the_span_that_the_jobs_were_told_of_is_there_when_the_replay_ends(
@@ -169,48 +171,48 @@ async def test_the_trace_is_the_same_after_restarts_and_for_a_job_that_is_made_a
     await planned(world)
     before = environment(world, "fix-replay")
     another = TracedWorld(Recording())
-    another.objects = world.objects
-    another.edit("DeadLetterReplay", "fix", suspend=True)
+    another.cluster, another.clock = world.cluster, world.clock
+    another.edit(REPLAYS, "fix", suspend=True)
     await another.reconcile()
     assert another.jobs() == ["fix-plan"]
-    another.edit("DeadLetterReplay", "fix", suspend=False)
+    another.edit(REPLAYS, "fix", suspend=False)
     await another.reconcile()
     assert environment(another, "fix-replay") == before
 
 
 async def test_a_job_that_was_made_in_a_pass_that_was_cut_short_still_names_the_trace(world: TracedWorld) -> None:
     await world.reconcile()
-    told = world.objects["DeadLetterReplay", "fix"].pop("status")
+    told = world.of(REPLAYS, "fix").pop("status")
     await world.reconcile()
-    assert world.status("DeadLetterReplay", "fix")["traceId"] == told["traceId"]
+    assert world.status(REPLAYS, "fix")["traceId"] == told["traceId"]
 
 
 async def test_tracing_that_is_turned_on_or_off_meanwhile_makes_no_other_job(world: TracedWorld) -> None:
     await world.reconcile()
-    uid = world.objects["Job", "fix-plan"]["metadata"]["uid"]
+    uid = world.of(JOBS, "fix-plan")["metadata"]["uid"]
     world.tracing = UNTRACED
-    await World.reconcile(world)
-    assert world.objects["Job", "fix-plan"]["metadata"]["uid"] == uid
-    assert world.status("DeadLetterReplay", "fix")["traceId"] == context_of("00000003-aaaa").trace_id
+    await ReplayWorld.reconcile(world)
+    assert world.of(JOBS, "fix-plan")["metadata"]["uid"] == uid
+    assert world.status(REPLAYS, "fix")["traceId"] == context_of("00000003-aaaa").trace_id.decode()
 
 
 async def test_other_variables_of_the_indexers_pod_are_kept(world: TracedWorld) -> None:
     template = copy.deepcopy(POD_TEMPLATE)
     given = [{"name": "TRACEPARENT", "value": "another"}, {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "there"}]
     template["spec"]["containers"][0]["env"] = given
-    world.edit("Deployment", "orders", template=template)
+    world.edit(DEPLOYMENTS, "orders", template=template)
     await world.reconcile()
     told = environment(world, "fix-plan")
     assert told == {"OTEL_EXPORTER_OTLP_ENDPOINT": "there", "TRACEPARENT": str(context_of("00000003-aaaa"))}
 
 
 async def test_without_tracing_nothing_is_told_of_it() -> None:
-    world = World()
+    world = ReplayWorld()
     world.replay(mode="Replay")
     await replayed(world)
     assert [environment(world, job) for job in world.jobs()] == [{}, {}]
-    assert "traceId" not in world.status("DeadLetterReplay", "fix")
-    assert "annotations" not in world.objects["DeadLetterReplay", "fix"]["metadata"]
+    assert "traceId" not in world.status(REPLAYS, "fix")
+    assert "annotations" not in world.of(REPLAYS, "fix")["metadata"]
 
 
 async def test_a_replay_that_the_sampler_leaves_out_is_left_out_by_its_jobs_too() -> None:
@@ -219,13 +221,13 @@ async def test_a_replay_that_the_sampler_leaves_out_is_left_out_by_its_jobs_too(
     world.replay(mode="Replay")
     await replayed(world)
     assert environment(world, "fix-replay")["TRACEPARENT"].endswith("-00")
-    assert "traceId" not in world.status("DeadLetterReplay", "fix")
+    assert "traceId" not in world.status(REPLAYS, "fix")
     assert recording.exporter.get_finished_spans() == ()
 
 
 async def test_a_requested_replay_and_the_pass_that_made_it_are_linked(recording: Recording) -> None:
     world = TracedWorld(recording)
-    world.edit("ActivityIndexer", "orders", deadLetter={"replayRequest": {"id": "now", "mode": "DryRun"}})
+    world.edit(INDEXERS, "orders", deadLetter={"replayRequest": {"id": "now", "mode": "DryRun"}})
     await world.do_tasks()
     await world.reconcile("orders-now")
     world.end("orders-now-plan", message=result(dryRun=True, matched=3, upTo="0:9"))
@@ -277,7 +279,7 @@ async def test_a_pass_that_did_nothing_leaves_no_span(world: TracedWorld, record
 
 
 async def passed(recording: Recording, reconcile: Any) -> list[ReadableSpan]:
-    """What is left of one pass by a worker."""
+    """What is left of one pass by a queue."""
     over = asyncio.Event()
 
     async def once(key: Key) -> float | None:
@@ -286,9 +288,9 @@ async def passed(recording: Recording, reconcile: Any) -> list[ReadableSpan]:
         finally:
             over.set()
 
-    worker = Worker({KEY.kind: once}, 3600, tracing=recording.tracing)
-    worker.mark(KEY)
-    task = asyncio.create_task(worker.run())
+    queue = Queue({KEY.kind: once}, 3600, tracing=recording.tracing)
+    queue.enqueue(KEY)
+    task = asyncio.create_task(queue.run())
     await asyncio.wait_for(over.wait(), 1)
     await asyncio.sleep(0)
     task.cancel()
@@ -313,7 +315,7 @@ async def test_a_pass_that_failed_is_an_error(
     assert attributes(span)["error.type"] == type(error).__name__
 
 
-async def test_the_canary_and_idle_passes_of_a_worker_leave_no_span(recording: Recording) -> None:
+async def test_the_heartbeat_and_idle_passes_of_a_worker_leave_no_span(recording: Recording) -> None:
     async def idle(_key: Key) -> float | None:
         return None
 
@@ -321,18 +323,22 @@ async def test_the_canary_and_idle_passes_of_a_worker_leave_no_span(recording: R
 
 
 async def test_a_call_that_failed_is_an_error(recording: Recording) -> None:
-    world = World(refuse={"Job": "cannot create jobs: 403 exceeded quota"})
+    world = ReplayWorld()
+    world.cluster.refused["create Job"] = "cannot create jobs: 403 exceeded quota"
     body = {"metadata": {"namespace": NAMESPACE, "name": "x"}, "spec": {}}
     with recording.tracing.reconcile(KEY) as done, suppress(ClusterError):
         await recording.cluster(world).create(JOBS, body)
         done.ended("done")
     [call] = recording.named("POST")
-    assert (call.status.description, attributes(call)["error.type"]) == (world.refuse["Job"], "RejectedError")
+    assert (call.status.description, attributes(call)["error.type"]) == (
+        world.cluster.refused["create Job"],
+        "RejectedError",
+    )
 
 
 async def test_what_kafka_does_not_tell_is_an_error_of_the_call(recording: Recording) -> None:
     kafka = Kafka(bootstrap_servers=("127.0.0.1:1",), topic="orders", consumer_group="indexer")
-    reader = TracedKafka(World(), 1.0, recording.tracing)  # type: ignore[arg-type]
+    reader = TracedKafka(ReplayWorld(), 1.0, recording.tracing)  # type: ignore[arg-type]
 
     async def question(_link: Any) -> int:
         return 1
@@ -352,7 +358,7 @@ def noted(done: Pass) -> None:
 
 
 async def test_calls_outside_of_a_pass_leave_no_span(recording: Recording) -> None:
-    await recording.cluster(World()).get(CONFIG_MAPS, NAMESPACE, "any")
+    await recording.cluster(ReplayWorld()).get(CONFIG_MAPS, NAMESPACE, "any")
     assert recording.exporter.get_finished_spans() == ()
 
 
@@ -364,13 +370,14 @@ def lines() -> Iterator[list[dict[str, Any]]]:
     """What the operator logs, as it is written."""
     found: list[dict[str, Any]] = []
     handler = logging.Handler()
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(json_formatter())
     handler.addFilter(TraceIds())
     handler.emit = lambda record: found.append(json.loads(handler.format(record)))  # type: ignore[method-assign]
     logger = logging.getLogger("activity_indexer_operator")
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    configure_structlog(logging.INFO)
     yield found
     logger.removeHandler(handler)
     logger.setLevel(before)
@@ -414,7 +421,7 @@ def test_a_collector_that_is_away_is_told_of_once(lines: list[dict[str, Any]]) -
     collector = Collector()
     failed, fine = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
     collector.answers = [fine, failed, failed, fine, fine]
-    exporter = ToldOnce(collector)
+    exporter = LoggedOnce(collector)
     for _ in range(5):
         exporter.export([])
     exporter.shutdown()
@@ -443,18 +450,13 @@ def test_the_standards_variables_have_the_last_word_on_who_we_are(monkeypatch: p
 
 
 def test_off_wraps_nothing() -> None:
-    world: Any = World()
+    world: Any = ReplayWorld()
     assert traced_cluster(world, UNTRACED, SERVER) is world
     assert type(traced_kafka(world, UNTRACED, 1.0)).__name__ == "KafkaReader"
 
 
-@pytest.mark.parametrize("text", ["", "00-0-0-01", f"00-{'0' * 32}-{'1' * 16}-01", f"01-{'1' * 32}-{'1' * 16}-01"])
-def test_what_is_no_trace_context_is_none(text: str) -> None:
-    assert parse_traceparent(text) is None
-
-
 def test_contexts_survive_being_written_and_differ_by_uid() -> None:
     one, other = context_of("a"), context_of("b", sampled=False)
-    assert parse_traceparent(str(one)) == one
-    assert parse_traceparent(str(other)) == other
+    assert parse_traceparent(str(one).encode()) == one
+    assert parse_traceparent(str(other).encode()) == other
     assert len({one.trace_id, other.trace_id, one.span_id, other.span_id}) == 4

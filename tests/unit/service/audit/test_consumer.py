@@ -22,6 +22,7 @@ from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
 from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Stored
+from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, DependencyChanged, Reported
 from activity_indexer.settings import load_settings
 
 pytestmark = pytest.mark.simulated_time
@@ -113,20 +114,17 @@ class Metrics:
     dependencies: list[tuple[str, bool]] = field(default_factory=list)
     tied: int = 0
 
-    def events(self, outcome: str, count: int) -> None:
-        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
-
-    def ties(self, count: int) -> None:
-        self.tied += count
-
-    def batch(self, events: int, seconds: float) -> None:
-        assert seconds >= 0
-
-    def lag(self, partitions: Mapping[Partition, Backlog]) -> None:
-        assert partitions
-
-    def dependency(self, name: str, *, up: bool, reason: str = "") -> None:
-        self.dependencies.append((name, up))
+    def __call__(self, reported: Reported) -> None:
+        match reported:
+            case AuditBatchWritten():
+                for outcome, count in reported.outcomes.items():
+                    self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+            case AuditTiesFound():
+                self.tied += reported.events
+            case DependencyChanged():
+                self.dependencies.append((reported.dependency, reported.problem is None))
+            case AuditLagMeasured():
+                assert reported.partitions
 
 
 @dataclass
@@ -233,7 +231,7 @@ async def test_an_outage_loses_nothing_and_is_told_twice(worker: Start) -> None:
     assert set(it.store.transactions) == {"a", "b", "c"}
     told = [(line["event"], line["log_level"]) for line in logs if line["event"] in {"audit.paused", "audit.resumed"}]
     assert told == [("audit.paused", "warning"), ("audit.resumed", "info")]
-    assert [up for name, up in it.metrics.dependencies if name == "postgresql"] == [True, False, True]
+    assert [up for name, up in it.metrics.dependencies if name == "postgres"] == [True, False, True]
 
 
 async def test_nothing_is_committed_while_the_database_is_away(worker: Start) -> None:

@@ -3,13 +3,13 @@
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fixtures.dead_letters import letter
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import activity_indexer
 from activity_indexer.dead_letters.advice import ADVICE, BY_STAGE, HTTP, advice

@@ -1,7 +1,6 @@
 """Stored dead letters, and what their payload tells."""
 
 import json
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +8,7 @@ from fixtures.core import undecoded
 from fixtures.dead_letters import letter
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.payload import Facts, read_facts

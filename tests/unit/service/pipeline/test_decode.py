@@ -578,7 +578,7 @@ def test_an_event_that_looks_usual_is_what_the_checks_one_by_one_find(
     if compact:
         data = data.replace(b'": ', b'":').replace(b", ", b",")
     quick = stated(decode_record(Told(data), LATEST))
-    with patch.object(decode, "_is_usual", return_value=False):
+    with patch.object(decode, "_usual_transaction", return_value=None):
         assert quick == stated(decode_record(Told(data), LATEST))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from fixtures.core import LATEST, Clock, value
+from fixtures.core import LATEST, Clock, Emitted, value
 from fixtures.memory.stores import MemorySeen
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from activity_indexer.event import Position
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, Settled, entry_of
+from activity_indexer.reports import Dependency, unreported
 
 pytestmark = pytest.mark.simulated_time
 
@@ -45,7 +46,7 @@ class Subject:
     index: str = "one"
     clock: Clock = field(default_factory=Clock)
     store: MemorySeen = field(default_factory=MemorySeen)
-    reports: list[tuple[bool, str]] = field(default_factory=list)
+    emitted: Emitted = field(default_factory=Emitted)
     lifetime: float = math.inf
     relied: int = 0
 
@@ -55,11 +56,16 @@ class Subject:
             self.store,
             5.0,
             self.clock,
-            lambda up, why: self.reports.append((up, why)),
+            self.emitted,
             lambda: self.index,
             lambda: self.lifetime,
             self.rely,
         )
+
+    @property
+    def reports(self) -> list[str | None]:
+        """What was wrong with Redis, one after the other."""
+        return [problem for problem, _ in self.emitted.problems(Dependency.REDIS)]
 
     def rely(self) -> None:
         self.relied += 1
@@ -145,7 +151,7 @@ async def test_without_the_store_memory_still_answers() -> None:
     await subject.dedup.mark(marks(b"a"), subject.index)
     known = await subject.dedup.known([b"a", b"b"])
     assert (set(known.memory), set(known.store)) == ({b"a"}, set())
-    assert subject.reports[-1] == (False, "Redis is away")
+    assert subject.reports[-1] == "Redis is away"
 
 
 async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
@@ -161,9 +167,9 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     subject.clock.now += 0.2
     await subject.dedup.known([b"b"])
     assert subject.store.calls == calls + 1
-    assert subject.reports == [(False, "Redis is away")], "it is up when it takes marks again"
+    assert subject.reports == ["Redis is away"], "it is up when it takes marks again"
     await subject.dedup.mark(marks(b"b"), subject.index)
-    assert subject.reports == [(False, "Redis is away"), (True, "")]
+    assert subject.reports == ["Redis is away", None]
 
 
 async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_time() -> None:
@@ -174,7 +180,7 @@ async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_t
         await subject.dedup.mark(marks(b"b"), subject.index)
         subject.store.problem = ""
         subject.clock.now += 5.1
-    assert subject.reports == [(True, ""), *[(False, "Redis is full")] * 3]
+    assert subject.reports == [None, *["Redis is full"] * 3]
 
 
 async def test_a_batch_waits_for_an_absent_store_once() -> None:
@@ -205,7 +211,7 @@ async def test_questions_of_several_batches_wait_for_each_other_and_for_an_absen
     subject.store.problem = "Redis is away"
     await asyncio.gather(*[subject.dedup.known([b"a"]) for _ in range(3)])
     assert subject.store.calls == 4
-    assert subject.reports[-1] == (False, "Redis is away")
+    assert subject.reports[-1] == "Redis is away"
 
 
 async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_take() -> None:
@@ -221,7 +227,7 @@ async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_tak
     slow.answers.set()
     await first
     assert subject.store.calls == 1
-    assert subject.reports == [(True, "")], "it is slow and not away"
+    assert subject.reports == [None], "it is slow and not away"
     await subject.dedup.known([b"a"])
     assert subject.store.calls == 2
 
@@ -247,7 +253,7 @@ async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_ques
     subject.store.problem = ""
     subject.clock.now += 5.1
     await subject.dedup.mark(marks(b"a"), subject.index)
-    assert subject.reports == [(False, "Redis is away"), (True, "")]
+    assert subject.reports == ["Redis is away", None]
 
 
 async def test_a_store_that_takes_marks_again_is_back_though_no_events_come() -> None:
@@ -259,12 +265,12 @@ async def test_a_store_that_takes_marks_again_is_back_though_no_events_come() ->
     watching = asyncio.create_task(subject.dedup.watch())
     subject.clock.now += 0.02
     await asyncio.sleep(0.05)
-    assert {up for up, _ in subject.reports} == {False}
+    assert None not in subject.reports
     subject.store.problem = ""
     subject.clock.now += 0.02
     await asyncio.sleep(0.05)
     watching.cancel()
-    assert subject.reports[-1] == (True, "")
+    assert subject.reports[-1] is None
 
 
 async def test_a_new_index_knows_nothing_of_the_old_ones_ids() -> None:
@@ -286,7 +292,7 @@ async def test_what_was_written_to_the_old_index_is_not_marked_in_the_new_one() 
 
 
 async def test_without_any_store_memory_alone_works() -> None:
-    dedup = Deduplicator(RecentIds(10), None, 5.0, Clock(), lambda _up, _why: None)
+    dedup = Deduplicator(RecentIds(10), None, 5.0, Clock(), unreported)
     await dedup.mark(marks(b"a"), dedup.namespace())
     assert (await dedup.known([b"a", b"b"])).memory.keys() == {b"a"}
 

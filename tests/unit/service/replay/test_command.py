@@ -17,7 +17,8 @@ from activity_indexer.cli import main
 from activity_indexer.cli.dead_letters import replay as command
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import Unavailable
-from activity_indexer.replay.errors import ReplayRefused
+from activity_indexer.replay.options import ReplayOptions
+from activity_indexer.replay.ports import ReplayRefused
 from activity_indexer.replay.session import Outside
 from activity_indexer.settings import SECTIONS, Settings
 
@@ -33,8 +34,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     found = MemoryLog()
 
     @asynccontextmanager
-    async def outside(settings: Settings, replay_id: str, topic: str) -> AsyncIterator[Outside]:
-        yield Outside(found, MemoryDocuments(), found, lambda: found.writing(f"transaction_indexer.replay.{replay_id}"))
+    async def outside(settings: Settings, options: ReplayOptions) -> AsyncIterator[Outside]:
+        yield Outside(found, MemoryDocuments(), found, lambda: found.writing(options.group))
 
     monkeypatch.setattr(command, "replay_outside", outside)
     poor = event("b", amount=1)
@@ -85,7 +86,7 @@ def test_each_end_has_its_exit_code(log: MemoryLog, tmp_path: Path, monkeypatch:
 
         @asynccontextmanager
         async def broken(
-            settings: Settings, replay_id: str, topic: str, error: Exception = error
+            settings: Settings, options: ReplayOptions, error: Exception = error
         ) -> AsyncIterator[Outside]:
             raise error
             yield

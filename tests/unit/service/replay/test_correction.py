@@ -9,8 +9,14 @@ from hypothesis import strategies as some
 
 from activity_indexer.errors import EventError
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.replay.correction import Replacement, WrongCorrection, corrected, parse_correction
-from activity_indexer.replay.json_text import read_json, write_json
+from activity_indexer.replay.correction import (
+    Replacement,
+    WrongCorrection,
+    corrected,
+    parse_correction,
+    read_json,
+    write_json,
+)
 
 LATEST = 2**62
 VALUE = b"""{"event_type": "transaction.created", "timestamp": "2024-01-01T12:00:00Z", "transaction": {"id": "a",

@@ -10,8 +10,10 @@ from fixtures.memory.replay import MemoryDocuments, stored, with_headers
 from fixtures.servers.place import DELETED, encoded, event, moment
 from fixtures.servers.replays import MISSING
 
+from activity_common.replay_result import Cause, Counters
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
-from activity_indexer.dead_letters.document_state import StoredDocument
+from activity_indexer.dead_letters.document_state import StoredDocument, identity, identity_of
+from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.payload import read_facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
@@ -19,17 +21,19 @@ from activity_indexer.event import CREATED, UNKNOWN_POSITION, Order, event_versi
 from activity_indexer.event import Position as Published
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
+from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint, read_ends
 from activity_indexer.replay.correction import parse_correction
-from activity_indexer.replay.decide import Decider, Decision, Fate, Wanted
-from activity_indexer.replay.identity import identity, identity_of, original_position
-from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan, read_ends, written_ends
-from activity_indexer.replay.progress import Counters, Position
+from activity_indexer.replay.decide import Decider, Decision, Fate
+from activity_indexer.replay.options import ReplayOptions
+from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan
 from activity_indexer.replay.records import lies_at
 from activity_loadgen.generate import generate
 from activity_loadgen.options import TIMESTAMPS, LoadOptions, Timestamps
 
 LATEST = 2**62
-WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
+OPTIONS = ReplayOptions(
+    replay_id="r", indexer_group="g", events_topic="t", dead_letter_topic="t.dlq", parked_topic="t.dlq.parked"
+)
 VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
@@ -40,16 +44,16 @@ def letter(value: object = None, offset: int = 0, topic: str = "t", **headers: s
 
 async def fate(
     found: StoredDeadLetter,
-    wanted: Wanted = WANTED,
+    options: ReplayOptions = OPTIONS,
     there: Mapping[str, int | StoredDocument] | None = None,
     settled: tuple[str, ...] = (),
 ) -> Decision:
-    (decision,) = await Decider(wanted, MemoryDocuments(dict(there or {})), settled).decide([found], LATEST)
+    (decision,) = await Decider(options, MemoryDocuments(dict(there or {})), settled).decide([found])
     return decision
 
 
 async def test_what_is_not_selected_is_skipped() -> None:
-    wanted = replace(WANTED, selection=Selection(stages=frozenset({"index"})))
+    wanted = replace(OPTIONS, selection=Selection(stages=frozenset({"index"})))
     assert (await fate(letter(), wanted)).fate is Fate.SKIPPED
 
 
@@ -72,7 +76,7 @@ async def test_a_value_that_is_not_the_events_is_refused_whatever_it_looks_like(
     record: UndecodedRecord, reason: str
 ) -> None:
     found = stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)))
-    for wanted in (replace(WANTED, topic="t"), replace(WANTED, topic="t", include_parked=True, max_replays=1)):
+    for wanted in (replace(OPTIONS, to_topic="t"), replace(OPTIONS, to_topic="t", include_parked=True, max_replays=1)):
         decision = await fate(found, wanted)
         assert (decision.fate, decision.made) == (Fate.REFUSED, None)
         assert reason in decision.reason
@@ -96,7 +100,7 @@ async def test_a_key_that_the_dead_letter_was_given_is_taken_away_again() -> Non
 async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fate) -> None:
     documents = {} if there is None else {"a": VERSION + there}
     assert (await fate(letter(), there=documents)).fate is wanted
-    assert (await fate(letter(), replace(WANTED, include_stale=True), documents)).fate is Fate.SENT
+    assert (await fate(letter(), replace(OPTIONS, include_stale=True), documents)).fate is Fate.SENT
 
 
 def state(published: int, ties: int = 0) -> StoredDocument:
@@ -149,8 +153,8 @@ async def test_an_invalid_event_whose_correction_is_there_already_is_stale() -> 
 
 
 async def test_without_an_index_nothing_is_stale_and_the_reason_is_told() -> None:
-    decider = Decider(WANTED, MemoryDocuments(away="no connection"), ())
-    (decision,) = await decider.decide([letter()], LATEST)
+    decider = Decider(OPTIONS, MemoryDocuments(away="no connection"))
+    (decision,) = await decider.decide([letter()])
     assert (decision.fate, decider.blind) == (Fate.SENT, "no connection")
 
 
@@ -160,23 +164,23 @@ async def test_what_came_back_too_often_is_parked_unless_it_is_stale_or_wanted_a
     assert (found.fate, found.made().topic if found.made else "") == (Fate.PARKED, "t.dlq.parked")
     assert (await fate(letter(replay_count="2"))).fate is Fate.SENT
     assert (await fate(often, there={"a": VERSION})).fate is Fate.STALE
-    assert (await fate(often, replace(WANTED, include_parked=True))).fate is Fate.SENT
+    assert (await fate(often, replace(OPTIONS, include_parked=True))).fate is Fate.SENT
 
 
 async def test_another_topic_is_refused_until_somebody_says_where_to() -> None:
     found = await fate(letter(topic="other"))
     assert (found.fate, "other" in found.reason) == (Fate.REFUSED, True)
-    moved = await fate(letter(topic="other"), replace(WANTED, topic="new"))
+    moved = await fate(letter(topic="other"), replace(OPTIONS, to_topic="new"))
     assert (moved.fate, moved.made().topic if moved.made else "") == (Fate.SENT, "new")
-    stranger = replace(letter(), headers=())
+    stranger = msgspec.structs.replace(letter(), headers=())
     assert (await fate(stranger)).fate is Fate.SENT
 
 
 async def test_what_a_correction_leaves_invalid_is_refused_and_the_rest_is_decided_by_its_new_value() -> None:
-    mend = replace(WANTED, correction=parse_correction(b'{"transaction": {"id": "b"}}'))
+    mend = replace(OPTIONS, correction=parse_correction(b'{"transaction": {"id": "b"}}'))
     assert (await fate(letter(), mend, {"a": VERSION})).fate is Fate.SENT
     assert (await fate(letter(), mend, {"b": VERSION})).fate is Fate.STALE
-    spoil = replace(WANTED, correction=parse_correction(b'{"timestamp": null}'))
+    spoil = replace(OPTIONS, correction=parse_correction(b'{"timestamp": null}'))
     found = await fate(letter(), spoil)
     assert (found.fate, "timestamp" in found.reason) == (Fate.REFUSED, True)
 
@@ -187,7 +191,7 @@ async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know
     decisions = [await fate(each) for each in (letter(), invalid, letter(event("n", timestamp=moment(1))))]
     plan.add([*decisions, Decision(letter(), Fate.SKIPPED), Decision(letter(), Fate.REFUSED, reason="r", fails="f")])
     assert plan.counters == Counters(read=5, sent=3, skipped=1, refused=1)
-    assert list(plan.told_causes()) == [{"stage": "validate", "error": "missing_field", "matched": 4}]
+    assert plan.most_common_causes() == [Cause("validate", "missing_field", 4)]
     assert (plan.failing, plan.invalid, plan.old) == (1, 1, 3)
     assert plan.refusals == ["0:0 r"]
 
@@ -204,7 +208,7 @@ def test_a_plan_of_any_size_stays_small() -> None:
 
 def test_ends_read_as_they_were_written() -> None:
     ends = {Partition("d", 0): 5, Partition("d", 10): 0, Partition("d.parked", 1): 9}
-    text = written_ends({place: Position(0, end) for place, end in ends.items()}, "d")
+    text = Checkpoint("", 0, {place: PartitionCheckpoint(0, end) for place, end in ends.items()}).ends("d")
     assert text == "0:5,10:0,d.parked/1:9"
     assert read_ends(text, "d") == ends
     for wrong in ("", "1", "a:1", "1:-2", "1:2,", "0:1;1:2"):

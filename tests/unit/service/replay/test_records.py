@@ -8,18 +8,11 @@ from fixtures.memory.replay import stored
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.dead_letter import Failure, dead_letter
+from activity_indexer.dead_letters.earlier import history, original_value
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.errors import DocumentError
 from activity_indexer.ports import OutRecord
-from activity_indexer.replay.records import (
-    MAX_HISTORY,
-    MAX_ORIGINAL,
-    history,
-    lies_at,
-    original_value,
-    parked,
-    sent_again,
-)
+from activity_indexer.replay.records import MAX_HISTORY, MAX_ORIGINAL, lies_at, parked, sent_again
 
 TRACE = ("traceparent", b"00-1-2-01")
 

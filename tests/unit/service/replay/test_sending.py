@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from fixtures.core import Told
@@ -12,22 +13,35 @@ from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from activity_common.replay_result import Counters
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
-from activity_indexer.replay import sending as engine_module
-from activity_indexer.replay.beginning import begun, check_same, fresh
-from activity_indexer.replay.decide import Decider, Wanted
-from activity_indexer.replay.errors import Overtaken, ReplayRefused
-from activity_indexer.replay.progress import Counters, Standing, standing
-from activity_indexer.replay.sending import Engine, Pace
+from activity_indexer.replay import sending
+from activity_indexer.replay.checkpoint import (
+    Checkpoint,
+    check_same,
+    checkpoint_in,
+    earlier_checkpoint,
+    first_checkpoint,
+)
+from activity_indexer.replay.decide import Decider
+from activity_indexer.replay.options import ReplayOptions
+from activity_indexer.replay.ports import Overtaken, ReplayRefused
+from activity_indexer.replay.sending import Sender
 
 pytestmark = pytest.mark.simulated_time
 
-GROUP = "g.replay.r"
-FREELY = Pace()
-WANTED = Wanted("r", Selection(errors=frozenset({"missing_field"})), "t", "t.dlq.parked", max_replays=3)
+OPTIONS = ReplayOptions(
+    replay_id="r",
+    indexer_group="g",
+    events_topic="t",
+    dead_letter_topic="t.dlq",
+    parked_topic="t.dlq.parked",
+    selection=Selection(errors=frozenset({"missing_field"})),
+)
+GROUP = OPTIONS.group
 
 
 def bury(log: MemoryLog, number: int, size: int = 0) -> None:
@@ -36,18 +50,22 @@ def bury(log: MemoryLog, number: int, size: int = 0) -> None:
         log.put("t.dlq", at % log.partitions, dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)))
 
 
-def engine(log: MemoryLog, pace: Pace = FREELY, killed=lambda _: "", stopping=None) -> Engine:
-    decider = Decider(WANTED, MemoryDocuments(), ())
-    transactions = log.take_over(GROUP, killed)
-    return Engine(log, transactions, decider, pace, stopping or asyncio.Event(), lambda: 2**62)
+def sender(log: MemoryLog, options: ReplayOptions = OPTIONS, killed=lambda _: "", stopping=None) -> Sender:
+    return Sender(
+        options,
+        letters=log,
+        transactions=log.take_over(GROUP, killed),
+        decider=Decider(options, MemoryDocuments()),
+        stopping=stopping or asyncio.Event(),
+    )
 
 
-async def run(log: MemoryLog, pace: Pace = FREELY, **more) -> Standing:
+async def run(log: MemoryLog, options: ReplayOptions = OPTIONS, **more) -> Checkpoint:
     """One run of the replay, from where the last one was."""
-    found = engine(log, pace, **more)
-    at = await begun(log, log, GROUP, ["t.dlq"])
+    found = sender(log, options, **more)
+    at = await earlier_checkpoint(OPTIONS, log, log)
     if at is None:
-        at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+        at = await first_checkpoint(OPTIONS, log, 0.0)
         await found.begin(at)
     return await found.run(at, lambda _: None)
 
@@ -62,7 +80,7 @@ async def test_all_is_sent_once_and_the_position_is_at_the_frozen_end() -> None:
     at = await run(log)
     assert (at.done, at.counters) == (True, Counters(read=30, sent=30))
     assert set(sent(log).values()) == {1}
-    assert standing(log.groups[GROUP]) == at
+    assert checkpoint_in(log.groups[GROUP]) == at
     again = await run(log)
     assert (again.counters, len(log.all("t"))) == (at.counters, 30)
 
@@ -98,8 +116,8 @@ async def test_where_it_ends_is_kept_before_anything_is_sent() -> None:
 async def test_what_comes_meanwhile_is_left_for_the_next_replay() -> None:
     log = MemoryLog()
     bury(log, 10)
-    found = engine(log)
-    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    found = sender(log)
+    at = await first_checkpoint(OPTIONS, log, 0.0)
     await found.begin(at)
     bury(log, 4)
     assert (await found.run(at, lambda _: None)).counters.sent == 10
@@ -108,8 +126,8 @@ async def test_what_comes_meanwhile_is_left_for_the_next_replay() -> None:
 async def test_a_second_holder_of_the_transactional_id_fences_the_first() -> None:
     log = MemoryLog()
     bury(log, 10)
-    found = engine(log)
-    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    found = sender(log)
+    at = await first_checkpoint(OPTIONS, log, 0.0)
     await found.begin(at)
     log.take_over("another")
     with pytest.raises(Overtaken):
@@ -120,8 +138,8 @@ async def test_a_second_holder_of_the_transactional_id_fences_the_first() -> Non
 async def test_no_more_is_sent_than_allowed_also_in_several_runs() -> None:
     log = MemoryLog()
     bury(log, 30)
-    assert (await run(log, Pace(max_sent=11))).counters.sent == 11
-    assert (await run(log, Pace(max_sent=11))).counters.sent == 11
+    assert (await run(log, replace(OPTIONS, max_sent=11))).counters.sent == 11
+    assert (await run(log, replace(OPTIONS, max_sent=11))).counters.sent == 11
     assert len(log.all("t")) == 11
     assert (await run(log)).counters.sent == 30
     assert set(sent(log).values()) == {1}
@@ -145,7 +163,7 @@ class Watched:
         self.calls = 0
         self.asked = asyncio.Event()
 
-    async def decide(self, letters, latest):
+    async def decide(self, letters):
         self.calls += 1
         if self.calls == 2:
             self.asked.set()
@@ -153,17 +171,17 @@ class Watched:
                 raise self.problem
             if self.stuck:
                 await asyncio.Event().wait()
-        return await self.inner.decide(letters, latest)
+        return await self.inner.decide(letters)
 
 
-@pytest.mark.parametrize(("pace", "ahead"), [(FREELY, True), (Pace(rate=1000.0), False)])
+@pytest.mark.parametrize(("options", "ahead"), [(OPTIONS, True), (replace(OPTIONS, rate=1000.0), False)])
 async def test_the_next_are_decided_while_a_transaction_is_written_but_not_before_their_time_at_a_rate(
-    monkeypatch: pytest.MonkeyPatch, pace: Pace, ahead: bool
+    monkeypatch: pytest.MonkeyPatch, options: ReplayOptions, ahead: bool
 ) -> None:
     log = MemoryLog(batch=5)
     bury(log, 15)
-    found = engine(log, pace)
-    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    found = sender(log, options)
+    at = await first_checkpoint(OPTIONS, log, 0.0)
     await found.begin(at)
     watched = found._decider = Watched(found._decider)  # type: ignore[assignment]
     commit, seen = found._transactions.commit, []
@@ -183,8 +201,8 @@ async def test_the_next_are_decided_while_a_transaction_is_written_but_not_befor
 async def test_what_fails_while_a_transaction_is_written_is_raised_behind_it_and_nothing_is_left_behind() -> None:
     log = MemoryLog(batch=5)
     bury(log, 15)
-    found = engine(log)
-    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    found = sender(log)
+    at = await first_checkpoint(OPTIONS, log, 0.0)
     await found.begin(at)
     found._decider = Watched(found._decider, Unavailable("no answer"))  # type: ignore[assignment]
     with pytest.raises(Unavailable):
@@ -198,8 +216,8 @@ async def test_a_stop_waits_for_nothing_that_was_begun_ahead() -> None:
     bury(log, 15)
     stopping = asyncio.Event()
     stopping.set()
-    found = engine(log, stopping=stopping)
-    at = await fresh(log, WANTED, ["t.dlq"], None, 0.0)
+    found = sender(log, stopping=stopping)
+    at = await first_checkpoint(OPTIONS, log, 0.0)
     await found.begin(at)
     found._decider = Watched(found._decider, stuck=True)  # type: ignore[assignment]
     async with asyncio.timeout(5):
@@ -212,7 +230,7 @@ async def test_a_rate_is_kept() -> None:
     log = MemoryLog()
     bury(log, 30)
     started = time.monotonic()
-    await run(log, Pace(rate=100))
+    await run(log, replace(OPTIONS, rate=100))
     assert time.monotonic() - started == pytest.approx(0.3)
 
 
@@ -226,7 +244,7 @@ async def test_a_record_that_is_too_large_for_its_topic_is_refused_alone() -> No
 
 
 async def test_transactions_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(sending, "CHUNK_BYTES", 1000)
     log = MemoryLog(batch=50)
     bury(log, 12)
     await run(log)
@@ -236,20 +254,19 @@ async def test_transactions_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_it_goes_on_only_as_it_was_begun() -> None:
     log = MemoryLog()
     bury(log, 4)
-    at = await fresh(log, WANTED, ["t.dlq"], "0:1,1:2", 0.0)
-    assert [position.end for position in at.positions.values()] == [1, 2]
-    check_same(at, WANTED, "t.dlq", "1:2,0:1")
+    at = await first_checkpoint(replace(OPTIONS, up_to="0:1,1:2"), log, 0.0)
+    assert [position.end for position in at.partitions.values()] == [1, 2]
+    check_same(at, replace(OPTIONS, up_to="1:2,0:1"))
     with pytest.raises(ReplayRefused, match="up to 0:1,1:2"):
-        check_same(at, WANTED, "t.dlq", "0:1,1:1")
-    other = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
+        check_same(at, replace(OPTIONS, up_to="0:1,1:1"))
     with pytest.raises(ReplayRefused, match="another selection"):
-        check_same(at, other, "t.dlq", None)
+        check_same(at, replace(OPTIONS, selection=Selection()))
     with pytest.raises(ReplayRefused, match="ends at 2"):
-        await fresh(log, WANTED, ["t.dlq"], "0:3", 0.0)
+        await first_checkpoint(replace(OPTIONS, up_to="0:3"), log, 0.0)
 
 
 async def test_offsets_that_no_replay_wrote_are_no_replay() -> None:
     log = MemoryLog()
     log.groups[GROUP][Partition("t.dlq", 0)] = (3, "")
     with pytest.raises(ReplayRefused, match="another --id"):
-        await begun(log, log, GROUP, ["t.dlq"])
+        await earlier_checkpoint(OPTIONS, log, log)

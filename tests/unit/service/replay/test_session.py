@@ -10,6 +10,7 @@ from fixtures.memory.replay import MemoryDocuments, MemoryLog
 from fixtures.servers.place import encoded, event
 from fixtures.servers.replays import MISSING
 
+from activity_common.replay_result import MAX_RESULT, Counters, Report
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress
@@ -17,23 +18,28 @@ from activity_indexer.errors import DocumentError
 from activity_indexer.event import CREATED, event_version
 from activity_indexer.ports import Partition
 from activity_indexer.replay.correction import parse_correction
-from activity_indexer.replay.decide import Wanted
-from activity_indexer.replay.errors import ReplayRefused
+from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.plan import Plan
-from activity_indexer.replay.progress import Counters
-from activity_indexer.replay.report import Report
-from activity_indexer.replay.result import MAX_RESULT, Result, result_json
-from activity_indexer.replay.session import Options, Outside, Session
+from activity_indexer.replay.ports import ReplayRefused
+from activity_indexer.replay.report import Result
+from activity_indexer.replay.session import Outside, Session
 
 pytestmark = pytest.mark.simulated_time
 
-WANTED = Wanted("r", Selection(), "t", "t.dlq.parked", max_replays=3)
-OPTIONS = Options("t.dlq", "g", wait=False, wait_timeout=0.05)
+OPTIONS = ReplayOptions(
+    replay_id="r",
+    indexer_group="g",
+    events_topic="t",
+    dead_letter_topic="t.dlq",
+    parked_topic="t.dlq.parked",
+    wait=False,
+    wait_timeout=0.05,
+)
 VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
 class Person:
-    """session.People who agrees to everything, unless it is told not to."""
+    """session.View of a user who agrees to everything, unless it is told not to."""
 
     def __init__(self, agrees: bool = True, writes: bytes | None = None) -> None:
         self.agrees, self.writes = agrees, writes
@@ -60,14 +66,12 @@ def bury(log: MemoryLog, *values: object) -> None:
 
 async def run(
     log: MemoryLog,
-    wanted: Wanted = WANTED,
-    options: Options = OPTIONS,
+    options: ReplayOptions = OPTIONS,
     person: Person | None = None,
     documents: MemoryDocuments | None = None,
 ) -> Result:
-    group = f"g.replay.{wanted.replay_id}"
-    outside = Outside(log, documents or MemoryDocuments(), log, lambda: log.writing(group))
-    return await Session(wanted, options, outside, person or Person(), asyncio.Event()).run()
+    outside = Outside(log, documents or MemoryDocuments(), log, lambda: log.writing(options.group))
+    return await Session(options, outside, person or Person(), asyncio.Event()).run()
 
 
 async def test_a_dry_run_plans_and_leaves_no_trace() -> None:
@@ -93,11 +97,11 @@ async def test_nothing_is_sent_against_somebodys_will() -> None:
 async def test_a_correction_that_leaves_some_invalid_sends_nothing_or_the_others() -> None:
     log = MemoryLog()
     bury(log, event("a"), "x")
-    mend = replace(WANTED, correction=parse_correction(b'{"transaction": {"currency": "EUR"}}'))
+    mend = replace(OPTIONS, correction=parse_correction(b'{"transaction": {"currency": "EUR"}}'))
     with pytest.raises(ReplayRefused, match=r"1 would stay invalid(.|\n)*1:0 invalid after the correction"):
         await run(log, mend)
     assert not log.all("t")
-    result = await run(log, mend, replace(OPTIONS, skip_invalid=True))
+    result = await run(log, replace(mend, skip_invalid=True))
     assert result.counters == Counters(read=2, sent=1, refused=1)
 
 
@@ -108,10 +112,10 @@ async def test_a_single_one_can_be_written_anew() -> None:
     person = Person(writes=encoded(event("new")))
     with pytest.raises(ReplayRefused, match="2 match"):
         await run(log, options=edit, person=person)
-    one = replace(WANTED, selection=Selection(partitions=frozenset({1})))
+    one = replace(edit, selection=Selection(partitions=frozenset({1})))
     with pytest.raises(ReplayRefused, match="nothing was changed"):
-        await run(log, one, edit, Person())
-    assert (await run(log, one, edit, person)).outcome == "done"
+        await run(log, one, Person())
+    assert (await run(log, one, person)).outcome == "done"
     assert person.saw == [b'"y"']
     assert [letter.value for letter in log.all("t")] == [encoded(event("new"))]
 
@@ -121,16 +125,16 @@ async def test_what_came_back_counts_and_not_what_it_was_before() -> None:
     log = MemoryLog()
     bury(log, "poison")
     for number in (1, 2, 3):
-        wanted = replace(WANTED, replay_id=f"r{number}")
-        assert (await run(log, wanted)).counters.sent == 1  # type: ignore[union-attr]
+        wanted = replace(OPTIONS, replay_id=f"r{number}")
+        assert (await run(log, wanted)).counters.sent == 1
         (sent,) = [letter for letter in log.all("t") if letter.replay_id == wanted.replay_id]
         record = Told(sent.value, key=sent.key, offset=sent.offset, topic="t", headers=list(sent.headers))
         log.put("t.dlq", 0, dead_letter(record, Failure(DocumentError("no", "no"), 1, 1.0, 1.0)), 1_704_110_500_000)
-    parked = await run(log, replace(WANTED, replay_id="r4"))
+    parked = await run(log, replace(OPTIONS, replay_id="r4"))
     assert parked.counters is not None
     assert (parked.counters.sent, parked.counters.parked, len(log.all("t.dlq.parked"))) == (0, 1, 1)
-    assert (await run(log, replace(WANTED, replay_id="r5"))).outcome == "nothing"
-    again = await run(log, replace(WANTED, replay_id="r6", include_parked=True))
+    assert (await run(log, replace(OPTIONS, replay_id="r5"))).outcome == "nothing"
+    again = await run(log, replace(OPTIONS, replay_id="r6", include_parked=True))
     assert again.counters is not None
     assert again.counters.sent == 1
 
@@ -180,6 +184,6 @@ def test_a_result_fits_into_a_containers_last_words() -> None:
     report = Report()
     report.errors.update({f"another_long_exception_{number}": number for number in range(100)})
     result = Result("done", "r" * 150, "m" * 5000, plan=plan, counters=Counters(), report=report)
-    told = result_json(result)
+    told = result.as_json()
     assert len(json.dumps(told)) <= MAX_RESULT
     assert told["causes"][0]["matched"] == 499

@@ -4,6 +4,17 @@ import time
 import aiohttp
 import pytest
 
+from activity_indexer.facts import Severity
+from activity_indexer.ports import Backlog, Partition
+from activity_indexer.reports import (
+    AuditLagMeasured,
+    Dependency,
+    DependencyChanged,
+    LagMeasured,
+    OffsetsCommitted,
+    PartitionsAssigned,
+    Subscribers,
+)
 from activity_indexer.settings import load_settings
 from activity_indexer.status_page.page import StatusPage
 from activity_indexer.telemetry.health import Health
@@ -53,11 +64,12 @@ async def test_an_indexer_that_has_just_started_has_a_page(client):
 async def test_what_the_metrics_count_is_on_the_page(client, health, metrics):
     health.started()
     health.assigned(1)
-    metrics.assigned([7])
+    emit, place = Subscribers(*metrics.indexer), Partition("transactions", 7)
+    emit(PartitionsAssigned([place]))
     health.partition(7, lag_seconds=2.5, behind_transaction=1001, lost=250)
-    metrics.lag(7, 12_345)
-    metrics.committed(7, 99)
-    metrics.dependency("redis", up=False)
+    emit(LagMeasured(place, 12_345))
+    emit(OffsetsCommitted({place: 99}))
+    emit(DependencyChanged(Dependency.REDIS, "away", Severity.WARNS))
     shown = await text(client, "/")
     assert '<span id="state" class="badge good">ready</span>' in shown
     assert "12\u202f345" in shown
@@ -93,9 +105,8 @@ async def test_facts_are_shown_with_their_beginning_and_without_secrets(client, 
 
 
 async def test_the_age_of_the_oldest_event_that_waits_for_the_audit_is_on_the_page(client, metrics):
-    metrics.audit_assigned([0, 1])
-    metrics.audit_lag(0, 3, 5.0)
-    metrics.audit_lag(1, 4, 7_500.0)
+    lag = {Partition("transactions", 0): Backlog(3, 5.0), Partition("transactions", 1): Backlog(4, 7_500.0)}
+    Subscribers(*metrics.audit)(AuditLagMeasured(lag))
     shown = await text(client, "/")
     assert "the oldest 2.08 h old" in shown
     found = await status(client)

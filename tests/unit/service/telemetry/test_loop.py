@@ -5,9 +5,11 @@ import time
 import pytest
 import structlog
 
+from activity_indexer.reports import Subscribers
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.telemetry.progress import Progress
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ async def watched():
     health = Health(time.monotonic, 120.0)
     health.ticked = lambda: ticks.append(time.monotonic())
     metrics = Metrics()
-    task = asyncio.create_task(watch_loop(health, metrics, interval=0.01))
+    task = asyncio.create_task(watch_loop(Subscribers(*metrics.indexer, Progress(health)), interval=0.01))
     yield ticks, metrics
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -17,12 +17,13 @@ from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka.consumers import check_instance, join_group
 from activity_indexer.adapters.kafka.group_member import GroupMember
 from activity_indexer.adapters.kafka.polling import BoundedPoll
-from activity_indexer.adapters.kafka.positions import KnownTopic, PositionReports, Positions, Unreported
+from activity_indexer.adapters.kafka.positions import KnownTopic, Positions
 from activity_indexer.audit.consumer import Polled
 from activity_indexer.errors import ActivityIndexerError, Unavailable
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
 from activity_indexer.published import published_at
+from activity_indexer.reports import Emit, unreported
 from activity_indexer.settings import Settings
 
 LEAVE_TIMEOUT: Final = 5.0
@@ -41,11 +42,9 @@ class KafkaAuditSource:
     poll has yet to hand out (seconds since the epoch). `_assignment` counts assignments.
     """
 
-    def __init__(
-        self, settings: Settings, address: HttpAddress | None = None, reports: PositionReports | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, address: HttpAddress | None = None, emit: Emit = unreported) -> None:
         self._settings = settings
-        self._reports = reports or Unreported()
+        self._emit = emit
         self._address = address
         self._shares = settings.consumer.memory
         self._poll = BoundedPoll(self._shares.poll)
@@ -156,7 +155,7 @@ class KafkaAuditSource:
         def positions(client: GroupMember) -> Positions:
             kept = partial(self._kept, client)
             self._positions = Positions(
-                client, kafka, reader, self._reports, self._known, "earliest", kept, self._note_begin
+                client, kafka, reader, self._emit, self._known, "earliest", kept, self._note_begin
             )
             return self._positions  # type: ignore[no-any-return]
 

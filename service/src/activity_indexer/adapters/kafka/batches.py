@@ -54,15 +54,10 @@ def batches(producer: Any, records: Sequence[OutRecord]) -> Iterator[tuple[Any, 
     make = batch_maker(producer, records)
     batch = make()
     for record in records:
-        if not _appended(batch, record):
+        key, value, headers = record.key, record.value, list(record.headers)
+        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # an empty one takes any record
             yield batch, batch.record_count()
             batch = make()
-            _appended(batch, record)
+            batch.append(key=key, value=value, timestamp=None, headers=headers)
     if records:
         yield batch, batch.record_count()
-
-
-def _appended(batch: Any, record: OutRecord) -> bool:
-    """Whether there was room: an empty batch takes every record."""
-    taken = batch.append(key=record.key, value=record.value, timestamp=None, headers=list(record.headers))
-    return taken is not None

@@ -2,79 +2,73 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.conn import create_conn
 from aiokafka.errors import (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    IllegalSaslStateError,
-    IllegalStateError,
     InvalidReplicationFactorError,
     KafkaConnectionError,
-    KafkaError,
     PolicyViolationError,
-    SaslAuthenticationFailed,
     TopicAlreadyExistsError,
-    TopicAuthorizationFailedError,
-    UnsupportedSaslMechanismError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
-from aiokafka.helpers import create_ssl_context
 
+from activity_common.kafka_connection import (
+    CLIENT_ERRORS,
+    UNAUTHORIZED,
+    connection_errors,
+    security_arguments,
+    server_list,
+    tls_context,
+    uses_tls,
+)
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, reason_of
 from activity_indexer.responsive import ResponsiveTimeout
 from activity_indexer.settings import KafkaSettings
 
-_REFUSED = (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    IllegalSaslStateError,
-    InvalidReplicationFactorError,
-    PolicyViolationError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    UnsupportedSaslMechanismError,
-    ssl.SSLCertVerificationError,
-)
+__all__ = ["CLIENT_ERRORS", "admin_client", "client_arguments", "create_topic", "explained", "mapped"]
+
+_REFUSED = (*UNAUTHORIZED, InvalidReplicationFactorError, PolicyViolationError, ssl.SSLCertVerificationError)
+
+RECORD_LIMIT: Final = "max.message.bytes"
+"""The topic's limit of a record: asked before, since a refusal by the broker breaks the producer's sequence."""
+
+NEW_TOPIC_PATIENCE: Final = 5.0
+"""Seconds until a topic that was created a moment ago is known to every broker."""
+
+NEW_TOPIC_PAUSE: Final = 0.2
 
 
 def client_arguments(settings: KafkaSettings) -> dict[str, Any]:
     """Arguments that consumer, producer and admin client take alike."""
-    arguments: dict[str, Any] = {
-        "bootstrap_servers": [server.strip() for server in settings.bootstrap_servers.split(",")],
+    protocol = settings.security_protocol
+    return {
+        "bootstrap_servers": server_list(settings.bootstrap_servers),
         "client_id": settings.client_id,
-        "security_protocol": settings.security_protocol,
         "request_timeout_ms": int(settings.request_timeout * 1000),
         "metadata_max_age_ms": int(settings.metadata_max_age * 1000),
+        **security_arguments(
+            protocol,
+            tls=_tls(settings) if uses_tls(protocol) else None,
+            mechanism=settings.sasl_mechanism,
+            username=settings.sasl_username,
+            password=settings.sasl_password.get_secret_value(),
+        ),
     }
-    if settings.security_protocol.endswith("SSL"):
-        arguments["ssl_context"] = _ssl_context(settings)
-    if settings.security_protocol.startswith("SASL"):
-        arguments["sasl_mechanism"] = settings.sasl_mechanism
-        arguments["sasl_plain_username"] = settings.sasl_username
-        arguments["sasl_plain_password"] = settings.sasl_password.get_secret_value()
-    return arguments
 
 
-def _ssl_context(settings: KafkaSettings) -> Any:
+def _tls(settings: KafkaSettings) -> ssl.SSLContext:
+    password = settings.ssl_key_password.get_secret_value() or None
     try:
-        context = create_ssl_context(
-            cafile=settings.ssl_ca_file,
-            certfile=settings.ssl_cert_file,
-            keyfile=settings.ssl_key_file,
-            password=settings.ssl_key_password.get_secret_value() or None,
-        )
+        context = tls_context(settings.ssl_ca_file, settings.ssl_cert_file, settings.ssl_key_file, password)
     except OSError as error:  # ssl.SSLError is one
         raise Refused(
             "KAFKA_SSL_CA_FILE, KAFKA_SSL_CERT_FILE, KAFKA_SSL_KEY_FILE: expected PEM files that fit together and the "
@@ -90,9 +84,6 @@ def mapped(error: BaseException) -> ActivityIndexerError:
     name = type(error).__name__
     text = f"Kafka: {reason}" if reason.startswith(name) else f"Kafka: {name}: {reason}"
     return Refused(text) if isinstance(error, _REFUSED) else Unavailable(text)
-
-
-CLIENT_ERRORS = (KafkaError, IllegalStateError, OSError, TimeoutError)
 
 
 @asynccontextmanager
@@ -112,17 +103,7 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 async def explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
     """The client says only that no server takes it: ask each of them why. That one needs people is told first."""
-    arguments = client_arguments(settings)
-    del arguments["metadata_max_age_ms"]
-    reasons: list[ActivityIndexerError] = []
-    for server in arguments.pop("bootstrap_servers"):
-        host, _, port = server.rpartition(":")
-        try:
-            connection = await create_conn(host.strip("[]"), int(port), **arguments)
-        except CLIENT_ERRORS as reason:
-            reasons.append(mapped(reason))
-        else:
-            connection.close()
+    reasons = [mapped(reason) for reason in await connection_errors(client_arguments(settings))]
     refused = [reason for reason in reasons if isinstance(reason, Refused)]
     return next(iter(refused or reasons), mapped(error))
 
@@ -163,6 +144,30 @@ async def session_limits(client: Any) -> tuple[float, float] | None:
     told = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
     found = [float(told[name]) / 1000 for name in names if told.get(name)]
     return (found[0], found[1]) if len(found) == len(names) else None
+
+
+async def record_limits(settings: KafkaSettings, names: Sequence[str]) -> dict[str, int]:
+    """Bytes of a record at most, for topics that report it. Raises Refused when one does not exist, or Unavailable."""
+    deadline = time.monotonic() + NEW_TOPIC_PATIENCE
+    async with admin_client(settings) as client:
+        while True:
+            answers = await client.describe_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name, {RECORD_LIMIT: ""}) for name in names]
+            )
+            told = [resource for answer in answers for resource in answer.to_object()["resources"]]
+            missing = [
+                each["resource_name"] for each in told if each["error_code"] == UnknownTopicOrPartitionError.errno
+            ]
+            if not missing:
+                return {
+                    resource["resource_name"]: int(entry["config_value"])
+                    for resource in told
+                    for entry in resource["config_entries"]
+                    if entry["config_names"] == RECORD_LIMIT and not resource["error_code"]
+                }
+            if time.monotonic() > deadline:
+                raise Refused(f"the topic {', '.join(missing)} does not exist: nothing can be sent there")
+            await asyncio.sleep(NEW_TOPIC_PAUSE)
 
 
 async def prepare_topics(settings: KafkaSettings) -> int | None:

@@ -15,6 +15,7 @@ from activity_indexer.adapters.kafka.group_member import GroupMember, TopicState
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, TRUNCATION, Bounds, Commit, Ends, Loss, Start, Stored, begin
+from activity_indexer.reports import Dependency, DependencyChanged, Emit, EventsLost, ProblemChanged, TopicRecreated
 from activity_indexer.settings import KafkaSettings
 
 RETRY: Final = 1.0
@@ -32,44 +33,6 @@ class Reader(Protocol):
 
     async def revoked(self) -> None:
         """All partitions are taken away: finish what was taken in, commit it, and forget the offsets."""
-
-
-class PositionReports(Protocol):
-    """What is reported of positions; the methods are cheap and never raise."""
-
-    def kafka(self, problem: str | None) -> None:
-        """Kafka answers, or does not and why."""
-
-    def topic(self, problem: str | None) -> None:
-        """The topic exists, or does not and what to do."""
-
-    def membership(self, problem: str | None) -> None:
-        """This process may be a member, or may not and what to do."""
-
-    def recreated(self, topic: str) -> None:
-        """The topic is not the one that was read before: it was deleted and created again."""
-
-    def lost(self, loss: Loss) -> None:
-        """Events were gone before they were read."""
-
-
-class Unreported:
-    """PositionReports of a member that nobody watches."""
-
-    def kafka(self, problem: str | None) -> None:
-        """Kafka answers, or does not."""
-
-    def topic(self, problem: str | None) -> None:
-        """The topic exists, or does not."""
-
-    def membership(self, problem: str | None) -> None:
-        """This process may be a member, or may not."""
-
-    def recreated(self, topic: str) -> None:
-        """The topic is another one."""
-
-    def lost(self, loss: Loss) -> None:
-        """Events were gone."""
 
 
 @dataclass(slots=True)
@@ -106,7 +69,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         client: GroupMember,
         settings: KafkaSettings,
         reader: Reader,
-        reports: PositionReports,
+        emit: Emit,
         known: KnownTopic,
         reset: Literal["earliest", "latest"],
         stored: Stored | None = None,
@@ -115,7 +78,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         self._client = client
         self._settings = settings
         self._reader = reader
-        self._reports = reports
+        self._emit = emit
         self._known = known
         self._reset = reset
         self._stored: Stored = stored or client.commits
@@ -126,7 +89,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         self._instead: dict[Partition, Commit] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        client.fenced = reports.membership
+        client.fenced = lambda problem: emit(ProblemChanged("membership", problem))
 
     @property
     def topic_id(self) -> str:
@@ -197,14 +160,14 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
                 if await step():
                     return
             except ActivityIndexerError as error:
-                self._reports.kafka(str(error))
+                self._emit(DependencyChanged(Dependency.KAFKA, str(error)))
             await asyncio.sleep(RETRY)
 
     async def _topic(self) -> TopicState | None:
         name = self._settings.transactions_topic
         topic: TopicState | None = await self._ask(self._client.topic(name))
-        self._reports.kafka(None)
-        self._reports.topic(None if topic else f"topic {name} does not exist: create it")
+        self._emit(DependencyChanged(Dependency.KAFKA))
+        self._emit(ProblemChanged("topic", None if topic else f"topic {name} does not exist: create it"))
         return topic
 
     async def _begin(self) -> bool:
@@ -235,16 +198,16 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         bounds: Mapping[Partition, Bounds] = await self._ask(self._client.bounds(places))
         foreign = any(not commits[place].belongs_to(topic.identifier) for place in places if place in commits)
         if foreign or self._known.is_another(topic):
-            self._reports.recreated(topic.name)
+            self._emit(TopicRecreated(topic.name))
             for loss in self._known.unread.values():
                 if loss.events:
-                    self._reports.lost(loss)
+                    self._emit(EventsLost(loss))
             self._known.unread.clear()
         self._known.identifier = topic.identifier
         for place in places:
             start = begin(place, commits.get(place), bounds[place], topic.identifier)
             if start.loss is not None:
-                self._reports.lost(start.loss)
+                self._emit(EventsLost(start.loss))
             if self._began is not None:
                 self._began(place, start, topic.identifier)
             self._client.go_on(place, start.offset)

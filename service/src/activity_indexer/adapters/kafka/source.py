@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 from aiokafka import TopicPartition
@@ -15,19 +15,13 @@ from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka.consumers import check_instance, join_group
 from activity_indexer.adapters.kafka.group_member import GroupMember
 from activity_indexer.adapters.kafka.polling import BoundedPoll
-from activity_indexer.adapters.kafka.positions import KnownTopic, PositionReports, Positions, Reader
+from activity_indexer.adapters.kafka.positions import KnownTopic, Positions, Reader
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import Partition, Record
 from activity_indexer.positions import Commit, Ends
+from activity_indexer.reports import Dependency, DependencyChanged, Emit, PartitionsCorrupt
 from activity_indexer.settings import KafkaSettings
-
-
-class SourceReports(PositionReports, Protocol):
-    """What is reported of a member."""
-
-    def corrupt(self, partitions: Mapping[Partition, str]) -> None:
-        """The partitions that cannot go on since their next batch is damaged, and why; called after each poll."""
 
 
 class GroupSource:
@@ -36,14 +30,14 @@ class GroupSource:
     def __init__(
         self,
         settings: KafkaSettings,
-        reports: SourceReports,
+        emit: Emit,
         address: HttpAddress | None = None,
         shares: MemoryShares | None = None,
     ) -> None:
         self._settings = settings
         self._shares = shares or MemoryShares()
         self._poll = BoundedPoll(self._shares.poll)
-        self._reports = reports
+        self._emit = emit
         self._address = address
         self._known = KnownTopic()
         self._log = structlog.get_logger("activity_indexer.kafka")
@@ -59,7 +53,7 @@ class GroupSource:
 
         def positions(client: GroupMember) -> Positions:
             kafka = self._settings
-            self._positions = Positions(client, kafka, member, self._reports, self._known, kafka.auto_offset_reset)
+            self._positions = Positions(client, kafka, member, self._emit, self._known, kafka.auto_offset_reset)
             return self._positions  # type: ignore[no-any-return]
 
         if self._tried:
@@ -91,13 +85,14 @@ class GroupSource:
             self._positions.out_of_range(Partition(*place) for place in error.args[0])
             return {}
         except (KafkaError, OSError) as error:
-            self._reports.kafka(str(mapped(error)))
+            self._emit(DependencyChanged(Dependency.KAFKA, str(mapped(error))))
             await asyncio.sleep(1.0)
             return {}
         group = self._settings.consumer_group
-        self._reports.corrupt({place: why.explained(place, group) for place, why in self._consumer.corrupt().items()})
+        corrupt = {place: why.explained(place, group) for place, why in self._consumer.corrupt().items()}
+        self._emit(PartitionsCorrupt(corrupt))
         if polled:
-            self._reports.kafka(None)
+            self._emit(DependencyChanged(Dependency.KAFKA))
         return {Partition(*partition): records for partition, records in polled.items()}
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
@@ -127,8 +122,8 @@ class GroupSource:
                 self._settings.request_timeout, self._consumer.ends(partitions)
             )
         except ActivityIndexerError as error:
-            self._reports.kafka(str(error))
+            self._emit(DependencyChanged(Dependency.KAFKA, str(error)))
             raise
-        self._reports.kafka(None)
+        self._emit(DependencyChanged(Dependency.KAFKA))
         self._positions.note(ends)
         return ends

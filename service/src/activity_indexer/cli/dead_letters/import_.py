@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import click
 
-from activity_indexer.adapters.kafka.dead_letter_restorer import restore
+from activity_indexer.adapters.kafka.dead_letters.restorer import restore
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.reading import json_option, matching
 from activity_indexer.cli.help import Exit, epilog

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from activity_indexer.adapters.kafka.dead_letter_reader import DeadLetterReader, dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.reader import DeadLetterReader, dead_letter_reader
 from activity_indexer.cli.common import few_collections
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection

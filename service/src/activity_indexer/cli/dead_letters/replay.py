@@ -11,26 +11,31 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 import click
 
-from activity_indexer.adapters.replay import replay_outside
+from activity_common.replay_result import Outcome
+from activity_indexer.adapters.elasticsearch.document_reader import document_reader
+from activity_indexer.adapters.kafka.client import admin_client
+from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.replay_positions import GroupPositions
+from activity_indexer.adapters.kafka.dead_letters.replay_transactions import replay_writing
 from activity_indexer.cli.common import Duration, few_collections, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.replay_view import Lines, Terminal
 from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.selection import selection_options
-from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import ActivityIndexerError
+from activity_indexer.replay.checkpoint import read_ends
 from activity_indexer.replay.correction import WrongCorrection, parse_correction
-from activity_indexer.replay.decide import Wanted
-from activity_indexer.replay.errors import ReplayRefused
-from activity_indexer.replay.plan import read_ends
-from activity_indexer.replay.result import Outcome, Result, result_json
-from activity_indexer.replay.session import Options, Session
-from activity_indexer.settings import KafkaSettings, Settings
+from activity_indexer.replay.options import ReplayOptions
+from activity_indexer.replay.ports import ReplayRefused
+from activity_indexer.replay.report import Result
+from activity_indexer.replay.session import Outside, Session, Writing
+from activity_indexer.settings import Settings, callers_trace
 from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 
 EXITS: Final[dict[Outcome, Exit]] = {
@@ -68,33 +73,13 @@ class ReplayId(click.ParamType[str]):
         return str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of the command line that are neither the selection nor the output's."""
-
-    replay_id: str
-    dry_run: bool
-    max_sent: int | None
-    rate: float | None
-    patch: Path | None
-    edit: bool
-    skip_invalid: bool
-    max_replays: int | None
-    include_parked: bool
-    include_stale: bool
-    to_topic: str | None
-    up_to: str | None
-    no_wait: bool
-    wait_timeout: float
-    horizon: float
-
-
 @click.command(
     "replay",
     epilog=epilog(
         "dead-letters replay --dry-run",
         "dead-letters replay --stage index --error document_parsing_exception",
         "dead-letters replay --error missing_field --patch correction.json --rate 100",
+        "dead-letters replay --offsets 0:4711 --edit",
         codes={
             Exit.DONE: "done",
             Exit.NOTHING_TO_DO: "nothing to do",
@@ -106,101 +91,118 @@ class Asked:
 @selection_options
 @click.option("--id", "replay_id", type=ReplayId(), help="Name of this replay; the same one goes on where it stopped.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and send nothing.")
-@click.option("--max", "max_sent", type=click.IntRange(1), help="Send so many at most.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Send so many per second at most.")
+@click.option("--max", "max_sent", type=click.IntRange(1), help="Send at most this many.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Send at most this many per second.")
 @click.option(
     "--patch",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Correct each: a file with a JSON merge patch (an object) or a JSON Patch (an array).",
+    type=click.File("rb"),
+    help="Correct each one: a file with a JSON merge patch (an object) or a JSON Patch (an array).",
 )
 @click.option("--edit", is_flag=True, help="Correct a single one in $EDITOR.")
 @click.option("--skip-invalid", is_flag=True, help="Send the others when a correction leaves some invalid.")
 @click.option(
-    "--max-replays", type=click.IntRange(0), help="Park what was sent so often already; else KAFKA_MAX_REPLAYS."
+    "--max-replays", type=click.IntRange(0), help="Park what was sent this often already; default: KAFKA_MAX_REPLAYS."
 )
 @click.option("--include-parked", is_flag=True, help="Send parked ones too, and park none.")
-@click.option("--include-stale", is_flag=True, help="Send also what would change nothing.")
-@click.option("--to-topic", help="Send all to this topic; else each to its own, if it is KAFKA_TRANSACTIONS_TOPIC.")
-@click.option("--up-to", type=Ends(), help="End there, exclusive: as a plan printed it.")
-@click.option("--no-wait", is_flag=True, help="Do not wait for the indexer, and report nothing.")
+@click.option("--include-stale", is_flag=True, help="Also send what would change nothing in the index.")
+@click.option("--to-topic", help="Send all to this topic; default: each to its own, if it is KAFKA_TRANSACTIONS_TOPIC.")
+@click.option("--up-to", type=Ends(), help="End before these offsets, as a plan printed them.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the indexer, and report nothing about the events.")
 @click.option(
     "--wait-timeout",
     type=Duration(),
     default="60s",
     show_default=True,
-    help="Wait while the indexer's group moves so soon.",
+    help="Stop waiting when the indexer's group makes no progress for this time.",
 )
 @click.option(
     "--horizon",
     type=Duration(),
     default="30d",
     show_default=True,
-    help="Warn of older ones: as long as purge-tombstones keeps deletions.",
+    help="Warn about older ones: how long purge-tombstones keeps deletions.",
 )
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print lines of JSON: plan, progress, result. Never asks.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--json", "as_json", is_flag=True, help="Print lines of JSON: plan, progress, result. Never ask.")
 @click.option(
-    "--result-file", type=click.Path(dir_okay=False, path_type=Path), help="Write the result to this file too."
+    "--result-file", type=click.Path(dir_okay=False, path_type=Path), help="Also write the result to this file."
 )
 def command(
-    *, selection: Selection, replay_id: str | None, yes: bool, as_json: bool, result_file: Path | None, **given: object
+    *,
+    replay_id: str | None,
+    patch: BinaryIO | None,
+    max_replays: int | None,
+    no_wait: bool,
+    yes: bool,
+    as_json: bool,
+    result_file: Path | None,
+    **given: Any,
 ) -> None:
     """Send dead letters again: a plan first, then each once, and none lost.
 
     Read position and sent events are one Kafka transaction. A replay that was stopped or killed goes on when it is run
     again with the same --id.
-
-    \b
-    Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 refused, 5 interrupted: run it again.
-
-    \b
-    Examples:
-      activity-indexer dead-letters replay --stage index --dry-run
-      activity-indexer dead-letters replay --error missing_field --patch currency.json --rate 100
-      activity-indexer dead-letters replay --offsets 0:4711 --edit
-    """  # noqa: D301 - a backspace keeps the lines of a paragraph
+    """
     settings = read_settings()
     quiet_logging(settings)
-    asked = Asked(replay_id or _new_id(), **given)  # type: ignore[arg-type]
-    view = Lines(asked.replay_id) if as_json else Terminal(asked.replay_id, dry_run=asked.dry_run, sure=yes)
-    result = asyncio.run(_replay(settings, selection, asked, view))
+    if patch and given["edit"]:
+        raise click.UsageError("--patch or --edit, not both")
+    kafka = settings.kafka
+    options = ReplayOptions(
+        replay_id=replay_id or f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(2).hex()}",
+        indexer_group=kafka.consumer_group,
+        events_topic=kafka.transactions_topic,
+        dead_letter_topic=kafka.dead_letters,
+        parked_topic=kafka.parked,
+        max_replays=kafka.max_replays if max_replays is None else max_replays,
+        max_clock_skew=settings.consumer.max_clock_skew,
+        wait=not no_wait,
+        **given,
+    )
+    if options.replay_id == kafka.dead_letters:
+        raise click.UsageError("--id must not be the name of the dead-letter topic")
+    view = Lines(options.replay_id) if as_json else Terminal(options.replay_id, dry_run=options.dry_run, sure=yes)
+    result = asyncio.run(_replay(settings, options, patch.read() if patch else None, view))
     view.ended(result)
     if result_file:
-        result_file.write_text(json.dumps(result_json(result)))
+        result_file.write_text(json.dumps(result.as_json()))
     sys.exit(EXITS[result.outcome])
 
 
-def _new_id() -> str:
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(2).hex()}"
-
-
-async def _replay(settings: Settings, selection: Selection, asked: Asked, view: Lines | Terminal) -> Result:
+async def _replay(settings: Settings, options: ReplayOptions, patch: bytes | None, view: Lines | Terminal) -> Result:
     """The result, whatever happens."""
     try:
-        wanted, options = _wanted(settings.kafka, selection, asked), _options(settings, asked)
+        if patch is not None:
+            options = replace(options, correction=parse_correction(patch))
         with view, few_collections():
-            topic = wanted.topic or wanted.default_topic
-            async with (
-                _telemetry(settings) as telemetry,
-                replay_outside(settings, asked.replay_id, topic) as outside,
-            ):
+            async with replay_outside(settings, options) as outside:
                 stopping = asyncio.Event()
-                traced = replace(outside, writing=telemetry.replaying(outside.writing, asked.replay_id))
-                session = Session(wanted, options, traced, view, stopping)
-                return await _until_stopped(session, stopping)
+                return await _until_stopped(Session(options, outside, view, stopping), stopping)
     except (ReplayRefused, WrongCorrection) as error:
-        return Result("refused", asked.replay_id, str(error), asked.dry_run)
+        return Result("refused", options.replay_id, str(error), options.dry_run)
     except ActivityIndexerError as error:
-        return Result("failed", asked.replay_id, str(error), asked.dry_run)
+        return Result("failed", options.replay_id, str(error), options.dry_run)
     except asyncio.CancelledError:
-        return Result("interrupted", asked.replay_id, "interrupted before anything was sent", asked.dry_run)
+        return Result("interrupted", options.replay_id, "interrupted before anything was sent", options.dry_run)
 
 
 @asynccontextmanager
-async def _telemetry(settings: Settings) -> AsyncIterator[OpenTelemetry]:
+async def replay_outside(settings: Settings, options: ReplayOptions) -> AsyncIterator[Outside]:
+    """The outside systems of a replay, opened and closed together. Raises Unavailable or Refused."""
+    kafka = settings.kafka
+    writing: Writing = partial(replay_writing, kafka, options.replay_id, options.target)
     telemetry = OpenTelemetry(settings)
+    if spans := telemetry.spans(kafka.dead_letters, options.group, kafka.client_id):
+        from activity_indexer.replay.tracing import ReplaySpans  # noqa: PLC0415 - only where tracing is on
+
+        writing = ReplaySpans(spans, options.replay_id, callers_trace()).traced(writing)
     try:
-        yield telemetry
+        async with (
+            dead_letter_reader(kafka) as letters,
+            document_reader(settings.elasticsearch) as documents,
+            admin_client(kafka) as client,
+        ):
+            yield Outside(letters, documents, GroupPositions(kafka, client), writing)
     finally:
         await telemetry.stop()
 
@@ -222,38 +224,3 @@ async def _until_stopped(session: Session, stopping: asyncio.Event) -> Result:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
-
-
-def _wanted(kafka: KafkaSettings, selection: Selection, asked: Asked) -> Wanted:
-    if asked.patch and asked.edit:
-        raise click.UsageError("--patch or --edit, not both")
-    if asked.replay_id == kafka.dead_letters:
-        raise click.UsageError("--id must not be the name of the dead-letter topic")
-    return Wanted(
-        replay_id=asked.replay_id,
-        selection=selection,
-        default_topic=kafka.transactions_topic,
-        parked_topic=kafka.parked,
-        max_replays=kafka.max_replays if asked.max_replays is None else asked.max_replays,
-        topic=asked.to_topic,
-        correction=parse_correction(asked.patch.read_bytes()) if asked.patch else None,
-        include_parked=asked.include_parked,
-        include_stale=asked.include_stale,
-        max_sent=asked.max_sent,
-    )
-
-
-def _options(settings: Settings, asked: Asked) -> Options:
-    return Options(
-        topic=settings.kafka.dead_letters,
-        group=settings.kafka.consumer_group,
-        up_to=asked.up_to,
-        dry_run=asked.dry_run,
-        edit=asked.edit,
-        skip_invalid=asked.skip_invalid,
-        rate=asked.rate,
-        wait=not asked.no_wait,
-        wait_timeout=asked.wait_timeout,
-        horizon=asked.horizon,
-        skew=settings.consumer.max_clock_skew,
-    )

@@ -1,4 +1,4 @@
-"""How a replay shows itself: bars and a table for people, lines of JSON for machines."""
+"""How a replay is shown: bars and a table at a terminal, lines of JSON for programs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from activity_common.replay_result import Counters, Report
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.spans import Progress
-from activity_indexer.replay.errors import ReplayRefused
-from activity_indexer.replay.json_text import read_json, write_json
+from activity_indexer.replay.correction import read_json, write_json
 from activity_indexer.replay.plan import Plan
-from activity_indexer.replay.progress import Counters
-from activity_indexer.replay.result import Result, plan_json, progress_json, result_json
+from activity_indexer.replay.ports import ReplayRefused
+from activity_indexer.replay.report import Result
 
 T = TypeVar("T")
 INTERVAL: Final = 1.0
@@ -29,7 +29,7 @@ INTERVAL: Final = 1.0
 
 
 class Lines:
-    """session.People for machines: one JSON object per line."""
+    """session.View for programs: one JSON object per line."""
 
     def __init__(self, replay_id: str) -> None:
         self._replay_id = replay_id
@@ -49,16 +49,16 @@ class Lines:
 
     async def planned(self, plan: Plan) -> bool:
         """The plan's line; nobody is asked."""
-        _put(plan_json(plan, self._replay_id))
+        _put({"kind": "plan", "replay": self._replay_id, **plan.as_json()})
         return True
 
     async def edited(self, value: bytes | None) -> bytes | None:
-        """An editor needs a person, whatever reads the lines."""
+        """An editor needs a user, whatever reads the lines."""
         return await asked(lambda: edited(value))
 
     def sending(self, counters: Counters, passed: int, total: int) -> None:
         """A line now and then."""
-        self._now_and_then(progress_json(counters, passed, total))
+        self._now_and_then({"kind": "progress", "passed": passed, "total": total, **counters.as_json()})
 
     def waiting(self, left: int) -> None:
         """A line now and then."""
@@ -66,7 +66,7 @@ class Lines:
 
     def ended(self, result: Result) -> None:
         """The result's line."""
-        _put(result_json(result))
+        _put(result.as_json())
 
     def _now_and_then(self, told: dict[str, Any]) -> None:
         now = time.monotonic()
@@ -76,7 +76,7 @@ class Lines:
 
 
 class Terminal:
-    """session.People for people: bars on stderr, the plan and the report on stdout."""
+    """session.View for users: bars on stderr, the plan and the report on stdout."""
 
     def __init__(self, replay_id: str, *, dry_run: bool, sure: bool) -> None:
         self._replay_id = replay_id
@@ -121,7 +121,7 @@ class Terminal:
         self._move(f"sending ({counters.sent} sent)", passed, total, "sending")
 
     def waiting(self, left: int) -> None:
-        """Tell how much the indexer has left."""
+        """Show how much the indexer has left."""
         self._move(f"waiting for the indexer ({left} to go)", 0, None, "waiting")
 
     def ended(self, result: Result) -> None:
@@ -129,7 +129,7 @@ class Terminal:
         self._bar.stop()
         self._console.print(f"Replay {result.replay_id}: {result.outcome}. {result.message}", markup=False)
         if result.report:
-            show_report(self._console, result)
+            show_report(self._console, result.report)
 
     def _move(self, text: str, passed: int, total: int | None, name: str = "") -> None:
         name = name or text
@@ -139,10 +139,10 @@ class Terminal:
 
 
 def show_plan(console: Console, plan: Plan, replay_id: str) -> None:
-    """The plan as a table, and what people should know before they agree."""
+    """The plan as a table, and what a user should know before agreeing."""
     counters = plan.counters
     table = Table("Stage", "Error", "Dead letters", title=f"Replay {replay_id}", title_justify="left")
-    for stage, error, number in ((*cause, number) for cause, number in plan.causes.most_common()):
+    for (stage, error), number in plan.causes.most_common():
         table.add_row(stage, error, str(number))
     console.print(table)
     lines = (
@@ -159,15 +159,12 @@ def show_plan(console: Console, plan: Plan, replay_id: str) -> None:
     for refusal in plan.refusals:
         console.print(f"          {refusal}", markup=False)
     if plan.blind:
-        console.print(f"Nobody knows what is stale: {plan.blind}. Versions protect newer documents.", markup=False)
+        console.print(f"It is unknown what is stale: {plan.blind}. Versions protect newer documents.", markup=False)
     console.print(f"Up to {plan.up_to}", markup=False)
 
 
-def show_report(console: Console, result: Result) -> None:
+def show_report(console: Console, report: Report) -> None:
     """What became of the events."""
-    report = result.report
-    if report is None:
-        return
     for number, meaning in (
         (report.indexed, "indexed"),
         (report.stale, "stale: their documents are newer"),
@@ -175,12 +172,12 @@ def show_report(console: Console, result: Result) -> None:
         (report.unknown, "unknown"),
     ):
         console.print(f"{number:>9} {meaning}", markup=False)
-    for error, number in report.errors.most_common():
+    for error, number in report.most_common_errors:
         console.print(f"          {number} {error}", markup=False)
 
 
 async def asked(question: Callable[[], T]) -> T:
-    """The answer of a person: Kafka is told meanwhile that the replay lives, and a signal does not wait for it."""
+    """The answer of a user; meanwhile Kafka gets heartbeats, and a signal does not wait for the answer."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[T] = loop.create_future()
 

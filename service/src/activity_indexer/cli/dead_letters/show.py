@@ -20,6 +20,7 @@ from activity_indexer.cli.help import Exit, epilog
 from activity_indexer.cli.selection import OffsetRange, selection_options
 from activity_indexer.dead_letters.advice import advice
 from activity_indexer.dead_letters.document_state import Outlook, is_document_id, outlook, readable_event, unknown
+from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.lines import as_json as content_json
 from activity_indexer.dead_letters.lines import name_as_json, summary
 from activity_indexer.dead_letters.location import locate
@@ -27,7 +28,6 @@ from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Offsets, Selection
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError
-from activity_indexer.replay.identity import original_position
 from activity_indexer.settings import Settings
 
 

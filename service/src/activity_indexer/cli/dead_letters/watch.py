@@ -14,7 +14,7 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from activity_indexer.adapters.kafka.dead_letter_reader import dead_letter_reader
+from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.list import groups_table
 from activity_indexer.cli.dead_letters.reading import json_option, parked_option, topic_of

@@ -6,60 +6,56 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
-from functools import partial
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from activity_indexer.replay.ports import Transactions
-from activity_indexer.settings import Settings, callers_trace
-from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.reports import Emit, SpansExported, unreported
+from activity_indexer.settings import Settings
 from activity_indexer.tracing import Tracing, Untraced
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
 
     from activity_indexer.telemetry.tracing.exporting import Export
+    from activity_indexer.telemetry.tracing.spans import Spans
 
 Report = Callable[[str, int], None]
-Writing = Callable[[], AbstractAsyncContextManager[Transactions]]
 
 
 class OpenTelemetry:
     """What traces the indexer and its audit, each by its group, and sends the metrics if any; made in a loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
+    def __init__(self, settings: Settings, emit: Emit = unreported, registry: CollectorRegistry | None = None) -> None:
         self._settings = settings
         self._metrics: asyncio.Task[None] | None = None
         self._export: Export | None = None
         self._provider: TracerProvider | None = None
         self._version = version("activity-indexer")
         if settings.otel.traces:
-            self._open(from_any_thread(asyncio.get_running_loop(), metrics.spans) if metrics else _untold)
-        if settings.otel.metrics and metrics:
-            self._send(metrics)
+            self._open(from_any_thread(asyncio.get_running_loop(), emit))
+        if settings.otel.metrics and registry:
+            self._send(registry)
 
     def indexer(self) -> Tracing:
         """Spans of the indexer."""
         kafka = self._settings.kafka
-        return self._of(kafka.consumer_group, kafka.client_id, kafka.dead_letters)
+        topic, group = kafka.transactions_topic, kafka.consumer_group
+        return self.spans(topic, group, kafka.client_id, kafka.dead_letters) or Untraced()
 
     def audit(self) -> Tracing:
         """Spans of the audit."""
         kafka = self._settings.kafka
-        return self._of(kafka.audit_group, f"{kafka.client_id}.audit")
+        return self.spans(kafka.transactions_topic, kafka.audit_group, f"{kafka.client_id}.audit") or Untraced()
 
-    def replaying(self, writing: Writing, replay_id: str) -> Writing:
-        """The transactions of a replay, traced."""
+    def spans(self, topic: str, group: str, client: str, dead_letters: str = "") -> Spans | None:
+        """Spans of what this group consumes; None where tracing is off."""
         if self._provider is None or self._export is None:
-            return writing
-        from activity_indexer.replay.tracing import ReplaySpans  # noqa: PLC0415 - only where tracing is on
-        from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415
+            return None
+        from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415 - only where tracing is on
 
-        kafka = self._settings.kafka
-        consumed = Consumed(kafka.dead_letters, f"{kafka.consumer_group}.replay.{replay_id}", kafka.client_id)
-        spans = Spans(self._provider, self._export, consumed, self._version)
-        return ReplaySpans(spans, replay_id, callers_trace()).traced(writing)
+        return Spans(self._provider, self._export, Consumed(topic, group, client, dead_letters), self._version)
 
     async def stop(self) -> None:
         """Send what is left, for a moment."""
@@ -69,14 +65,6 @@ class OpenTelemetry:
         if self._export is not None:
             await self._export.stop()
 
-    def _of(self, group: str, client: str, dead_letters: str = "") -> Tracing:
-        if self._provider is None or self._export is None:
-            return Untraced()
-        from activity_indexer.telemetry.tracing.spans import Consumed, Spans  # noqa: PLC0415 - only where tracing is on
-
-        consumed = Consumed(self._settings.kafka.transactions_topic, group, client, dead_letters)
-        return Spans(self._provider, self._export, consumed, self._version)
-
     def _open(self, report: Report) -> None:
         from activity_indexer.telemetry.tracing import exporting  # noqa: PLC0415 - only where tracing is on
 
@@ -85,7 +73,7 @@ class OpenTelemetry:
         resource = exporting.resource_of(otel, self._version, instance_id())
         self._provider = exporting.tracer_provider(otel, resource, self._export)
 
-    def _send(self, metrics: Metrics) -> None:
+    def _send(self, registry: CollectorRegistry) -> None:
         from activity_indexer.telemetry.metrics import otlp as otlp_metrics  # noqa: PLC0415 - only where it is asked for
         from activity_indexer.telemetry.tracing import exporting  # noqa: PLC0415 - only where it is asked for
 
@@ -93,7 +81,7 @@ class OpenTelemetry:
         resource = exporting.resource_of(otel, self._version, instance_id())
         exporter = otlp_metrics.metric_exporter(otel)
         interval = otel.metric_export_interval / 1000
-        export = otlp_metrics.MetricsExport(metrics.registry, exporter, resource, interval)
+        export = otlp_metrics.MetricsExport(registry, exporter, resource, interval)
         self._metrics = asyncio.create_task(export.run())
 
 
@@ -102,15 +90,11 @@ def instance_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def from_any_thread(loop: asyncio.AbstractEventLoop, tell: Report) -> Report:
+def from_any_thread(loop: asyncio.AbstractEventLoop, emit: Emit) -> Report:
     """Tells in the loop's thread what happens in another; nothing once the loop is closed."""
 
     def report(outcome: str, count: int) -> None:
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(partial(tell, outcome, count))
+            loop.call_soon_threadsafe(emit, SpansExported(outcome, count))
 
     return report
-
-
-def _untold(_outcome: str, _count: int) -> None:
-    """A command has no metrics."""

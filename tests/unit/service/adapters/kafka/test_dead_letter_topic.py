@@ -15,11 +15,13 @@ from aiokafka.errors import (
     UnknownError,
     UnknownTopicOrPartitionError,
 )
+from fixtures.core import Emitted
 
-from activity_indexer.adapters.kafka import dead_letter_topic
-from activity_indexer.adapters.kafka.dead_letter_topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.dead_letters import topic as dead_letter_topic
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.ports import OutRecord
+from activity_indexer.reports import DeadLetterTruncated, Emit, unreported
 from activity_indexer.settings import KafkaSettings
 
 pytestmark = pytest.mark.simulated_time
@@ -130,13 +132,13 @@ PLACE = [("dead-letter-topic", b"transactions"), ("dead-letter-partition", b"3")
 RECORDS = [OutRecord(None, b"a", []), OutRecord(None, b"b", [])]
 
 
-def writer(limit: int = 10**9, truncated: Callable[[], None] = lambda: None, **settings: Any) -> DeadLetterTopic:
+def writer(limit: int = 10**9, emit: Emit = unreported, **settings: Any) -> DeadLetterTopic:
     """A writer to a topic whose limit (bytes) is this when it is asked."""
 
     async def limits(_: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(topics, limit)
 
-    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits, truncated)
+    return DeadLetterTopic(KafkaSettings(**settings), prepared, limits, emit)
 
 
 def refusing(error: Exception, value: bytes) -> Refusal:
@@ -322,10 +324,10 @@ async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> 
 
 async def test_each_record_that_is_truncated_is_counted(topic: Topic) -> None:
     topic.refusal = taking(100_000)
-    counted: list[None] = []
+    emitted = Emitted()
     large = OutRecord(b"k", b"v" * 300_000, PLACE)
-    assert await writer(100_000, lambda: counted.append(None)).send([large, *RECORDS, large]) == ([], "")
-    assert len(counted) == 2
+    assert await writer(100_000, emitted).send([large, *RECORDS, large]) == ([], "")
+    assert emitted == [DeadLetterTruncated()] * 2
 
 
 async def test_a_refusal_breaks_no_sequence_and_is_remembered(topic: Topic) -> None:

@@ -15,6 +15,7 @@ from activity_indexer.adapters.kafka.group_member import TopicState
 from activity_indexer.adapters.kafka.positions import KnownTopic, Positions
 from activity_indexer.ports import Partition
 from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss
+from activity_indexer.reports import DependencyChanged, EventsLost, ProblemChanged, Reported, TopicRecreated
 from activity_indexer.settings import KafkaSettings
 
 pytestmark = pytest.mark.simulated_time
@@ -105,7 +106,7 @@ class Member:
     def __post_init__(self) -> None:
         self.client: Any = Client(self.broker)
         settings = KafkaSettings(metadata_max_age=self.max_age)
-        self.positions = Positions(self.client, settings, self, self, self.known, self.reset)
+        self.positions = Positions(self.client, settings, self, self.emit, self.known, self.reset)
 
     async def join(self, *places: Partition) -> None:
         await self.positions.on_partitions_assigned([TopicPartition(*place) for place in places])
@@ -119,20 +120,16 @@ class Member:
         self.told.append("revoked")
         await asyncio.sleep(0)
 
-    def kafka(self, problem: str | None) -> None:
-        if problem:
-            self.told.append(problem)
-
-    def topic(self, problem: str | None) -> None:
-        self.problem = problem
-
-    def membership(self, problem: str | None) -> None: ...
-
-    def recreated(self, topic: str) -> None:
-        self.told.append("recreated")
-
-    def lost(self, loss: Loss) -> None:
-        self.told.append(loss)
+    def emit(self, reported: Reported) -> None:
+        match reported:
+            case DependencyChanged(problem=str(problem)):
+                self.told.append(problem)
+            case ProblemChanged(code="topic"):
+                self.problem = reported.problem
+            case TopicRecreated():
+                self.told.append("recreated")
+            case EventsLost():
+                self.told.append(reported.loss)
 
     @property
     def losses(self) -> list[Loss]:
@@ -330,7 +327,7 @@ async def test_commits_may_be_kept_elsewhere() -> None:
         return {ZERO: Commit(7, "first")}
 
     answer: Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Commit]]] = stored
-    member.positions = Positions(member.client, KafkaSettings(), member, member, KnownTopic(), "earliest", answer)
+    member.positions = Positions(member.client, KafkaSettings(), member, member.emit, KnownTopic(), "earliest", answer)
     async with joined((member, [ZERO])):
         assert member.client.at == {ZERO: 7}
 
@@ -341,7 +338,7 @@ async def test_a_defect_does_not_leave_partitions_held_in_silence() -> None:
     async def broken(_: Collection[Partition]) -> Mapping[Partition, Commit]:
         raise ZeroDivisionError
 
-    member.positions = Positions(member.client, KafkaSettings(), member, member, KnownTopic(), "earliest", broken)
+    member.positions = Positions(member.client, KafkaSettings(), member, member.emit, KnownTopic(), "earliest", broken)
     await member.join(ZERO)
     member.positions.check()
     await asyncio.sleep(0.02)

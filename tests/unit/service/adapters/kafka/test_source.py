@@ -1,7 +1,6 @@
 """The Kafka clients' arguments, their errors in our words, and what is told of them."""
 
 import asyncio
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,16 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-from fixtures.core import Told
+from fixtures.core import Emitted, Told
 
 from activity_indexer.adapters.kafka import source as kafka
 from activity_indexer.adapters.kafka.client import client_arguments, mapped, within
-from activity_indexer.adapters.kafka.positions import Unreported
 from activity_indexer.adapters.kafka.records.internals import CorruptPartition
 from activity_indexer.adapters.kafka.source import GroupSource
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.positions import Ends
+from activity_indexer.reports import Dependency, DependencyChanged, PartitionsCorrupt, unreported
 from activity_indexer.settings import KafkaSettings
 
 pytestmark = pytest.mark.simulated_time
@@ -153,52 +152,39 @@ class Decided:
         self.closed = True
 
 
-class Reports(Unreported):
-    def __init__(self) -> None:
-        self.of_kafka: list[str | None] = []
-        self.damaged: list[Any] = []
-
-    def kafka(self, problem: str | None) -> None:
-        self.of_kafka.append(problem)
-
-    def corrupt(self, partitions: Any) -> None:
-        self.damaged.append(partitions)
-
-
-def source(answer: Any) -> tuple[GroupSource, Consumer, list[str | None]]:
-    reports = Reports()
-    found, consumer = GroupSource(KafkaSettings(), reports), Consumer(answer)
+def source(answer: Any) -> tuple[GroupSource, Consumer, Emitted]:
+    emitted = Emitted()
+    found, consumer = GroupSource(KafkaSettings(), emitted), Consumer(answer)
     found._consumer, found._positions = consumer, Decided()
-    return found, consumer, reports.of_kafka
+    return found, consumer, emitted
 
 
 async def test_polled_records_are_handed_over_as_they_are() -> None:
     record = Told(b"x")
-    found, consumer, reports = source({TopicPartition(*ONE): [record]})
+    found, consumer, emitted = source({TopicPartition(*ONE): [record]})
     assert await found.poll(0.25, 100) == {ONE: [record]}
     assert consumer.asked[0][0] == 250
     assert [wait for wait, _ in consumer.asked[1:]] == [0]
-    assert reports == [None]
+    assert emitted.of(DependencyChanged) == [DependencyChanged(Dependency.KAFKA)]
 
 
 async def test_nothing_polled_says_nothing_of_the_broker() -> None:
-    found, _, reports = source({})
+    found, _, emitted = source({})
     assert await found.poll(0.25, 100) == {}
-    assert reports == []
+    assert emitted.of(DependencyChanged) == []
 
 
 async def test_a_partition_that_cannot_go_on_is_reported_with_advice_and_then_not() -> None:
-    found, consumer, _ = source({})
-    damaged: list[Mapping[Partition, str]] = []
-    found._reports.damaged = damaged
+    found, consumer, emitted = source({})
     consumer.damaged = {ONE: CorruptPartition(17, "the checksum of the batch is wrong", 0.0)}
     await found.poll(0.25, 100)
     consumer.damaged = {}
     await found.poll(0.25, 100)
-    reason = damaged[0][ONE]
+    damaged = emitted.of(PartitionsCorrupt)
+    reason = damaged[0].partitions[ONE]
     assert "partition 0 of the topic transactions cannot go on at the offset 17" in reason
     assert "--group transaction_indexer --topic transactions:0 --to-offset 18" in reason
-    assert damaged[1] == {}
+    assert damaged[1].partitions == {}
 
 
 async def test_a_poll_that_fails_is_told_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,10 +192,9 @@ async def test_a_poll_that_fails_is_told_and_gives_nothing(monkeypatch: pytest.M
         return None
 
     monkeypatch.setattr(kafka.asyncio, "sleep", at_once)
-    found, _, reports = source(KafkaConnectionError("away"))
+    found, _, emitted = source(KafkaConnectionError("away"))
     assert await found.poll(0.25, 100) == {}
-    assert reports
-    assert "away" in str(reports[0])
+    assert "away" in str(emitted.problems(Dependency.KAFKA)[0][0])
 
 
 @pytest.mark.parametrize("error", [CommitFailedError("g"), IllegalStateError("gone"), KafkaTimeoutError("late")])
@@ -234,21 +219,21 @@ async def test_a_position_is_not_known_before_it_is_decided() -> None:
 
 
 async def test_offsets_that_the_broker_does_not_have_are_looked_after() -> None:
-    found, _, reports = source(OffsetOutOfRangeError({TopicPartition(*ONE): 7}))
+    found, _, emitted = source(OffsetOutOfRangeError({TopicPartition(*ONE): 7}))
     assert await found.poll(0.25, 100) == {}
     assert found._positions.strayed == [ONE]
-    assert reports == []
+    assert emitted.of(DependencyChanged) == []
 
 
 async def test_where_partitions_end_says_that_the_broker_is_there_or_not() -> None:
-    found, _, reports = source({ONE: Ends(9, 9)})
+    found, _, emitted = source({ONE: Ends(9, 9)})
     assert await found.ends([ONE]) == {ONE: Ends(9, 9)}
     assert found._positions.noted == [{ONE: Ends(9, 9)}]
-    assert reports == [None]
-    found, _, reports = source(KafkaConnectionError("away"))
+    assert emitted.of(DependencyChanged) == [DependencyChanged(Dependency.KAFKA)]
+    found, _, emitted = source(KafkaConnectionError("away"))
     with pytest.raises(Unavailable):
         await found.ends([ONE])
-    assert "away" in str(reports[0])
+    assert "away" in str(emitted.problems(Dependency.KAFKA)[0][0])
 
 
 async def test_leaving_the_group_never_raises() -> None:
@@ -257,4 +242,4 @@ async def test_leaving_the_group_never_raises() -> None:
         await found.stop()
         assert consumer.asked == ["stop"]
         assert found._positions.closed
-    await GroupSource(KafkaSettings(), Reports()).stop()
+    await GroupSource(KafkaSettings(), unreported).stop()

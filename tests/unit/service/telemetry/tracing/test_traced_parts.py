@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from fixtures.audit import value as audit_value
-from fixtures.core import NOW, TOPIC, Clock, Seen, Told, enriched, one_batch, taken, value
+from fixtures.core import NOW, TOPIC, Clock, Emitted, Told, enriched, one_batch, taken, value
 from fixtures.memory.audit import MemoryAudit
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex
 from opentelemetry.sdk.resources import Resource
@@ -24,9 +24,9 @@ from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.ports import BulkReply, Partition, Record
 from activity_indexer.processor import Limits, Processor
+from activity_indexer.reports import unreported
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
-from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.ties import OrderedWriter
 
@@ -60,15 +60,23 @@ def _offset(span: ReadableSpan) -> int:
 
 
 async def processed(*records: Told) -> tuple[MemoryIndex, MemoryDeadLetters, InMemorySpanExporter]:
-    index, dead, seen = MemoryIndex(), MemoryDeadLetters(), Seen()
+    index, dead, emitted = MemoryIndex(), MemoryDeadLetters(), Emitted()
     spans, kept = tracing()
     loop = asyncio.get_running_loop()
-    writer = BulkWriter(index, AdaptiveLimit(4, 60.0, loop.time), FAST, seen, 1)
+    writer = BulkWriter(index, AdaptiveLimit(4, 60.0, loop.time), FAST, emitted, 1)
     limits = Limits(86_400.0, 0.001, FAST)
     breaker = Breaker(1.0, 100, 10)
     enrich = cast("Any", lambda _: enriched())
     processor = Processor(
-        None, enrich, OrderedWriter(writer, index, FAST, seen), dead, breaker, seen, limits, Clock(NOW), tracing=spans
+        None,
+        enrich,
+        OrderedWriter(writer, index, FAST, emitted),
+        dead,
+        breaker,
+        emitted,
+        limits,
+        Clock(NOW),
+        tracing=spans,
     )
     await processor.process(one_batch(records, PartitionOffsets()))
     return index, dead, kept
@@ -144,8 +152,7 @@ async def test_the_audit_tells_of_each_sampled_event_what_it_did_with_it() -> No
     source = Source(records)
     store = MemoryAudit(refuses=lambda event: event.event.transaction.id == "refused")
     spans, kept = tracing()
-    metrics = cast("Any", _Ignored())
-    audit = Audit(source, store, load_settings(), metrics, tracing=spans)
+    audit = Audit(source, store, load_settings(), unreported, tracing=spans)
     task = asyncio.create_task(audit.run())
     await source.dry.wait()
     await audit.stop(Deadline.after(0.5))
@@ -154,13 +161,6 @@ async def test_the_audit_tells_of_each_sampled_event_what_it_did_with_it() -> No
     batch = kept.get_finished_spans()[-1]
     assert [link.context.trace_id for link in batch.links] == [TRACE_ID] * 3
     assert told(batch)["activity_indexer.events.written"] == 2
-
-
-class _Ignored:
-    """Takes whatever it is told."""
-
-    def __getattr__(self, _: str) -> Any:
-        return lambda *_, **__: None
 
 
 class Index:
@@ -174,7 +174,7 @@ class Index:
 async def test_a_bulk_requests_span_says_what_was_sent_and_what_came_back() -> None:
     spans, kept = tracing()
     with spans.batch([], {}):
-        await MeasuredIndex(Index(), Calls(Metrics(), spans), "docs").bulk(b"{}\n{}\n")
+        await MeasuredIndex(Index(), Calls(unreported, spans), "docs").bulk(b"{}\n{}\n")
     request, _ = kept.get_finished_spans()
     assert told(request) == {
         "db.system.name": "elasticsearch",

@@ -1,0 +1,1 @@
+"""The dead-letter topic: written to, read, restored, and replayed in transactions."""

@@ -1,0 +1,143 @@
+"""The log lines of what happens; problems have theirs in problems.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from activity_indexer.reports import (
+    BatchDecoded,
+    BatchSettled,
+    CommitFailed,
+    DeadLettersWritten,
+    EventOutcome,
+    EventsLost,
+    EventsReadAgain,
+    Letter,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    TopicRecreated,
+    on,
+)
+from activity_indexer.telemetry.logging import Repeats, is_debug, log_event
+from activity_indexer.telemetry.masking import without_values
+from activity_indexer.telemetry.problems import LOSS_ADVICE
+
+
+class LogLines:
+    """The lines of one consumer of the topic: `indexer` or `audit`. What repeats is shown once in a while."""
+
+    def __init__(self, consumer: str = "indexer", clock: Callable[[], float] = time.monotonic) -> None:
+        self._consumer = consumer
+        self._clock = clock
+        self._log = structlog.get_logger(f"activity_indexer.{consumer}")
+        self._repeats = Repeats()
+
+    @on(BatchDecoded)
+    def decoded(self, batch: BatchDecoded) -> None:
+        """At debug, a line for each event."""
+        if is_debug():
+            for event in filter(None, batch.events):
+                log_event(event.event_type, event.transaction.id, event.message_id)
+
+    @on(BatchSettled)
+    def settled(self, batch: BatchSettled) -> None:
+        """One line for a batch."""
+        if batch.undated:
+            self._once_in_a_while(
+                "events.undated",
+                events=batch.undated,
+                reason="the timestamps of their records are not milliseconds since the epoch, or are ahead of this "
+                "machine's clock: correct the producer, or set the topic's message.timestamp.type to LogAppendTime",
+            )
+        totals = {outcome.value: count for outcome in EventOutcome if (count := batch.total(outcome))}
+        self._log.info(
+            "batch.settled", events=batch.events, bytes=batch.size, seconds=round(batch.duration, 4), **totals
+        )
+
+    @on(DeadLettersWritten)
+    def dead_lettered(self, written: DeadLettersWritten) -> None:
+        """At debug a line for each, with the ids of its span; else one of a kind, with the number of the others."""
+        if is_debug():
+            for each in map(written.letter, written.places):
+                with written.trace.event(each.at):
+                    self._log.warning("event.dead_lettered", **_fields(each), message=each.failure.error.message)
+            return
+        first = written.letter(written.places[0])
+        error = first.failure.error
+        with written.trace.event(first.at):
+            self._once_in_a_while(
+                "event.dead_lettered",
+                error.stage,
+                error.code,
+                of=len(written.places),
+                **_fields(first),
+                message=without_values(error.message),
+            )
+
+    @on(PartitionsAssigned)
+    def assigned(self, assigned: PartitionsAssigned) -> None:
+        """A rebalance ended."""
+        numbers = sorted(partition.partition for partition in assigned.partitions)
+        self._log.info("partitions.assigned", partitions=numbers)
+
+    @on(PartitionsRevoked)
+    def revoked(self, _: PartitionsRevoked) -> None:
+        """A rebalance began."""
+        self._log.info("partitions.revoked")
+
+    @on(CommitFailed)
+    def commit_failed(self, failed: CommitFailed) -> None:
+        """Offsets could not be committed."""
+        self._once_in_a_while("offsets.commit_failed", reason=failed.reason)
+
+    @on(EventsReadAgain)
+    def read_again(self, again: EventsReadAgain) -> None:
+        """Another index, or an earlier state of it, took the place of the one that was written to."""
+        self._log.warning("events.read_again", events=again.events)
+
+    @on(EventsLost)
+    def lost(self, lost: EventsLost) -> None:
+        """Events were gone before they were read."""
+        loss = lost.loss
+        self._log.error(
+            "events.lost",
+            consumer=self._consumer,
+            topic=loss.partition.topic,
+            partition=loss.partition.partition,
+            reason=loss.reason,
+            first_offset=loss.first,
+            events=loss.events,
+            advice=LOSS_ADVICE[loss.reason],
+        )
+
+    @on(TopicRecreated)
+    def recreated(self, recreated: TopicRecreated) -> None:
+        """The topic is not the one that was read before."""
+        self._log.error(
+            "topic.recreated",
+            consumer=self._consumer,
+            topic=recreated.topic,
+            advice="the topic was deleted and created again: it is read from its first record, whatever was committed",
+        )
+
+    def _once_in_a_while(self, event: str, *kind: str, of: int = 1, **fields: Any) -> None:
+        suppressed = self._repeats.suppressed(self._clock(), event, *kind, of=of)
+        if suppressed is not None:
+            self._log.warning(event, **fields, **({"suppressed": suppressed} if suppressed else {}))
+
+
+def _fields(letter: Letter) -> dict[str, Any]:
+    error = letter.failure.error
+    return {
+        "stage": error.stage,
+        "error": error.code,
+        "event_type": letter.event_type,
+        "partition": letter.record.partition,
+        "offset": letter.record.offset,
+        "attempts": letter.failure.attempts,
+        "message_id": letter.failure.message_id,
+    }
