@@ -22,7 +22,8 @@ from typing import Final
 
 from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
 from activity_indexer.adapters.record_batches import FetchedRecord
-from fixtures.servers.place import Indexer, Place, Servers, environment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers, environment
 
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import DocumentError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import structlog
-from fixtures.servers.place import Indexer, Place, Servers
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
 from fixtures.simulated_time import SimulatedLoop
 from hypothesis import settings
 

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import NOW, TOPIC, Emitted, Told
+from fixtures.emitted import Emitted
+from fixtures.events import NOW, TOPIC
+from fixtures.records import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fixtures.core import Clock
+from fixtures.clock import Clock
 from structlog.testing import capture_logs
 
 from activity_indexer.ending import Deadline, Ending, say_goodbye

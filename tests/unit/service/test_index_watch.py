@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import Emitted
+from fixtures.emitted import Emitted
 
 from activity_indexer import index_watch
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, UnexpectedIndex

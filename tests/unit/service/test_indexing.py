@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import Clock, Emitted
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
 from fixtures.memory.stores import MemoryIndex, bulk_answer, refusal, reply
 
 from activity_indexer.backoff import Backoff

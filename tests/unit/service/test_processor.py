@@ -10,23 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fixtures.core import (
-    LATEST,
-    NOW,
-    TOPIC,
-    Clock,
-    Emitted,
-    Told,
-    at,
-    enriched,
-    headers,
-    one_batch,
-    undecoded,
-    until,
-    value,
-)
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import CREATED, DELETED, LATEST, NOW, TOPIC, UPDATED, at, value
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
-from fixtures.servers.place import CREATED, DELETED, UPDATED
+from fixtures.records import Told, enriched, headers, one_batch, undecoded
+from fixtures.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

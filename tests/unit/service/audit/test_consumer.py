@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 from fixtures.audit import audit_event, value
-from fixtures.core import undecoded
 from fixtures.memory.audit import MemoryAudit
-from fixtures.servers.place import eventually
+from fixtures.records import undecoded
+from fixtures.waiting import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from fixtures.core import LATEST, Clock, Emitted, value
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import LATEST, value
 from fixtures.memory.stores import MemorySeen
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fixtures.core import Told
+from fixtures.events import encoded, event
 from fixtures.memory.replay import Killed, MemoryDocuments, MemoryLog
-from fixtures.servers.place import encoded, event
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some

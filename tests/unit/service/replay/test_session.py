@@ -5,9 +5,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from fixtures.core import Told
+from fixtures.events import encoded, event
 from fixtures.memory.replay import MemoryDocuments, MemoryLog
-from fixtures.servers.place import encoded, event
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 
 from activity_common.replay_result import MAX_RESULT, Counters, Report

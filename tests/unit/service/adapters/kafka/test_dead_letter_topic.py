@@ -15,7 +15,7 @@ from aiokafka.errors import (
     UnknownError,
     UnknownTopicOrPartitionError,
 )
-from fixtures.core import Emitted
+from fixtures.emitted import Emitted
 
 from activity_indexer.adapters.kafka.dead_letters import topic as dead_letter_topic
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from fixtures.core import Told
+from fixtures.records import Told
 from hypothesis import given
 from hypothesis import strategies as st
 

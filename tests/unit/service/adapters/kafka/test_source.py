@@ -18,7 +18,8 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-from fixtures.core import Emitted, Told
+from fixtures.emitted import Emitted
+from fixtures.records import Told
 
 from activity_indexer.adapters.kafka import source as kafka
 from activity_indexer.adapters.kafka.client import client_arguments, mapped, within

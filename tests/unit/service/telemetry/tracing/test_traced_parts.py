@@ -6,9 +6,12 @@ from typing import Any, cast
 
 import pytest
 from fixtures.audit import value as audit_value
-from fixtures.core import NOW, TOPIC, Clock, Emitted, Told, enriched, one_batch, taken, value
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import NOW, TOPIC, value
 from fixtures.memory.audit import MemoryAudit
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex
+from fixtures.records import Told, enriched, one_batch, taken
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
