@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fixtures.servers.indexer import Indexer
 from fixtures.servers.place import Indexer, Place, Servers, environment
 
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
