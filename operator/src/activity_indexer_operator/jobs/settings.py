@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 
 from activity_indexer_operator.kube.objects import KeyRef, Natural, Positive, View
+from activity_indexer_operator.kube.schema import Labels, Rule, field
 
 LABEL_INDEXER: Final = "activityindexer.io/indexer"
 """On replays and Jobs: the ActivityIndexer that they belong to."""
 
 
 class Correction(View, frozen=True):
-    """What is changed in the events on the way: a JSON merge patch or a JSON Patch, here or in a ConfigMap.
+    """What is changed in each event on the way: a merge patch or a JSON Patch, here or in a ConfigMap."""
 
-    With `skip_invalid`, events that it leaves invalid are left where they are; without, they keep all from being sent.
-    """
+    RULES: ClassVar = (
+        Rule("has(self.inline) != has(self.configMapRef)", "set exactly one of inline and configMapRef"),
+    )
 
-    inline: str | None = None
-    config_map_ref: KeyRef | None = None
-    skip_invalid: bool = False
+    inline: Annotated[
+        str | None, field("The patch, as JSON text.", minLength=2, maxLength=65536, pattern=r"^\s*[\[{]")
+    ] = None
+    config_map_ref: Annotated[
+        KeyRef | None, field("An entry of a ConfigMap of the same namespace that holds the patch.")
+    ] = None
+    skip_invalid: Annotated[
+        bool,
+        field(
+            "Leave events that it leaves invalid where they are, and send the others. Without it, one such event keeps "
+            "all from being sent."
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         """Refuse what is no patch; the command would refuse it later."""
@@ -32,13 +44,29 @@ class Correction(View, frozen=True):
 
 
 class JobSettings(View, frozen=True):
-    """How the Job runs."""
+    """How the Jobs run. Their pods are made of the indexer's own, with its image, environment and volumes."""
 
-    backoff_limit: Natural = 3
-    active_deadline_seconds: Positive | None = None
-    resources: dict[str, Any] | None = None
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    annotations: dict[str, str] = msgspec.field(default_factory=dict)
+    backoff_limit: Annotated[
+        Natural,
+        field("How many times the replay goes on after a failure, before it counts as failed.", maximum=100),
+    ] = 3
+    active_deadline_seconds: Annotated[
+        Positive | None,
+        field(
+            "A Job that runs longer is ended, and the replay counts as failed.",
+            format="int64",
+            minimum=10,
+            maximum=2592000,
+        ),
+    ] = None
+    resources: Annotated[dict[str, Any] | None, field("Of the Jobs' container, in place of the indexer's.")] = None
+    labels: Annotated[
+        Labels,
+        field("Further labels of the Jobs' pods.", maxProperties=32, additionalProperties={"maxLength": 63}),
+    ] = msgspec.field(default_factory=dict)
+    annotations: Annotated[Labels, field("Annotations of the Jobs' pods.", maxProperties=32)] = msgspec.field(
+        default_factory=dict
+    )
 
 
 def _json(text: str) -> Any:
