@@ -29,7 +29,6 @@ from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.problems import Problems
 from activity_indexer.telemetry.progress import Progress
->>>>>>> w-process
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Untraced
 from activity_loadgen.generate import generate

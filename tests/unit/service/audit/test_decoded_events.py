@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from fixtures.audit import END_OF_TIME, value
-from fixtures.core import undecoded
+from fixtures.records import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 

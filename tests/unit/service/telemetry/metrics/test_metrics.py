@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from activity_indexer.telemetry.metrics.indexer import WORDS, Metrics, Words
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DecodeError, EventError
 from activity_indexer.facts import Severity
@@ -55,7 +54,6 @@ from activity_indexer.telemetry.metrics.distribution import Distribution
 from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.metrics.instruments import PREFIX, WORDS, Instruments, Label
 from activity_indexer.tracing import UntracedBatch
->>>>>>> w-process
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
