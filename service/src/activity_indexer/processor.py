@@ -25,7 +25,7 @@ from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, Known, Settled, entry_of
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import DeadLetters, Enricher, OutRecord, Record
+from activity_indexer.ports import DeadLetters, Enricher, OutRecord
 from activity_indexer.published import ages, published_at
 from activity_indexer.reports import (
     BatchDecoded,
@@ -66,8 +66,8 @@ class Chains(NamedTuple):
     older: Mapping[int, Sequence[int]]
 
 
-Decoded = Callable[[Sequence[Record], Sequence[Event | None], int], None]
-"""Called with the records of a batch, what they hold, and the bytes of the records."""
+Decoded = Callable[[Batch, Sequence[Event | None]], None]
+"""Called with a batch, and for each of its records the event in it, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Processor:
                     await asyncio.sleep(0)
                     until = clock() + SLICE
         if self._decoded is not None:
-            self._decoded(work.batch.records, work.events, work.batch.size + work.batch.extra)
+            self._decoded(work.batch, work.events)
         if self._deduplicator is not None:
             work.keys = [event.key if event else b"" for event in work.events]
         self._emit(BatchDecoded(work.events))

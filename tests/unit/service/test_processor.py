@@ -44,7 +44,6 @@ from activity_indexer.reports import (
     DeadLettersWritten,
     Dependency,
     DocumentsRetried,
-    EventOutcome,
 )
 from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
@@ -128,7 +127,7 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
     tombstone = {"id": "c", "user_id": "user_1", "_deleted_at": at(2), "_position": f"{int(NOW * 1000)}:0:2"}
     assert subject.body("c") == tombstone
     (summary,) = subject.emitted.of(BatchSettled)
-    assert (summary.events, summary.looked_up, summary.total(EventOutcome.INDEXED), len(summary.ages)) == (3, 3, 1, 3)
+    assert (summary.events, summary.looked_up, summary.totals()["indexed"], len(summary.ages)) == (3, 3, 1, 3)
     assert summary.duration > 0
 
 
