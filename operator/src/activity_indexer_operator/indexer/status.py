@@ -47,6 +47,12 @@ class DeadLetterStatus(View, frozen=True):
     depth: int | None = None
     handled: str | None = None
 
+    @property
+    def positions(self) -> dict[int, int]:
+        """`handled` by partition; what cannot be read counts as none."""
+        pairs = (pair.partition(":") for pair in (self.handled or "").split(",") if ":" in pair)
+        return {int(number): int(offset) for number, _, offset in pairs if number.isdecimal() and offset.isdecimal()}
+
 
 class DecisionStatus(View, frozen=True):
     """What was decided, from what, and why."""

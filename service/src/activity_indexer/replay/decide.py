@@ -87,7 +87,7 @@ class Decider:
         states: Mapping[str, StoredDocument] = {}
         if asked and not self._options.include_stale:
             try:
-                states = await self._documents.states(sorted(asked))
+                states = await self._documents.states(list(asked))
                 self.blind = ""
             except (Unavailable, Refused) as error:
                 self.blind = str(error)

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 from fixtures.audit import audit_event, value
-from fixtures.core import undecoded
 from fixtures.memory.audit import MemoryAudit
-from fixtures.servers.place import eventually
+from fixtures.records import undecoded
+from fixtures.waiting import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -26,6 +26,8 @@ from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition,
 from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Stored
 from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, DependencyChanged, Reported
 from activity_indexer.settings import load_settings
+
+pytestmark = pytest.mark.simulated_time
 
 AWAY = Unavailable("PostgreSQL is away")
 WRONG = Refused("PostgreSQL refuses: no such table; restore it")

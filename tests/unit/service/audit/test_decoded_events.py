@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from fixtures.audit import END_OF_TIME, value
-from fixtures.core import undecoded
+from fixtures.records import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -15,7 +15,7 @@ from aiokafka.errors import (
     UnknownError,
     UnknownTopicOrPartitionError,
 )
-from fixtures.core import Emitted
+from fixtures.emitted import Emitted
 
 from activity_indexer.adapters.kafka.dead_letters import topic as dead_letter_topic
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
@@ -23,6 +23,8 @@ from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.ports import OutRecord
 from activity_indexer.reports import DeadLetterTruncated, Emit, unreported
 from activity_indexer.settings import KafkaSettings
+
+pytestmark = pytest.mark.simulated_time
 
 
 async def prepared(_settings: object) -> None:
