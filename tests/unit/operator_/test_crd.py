@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
@@ -16,7 +18,15 @@ from activity_indexer_operator.indexer.spec import Spec
 from activity_indexer_operator.indexer.status import CONDITIONS, Status
 from activity_indexer_operator.kube.objects import View
 
-CRD = Path(__file__).parents[3] / "k8s" / "crd" / "activityindexers.yaml"
+ROOT = Path(__file__).parents[3]
+CRD = ROOT / "k8s" / "crd" / "activityindexers.yaml"
+
+
+def test_the_crds_are_those_of_the_views() -> None:
+    done = subprocess.run(
+        [sys.executable, "charts/crds.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
