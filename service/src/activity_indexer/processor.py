@@ -374,6 +374,8 @@ class Processor:
             self._breaker.record(work.sent, 0)
             return
         invalid = [at for at, failure in failures.items() if failure.error.stage not in SINK]
+        if len(invalid) == len(failures) and not self._breaker.is_open:
+            work.batch.requests_done()  # the next batch's documents do not wait for these dead letters
         await self._dead_letter(work, sorted(invalid))
         refused = failures.keys() - invalid if len(invalid) < len(failures) else set()
         if self._record(work, refused) and refused:
