@@ -425,8 +425,8 @@ class Processor:
         for at in places:
             error = work.failures[at].error
             kinds[error.stage, error.code].append(at)
-        for alike in kinds.values():
-            self._emit(DeadLettersWritten(alike, partial(_letter, work), work.trace))
+        for kind, alike in kinds.items():
+            self._emit(DeadLettersWritten(kind, alike, partial(_letter, work), work.trace))
 
     async def _hold(self, work: _Work, held: Collection[int]) -> None:
         """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""
@@ -484,12 +484,16 @@ def _after(document: Document, settled: Settled) -> Document:
 
 def _settled(work: _Work, duration: float) -> BatchSettled:
     """What is reported of a batch."""
-    types = [event.event_type if (event := work.events[at]) else INVALID for at in work.outcomes]
+    counts = Counter(work.outcomes.values())
+    outcomes = {(outcome, kind): counts.pop(outcome) for kind, outcome in WRITTEN.items() if outcome in counts}
+    if counts:
+        outcomes |= Counter((found, _event_type(work, at)) for at, found in work.outcomes.items() if found in counts)
     return BatchSettled(
         len(work.outcomes),
         work.batch.size,
-        Counter(zip(work.outcomes.values(), types, strict=True)),
+        outcomes,
         work.looked_up,
+        work.known.asked,
         len(work.known.memory),
         len(work.known.store),
         duration,
