@@ -125,6 +125,7 @@ class App:
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
         source = GroupSource(self._settings.kafka, self.emit, address, self._settings.consumer.memory)
+        self._decoded.topic_id = source.topic_id
         telemetry = OpenTelemetry(self._settings, self.emit, self.metrics.registry)
         freshness = Freshness(index, self.emit, self._settings.consumer.freshness_interval)
         self.emit.add(freshness)

@@ -19,9 +19,19 @@ from typing import Any, Final
 from activity_indexer.enrichment.caches import Cache
 from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text, fields_of
 from activity_indexer.enrichment.search_content import MAX_TERM_CHARACTERS
-from activity_indexer.enrichment.source import PLACEHOLDER, Found, Plan, Unusual, Values, Writer, encode, placeholder
+from activity_indexer.enrichment.source import (
+    PLACEHOLDER,
+    Found,
+    Plan,
+    Result,
+    Unusual,
+    Values,
+    Writer,
+    encode,
+    placeholder,
+)
 from activity_indexer.enrichment.strategy import Enrichment
-from activity_indexer.enrichment.text import KEYWORD_CHARACTERS, folded, is_shown_whole
+from activity_indexer.enrichment.text import KEYWORD_CHARACTERS, is_shown_whole, words_of
 from activity_indexer.event import Transaction
 
 MAX_PARTS: Final = 12
@@ -94,17 +104,19 @@ class Compiler:
         return writer
 
     def _made(self, part: Part, *arguments: Any) -> Found:
-        return self._found(part, part.make(*arguments))
+        added = part.make(*arguments)
+        self._check_added(part, added)
+        return _found(added)
 
-    def _first_result(self, part: Part, raw: tuple[Any, ...]) -> tuple[Found, int]:
+    def _first_result(self, part: Part, raw: tuple[Any, ...]) -> tuple[Result, int]:
         """What a part makes of these texts, with placeholders in it. Card numbers are not kept in memory."""
-        arguments = self._cleaned(part, raw)
-        members, words = self._found(part, part.make(*arguments))
-        words = "".join([f" {word}" for word in dict.fromkeys(words.split())])
-        places = [placeholder(place) for place in range(len(part.copies))]
-        kept = [text for text in raw if text and text not in places]
-        size = sum(map(len, kept)) + len(raw) + len(members) + len(words)
-        return (members, words), size if all(map(is_shown_whole, kept)) else 0
+        added = part.make(*self._cleaned(part, raw))
+        self._check_added(part, added)
+        members, words, places = _with_places(part, added)
+        placeholders = [placeholder(place) for place in range(len(part.copies))]
+        kept = [text for text in raw if text and text not in placeholders]
+        size = sum(map(len, kept)) + len(raw) + len(members) + sum(map(len, words))
+        return (members, tuple(dict.fromkeys(words)), places), size if all(map(is_shown_whole, kept)) else 0
 
     def _cleaned(self, part: Part, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Things come as the metadata says them, so that a cleaned text need not be made to find a result."""
@@ -118,11 +130,10 @@ class Compiler:
                 raise Unusual
         return tuple(cleaned)
 
-    def _found(self, part: Part, added: Enrichment) -> Found:
+    def _check_added(self, part: Part, added: Enrichment) -> None:
         if self._check:
             self._check(added)
         part.check(added)
-        return _with_placeholders(part, added) if part.copies else _found(added)
 
 
 def _made(make: Callable[..., Enrichment], *arguments: Any) -> Found:
@@ -134,24 +145,24 @@ def _found(added: Enrichment) -> Found:
     if len(text) > MAX_TERM_CHARACTERS:
         raise Unusual
     fields = added.fields
-    words = folded(text)
-    return b"," + encode(fields)[1:-1] if fields else b"", f" {words}" if words else ""
+    return b"," + encode(fields)[1:-1] if fields else b"", words_of(text)
 
 
-def _with_placeholders(part: Part, added: Enrichment) -> Found:
-    """As `_found`, but placeholders stay what they are. Raises Unusual when one of them is not just copied."""
-    places = [placeholder(place) for place in range(len(part.copies))]
-    texts = [term for term in added.terms if term not in places]
-    members, words = _found(Enrichment(added.fields, texts))
-    if len(words) + (KEYWORD_CHARACTERS + 1) * (len(added.terms) - len(texts)) > MAX_TERM_CHARACTERS:
-        raise Unusual
+def _with_places(part: Part, added: Enrichment) -> Result:
+    """As `_found`, with the places of the copies. Raises Unusual when a text is not just copied, after other terms."""
+    placeholders = {placeholder(place): place for place in range(len(part.copies))}
+    terms = [term for term in added.terms if term]
+    own = [term for term in terms if term not in placeholders]
+    places = [placeholders.get(term, -1) for term in terms[len(own) :]]
+    members, words = _found(Enrichment(added.fields, own))
     rest = members
-    for place in places:
-        members = members.replace(encode(place)[1:-1], place.encode())
-        rest = rest.replace(encode(place)[1:-1], b"").replace(place.encode(), b"")
-    if b"\\u0001" in rest or PLACEHOLDER.encode() in rest or any(PLACEHOLDER in term for term in texts):
+    for each in placeholders:
+        members = members.replace(encode(each)[1:-1], each.encode())
+        rest = rest.replace(encode(each)[1:-1], b"").replace(each.encode(), b"")
+    changed = b"\\u0001" in rest or PLACEHOLDER.encode() in rest or any(PLACEHOLDER in term for term in own)
+    if changed or -1 in places or sum(map(len, own)) + KEYWORD_CHARACTERS * len(places) > MAX_TERM_CHARACTERS:
         raise Unusual
-    return members, "".join([f" {term if term in places else folded(term)}" for term in added.terms if term])
+    return members, words, places
 
 
 def _unseen(shape: Shape) -> tuple[Entry, int]:

@@ -99,14 +99,15 @@ class Registry:
         compilers = route.compilers
         if compilers is None:
             raise Unusual
-        members, words = b"", ""
+        members = b""
+        words: Sequence[str] = ()
         if compilers:
             metadata = transaction.metadata
             values = _decode_flat(metadata) if metadata != _NO_METADATA else {}
             for compiler in compilers:
                 added, found = compiler.run(transaction, values)
-                members += added
-                words += found
+                members = members + added if members else added
+                words = (*words, *found) if words else found
         amount = bytes(transaction.amount)
         day, common = common_text(transaction.created_at, amount)
         content = self._content(transaction, amount.decode(), day, words)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from activity_indexer.enrichment.caches import Cache
-from activity_indexer.enrichment.text import fold, folded
+from activity_indexer.enrichment.text import fold, unique_words_of, words_of
 from activity_indexer.event import Transaction
 
 MAX_CHARACTERS: Final = 4096
@@ -34,13 +34,17 @@ def search_content(transaction: Transaction, terms: Sequence[str], day: str) -> 
 
 
 class UsualContent:
-    """The same text for transactions of which nothing has to be cut, put together from folded words."""
+    """The same text for transactions of which nothing has to be cut, put together from folded words.
+
+    Most words come out of caches, where their hashes are kept with them: to see that no word stands there twice is
+    then cheaper than to fold the whole text.
+    """
 
     def __init__(self) -> None:
         self._heads = Cache(_head)
 
-    def text(self, transaction: Transaction, amount: str, day: str, words: str) -> str | None:
-        """The content, with these words at its end, a blank before each; None when something is long.
+    def text(self, transaction: Transaction, amount: str, day: str, words: Sequence[str]) -> str | None:
+        """The content, with these words at its end; None when something is long.
 
         The words are those of at most twelve texts, none of them longer than 1,024 characters.
         """
@@ -48,17 +52,15 @@ class UsualContent:
         head = self._heads[
             transaction.transaction_type, transaction.product or "", transaction.status, transaction.currency
         ]
-        content = f"{folded(own)} {head} {amount.lower()} {day}{words}"
-        found = content.split()
-        if len({*found}) != len(found) or "  " in content or content[0] == " " or content[-1] == " ":
-            content = " ".join(dict.fromkeys(found))
+        found = (*words_of(own), *head, amount.lower(), day, *words)
+        content = " ".join(found if len({*found}) == len(found) else dict.fromkeys(found))
         is_usual = head and len(own) + len(amount) < MAX_TERM_CHARACTERS and len(content) <= MAX_CHARACTERS
         return content if is_usual else None
 
 
-def _head(texts: tuple[str, str, str, str]) -> tuple[str, int]:
+def _head(texts: tuple[str, str, str, str]) -> tuple[Sequence[str], int]:
     text = " ".join(texts)
-    return (fold(text), len(text)) if len(text) <= MAX_TERM_CHARACTERS else ("", 0)
+    return (unique_words_of(text), len(text)) if len(text) <= MAX_TERM_CHARACTERS else ((), 0)
 
 
 def _cut(content: str) -> str:

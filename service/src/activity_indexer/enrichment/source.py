@@ -6,7 +6,7 @@ things have the same source, which is compiled once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from types import CodeType
@@ -17,14 +17,17 @@ import msgspec
 from activity_indexer.enrichment.caches import Cache
 from activity_indexer.enrichment.card_numbers import SHORTEST
 from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text
-from activity_indexer.enrichment.text import KEYWORD_CHARACTERS, folded
+from activity_indexer.enrichment.text import KEYWORD_CHARACTERS, words_of
 from activity_indexer.event import Transaction
 
 Values = dict[str, Any]
 """The metadata of one event: an object without objects in it."""
 
-Found = tuple[bytes, str]
-"""What is added: members of a JSON object, with a comma before each, and folded words, with a blank before each."""
+Found = tuple[bytes, Sequence[str]]
+"""What is added: members of a JSON object, with a comma before each, and words_of words."""
+
+Result = tuple[bytes, Sequence[str], Sequence[int]]
+"""What a part adds, with placeholders in the members; the words of the copies in these places follow its own words."""
 
 Plan = Callable[[Transaction, Values], Found]
 
@@ -52,18 +55,18 @@ class Writer:
         self._derived = strategy.derived_parts
         self._said = said
         self._constants: dict[str, Any] = {"transaction_type": transaction_type}
-        self._namespace: dict[str, Any] = {"Unusual": Unusual, "encode": encode, "folded": folded}
+        self._namespace: dict[str, Any] = {"Unusual": Unusual, "encode": encode, "words_of": words_of}
         self._local: dict[str, str] = {}
         self._numbers = count(1)
         self._lines: list[str] = []
         self._members: list[str] = []
-        self._words: list[str] = []
 
     @property
     def text(self) -> str:
         """The source."""
-        members, words = " + ".join(self._members) or "b''", " + ".join(self._words) or "''"
-        return "\n    ".join(["def plan(transaction, values):", *self._lines, f"return {members}, {words}"]) + "\n"
+        members = " + ".join(self._members) or "b''"
+        lines = "def plan(transaction, values):", "words = []", *self._lines, f"return {members}, words"
+        return "\n    ".join(lines) + "\n"
 
     def function(self) -> Plan:
         """The plan itself."""
@@ -81,17 +84,17 @@ class Writer:
             self._namespace[f"member_{number}"] = b",%b:" % encode(part.adds)
             self._lines.append(f"members_{number} = member_{number} + encode({text}) if {text} else b''")
             self._members.append(f"members_{number}")
-        self._lines.append(f"words_{number} = ' ' + folded({text}) if {text} else ''")
-        self._words.append(f"words_{number}")
+        self._lines.append(f"words += words_of({text})")
 
     def add_called(self, part: Part, made: Callable[..., Found]) -> None:
         """Add a part that is called for each event."""
         arguments = ", ".join([self._argument(name) for name in part.reads])
         number = next(self._numbers)
         self._namespace[f"part_{number}"] = made
-        self._add_found(number, f"part_{number}({arguments})")
+        self._lines += [f"members_{number}, words_{number} = part_{number}({arguments})", f"words += words_{number}"]
+        self._members.append(f"members_{number}")
 
-    def add_cached(self, part: Part, results: Cache[tuple[Any, ...], Found]) -> None:
+    def add_cached(self, part: Part, results: Cache[tuple[Any, ...], Result]) -> None:
         """Add a part whose results are remembered, with placeholders in them for the texts that it copies."""
         number, arguments, copied = next(self._numbers), list[str](), list[tuple[int, str]]()
         for name in part.reads:
@@ -101,29 +104,34 @@ class Writer:
                 arguments.append(f"{text} and place_{place}")
             else:
                 arguments.append(self._argument(name, raw=True))
+        self._members.append(f"members_{number}")
         if all(self._is_constant(name) for name in part.reads):
-            members, words = results[tuple(self._constants[name] for name in arguments)]
+            members, words, _ = results[tuple(self._constants[name] for name in arguments)]
             self._namespace |= {f"members_{number}": members, f"words_{number}": words}
-            self._members += [f"members_{number}"] if members else []
-            self._words += [f"words_{number}"] if words else []
+            self._lines.append(f"words += words_{number}")
             return
         self._namespace[f"part_{number}"] = results
-        self._add_found(number, f"part_{number}[{', '.join(arguments)},]")
+        self._lines += [
+            f"members_{number}, words_{number}, places_{number} = part_{number}[{', '.join(arguments)},]",
+            f"words += words_{number}",
+        ]
         for place, text in copied:
             self._namespace[f"place_{place}"] = placeholder(place)
             self._namespace[f"json_place_{place}"] = placeholder(place).encode()
             self._lines += [
                 f"if len({text}) > {KEYWORD_CHARACTERS}:",
                 "    raise Unusual",
-                f"if {text}:",
-                f"    members_{number} = members_{number}.replace(json_place_{place}, encode({text})[1:-1])",
-                f"    words_{number} = words_{number}.replace(place_{place}, folded({text}))",
+                f"members_{number} = members_{number}.replace(json_place_{place}, encode({text})[1:-1])",
             ]
-
-    def _add_found(self, number: int, expression: str) -> None:
-        self._lines.append(f"members_{number}, words_{number} = {expression}")
-        self._members.append(f"members_{number}")
-        self._words.append(f"words_{number}")
+        if len(copied) == 1:
+            self._lines += [f"if places_{number}:", f"    words += words_of({copied[0][1]})"]
+        elif copied:
+            texts = ", ".join([f"{place}: {text}" for place, text in copied])
+            self._lines += [
+                f"texts = {{{texts}}}",
+                f"for place in places_{number}:",
+                "    words += words_of(texts[place])",
+            ]
 
     def _is_constant(self, name: str) -> bool:
         """Whether a value is the same for all events of this shape."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -45,7 +46,10 @@ _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
     """The text on one line, without control characters and card numbers, cut to `limit` characters (20 or more)."""
-    if text.isalnum() and len(text) <= limit and (len(text) < SHORTEST or is_mixed(text)):
+    if len(text) < SHORTEST:
+        if " " not in text and text.isprintable():
+            return text
+    elif len(text) <= limit and text.isalnum() and is_mixed(text):
         return text
     if len(text) > limit:
         text = text[: 4 * limit]
@@ -89,16 +93,21 @@ def plain_words(text: str) -> str:
     return " ".join(_NOT_WORDS.sub(" ", _APOSTROPHES.sub("", _without_accents(text))).split())
 
 
-def folded(text: str) -> str:
-    """The words of `fold`, for whoever looks for those that stand there twice, and for blanks, in a longer text."""
+def words_of(text: str) -> Sequence[str]:
+    """The words of `fold`; some of them may stand there again."""
     if text.isascii() and text.isprintable():
-        return text.lower()
-    return _cached_fold(text) if len(text) <= _CACHED_CHARACTERS else fold(text)
+        return text.lower().split()
+    return _cached_words(text) if len(text) <= _CACHED_CHARACTERS else unique_words_of(text)
+
+
+def unique_words_of(text: str) -> tuple[str, ...]:
+    """The words of `fold`."""
+    return tuple(fold(text).split())
 
 
 @lru_cache(maxsize=4096)
-def _cached_fold(text: str) -> str:
-    return fold(text)
+def _cached_words(text: str) -> tuple[str, ...]:
+    return unique_words_of(text)
 
 
 def _forms(word: str) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from fixtures.core import Told, undecoded
+from fixtures.events import DELETED, encoded, event, moment
 from fixtures.memory.replay import MemoryDocuments, stored, with_headers
-from fixtures.servers.place import DELETED, encoded, event, moment
+from fixtures.records import Told, undecoded
 from fixtures.servers.replays import MISSING
 
 from activity_common.replay_result import Cause, Counters
