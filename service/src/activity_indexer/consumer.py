@@ -130,6 +130,7 @@ class Indexer:
         self._sink = sink or _Trusted()
         self._rereads = rereads if rereads is not None else Rereads()
         self._in_doubt = False
+        self._revoked_at: float | None = None
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._held: dict[Partition, tuple[int, float]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
@@ -289,11 +290,15 @@ class Indexer:
         """The group gave this member these partitions."""
         for partition in partitions:
             self._offsets.setdefault(partition, PartitionOffsets())
-        self._emit(PartitionsAssigned(partitions))
+        self._emit(
+            PartitionsAssigned(partitions, None if self._revoked_at is None else self._clock() - self._revoked_at)
+        )
+        self._revoked_at = None
         await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
+        self._revoked_at = self._clock()
         self._emit(PartitionsRevoked())
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}
