@@ -49,7 +49,7 @@ class Source(View, frozen=True):
 
 
 class TargetRef(View, frozen=True):
-    """A workload that others made, in the object's own namespace."""
+    """A workload that others created, in the object's own namespace."""
 
     name: Text
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
@@ -105,7 +105,7 @@ class Account(View, frozen=True):
 
 
 class Template(View, frozen=True):
-    """The indexer that the operator runs. Parts named as in a pod are given on as they are."""
+    """The indexer that the operator runs. Parts that are named as in a pod are passed on unchanged."""
 
     image: Text | None = None
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
