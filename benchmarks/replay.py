@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from activity_indexer.adapters.dead_letter_topic import DeadLetterTopic
-from activity_indexer.adapters.record_batches import FetchedRecord
-from support import Indexer, Place, Servers, environment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers, environment
 
+from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
+from activity_indexer.adapters.kafka.records.batches import FetchedRecord
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.errors import DocumentError
 from activity_indexer.settings import KafkaSettings

@@ -269,7 +269,7 @@ def limits_table(numbers: Numbers | None = None) -> str:
 
 def stories_table(costs: Iterable[StopCost]) -> str:
     """What stops a group costs."""
-    head = ["", "a partition stands (s)", "an event waits at most (s)", "events behind", "over after (s)"]
+    head = ["", "a partition is not consumed (s)", "an event waits at most (s)", "events behind", "over after (s)"]
     return table(head, [asdict(each).values() for each in costs])
 
 

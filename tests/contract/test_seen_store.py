@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from fixtures.core import Clock
+from fixtures.clock import Clock
 from fixtures.memory.stores import MemorySeen
 from fixtures.servers.place import Servers
 
@@ -226,9 +226,13 @@ async def test_redis_that_is_not_there_is_unavailable() -> None:
 
 
 async def test_redis_that_never_answers_is_unavailable_in_time() -> None:
+    ended = asyncio.Event()
+
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
         port = silent.sockets[0].getsockname()[1]
@@ -237,3 +241,4 @@ async def test_redis_that_never_answers_is_unavailable_in_time() -> None:
             with pytest.raises(Unavailable, match="Redis"):
                 await store.seen([A])
         await store.stop()
+        await ended.wait()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 
@@ -21,6 +21,7 @@ from activity_indexer.adapters.kafka.address import HttpAddress, http_address
 from activity_indexer.adapters.kafka.client import prepare_topics
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.source import GroupSource
+from activity_indexer.adapters.redis.store import RedisSeenStore, seen_namespace
 from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
@@ -52,15 +53,11 @@ from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
 
-if TYPE_CHECKING:
-    from activity_indexer.adapters.redis.store import RedisSeenStore
-
 AUDIT: Final = "audit"
 """Name of the task that finishes what it has when the end has begun."""
 
-REDIS: Final = "activity_indexer.adapters.redis.store"
 AUDITING: Final = "activity_indexer.audit.run"
-IMPORTED_LATER: Final = (REDIS, AUDITING)
+IMPORTED_LATER: Final = (AUDITING,)
 """Modules that take long to import, and that a start need not wait for."""
 
 AUDIT_DELAY: Final = 2.0
@@ -128,6 +125,7 @@ class App:
         index = ElasticsearchIndex(self._settings.elasticsearch, registry.properties)
         address = http_address(self._settings.consumer.http_host, self.http_port)
         source = GroupSource(self._settings.kafka, self.emit, address, self._settings.consumer.memory)
+        self._decoded.topic_id = source.topic_id
         telemetry = OpenTelemetry(self._settings, self.emit, self.metrics.registry)
         freshness = Freshness(index, self.emit, self._settings.consumer.freshness_interval)
         self.emit.add(freshness)
@@ -142,7 +140,7 @@ class App:
         )
         deduplicator = None
         if self._settings.consumer.enable_dedup:
-            deduplicator = await self._deduplicator(index, watch, calls)
+            deduplicator = self._deduplicator(index, watch, calls)
             background.append(asyncio.create_task(deduplicator.watch()))
         indexer = self._indexer(deduplicator, watch, source, registry, calls)
         if not all(await preparing):
@@ -243,14 +241,13 @@ class App:
             rereads=rereads,
         )
 
-    async def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
+    def _deduplicator(self, index: ElasticsearchIndex, watch: IndexWatch, calls: Calls) -> Deduplicator:
         consumer = self._settings.consumer
         group, ttl = self._settings.kafka.consumer_group, consumer.dedup_ttl
-        redis = await _imported(REDIS)
-        store: RedisSeenStore = redis.RedisSeenStore(
+        store = RedisSeenStore(
             self._settings.redis,
             ttl,
-            lambda: redis.seen_namespace(group, watch.namespace),
+            lambda: seen_namespace(group, watch.namespace),
             lambda: min(ttl, index.remembers),
         )
         self._seen = store

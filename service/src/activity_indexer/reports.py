@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -79,6 +79,9 @@ class EventOutcome(StrEnum):
     LATE = "late"
     """The index has a newer event of the transaction."""
     DEAD_LETTERED = "dead_lettered"
+
+
+OUTCOMES: Final = tuple(each.value for each in EventOutcome)
 
 
 class BulkOutcome(StrEnum):
@@ -213,9 +216,12 @@ class BatchSettled(Reported, frozen=True):
     example: Written | None = None
     ties: Mapping[str, int] = {}
 
-    def total(self, outcome: EventOutcome) -> int:
-        """Events with this outcome."""
-        return sum(count for (each, _), count in self.outcomes.items() if each == outcome)
+    def totals(self) -> dict[str, int]:
+        """Events by outcome."""
+        totals: dict[str, int] = {}
+        for (outcome, _), count in self.outcomes.items():
+            totals[outcome] = totals.get(outcome, 0) + count
+        return totals
 
 
 class Letter(NamedTuple):

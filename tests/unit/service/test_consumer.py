@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import NOW, TOPIC, Emitted, Told
+from fixtures.emitted import Emitted
+from fixtures.events import NOW, TOPIC
+from fixtures.records import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +33,8 @@ from activity_indexer.reports import (
     PartitionsRevoked,
     RecordsPolled,
 )
+
+pytestmark = pytest.mark.simulated_time
 
 ONE = Partition(TOPIC, 0)
 OTHER = Partition(TOPIC, 1)
@@ -232,7 +236,7 @@ class Subject:
             await self.drain()
 
     async def drain(self) -> None:
-        await self.indexer.drain(Deadline.after(self.drain_timeout))
+        await self.indexer.drain(Deadline.after(self.drain_timeout, asyncio.get_running_loop().time))
 
     async def until(self, check: Callable[[], object]) -> None:
         async with asyncio.timeout(2):

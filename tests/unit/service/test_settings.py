@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from activity_indexer.adapters.redis.client import connect as connect_redis
+from activity_indexer.adapters.redis.client import RedisClient
 from activity_indexer.errors import SettingsError
 from activity_indexer.redis_url import PATTERN
 from activity_indexer.setting_values import shown
@@ -275,10 +275,9 @@ def test_urls_are_shown_without_their_passwords(environment: pytest.MonkeyPatch,
         "rediss://u:pw@redis:6380/0?ssl_cert_reqs=none&ssl_check_hostname=false&ssl_ca_certs=/ca.pem",
     ],
 )
-def test_what_a_redis_url_may_say_is_what_the_client_takes(environment: pytest.MonkeyPatch, url: str) -> None:
+async def test_what_a_redis_url_may_say_is_what_the_client_takes(environment: pytest.MonkeyPatch, url: str) -> None:
     given_values(environment, REDIS_URL=url)
-    client = connect_redis(load_settings().redis)
-    client.connection_pool.make_connection()
+    RedisClient(load_settings().redis)
     assert re.fullmatch(PATTERN, url)
 
 

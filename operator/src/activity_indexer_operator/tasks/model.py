@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from activity_indexer_operator.kube.objects import Body, Condition, InvalidSpec, View
+from activity_indexer_operator.kube.schema import field
 from activity_indexer_operator.tasks.purges import PurgeStatus, Tombstones
 from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySchedule, ScheduleStatus
 
@@ -14,7 +15,13 @@ from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySched
 class DeadLetterTasks(View, frozen=True):
     """`spec.deadLetter`, as far as replays are concerned."""
 
-    replay_request: ReplayRequest | None = None
+    replay_request: Annotated[
+        ReplayRequest | None,
+        field(
+            "Ensures that a DeadLetterReplay named <this object>-<id> exists; another id asks for another one. While "
+            "it is asked for, its history is kept."
+        ),
+    ] = None
     schedule: ReplaySchedule | None = None
 
 
@@ -33,7 +40,7 @@ class Tasks(View, frozen=True):
 class DeadLetterTaskStatus(View, frozen=True):
     """`status.deadLetter`, as far as replays are concerned."""
 
-    last_replay: str | None = None
+    last_replay: Annotated[str | None, field("The newest DeadLetterReplay.")] = None
     schedule: ScheduleStatus | None = None
 
 

@@ -10,12 +10,24 @@ from typing import Annotated, Final
 import msgspec
 from msgspec.structs import replace
 
-from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, JobRequest, JobSettings
+from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, JobRequest
+from activity_indexer_operator.jobs.settings import JobSettings
 from activity_indexer_operator.jobs.view import JobState, JobView
-from activity_indexer_operator.kube.objects import Condition, Meta, Text, View
+from activity_indexer_operator.kube.objects import Condition, Meta, View
+from activity_indexer_operator.kube.schema import Count, Time, field
 from activity_indexer_operator.kube.time import format_time
 from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, next_due
-from activity_indexer_operator.tasks.schedules import due_since, spec_hash, timed_name
+from activity_indexer_operator.tasks.schedules import (
+    Cron,
+    LastTime,
+    NextTime,
+    Since,
+    SpecHash,
+    TimeZone,
+    due_since,
+    spec_hash,
+    timed_name,
+)
 
 PURGE_CONDITION: Final = "TombstonesPurged"
 SECONDS_KEPT: Final = 86_400
@@ -25,25 +37,38 @@ SECONDS_MAX: Final = 3600
 
 
 class Tombstones(View, frozen=True):
-    """When the marks of deletions older than `horizon` are purged: at the times that `purge_schedule` names."""
+    """When deletions are forgotten."""
 
-    purge_schedule: Text | None = None
-    time_zone: Text = DEFAULT_ZONE
-    horizon: Annotated[str, msgspec.Meta(pattern=r"^\d+(\.\d+)?[smhd]$")] = "30d"
-    suspend: bool = False
+    purge_schedule: Annotated[
+        Cron | None,
+        field(
+            "When tombstones past the horizon are purged, by a Job, while no replay is open: five fields of cron, or "
+            "@daily and the like; absent: never."
+        ),
+    ] = None
+    time_zone: TimeZone = DEFAULT_ZONE
+    horizon: Annotated[
+        str,
+        msgspec.Meta(pattern=r"^\d+(\.\d+)?[smhd]$"),
+        field(
+            "Age of a tombstone that is purged: longer than any dead letter lives, and any old event may still come.",
+            pattern="^[1-9][0-9]{0,5}(d|h|m|s)$",
+        ),
+    ] = "30d"
+    suspend: Annotated[bool, field("Whether the schedule is suspended.")] = False
 
 
 class PurgeStatus(View, frozen=True):
-    """The last purge that succeeded, and what has happened since `since`."""
+    """The purges of tombstones."""
 
-    spec_hash: str
-    since: str
-    last_schedule_time: str | None = None
-    next_schedule_time: str | None = None
-    open_job: str | None = None
-    last_purge_time: str | None = None
-    purged: int | None = None
-    failure: str | None = None
+    spec_hash: SpecHash
+    since: Since
+    last_schedule_time: LastTime | None = None
+    next_schedule_time: NextTime | None = None
+    open_job: Annotated[str | None, field("The Job that runs.")] = None
+    last_purge_time: Annotated[Time | None, field("When the last one that succeeded ended.")] = None
+    purged: Annotated[Count | None, field("Tombstones that it removed.")] = None
+    failure: Annotated[str | None, field("Why the last one failed.")] = None
 
 
 class PurgeReason(StrEnum):

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from activity_indexer_operator.kube.objects import Condition, Positive, Text, View
+from activity_indexer_operator.kube.schema import Count, Time, field
 from activity_indexer_operator.kube.time import format_time, parse_time
 from activity_indexer_operator.replay.model import Replay, Template
 from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, last_due, next_due
@@ -24,36 +25,62 @@ SCHEDULE_CONDITION: Final = "ReplaySchedule"
 FAILURES: Final = ("Failed", "Refused")
 
 
-class ReplayRequest(Template, frozen=True, kw_only=True):
-    """Ensures that a DeadLetterReplay `<indexer>-<id>` exists."""
+Cron = Annotated[
+    Text,
+    field("", minLength=6, maxLength=128, pattern=r"^\S+( \S+){4}$|^@(hourly|daily|weekly|monthly|yearly)$"),
+]
+TimeZone = Annotated[
+    Text, field("Time zone of it, by its IANA name.", maxLength=64, pattern="^[A-Za-z][A-Za-z0-9_+/-]*$")
+]
+SpecHash = Annotated[str, field("Hash of the settings that all this is about.")]
+Since = Annotated[Time, field("When these settings were first seen.")]
+LastTime = Annotated[Time, field("The last time that was due and done.")]
+NextTime = Annotated[Time, field("The next time.")]
 
-    id: Text
+
+class ReplayRequest(Template, frozen=True, kw_only=True):
+    """Ensures that a DeadLetterReplay named <this object>-<id> exists; another id asks for another one."""
+
+    id: Annotated[
+        Text,
+        field(
+            "Name of the request, and of the replay in Kafka.",
+            maxLength=32,
+            pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        ),
+    ]
 
 
 class ReplaySchedule(Template, frozen=True, kw_only=True):
-    """Creates a DeadLetterReplay at each time of `cron`, but none while the one before is open.
+    """Makes a DeadLetterReplay at each of its times, but none while the one before has not ended."""
 
-    `starting_deadline_seconds`: how late one may start; None: at any time. After `failures_to_stop` failures in a row
-    no more are created until the schedule is changed.
-    """
-
-    cron: Text
-    time_zone: Text = DEFAULT_ZONE
-    suspend: bool = False
-    starting_deadline_seconds: Positive | None = None
-    failures_to_stop: Positive = 3
+    cron: Annotated[Cron, field("When: five fields of cron, or @hourly, @daily, @weekly, @monthly, @yearly.")]
+    time_zone: TimeZone = DEFAULT_ZONE
+    suspend: Annotated[bool, field("Whether the schedule is suspended.")] = False
+    starting_deadline_seconds: Annotated[
+        Positive | None,
+        field(
+            "Seconds after its time at which a replay that could not be made is left out; absent: it is made however "
+            "late, but once for all times that were missed.",
+            minimum=60,
+        ),
+    ] = None
+    failures_to_stop: Annotated[
+        Positive,
+        field("Failures in a row after which no more are made, until the schedule is changed.", maximum=100),
+    ] = 3
 
 
 class ScheduleStatus(View, frozen=True):
-    """The state of a schedule. `spec_hash`: of the schedule that it belongs to; `since`: when that was first read."""
+    """The schedule of replays."""
 
-    spec_hash: str
-    since: str
-    last_schedule_time: str | None = None
-    next_schedule_time: str | None = None
-    last_replay: str | None = None
-    open_replay: str | None = None
-    failures: int = 0
+    spec_hash: SpecHash
+    since: Since
+    last_schedule_time: LastTime | None = None
+    next_schedule_time: NextTime | None = None
+    last_replay: Annotated[str | None, field("The last DeadLetterReplay that it made.")] = None
+    open_replay: Annotated[str | None, field("The one that it waits for.")] = None
+    failures: Annotated[Count, field("Failures in a row.")] = 0
 
 
 class ScheduleReason(StrEnum):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -47,13 +48,15 @@ class Polled(NamedTuple):
     """What a poll gave: records in order of offset in each partition, nothing after a while without any.
 
     `begun` has the partitions whose reading began since the last poll, `reached` the next offset of each partition
-    after these records. All that belongs to one `assignment` of partitions has its number.
+    after these records. All that belongs to one `assignment` of partitions has its number. `found` has for each record
+    the event in it, or why there is none; None where the record has to be decoded. When empty, all have to be.
     """
 
     records: Sequence[Record]
     begun: Sequence[Begun] = ()
     reached: Mapping[Partition, Commit] = NOTHING_REACHED
     assignment: int = 0
+    found: Sequence[Event | EventError | None] = ()
 
 
 class RecordSource(Protocol):
@@ -78,15 +81,6 @@ class RecordSource(Protocol):
         """What of each assigned partition is not committed. Raises Unavailable or Refused."""
 
 
-KnownEvent = Callable[[Record, int], Event | None]
-"""The event in a record where it was decoded before, given the greatest timestamp that is believed (microseconds)."""
-
-
-def nothing_is_known(_record: Record, _latest: int) -> Event | None:
-    """Every record has to be decoded."""
-    return None
-
-
 class _Turn(NamedTuple):
     """A poll, and for each of its records the event in it, or None."""
 
@@ -98,7 +92,7 @@ class _Turn(NamedTuple):
 class Audit:
     """Reads, decodes, writes, commits. It waits for PostgreSQL as long as it takes, and never raises for it.
 
-    While PostgreSQL writes what one poll gave, the next is read and decoded. What `known` has need not be decoded.
+    While PostgreSQL writes what one poll gave, the next is read, and decoded where the source did not find the events.
     """
 
     def __init__(
@@ -107,11 +101,9 @@ class Audit:
         store: AuditStore,
         settings: Settings,
         emit: Emit,
-        known: KnownEvent = nothing_is_known,
         clock: Callable[[], float] = time.time,
         tracing: Tracing | None = None,
     ) -> None:
-        self._known = known
         self._source = source
         self._store = store
         self._settings = settings
@@ -168,7 +160,7 @@ class Audit:
     async def _read_on(self) -> _Turn:
         polled = await self.kafka.call(self._source.poll)
         stored = self._stored  # a later assignment asks anew while this turn waits
-        return _Turn(polled, await self._decode(polled.records), stored)
+        return _Turn(polled, await self._decode(polled), stored)
 
     async def _take_turn(self, turn: _Turn) -> None:
         polled = turn.polled
@@ -281,14 +273,14 @@ class Audit:
                 outcomes[at] = self._aside.get((record.partition, record.offset), outcomes[at])
         return outcomes
 
-    async def _decode(self, records: Sequence[Record]) -> list[AuditEvent | None]:
+    async def _decode(self, polled: Polled) -> list[AuditEvent | None]:
         """The events in the records, with a pause after each slice: the indexer shares the event loop."""
         latest = int((self._clock() + self._settings.consumer.max_clock_skew) * 1_000_000)
-        known, clock = self._known, time.perf_counter
+        clock = time.perf_counter
         events: list[AuditEvent | None] = []
         until = clock() + SLICE
-        for record in records:
-            found = known(record, latest) or decode_record(record, latest)
+        for record, known in zip_longest(polled.records, polled.found):
+            found = known or decode_record(record, latest)
             if isinstance(found, EventError):
                 events.append(None)  # the indexer dead-letters it, and says why
             else:

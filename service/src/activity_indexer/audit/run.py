@@ -54,10 +54,10 @@ async def _run_once(
     decoded: DecodedEvents,
     address: HttpAddress | None,
 ) -> None:
-    source = KafkaAuditSource(settings, address, emit)
+    source = KafkaAuditSource(settings, address, emit, decoded)
     store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(emit, tracing))
-    audit = Audit(source, measured, settings, emit, decoded.take, tracing=tracing)
+    audit = Audit(source, measured, settings, emit, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

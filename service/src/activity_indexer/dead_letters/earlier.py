@@ -62,8 +62,8 @@ def history(letter: StoredDeadLetter) -> list[dict[str, Any]]:
 
 def original_value(letter: StoredDeadLetter) -> bytes | None:
     """The value before the first correction; None when there was none, or when it is not kept."""
-    packed = next((value for name, value in letter.headers if name == REPLAY_ORIGINAL and value), None)
-    if packed is None:
+    packed = letter.raw(REPLAY_ORIGINAL)
+    if not packed:
         return None
     unpacking = zlib.decompressobj()
     with suppress(zlib.error):

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property, lru_cache
 from typing import Final
 
 import msgspec
 
-from activity_common.dead_letter_headers import NO_KEY, PREFIX, REPLAY_PREFIX
+from activity_common.dead_letter_headers import (
+    ATTEMPTS,
+    ERROR,
+    FIRST_FAILURE,
+    LAST_FAILURE,
+    MESSAGE,
+    MESSAGE_ID,
+    NO_KEY,
+    OFFSET,
+    PARTITION,
+    PREFIX,
+    REPLAY_COUNT,
+    REPLAY_ID,
+    STAGE,
+    TIMESTAMP,
+    TOPIC,
+)
 from activity_indexer.dead_letters.payload import Facts, read_facts
 from activity_indexer.ports import Content, OutRecord, Partition, Record, Truncation, UndecodedRecord
 from activity_indexer.timestamps import format_timestamp, parse_timestamp, shorten
@@ -21,6 +37,9 @@ LAST_MILLISECOND: Final = 253_402_300_799_999
 
 KEPT_TIME: Final = 40
 """Characters of a timestamp whose value is kept."""
+
+_CONTENT: Final = PREFIX + "content"
+_TRUNCATED: Final = PREFIX + "truncated"
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """All headers of a record in order; a name may come twice, a value may be null."""
@@ -43,6 +62,9 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     problem: str = ""
     """Why the record in the dead-letter topic itself cannot be decoded: its value is then its raw bytes."""
 
+    def __post_init__(self) -> None:
+        self.__dict__["named"] = dict(self.headers)  # of a name that comes twice, the last header counts
+
     @classmethod
     def of(cls, record: Record) -> StoredDeadLetter:
         """The dead letter in a record as the client hands it out."""
@@ -57,58 +79,50 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
             record.error.message if isinstance(record, UndecodedRecord) else "",
         )
 
-    @cached_property
-    def _named(self) -> dict[str, bytes | None]:
-        """The last header of each name."""
-        return dict(self.headers)
-
     @property
     def place(self) -> str:
         """Where it lies, as people write it: `partition:offset`."""
         return f"{self.partition}:{self.offset}"
 
     def raw(self, name: str) -> bytes | None:
-        """A header's bytes, None when it is absent or null; of a name that comes twice, the last counts."""
-        return self._named.get(name)
+        """A header's bytes, None when it is missing or null; of a name that comes twice, the last counts."""
+        found: bytes | None = self.__dict__["named"].get(name)
+        return found
 
     def header(self, name: str) -> str | None:
-        """A header as text, None when it is absent or null; of a name that comes twice, the last counts."""
-        value = self._named.get(name)
+        """A header as text, None when it is missing or null; of a name that comes twice, the last counts."""
+        value: bytes | None = self.__dict__["named"].get(name)
         return None if value is None else value.decode(errors="replace")
-
-    def told(self, name: str) -> str | None:
-        """A header of the dead letter by its name without the prefix: `stage`, `first-failure` and so on."""
-        return self.header(PREFIX + name)
 
     @property
     def stage(self) -> str:
         """`decode`, `validate`, `enrich` or `index`; UNKNOWN when no header tells it."""
-        return self.told("stage") or UNKNOWN
+        return self.header(STAGE) or UNKNOWN
 
     @property
     def error(self) -> str:
         """The error's class, a stable word; UNKNOWN when no header tells it."""
-        return self.told("error") or UNKNOWN
+        return self.header(ERROR) or UNKNOWN
 
     @property
     def message(self) -> str:
         """The error in words."""
-        return self.told("message") or ""
+        return self.header(MESSAGE) or ""
 
     @property
     def attempts(self) -> int | None:
         """How often the event was tried."""
-        return _number(self.told("attempts"))
+        return _number(self.header(ATTEMPTS))
 
     @property
     def first_failure(self) -> int | None:
         """Microseconds since the epoch."""
-        return _time(self.told("first-failure"))
+        return _time(self.header(FIRST_FAILURE))
 
     @property
     def last_failure(self) -> int | None:
         """Microseconds since the epoch."""
-        return _time(self.told("last-failure"))
+        return _time(self.header(LAST_FAILURE))
 
     @property
     def failed_at(self) -> int:
@@ -119,7 +133,7 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     @property
     def message_id(self) -> str | None:
         """Hash of transaction id, event type and timestamp, where the event could be read."""
-        return self.told("message-id")
+        return self.header(MESSAGE_ID)
 
     @property
     def original_key(self) -> bytes | None:
@@ -129,22 +143,22 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     @property
     def original_topic(self) -> str | None:
         """The topic that the event came from."""
-        return self.told("topic")
+        return self.header(TOPIC)
 
     @property
     def original_partition(self) -> int | None:
         """The partition that the event came from."""
-        return _number(self.told("partition"))
+        return _number(self.header(PARTITION))
 
     @property
     def original_offset(self) -> int | None:
         """The offset that the event came from."""
-        return _number(self.told("offset"))
+        return _number(self.header(OFFSET))
 
     @property
     def original_timestamp(self) -> int | None:
         """When the event's record was written, in microseconds since the epoch."""
-        return _time(self.told("timestamp"))
+        return _time(self.header(TIMESTAMP))
 
     @property
     def original(self) -> tuple[Partition, int] | None:
@@ -155,19 +169,21 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     @property
     def content(self) -> str | None:
         """What the value holds when it is not the whole value of the event: see ports.Content."""
-        told = self.told("content")
+        told = self.header(_CONTENT)
         return Content.VALUE if told is None and self.truncation is not None else told
 
     @property
     def truncation(self) -> Truncation | None:
         """Of a value of which only the beginning is kept: what identifies all of it."""
-        size, sha256 = _number(self.told("size")), self.told("sha256")
-        return None if size is None or not sha256 or not self.told("truncated") else Truncation(size, sha256)
+        if not self.header(_TRUNCATED):
+            return None
+        size, sha256 = _number(self.header(PREFIX + "size")), self.header(PREFIX + "sha256")
+        return None if size is None or not sha256 else Truncation(size, sha256)
 
     @property
     def original_offsets(self) -> tuple[int, int] | None:
         """The first and the last offset, of a dead letter that stands for several records."""
-        first, last = _number(self.told("first-offset")), self.original_offset
+        first, last = _number(self.header(PREFIX + "first-offset")), self.original_offset
         return None if first is None or last is None else (first, last)
 
     @property
@@ -197,19 +213,15 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
         """The headers that the event came with: all but those of the dead letter."""
         return tuple(header for header in self.headers if not header[0].startswith(PREFIX))
 
-    def replayed(self, name: str) -> str | None:
-        """A header of the last replay by its name without the prefix: `id`, `count` and so on."""
-        return self.header(REPLAY_PREFIX + name)
-
     @property
     def replay_id(self) -> str | None:
         """The replay that sent the event last."""
-        return self.replayed("id")
+        return self.header(REPLAY_ID)
 
     @property
     def replay_count(self) -> int:
         """How many replays have sent the event; 0 when none, or when it cannot be read."""
-        return _number(self.replayed("count")) or 0
+        return _number(self.header(REPLAY_COUNT)) or 0
 
     @cached_property
     def facts(self) -> Facts:
@@ -224,18 +236,18 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     def _problems(self) -> Iterator[str]:
         if self.problem:
             yield f"the dead letter itself: {self.problem}"
-        for name in ("topic", "stage", "error"):
-            if not self.told(name):
-                yield f"{PREFIX}{name}: expected a name, got {_got(self.told(name))}"
-        for name in ("partition", "offset", "attempts"):
-            if _number(self.told(name)) is None:
-                yield f"{PREFIX}{name}: expected a number, got {_got(self.told(name))}"
-        for name in ("timestamp", "first-failure", "last-failure"):
-            if _time(self.told(name)) is None:
-                yield f"{PREFIX}{name}: expected an RFC 3339 timestamp, got {_got(self.told(name))}"
-        count = self.replayed("count")
+        expected: tuple[tuple[str, Callable[[str | None], object], tuple[str, ...]], ...] = (
+            ("a name", lambda text: text or None, (TOPIC, STAGE, ERROR)),
+            ("a number", _number, (PARTITION, OFFSET, ATTEMPTS)),
+            ("an RFC 3339 timestamp", _time, (TIMESTAMP, FIRST_FAILURE, LAST_FAILURE)),
+        )
+        for what, read, names in expected:
+            for name in names:
+                if read(text := self.header(name)) is None:
+                    yield f"{name}: expected {what}, got {_got(text)}"
+        count = self.header(REPLAY_COUNT)
         if count is not None and _number(count) is None:
-            yield f"{REPLAY_PREFIX}count: expected a number, got {_got(count)}"
+            yield f"{REPLAY_COUNT}: expected a number, got {_got(count)}"
 
     def as_record(self) -> OutRecord:
         """The record to be written: key, value and all headers, as they are."""

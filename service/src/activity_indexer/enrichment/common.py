@@ -39,18 +39,26 @@ def common_fields(transaction: Transaction) -> dict[str, Any]:
     return fields
 
 
-def common_text(transaction: Transaction) -> tuple[str, bytes]:
+def common_text(created_at: str, amount: bytes) -> tuple[str, bytes]:
     """The day, and the members of `common_fields` as JSON text; no day when one of them is missing."""
-    day = day_of(transaction.created_at)
-    amount = bytes(transaction.amount)
+    if created_at[-1:] == "Z" and created_at[17:19] != "60" and created_at[10:11] == "T":
+        day, dated = _dated(created_at[:10])
+    else:
+        day = day_of(created_at)
+        dated = _members(day)
     if amount[:1] in _NOT_ZERO:
-        return day, b'%b%b,"sign":"positive"' % (_dated(day), amount)
+        return day, b'%b%b,"sign":"positive"' % (dated, amount)
     found = absolute(amount)
-    return (day, b'%b%b,"sign":"%b"' % (_dated(day), found[0], found[1].encode())) if found else ("", b"")
+    return (day, b'%b%b,"sign":"%b"' % (dated, found[0], found[1].encode())) if found else ("", b"")
 
 
 @lru_cache(maxsize=1024)
-def _dated(day: str) -> bytes:
+def _dated(text: str) -> tuple[str, bytes]:
+    day = _known_day(text)
+    return day, _members(day)
+
+
+def _members(day: str) -> bytes:
     return b'"day":"%b","month":"%b","amount_absolute":' % (day.encode(), day[:7].encode())
 
 

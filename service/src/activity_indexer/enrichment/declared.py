@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from operator import itemgetter
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.enrichment.vocabulary import Vocabulary
@@ -26,19 +28,27 @@ class Part:
 
     Each parameter of `make` is a thing of the vocabulary, or else an attribute of the transaction. A thing that the
     metadata does not say is an empty text. `adds` are the fields that the part may add. `repeats` says that many events
-    have the same arguments: the results are remembered.
+    have the same arguments: the results are remembered. `copies` are parameters whose texts are only copied into fields
+    and terms, each whole and unchanged. They may be different in each event; the others repeat then.
     """
 
     make: Callable[..., Enrichment]
     adds: tuple[str, ...] = ()
     repeats: bool = False
+    copies: tuple[str, ...] = ()
     reads: tuple[str, ...] = field(init=False)
     arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "adds", (self.adds,) if isinstance(self.adds, str) else tuple(self.adds))
+        object.__setattr__(self, "copies", (self.copies,) if isinstance(self.copies, str) else tuple(self.copies))
         object.__setattr__(self, "reads", tuple(inspect.signature(self.make).parameters))
         object.__setattr__(self, "arguments", getter(self.reads))
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether its results are remembered."""
+        return self.repeats or bool(self.copies)
 
     def check(self, added: Enrichment) -> None:
         """Refuse fields that were not declared: two parts may not add one field."""
@@ -59,16 +69,24 @@ class Text:
         return Enrichment({self.adds: text} if self.adds else {}, (text,))
 
 
+class _Derived(NamedTuple):
+    make: Callable[..., str]
+    reads: tuple[str, ...]
+    arguments: Callable[[Mapping[str, Any]], tuple[Any, ...]]
+
+
 class DeclaredStrategy:
     """A strategy that is a vocabulary and parts: `enrich` follows from them, and so does the compiled plan.
 
-    The fields and the words stand in the order of the parts.
+    `derived` are texts that functions make of things, of attributes of the transaction and of texts derived before: a
+    part may read them like things. The fields and the words stand in the order of the parts.
     """
 
     name: str
     transaction_types: frozenset[str]
     properties: Mapping[str, Any]
     vocabulary: Vocabulary
+    derived: Mapping[str, Callable[..., str]] = MappingProxyType({})
     parts: Sequence[Part | Text]
 
     def enrich(self, transaction: Transaction, metadata: Mapping[str, Any]) -> Enrichment:
@@ -77,6 +95,8 @@ class DeclaredStrategy:
         values: dict[str, Any] = nothing_said | self.vocabulary.read(metadata)
         for name in attributes:
             values[name] = getattr(transaction, name)
+        for name, derived in self.derived_parts.items():
+            values[name] = derived.make(*derived.arguments(values))
         fields: dict[str, Any] = {}
         terms: list[str] = []
         for part in self.parts:
@@ -92,10 +112,20 @@ class DeclaredStrategy:
         return Enrichment(fields, terms)
 
     @cached_property
+    def derived_parts(self) -> dict[str, _Derived]:
+        """The functions of derived texts, in order."""
+        made: dict[str, _Derived] = {}
+        for name, make in self.derived.items():
+            reads = tuple(inspect.signature(make).parameters)
+            made[name] = _Derived(make, reads, getter(reads))
+        return made
+
+    @cached_property
     def _names(self) -> tuple[dict[str, str], frozenset[str]]:
-        things = self.vocabulary.things
-        reads = {name for part in self.parts if isinstance(part, Part) for name in part.reads}
-        return dict.fromkeys(things, ""), frozenset(reads - things)
+        things, derived = self.vocabulary.things, self.derived_parts
+        read = {name for part in self.parts if isinstance(part, Part) for name in part.reads}
+        read.update(*(each.reads for each in derived.values()))
+        return dict.fromkeys(things, ""), frozenset(read - things - derived.keys())
 
 
 def getter(keys: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
@@ -118,14 +148,31 @@ def problem_of(strategy: DeclaredStrategy) -> str | None:
     """What is wrong with a declaration, if anything is."""
     if missing := [name for name in ("vocabulary", "parts") if not hasattr(strategy, name)]:
         return f"expected the attributes vocabulary and parts, got none with the name {' or '.join(missing)}"
+    return next(chain(_problems_of_derived(strategy), _problems_of_parts(strategy)), None)
+
+
+def _problems_of_derived(strategy: DeclaredStrategy) -> Iterator[str]:
+    known = strategy.vocabulary.things | ATTRIBUTES
+    for name, derived in strategy.derived_parts.items():
+        if name in known:
+            yield f"expected derived texts to have names of their own, got {name}"
+        if unknown := [each for each in derived.reads if each not in known]:
+            yield f"expected {name} to read names out of {sorted(known)}, got {unknown}"
+        known |= {name}
+
+
+def _problems_of_parts(strategy: DeclaredStrategy) -> Iterator[str]:
     things = strategy.vocabulary.things
     fields: set[str] = set()
     for part in strategy.parts:
-        reads, adds = (part.thing,) if isinstance(part, Text) else part.reads, _added_by(part)
-        known = things if isinstance(part, Text) else things | (TEXT_ATTRIBUTES if part.repeats else ATTRIBUTES)
+        known, reads = things, (part.thing,) if isinstance(part, Text) else part.reads
+        if isinstance(part, Part):
+            known = things | strategy.derived_parts.keys()
+            if unread := [name for name in part.copies if name not in known & {*reads}]:
+                yield f"expected {part} to copy parameters that are things or derived, got {unread}"
+            known |= TEXT_ATTRIBUTES if part.is_cached else ATTRIBUTES
         if unknown := [name for name in reads if name not in known]:
-            return f"expected {part} to read names out of {sorted(known)}, got {unknown}"
-        if twice := fields & adds:
-            return f"expected each field to be added by one part, got {sorted(twice)} in two"
-        fields |= adds
-    return None
+            yield f"expected {part} to read names out of {sorted(known)}, got {unknown}"
+        if twice := fields & _added_by(part):
+            yield f"expected each field to be added by one part, got {sorted(twice)} in two"
+        fields |= _added_by(part)

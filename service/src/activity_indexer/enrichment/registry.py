@@ -16,8 +16,9 @@ from activity_indexer.enrichment.common import PROPERTIES, common_fields, common
 from activity_indexer.enrichment.declared import DeclaredStrategy, fields_of
 from activity_indexer.enrichment.loading import Loaded, load_strategies
 from activity_indexer.enrichment.mapping import merge_fields, merge_properties
-from activity_indexer.enrichment.plan import Compiler, Unusual
+from activity_indexer.enrichment.plan import MAX_PARTS, Compiler
 from activity_indexer.enrichment.search_content import UsualContent, search_content
+from activity_indexer.enrichment.source import Unusual
 from activity_indexer.enrichment.strategy import Enrichment
 from activity_indexer.errors import EnrichmentError
 from activity_indexer.event import Event, Transaction
@@ -29,6 +30,10 @@ MANY: Final = 16
 """After so many events of a type for which there was no plan, only one in so many is tried."""
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_decode_flat: Final = msgspec.json.Decoder(dict[str, str | int | float | bool | list[Any] | None]).decode
+"""Refuses objects in the metadata: what is in them may be said, too."""
+
+_NO_METADATA: Final = Raw()
 _decode_value: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 _raw_values: Final = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -36,16 +41,16 @@ _SEPARATORS: Final = re.compile(r"[\s-]+")
 
 
 class _Route:
-    """The strategies of a transaction type, and the compiler of the only one, if that is declared.
+    """The strategies of a transaction type, and their compilers; None when one of them cannot have plans.
 
     `failures` counts the events of this type since a plan was of use.
     """
 
-    __slots__ = ("compiler", "failures", "strategies")
+    __slots__ = ("compilers", "failures", "strategies")
 
-    def __init__(self, strategies: tuple[Loaded, ...], compiler: Compiler | None) -> None:
+    def __init__(self, strategies: tuple[Loaded, ...], compilers: tuple[Compiler, ...] | None) -> None:
         self.strategies = strategies
-        self.compiler = compiler
+        self.compilers = compilers
         self.failures = 0
 
 
@@ -91,18 +96,24 @@ class Registry:
         return self.without_plan(event)
 
     def _by_plan(self, transaction: Transaction, route: _Route) -> Enriched:
-        compiler = route.compiler
-        if compiler:
-            members, words = compiler.run(transaction)
-        elif route.strategies:
+        compilers = route.compilers
+        if compilers is None:
             raise Unusual
-        else:
-            members, words = b"", []
-        day, common = common_text(transaction)
-        content = self._content(transaction, day, words)
+        members = b""
+        words: Sequence[str] = ()
+        if compilers:
+            metadata = transaction.metadata
+            values = _decode_flat(metadata) if metadata != _NO_METADATA else {}
+            for compiler in compilers:
+                added, found = compiler.run(transaction, values)
+                members = members + added if members else added
+                words = (*words, *found) if words else found
+        amount = bytes(transaction.amount)
+        day, common = common_text(transaction.created_at, amount)
+        content = self._content(transaction, amount.decode(), day, words)
         if not day or content is None:
             raise Unusual
-        return Enriched(b"{%b%b}" % (common, members), _encode(content), compiler is not None)
+        return Enriched(b"{%b%b}" % (common, members), _encode(content), bool(compilers))
 
     def without_plan(self, event: Event) -> Enriched:
         """The same, for any event: what a plan adds is held to this. Raises EnrichmentError."""
@@ -123,8 +134,15 @@ class Registry:
 
     def _route(self, transaction_type: str) -> tuple[_Route, int]:
         strategies = self._strategies(transaction_type)
-        compiler = self._compilers.get(strategies[0].name) if len(strategies) == 1 else None
-        return _Route(strategies, compiler), len(transaction_type) + 1
+        return _Route(strategies, self._compilers_of(strategies)), len(transaction_type) + 1
+
+    def _compilers_of(self, strategies: Sequence[Loaded]) -> tuple[Compiler, ...] | None:
+        """Of strategies that add different fields: what they add can stand side by side then."""
+        compilers = [self._compilers[each.name] for each in strategies if each.name in self._compilers]
+        fields = [name for compiler in compilers for name in compiler.fields]
+        parts = sum(len(compiler.parts) for compiler in compilers)
+        usual = len(compilers) == len(strategies) and len({*fields}) == len(fields) and parts <= MAX_PARTS
+        return tuple(compilers) if usual else None
 
     def _strategies(self, transaction_type: str) -> tuple[Loaded, ...]:
         found = self._by_type.get(transaction_type)

@@ -34,7 +34,7 @@ def search_content(transaction: Transaction, terms: Sequence[str], day: str) -> 
 
 
 class UsualContent:
-    """The same text for transactions of which nothing has to be cut, put together from words that are folded already.
+    """The same text for transactions of which nothing has to be cut, put together from folded words.
 
     Most words come out of caches, where their hashes are kept with them: to see that no word stands there twice is
     then cheaper than to fold the whole text.
@@ -43,17 +43,16 @@ class UsualContent:
     def __init__(self) -> None:
         self._heads = Cache(_head)
 
-    def text(self, transaction: Transaction, day: str, words: Sequence[str]) -> str | None:
+    def text(self, transaction: Transaction, amount: str, day: str, words: Sequence[str]) -> str | None:
         """The content, with these words at its end; None when something is long.
 
         The words are those of at most twelve texts, none of them longer than 1,024 characters.
         """
         own = f"{transaction.id} {transaction.user_id}"
-        amount = str(transaction.amount, "ascii").lower()
         head = self._heads[
             transaction.transaction_type, transaction.product or "", transaction.status, transaction.currency
         ]
-        found = (*words_of(own), *head, *amount.split(), day, *words)
+        found = (*words_of(own), *head, amount.lower(), day, *words)
         content = " ".join(found if len({*found}) == len(found) else dict.fromkeys(found))
         is_usual = head and len(own) + len(amount) < MAX_TERM_CHARACTERS and len(content) <= MAX_CHARACTERS
         return content if is_usual else None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
-from activity_common.replay_result import COUNTED, NONE, Counters
+from activity_common.replay_result import COUNTED, Counters
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.ports import Partition
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.ports import Commits, Groups, Letters, ReplayRefused
+
+NONE: Final = Counters()
 
 
 class _Kept(msgspec.Struct, frozen=True):

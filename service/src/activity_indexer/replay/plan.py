@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -68,9 +68,9 @@ class Plan:
                     self.refusals.append(f"{letter.place} {decision.reason}")
         self.counters += Counters(read=tally.total(), **tally)
 
-    def told_causes(self) -> tuple[Cause, ...]:
+    def most_common_causes(self) -> list[Cause]:
         """The causes, the most frequent first."""
-        return tuple(Cause(stage, error, number) for (stage, error), number in self.causes.most_common())
+        return [Cause(stage, error, number) for (stage, error), number in self.causes.most_common()]
 
     def as_json(self) -> dict[str, Any]:
         """The plan for programs."""
@@ -82,16 +82,16 @@ class Plan:
             **{name: counted[name] for name in ("stale", "parked", "skipped", "refused")},
             "failing": self.failing,
             "old": self.old,
-            "causes": msgspec.to_builtins(list(self.told_causes())),
+            "causes": msgspec.to_builtins(self.most_common_causes()),
             "refusals": self.refusals,
             "blind": self.blind,
         }
 
 
-def count(counter: dict[Word, int], word: Word, most: int, others: Word) -> None:
+def count(counter: MutableMapping[Word, int], word: Word, most: int, others: Word) -> None:
     """Count one more; of words beyond the first `most`, all together."""
-    key = word if word in counter or len(counter) < most else others
-    counter[key] = counter.get(key, 0) + 1
+    counted = word if word in counter or len(counter) < most else others
+    counter[counted] = counter.get(counted, 0) + 1
 
 
 class Settled:

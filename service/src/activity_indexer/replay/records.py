@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -63,8 +61,7 @@ _PLACE: Final = {REPLAY_TOPIC: TOPIC, REPLAY_PARTITION: PARTITION, REPLAY_OFFSET
 """What is noted of an event's first place, from which header of its first dead letter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Addressed:
+class Addressed(NamedTuple):
     """A record and where it goes; without a partition the key decides."""
 
     topic: str
@@ -88,7 +85,6 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
     It goes to the partition that it came from, if it goes to that topic: producers have partitioners of their own.
     The trace context stays as it came.
     """
-    partition = letter.original_partition if letter.original_topic == topic else None
     place = lies_at(letter)
     headers: list[Any] = [
         header for header in letter.headers if header[0] not in _OURS and not header[0].startswith(PREFIX)
@@ -97,13 +93,20 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
         (REPLAY_ID, replay_id.encode()),
         (REPLAY_COUNT, b"%d" % (letter.replay_count + 1)),
         (REPLAY_FROM, place.encode()),
-        *_first_place(letter),
-        (REPLAY_HISTORY, _history(letter, place, replay_id, is_corrected=value != letter.value)),
     )
+    # replays once noted no timestamp
+    noted = letter.raw(REPLAY_TOPIC) and letter.raw(REPLAY_PARTITION) and letter.raw(REPLAY_OFFSET)
+    for name, own in _PLACE.items():
+        if told := letter.raw(name) if noted else _bytes(letter, own):
+            headers.append((name, told))
+    if first := _bytes(letter, REPLAY_FIRST_FAILURE) or _bytes(letter, FIRST_FAILURE):
+        headers.append((REPLAY_FIRST_FAILURE, first))
+    headers.append((REPLAY_HISTORY, _history(letter, place, replay_id, is_corrected=value != letter.value)))
     if original := _original(letter, value):
         headers.append((REPLAY_ORIGINAL, original))
     if failed := _bytes(letter, TRACEPARENT):  # so that its next life can be linked to the span
         headers.append((REPLAY_FAILED_TRACEPARENT, failed))
+    partition = letter.original_partition if letter.original_topic == topic else None
     return Addressed(topic, partition, OutRecord(letter.original_key, value, headers))
 
 
@@ -112,16 +115,6 @@ def parked(letter: StoredDeadLetter, topic: str) -> Addressed:
     kept: list[Any] = [header for header in letter.headers if header[0] != REPLAY_PARKED_FROM]
     told = (REPLAY_PARKED_FROM, lies_at(letter).encode())
     return Addressed(topic, None, OutRecord(letter.key, letter.value, [*kept, told]))
-
-
-def _first_place(letter: StoredDeadLetter) -> Iterable[tuple[str, bytes]]:
-    """Where the event came from, and when it was published, when it failed for the first time."""
-    first = _bytes(letter, REPLAY_FIRST_FAILURE) or _bytes(letter, FIRST_FAILURE)
-    if all(map(letter.raw, (REPLAY_TOPIC, REPLAY_PARTITION, REPLAY_OFFSET))):  # replays once noted no timestamp
-        noted = [(name, value) for name in _PLACE if (value := letter.raw(name))]
-    else:
-        noted = [(name, text) for name, own in _PLACE.items() if (text := _bytes(letter, own))]
-    return [*noted, (REPLAY_FIRST_FAILURE, first)] if first else noted
 
 
 def _bytes(letter: StoredDeadLetter, name: str) -> bytes | None:
@@ -135,22 +128,22 @@ _time: Final = lru_cache(maxsize=4096)(format_timestamp)
 
 
 def _history(letter: StoredDeadLetter, place: str, replay_id: str, *, is_corrected: bool) -> bytes:
-    stay = {
+    stay: dict[str, Any] = {
         "from": place,
         "stage": letter.stage,
         "error": letter.error,
         "failed": _time(letter.failed_at),
         "replay": replay_id,
-        **({"corrected": True} if is_corrected else {}),
     }
+    if is_corrected:
+        stay["corrected"] = True
     return msgspec.json.encode([*history(letter), stay][-MAX_HISTORY:])
 
 
 def _original(letter: StoredDeadLetter, value: bytes | None) -> bytes | None:
     """The value before the first correction, packed, if there is one and it is small enough."""
-    for name, kept in letter.headers:
-        if name == REPLAY_ORIGINAL and kept:
-            return kept
+    if kept := letter.raw(REPLAY_ORIGINAL):
+        return kept
     if value == letter.value or letter.value is None:
         return None
     packed = zlib.compress(letter.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,13 +12,14 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from activity_common.replay_result import MAX_RESULT, NONE, Counters, Outcome, ReplayResult, Report
+from activity_common.replay_result import MAX_RESULT, Cause, Counters, Outcome, ReplayResult, Report
 from activity_indexer.dead_letters.document_state import Standing, identity, standing
 from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Spans
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.ports import Partition
+from activity_indexer.replay.checkpoint import NONE
 from activity_indexer.replay.plan import OTHERS, Plan, Settled, count
 from activity_indexer.replay.ports import Documents, Groups, Letters
 
@@ -44,27 +44,28 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """The result, in MAX_RESULT bytes at most: what is rare is left off first."""
-        plan, report = self.plan or Plan(0), self.report
-        causes = plan.told_causes()
-        errors = Counter(report.errors if report else {}).most_common()
+        causes = self.plan.most_common_causes() if self.plan else []
+        errors = self.report.most_common_errors if self.report else []
         while True:
-            told: dict[str, Any] = msgspec.to_builtins(
-                ReplayResult(
-                    kind="result",
-                    outcome=self.outcome,
-                    replay=self.replay_id,
-                    dry_run=self.dry_run,
-                    up_to=plan.up_to,
-                    matched=max(self.counters.matched, plan.counters.matched),
-                    **self.counters.as_json(without="read"),
-                    causes=causes,
-                    report=report and replace(report, errors=dict(errors)),
-                    message=self.message[:1000],
-                )
-            )
-            if len(json.dumps(told)) <= MAX_RESULT or not (causes or errors):
-                return told
+            result: dict[str, Any] = msgspec.to_builtins(self._shared(causes, dict(errors)))
+            if len(json.dumps(result)) <= MAX_RESULT or not (causes or errors):
+                return result
             causes, errors = causes[: len(causes) * 3 // 4], errors[: len(errors) * 3 // 4]
+
+    def _shared(self, causes: Sequence[Cause], errors: dict[str, int]) -> ReplayResult:
+        planned = self.plan.counters if self.plan else NONE
+        return ReplayResult(
+            kind="result",
+            outcome=self.outcome,
+            replay=self.replay_id,
+            dry_run=self.dry_run,
+            up_to=self.plan.up_to if self.plan else "",
+            matched=max(self.counters.matched, planned.matched),
+            **self.counters.as_json(without="read"),
+            causes=tuple(causes),
+            report=replace(self.report, errors=errors) if self.report else None,
+            message=self.message[:1000],
+        )
 
 
 async def wait_until_passed(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from opentelemetry.trace import Link, SpanContext, SpanKind
@@ -84,7 +84,7 @@ class _Traced:
         sendings.append(_Sending(addressed.topic, origin, span, earlier(record.headers)))
         kept = [header for header in record.headers if header[0] != REPLAY_TRACEPARENT]
         header = (REPLAY_TRACEPARENT, traceparent(span.trace_id, span.span_id))
-        return replace(addressed, record=OutRecord(record.key, record.value, [*kept, header]))
+        return addressed._replace(record=OutRecord(record.key, record.value, [*kept, header]))
 
     def _sent(self, sending: _Sending, started: int, whole: SpanContext | None) -> None:
         self._spans.finished(

@@ -14,8 +14,8 @@ from activity_indexer.adapters.postgres.connection import connect as connect_dat
 from activity_indexer.adapters.postgres.connection import transaction
 from activity_indexer.adapters.postgres.errors import postgres_errors
 from activity_indexer.adapters.postgres.schema import check_pipeline, has_pipelines
-from activity_indexer.adapters.redis.client import NO_CLUSTER, ask
-from activity_indexer.adapters.redis.client import connect as connect_redis
+from activity_indexer.adapters.redis.client import RedisClient
+from activity_indexer.adapters.redis.errors import NO_CLUSTER
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import DatabaseSettings, ElasticsearchSettings, Pipeline, RedisSettings
 from activity_indexer.status.report import Audit, Index, Redis, Rows
@@ -96,12 +96,12 @@ async def _rows(connection: Any, table: str, pipeline: Pipeline) -> Rows | None:
 
 async def redis_status(settings: RedisSettings, limit: float) -> Redis:
     """`limit` bounds each question (seconds). Raises Unavailable."""
-    client = connect_redis(settings)
+    client = RedisClient(settings)
     try:
-        found = await ask(client.info(), 2 * limit)
+        found = await client.info(2 * limit)
     finally:
-        await client.aclose()
-    if found.get("cluster_enabled"):
+        await client.close()
+    if found.get("cluster_enabled", "0") != "0":
         raise Unavailable(f"Redis: {NO_CLUSTER}")
     name = f" ({found['server_name']})" if "server_name" in found else ""
     number = found.get("valkey_version") or found.get("redis_version", "unknown")

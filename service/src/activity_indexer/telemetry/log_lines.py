@@ -9,11 +9,11 @@ from typing import Any
 import structlog
 
 from activity_indexer.reports import (
+    OUTCOMES,
     BatchDecoded,
     BatchSettled,
     CommitFailed,
     DeadLettersWritten,
-    EventOutcome,
     EventsLost,
     EventsReadAgain,
     Letter,
@@ -53,9 +53,10 @@ class LogLines:
                 reason="the timestamps of their records are not milliseconds since the epoch, or are ahead of this "
                 "machine's clock: correct the producer, or set the topic's message.timestamp.type to LogAppendTime",
             )
-        totals = {outcome.value: count for outcome in EventOutcome if (count := batch.total(outcome))}
+        totals = batch.totals()
+        shown = {outcome: totals[outcome] for outcome in OUTCOMES if outcome in totals}
         self._log.info(
-            "batch.settled", events=batch.events, bytes=batch.size, seconds=round(batch.duration, 4), **totals
+            "batch.settled", events=batch.events, bytes=batch.size, seconds=round(batch.duration, 4), **shown
         )
 
     @on(DeadLettersWritten)

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from fixtures.core import Told, undecoded
+from fixtures.events import DELETED, encoded, event, moment
 from fixtures.memory.replay import MemoryDocuments, stored, with_headers
-from fixtures.servers.place import DELETED, encoded, event, moment
+from fixtures.records import Told, undecoded
 from fixtures.servers.replays import MISSING
 
 from activity_common.replay_result import Cause, Counters
@@ -191,7 +191,7 @@ async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know
     decisions = [await fate(each) for each in (letter(), invalid, letter(event("n", timestamp=moment(1))))]
     plan.add([*decisions, Decision(letter(), Fate.SKIPPED), Decision(letter(), Fate.REFUSED, reason="r", fails="f")])
     assert plan.counters == Counters(read=5, sent=3, skipped=1, refused=1)
-    assert plan.told_causes() == (Cause("validate", "missing_field", 4),)
+    assert plan.most_common_causes() == [Cause("validate", "missing_field", 4)]
     assert (plan.failing, plan.invalid, plan.old) == (1, 1, 3)
     assert plan.refusals == ["0:0 r"]
 

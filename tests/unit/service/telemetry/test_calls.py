@@ -1,8 +1,8 @@
 """Calls to servers are timed, counted, and otherwise as they were."""
 
 import pytest
-from fixtures.core import taken
 from fixtures.memory.stores import MemoryDeadLetters, MemorySeen
+from fixtures.records import taken
 from prometheus_client import CollectorRegistry
 
 from activity_indexer.errors import Unavailable

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import structlog
+from fixtures.clock import Clock
 
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
@@ -50,13 +51,6 @@ from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.problems import LOSS_SHOWN, AuditProblems, Problems
 from activity_indexer.telemetry.progress import Progress
 from activity_indexer.tracing import UntracedBatch
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
 
 
 @pytest.fixture

@@ -13,18 +13,24 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from activity_indexer.adapters.kafka.address import HttpAddress
+from activity_indexer.adapters.kafka.audit_beside import BesideIndexer
 from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, mapped, within
 from activity_indexer.adapters.kafka.consumers import check_instance, join_group
 from activity_indexer.adapters.kafka.group_member import GroupMember
 from activity_indexer.adapters.kafka.polling import BoundedPoll
 from activity_indexer.adapters.kafka.positions import KnownTopic, Positions
 from activity_indexer.audit.consumer import Polled
-from activity_indexer.errors import ActivityIndexerError, Unavailable
+from activity_indexer.audit.decoded_events import DecodedEvents
+from activity_indexer.errors import ActivityIndexerError, EventError, Unavailable
+from activity_indexer.event import Event
 from activity_indexer.ports import Backlog, Partition, Record
 from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
 from activity_indexer.published import published_at
 from activity_indexer.reports import Emit, unreported
 from activity_indexer.settings import Settings
+
+BESIDE_INTERVAL: Final = 0.02
+"""How often is looked whether the indexer has decoded more (seconds)."""
 
 LEAVE_TIMEOUT: Final = 5.0
 """Time to leave the group at the end (seconds)."""
@@ -42,8 +48,15 @@ class KafkaAuditSource:
     poll has yet to hand out (seconds since the epoch). `_assignment` counts assignments.
     """
 
-    def __init__(self, settings: Settings, address: HttpAddress | None = None, emit: Emit = unreported) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        address: HttpAddress | None = None,
+        emit: Emit = unreported,
+        decoded: DecodedEvents | None = None,
+    ) -> None:
         self._settings = settings
+        self._beside = BesideIndexer(decoded or DecodedEvents(0))
         self._emit = emit
         self._address = address
         self._shares = settings.consumer.memory
@@ -77,7 +90,7 @@ class KafkaAuditSource:
         if self._consumer is None:
             await self._join()
         self._positions.check()
-        records = await self._collect()
+        records, found = await self._collect()
         if records:
             self._moved_at = time.monotonic()
         elif time.monotonic() - self._moved_at > self._settings.consumer.stall_timeout:
@@ -87,7 +100,7 @@ class KafkaAuditSource:
             await self._pass_markers()
         begun, self._begun = self._begun, []
         reached = {place: Commit(offset, self._positions.topic_id) for place, offset in self._handed.items()}
-        return Polled(records, begun, reached, self._assignment)
+        return Polled(records, begun, reached, self._assignment, found)
 
     def is_current(self, polled: Polled) -> bool:
         """Whether the partitions are assigned as they were at this poll."""
@@ -140,7 +153,7 @@ class KafkaAuditSource:
     async def close(self) -> None:
         """Leave the group; a broker that does not answer in time finds out by the session timeout."""
         consumer, self._consumer = self._consumer, None
-        self._forget()
+        self._begin_assignment(())
         if consumer is not None:
             await self._positions.close()
             try:
@@ -150,7 +163,7 @@ class KafkaAuditSource:
 
     async def _join(self) -> None:
         kafka = self._settings.kafka
-        reader = _Reader(self._forget)
+        reader = _Reader(self._begin_assignment)
 
         def positions(client: GroupMember) -> Positions:
             kept = partial(self._kept, client)
@@ -191,14 +204,22 @@ class KafkaAuditSource:
         self._begun.append(Begun(place, Commit(start.offset, topic_id), start.loss))
         self._handed[place] = start.offset
 
-    async def _collect(self) -> list[Record]:
+    async def _collect(self) -> tuple[list[Record], list[Event | EventError | None]]:
+        """Records, and what the indexer has found in them."""
         limit, linger = self._settings.database.batch_size, self._settings.consumer.commit_interval
         deadline = time.monotonic() + linger
         records: list[Record] = []
+        found: list[Event | EventError | None] = []
         room = self._shares.audit
         while len(records) < limit and room > 0 and (left := deadline - time.monotonic()) > 0:
+            if room < self._shares.decoded // 2:
+                break  # all that the indexer has may come at once
+            if taken := self._take_decoded(records, found, limit):
+                room -= taken
+                continue
             try:
-                polled = await self._poll(self._consumer, left + 0.001, limit - len(records), room)
+                wait = min(left, BESIDE_INTERVAL) if self._beside.is_waiting else left
+                polled = await self._poll(self._consumer, wait + 0.001, limit - len(records), room)
             except OffsetOutOfRangeError as error:
                 self._positions.out_of_range(Partition(*place) for place in error.args[0])
                 break
@@ -209,8 +230,21 @@ class KafkaAuditSource:
             for place, some in polled.items():
                 self._hand_out(Partition(*place), some)
                 records += some
+                found += [None] * len(some)
             room -= self._poll.taken
-        return records
+        return records, found
+
+    def _take_decoded(self, records: list[Record], found: list[Event | EventError | None], limit: int) -> int:
+        """Add what the indexer has; returns its bytes."""
+        size = 0
+        places = [place for place in self._handed if self._positions.decided(place)]
+        runs = self._beside.take(self._consumer, places, self._positions.topic_id, limit - len(records))
+        for place, run in runs:
+            self._hand_out(place, run.records)
+            records += run.records
+            found += run.events
+            size += run.size
+        return size
 
     def _hand_out(self, place: Partition, records: Sequence[Record]) -> None:
         self._settled.setdefault(place, records[0].offset)
@@ -250,6 +284,11 @@ class KafkaAuditSource:
                 f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
             )
 
+    def _begin_assignment(self, places: Collection[Partition]) -> None:
+        """A new assignment starts from what is committed."""
+        self._forget()
+        self._beside.assigned(places)
+
     def _forget(self) -> None:
         self._begun = []
         self._handed = {}
@@ -278,12 +317,12 @@ class _Waiting(NamedTuple):
 class _Reader:
     """Nothing waits when partitions are taken: what was not committed is delivered again, and changes nothing then."""
 
-    def __init__(self, forget: Callable[[], None]) -> None:
-        self._forget = forget
+    def __init__(self, begin: Callable[[Collection[Partition]], None]) -> None:
+        self._begin = begin
 
     async def revoked(self) -> None:
         """The group takes all partitions back."""
 
-    async def assigned(self, partitions: Collection[Partition]) -> None:  # noqa: ARG002 - the listener's interface
-        """A new assignment starts from what is committed."""
-        self._forget()
+    async def assigned(self, partitions: Collection[Partition]) -> None:
+        """The group gave these partitions."""
+        self._begin(partitions)

@@ -67,6 +67,10 @@ class GroupSource:
             shares=self._shares,
         )
 
+    def topic_id(self) -> str:
+        """Id of the topic that the records of now come from; empty where it has none."""
+        return self._positions.topic_id if self._positions is not None else ""
+
     async def stop(self) -> None:
         """Leave the group."""
         if self._consumer is not None:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from redis.exceptions import NoScriptError
-
-from activity_indexer.adapters.redis.client import ask, connect, refuse_cluster
+from activity_indexer.adapters.redis.client import RedisClient, argument, beginning, encoded
 from activity_indexer.errors import Unavailable
 from activity_indexer.ports import Partition
 from activity_indexer.settings import RedisSettings
@@ -65,16 +63,15 @@ class RedisSeenStore:
         self.lifetime = lifetime
         self._clock = clock
         self._ahead: float | None = None
-        self._redis: Any = connect(settings)
+        self._client = RedisClient(settings)
         self._checked = False
 
     async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """What was marked within `lifetime` for those of the ids that are known."""
         if self._ahead is None:
             asked = self._clock()
-            self._learn_time((await self._ask(self._redis.time))[0], asked)
-        command = _command(len(ids) + 1, b"MGET") + self._keys(ids)
-        found = await self._ask(lambda: self._send(command))
+            self._learn_time((await self._ask(encoded(b"TIME")))[0], asked)
+        found = await self._ask(beginning(len(ids) + 1, b"MGET") + self._keys(ids))
         if found.count(None) == len(found):
             return {}
         since = self._clock() + (self._ahead or 0.0) - self.lifetime()
@@ -90,23 +87,22 @@ class RedisSeenStore:
         count, ttl = b"%d" % len(entries), b"%d" % self._ttl
 
         def script(name: bytes, text: bytes) -> bytes:
-            head = _command(len(entries) + 5, name, text, count)
-            return b"".join((head, keys, _argument(ttl), _argument(values)))
+            head = beginning(len(entries) + 5, name, text, count)
+            return b"".join((head, keys, argument(ttl), argument(values)))
 
         asked = self._clock()
         try:
-            now = await self._ask(lambda: self._send(script(b"EVALSHA", _MARK_HASH)))
+            now = await self._ask(script(b"EVALSHA", _MARK_HASH))
         except Unavailable as error:
-            if not isinstance(error.__cause__, NoScriptError):
+            if not str(error.__cause__).startswith("NOSCRIPT"):
                 raise
-            now = await self._ask(lambda: self._send(script(b"EVAL", MARK)))
+            now = await self._ask(script(b"EVAL", MARK))
         self._learn_time(now, asked)
 
     async def forget(self, ids: Sequence[bytes]) -> None:
         """Know these ids no longer."""
         if ids:
-            command = _command(len(ids) + 1, b"DEL") + self._keys(ids)
-            await self._ask(lambda: self._send(command))
+            await self._ask(beginning(len(ids) + 1, b"DEL") + self._keys(ids))
 
     def _learn_time(self, now: bytes | int, asked: float) -> None:
         """How far the server's clock is ahead of ours, which counts from anywhere, at most."""
@@ -115,23 +111,25 @@ class RedisSeenStore:
     async def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         """What the group committed last, as far as it is known."""
         places = list(partitions)
-        found = await self._ask(lambda: self._redis.hmget(self._offsets_key, [_field(place) for place in places]))
+        if not places:
+            return {}
+        found = await self._ask(encoded(b"HMGET", self._offsets_key, *map(_field, places)))
         return {place: _number(value) for place, value in zip(places, found, strict=True) if value is not None}
 
     async def remember(self, offsets: Mapping[Partition, int]) -> None:
         """Keep what the group committed for as long as the ids."""
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.hset(self._offsets_key, mapping={_field(place): offset for place, offset in offsets.items()})
-            pipeline.pexpire(self._offsets_key, self._ttl)
-            await self._ask(pipeline.execute)
+        pairs = [text for place, offset in offsets.items() for text in (_field(place), b"%d" % offset)]
+        if pairs:
+            await self._ask(encoded(b"HSET", self._offsets_key, *pairs))
+            await self._ask(encoded(b"PEXPIRE", self._offsets_key, b"%d" % self._ttl))
 
     @property
-    def _offsets_key(self) -> str:
-        return f"{self._prefix}:{self.namespace()}:offsets"
+    def _offsets_key(self) -> bytes:
+        return f"{self._prefix}:{self.namespace()}:offsets".encode()
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._client.close()
 
     def _keys(self, ids: Iterable[bytes]) -> bytes:
         """The ids as the last arguments of a command: each follows a short hash of what it belongs to."""
@@ -140,35 +138,17 @@ class RedisSeenStore:
         before = b"$%d\r\n%b" % (len(head) + ID_BYTES, head)
         return before + (b"\r\n" + before).join(ids) + b"\r\n"
 
-    async def _send(self, command: bytes) -> Any:
-        """The answer to a command. A connection that is given up half-way is closed by the client."""
-        connection = await self._redis.connection_pool.get_connection()
-        try:
-            await connection.send_packed_command(command, check_health=False)
-            return await connection.read_response()
-        finally:
-            await self._redis.connection_pool.release(connection)
-
-    async def _ask(self, question: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer; after a failure the server is looked at again, as it may be another one."""
+    async def _ask(self, command: bytes) -> Any:
+        """The reply; after a failure the server is looked at again, as it may be another one."""
         limit = self._timeout * 2  # a first round trip connects as well
         try:
             if not self._checked:
-                await refuse_cluster(self._redis, limit)
+                await self._client.refuse_cluster(limit)
                 self._checked = True
-            return await ask(question(), limit)
+            return await self._client.ask(command, limit)
         except Unavailable:
             self._checked = False
             raise
-
-
-def _argument(value: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(value), value)
-
-
-def _command(arguments: int, *first: bytes) -> bytes:
-    """The beginning of a command of so many arguments: these are the first."""
-    return b"*%d\r\n" % arguments + b"".join(map(_argument, first))
 
 
 def _number(value: bytes) -> int:
@@ -179,5 +159,5 @@ def _number(value: bytes) -> int:
         return 0
 
 
-def _field(partition: Partition) -> str:
-    return f"{partition.topic}:{partition.partition}"
+def _field(partition: Partition) -> bytes:
+    return f"{partition.topic}:{partition.partition}".encode()

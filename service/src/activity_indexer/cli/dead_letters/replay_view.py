@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -173,7 +172,7 @@ def show_report(console: Console, report: Report) -> None:
         (report.unknown, "unknown"),
     ):
         console.print(f"{number:>9} {meaning}", markup=False)
-    for error, number in Counter(report.errors).most_common():
+    for error, number in report.most_common_errors:
         console.print(f"          {number} {error}", markup=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 from activity_indexer.enrichment.card_numbers import as_ascii, masked
@@ -32,14 +33,19 @@ def _merchant(merchant: str, mcc: str, category: str) -> Enrichment:
     return Enrichment({"merchant": fields} if fields else {}, (merchant, name, known.replace("_", " ")))
 
 
-def _card(card_number: str, last_four: str, first_six: str, network: str) -> Enrichment:
-    number = _digits(card_number) if card_number else ""
-    digits = _last_four(last_four) or _last_four(number) or ""
-    known = (network_of_name(network) if network else _network(first_six or number)) or ""
+def _digits_shown(card_number: str, last_four: str) -> str:
+    return _last_four(last_four) or (_last_four(_digits(card_number)) if card_number else None) or ""
+
+
+def _network(card_number: str, first_six: str, network: str) -> str:
+    return network_of_name(network) if network else _network_of_number(first_six or _digits(card_number))
+
+
+def _card(digits: str, known_network: str) -> Enrichment:
     card = {"masked": masked(digits), "last_four": digits} if digits else {}
-    if known:
-        card["network"] = known
-    return Enrichment({"card": card} if card else {}, (known, digits))
+    if known_network:
+        card["network"] = known_network
+    return Enrichment({"card": card} if card else {}, (known_network, digits))
 
 
 class CardPayments(DeclaredStrategy):
@@ -67,7 +73,13 @@ class CardPayments(DeclaredStrategy):
         direction=NAMES,
         note="note notes description memo message comment",
     )
-    parts = (Part(_merchant, adds=("merchant",), repeats=True), Part(_card, adds=("card",)), DIRECTION, Text("note"))
+    derived = MappingProxyType({"digits": _digits_shown, "known_network": _network})
+    parts = (
+        Part(_merchant, adds=("merchant",), repeats=True),
+        Part(_card, adds=("card",), copies=("digits",)),
+        DIRECTION,
+        Text("note"),
+    )
 
 
 def _last_four(text: str) -> str | None:
@@ -83,6 +95,6 @@ def _digits(text: str) -> str:
     return "" if len(text) > _MAX_NUMBER_CHARACTERS else text.replace(" ", "").replace("-", "")
 
 
-def _network(number: str) -> str | None:
+def _network_of_number(number: str) -> str:
     found = _FIRST_DIGITS.match(number)
-    return network_of_number(found[0]) if found and found[0] != number[-4:] else None
+    return (found and found[0] != number[-4:] and network_of_number(found[0])) or ""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Raw
@@ -41,18 +42,18 @@ def _symbol(written: str) -> str:
     return written.upper() if written.isalnum() and len(written) <= LONGEST_SYMBOL else written
 
 
-def _quantity(quantity: str, satoshis: str, wei: str, amount: Raw, currency: str) -> Enrichment:
+def _units(quantity: str, satoshis: str, wei: str, amount: Raw, currency: str) -> str:
     if quantity:
-        text = _plain(quantity)
-    elif satoshis:
-        text = _plain(satoshis, _SATOSHI)
-    elif wei:
-        text = _plain(wei, _WEI)
-    elif asset_of(currency):
-        text = _plain(bytes(amount).strip().decode(errors="replace"))
-    else:
-        text = ""
-    return Enrichment({"quantity": Raw(text.encode()), "quantity_text": text} if text else {}, (text,))
+        return _plain(quantity)
+    if satoshis:
+        return _plain(satoshis, _SATOSHI)
+    if wei:
+        return _plain(wei, _WEI)
+    return _plain(bytes(amount).strip().decode(errors="replace")) if asset_of(currency) else ""
+
+
+def _quantity(units: str) -> Enrichment:
+    return Enrichment({"quantity": Raw(units.encode()), "quantity_text": units} if units else {}, (units,))
 
 
 def _plain(text: str, exponent: int = 0) -> str:
@@ -69,10 +70,11 @@ def _plain(text: str, exponent: int = 0) -> str:
     return plain if len(plain) <= _MAX_DIGITS else ""
 
 
-def _movement(
-    transaction_type: str, direction: str, address: str, sender: str, recipient: str, peer_name: str
-) -> Enrichment:
-    way = direction_said(transaction_type, direction)
+def _way(transaction_type: str, direction: str) -> str:
+    return direction_said(transaction_type, direction) or ""
+
+
+def _movement(way: str, address: str, sender: str, recipient: str, peer_name: str) -> Enrichment:
     fields: dict[str, Any] = {"direction": way} if way else {}
     other = address or (sender if way == "in" else recipient if way == "out" else "") or recipient or sender
     if other:
@@ -117,10 +119,11 @@ class CryptoMovements(DeclaredStrategy):
         direction=NAMES,
         note="note notes message memo description comment",
     )
+    derived = MappingProxyType({"units": _units, "way": _way})
     parts = (
         Part(_asset, adds=("asset",), repeats=True),
-        Part(_quantity, adds=("quantity", "quantity_text")),
-        Part(_movement, adds=("direction", "counterparty")),
+        Part(_quantity, adds=("quantity", "quantity_text"), copies=("units",)),
+        Part(_movement, adds=("direction", "counterparty"), copies=("address", "sender", "recipient", "peer_name")),
         Text("hash", adds="tx_hash"),
         Text("note"),
     )

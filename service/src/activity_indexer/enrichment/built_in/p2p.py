@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from msgspec import Raw
@@ -15,11 +16,30 @@ from activity_indexer.enrichment.vocabulary import Vocabulary
 _KEYWORD: Final = {"type": "keyword"}
 
 
-def _transfer(
+def _way(
     transaction_type: str,
     user_id: str,
     amount: Raw,
     direction: str,
+    sender_id: str,
+    sender_name: str,
+    recipient_id: str,
+    recipient_name: str,
+) -> str:
+    way = direction_said(transaction_type, direction)
+    if way is not None:
+        return way
+    sent = recipient_id or recipient_name
+    received = sender_id or sender_name
+    was_sent = sender_id == user_id or bool(sent and not received)
+    was_received = recipient_id == user_id or bool(received and not sent)
+    if was_sent != was_received:
+        return "out" if was_sent else "in"
+    return "out" if bytes(amount).lstrip().startswith(b"-") else ""
+
+
+def _transfer(
+    way: str,
     peer_id: str,
     peer_name: str,
     sender_id: str,
@@ -27,16 +47,6 @@ def _transfer(
     recipient_id: str,
     recipient_name: str,
 ) -> Enrichment:
-    way: str | None = direction_said(transaction_type, direction)
-    if way is None:
-        sent = recipient_id or recipient_name
-        received = sender_id or sender_name
-        was_sent = sender_id == user_id or bool(sent and not received)
-        was_received = recipient_id == user_id or bool(received and not sent)
-        if was_sent != was_received:
-            way = "out" if was_sent else "in"
-        elif bytes(amount).lstrip().startswith(b"-"):
-            way = "out"
     fields: dict[str, Any] = {}
     if way:
         fields["direction"] = way
@@ -87,4 +97,12 @@ class PeerTransfers(DeclaredStrategy):
         direction=NAMES,
         note="note notes message memo description comment concept reference reason",
     )
-    parts = (Part(_transfer, adds=("direction", "counterparty")), Text("note"))
+    derived = MappingProxyType({"way": _way})
+    parts = (
+        Part(
+            _transfer,
+            adds=("direction", "counterparty"),
+            copies=("peer_id", "peer_name", "sender_id", "sender_name", "recipient_id", "recipient_name"),
+        ),
+        Text("note"),
+    )

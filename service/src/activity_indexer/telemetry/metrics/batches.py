@@ -7,13 +7,13 @@ from typing import Final
 
 from activity_indexer.event import CREATED, DELETED, UPDATED
 from activity_indexer.reports import (
+    OUTCOMES,
     BatchSettled,
     BatchStarted,
     DeadLettersWritten,
     DeadLetterTruncated,
     Dependency,
     DependencyChanged,
-    EventOutcome,
     IntakeTurned,
     RecordsPolled,
     SearchProbed,
@@ -23,7 +23,6 @@ from activity_indexer.reports import (
 from activity_indexer.telemetry.metrics.instruments import DURATIONS, Instruments, Label, word
 
 INVALID: Final = "invalid"
-OUTCOMES: Final = tuple(each.value for each in EventOutcome)
 STAGES: Final = ("decode", "dedup", "enrich", "bulk", "settle")
 DEAD_LETTER_STAGES: Final = ("decode", "validate", "enrich", "index")
 AGES: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21_600, 86_400)
@@ -153,11 +152,9 @@ class BatchMetrics:
         self._events.observe(batch.events)
         self._bytes.observe(batch.size)
         self._duration.observe(batch.duration)
-        ages = batch.ages
-        if ages and min(ages) < 0:  # the producer's clock may be ahead of ours
-            ages = [max(0.0, each) for each in ages]
-        self.ages.add_all(ages)
-        self._undated.inc(batch.undated)
+        self.ages.add_all(batch.ages)
+        if batch.undated:
+            self._undated.inc(batch.undated)
         for (outcome, event_type), count in batch.outcomes.items():
             self._settled.of(outcome, event_type).inc(count)
         self._settled_at.set(self._clock())

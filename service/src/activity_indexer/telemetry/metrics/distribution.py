@@ -20,8 +20,10 @@ class Distribution(Collector):
         self._described = name, documentation, unit
 
     def add_all(self, values: Iterable[float]) -> None:
-        """Count values: by bucket, which costs less than by value."""
+        """Count durations: by bucket, which costs less than by value. Where clocks differ they may be below 0."""
         ordered = sorted(values)
+        if ordered and ordered[0] < 0:
+            ordered = [max(0.0, each) for each in ordered]
         below = 0
         for at, bound in enumerate(self.bounds):
             until = bisect_right(ordered, bound, below)

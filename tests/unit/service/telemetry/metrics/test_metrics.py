@@ -13,6 +13,7 @@ from activity_indexer.facts import Severity
 from activity_indexer.ports import AuditOutcome, Backlog, Partition
 from activity_indexer.positions import RETENTION, Loss
 from activity_indexer.reports import (
+    OUTCOMES,
     AuditBatchWritten,
     AuditLagMeasured,
     AuditTiesFound,
@@ -49,7 +50,6 @@ from activity_indexer.reports import (
     StageDone,
     Subscribers,
 )
-from activity_indexer.telemetry.metrics.batches import OUTCOMES
 from activity_indexer.telemetry.metrics.distribution import Distribution
 from activity_indexer.telemetry.metrics.indexer import Metrics
 from activity_indexer.telemetry.metrics.instruments import PREFIX, WORDS, Instruments, Label
