@@ -14,7 +14,7 @@ GROUP: Final = "activityindexer.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 MANAGER: Final = "activity-indexer-operator"
-"""Name of our field manager, and of us in Events and labels."""
+"""Name of our field manager; also in Events and labels."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -32,7 +32,7 @@ class Key:
     name: str
 
     def __str__(self) -> str:
-        """As people write it."""
+        """For messages."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
@@ -132,5 +132,5 @@ def controller_of(body: Body) -> tuple[str, str, str] | None:
 
 
 def without_managed_fields(body: Body) -> Body:
-    """The object without the longest part, which nobody here reads."""
+    """The object without its longest part, which the operator does not read."""
     return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}

@@ -1,4 +1,4 @@
-"""Typed views of what an ActivityIndexer wants done once or by time, and of what its status says of it."""
+"""Typed views of the tasks in an ActivityIndexer's spec, done once or on a schedule, and of their status."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tasks(View, frozen=True):
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to do at all."""
+        """Whether there are any tasks."""
         return bool(self.dead_letter.replay_request or self.dead_letter.schedule or self.tombstones.purge_schedule)
 
 
