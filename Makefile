@@ -37,9 +37,10 @@ test: setup ## Run all tests; what needs Docker and kind is skipped, with the re
 	@$(RUN) -m activity_stack up
 	@$(RUN) -m pytest --cov --cov-report=term
 
+WORKERS ?= 2
 .PHONY: unit
-unit: setup ## Run the unit tests only.
-	@$(RUN) -m pytest tests/unit
+unit: setup ## Run the unit tests only, in WORKERS=2 processes.
+	@$(RUN) -m pytest tests/unit --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: integration
 integration: stack-up ## Run the tests on the real servers of the local stack.

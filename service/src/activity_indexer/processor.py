@@ -484,11 +484,10 @@ def _after(document: Document, settled: Settled) -> Document:
 
 def _settled(work: _Work, duration: float) -> BatchSettled:
     """What is reported of a batch."""
-    types = [event.event_type if (event := work.events[at]) else INVALID for at in work.outcomes]
     return BatchSettled(
         len(work.outcomes),
         work.batch.size,
-        Counter(zip(work.outcomes.values(), types, strict=True)),
+        _counted(work),
         work.looked_up,
         len(work.known.memory),
         len(work.known.store),
@@ -498,6 +497,15 @@ def _settled(work: _Work, duration: float) -> BatchSettled:
         work.example,
         work.ties,
     )
+
+
+def _counted(work: _Work) -> Counter[tuple[EventOutcome, str]]:
+    """The events by outcome and type; the outcome of one that was written says its type."""
+    found = Counter(work.outcomes.values())
+    counted = Counter({(outcome, each): found.pop(outcome) for each, outcome in WRITTEN.items() if outcome in found})
+    if found:
+        counted.update((outcome, _event_type(work, at)) for at, outcome in work.outcomes.items() if outcome in found)
+    return counted
 
 
 def _letter(work: _Work, at: int) -> Letter:
@@ -511,11 +519,15 @@ def _event_type(work: _Work, at: int) -> str:
 
 def _chains(work: _Work) -> Chains:
     """The events of a batch that are not settled yet, by transaction."""
-    places = [at for at, event in enumerate(work.events) if event is not None and at not in work.outcomes]
-    transactions = [work.event(at).transaction.id for at in places]
-    newest = dict(zip(transactions, places, strict=True))
-    if len(newest) == len(places):
+    events, outcomes = work.events, work.outcomes
+    places: Sequence[int] = range(len(events))
+    if work.failures or outcomes:
+        places = [at for at, event in enumerate(events) if event is not None and at not in outcomes]
+        events = [events[at] for at in places]
+    transactions = [event.transaction.id for event in events if event is not None]
+    if len(set(transactions)) == len(places):
         return Chains(places, {})
+    newest = dict(zip(transactions, places, strict=True))
     several: dict[str, list[int]] = {}
     for transaction, at in zip(transactions, places, strict=True):
         if (last := newest[transaction]) != at:

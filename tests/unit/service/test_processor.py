@@ -27,14 +27,13 @@ from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event, Position, base_version
 from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter, Document
-from activity_indexer.memory import record_bytes
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition, Record
+from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import (
     BatchDecoded,
@@ -135,9 +134,9 @@ async def test_what_was_decoded_is_handed_on_before_it_is_indexed() -> None:
     subject = Subject()
     told: list[tuple[list[str | None], int]] = []
 
-    def decoded(records: Sequence[Record], events: Sequence[Event | None], size: int) -> None:
+    def decoded(batch: Batch, events: Sequence[Event | None]) -> None:
         ids = [event.transaction.id if event else None for event in events]
-        assert size == sum(record_bytes(record) for record in records)
+        assert len(batch.records) == len(ids)
         told.append((ids, len(subject.index.documents)))
 
     subject.processor._decoded = decoded

@@ -10,17 +10,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Final
-
-import msgspec
+from typing import Any, Final
 
 from activity_common.exit_codes import FINAL
 from activity_common.trace_context import VARIABLE, TraceContext
-from activity_indexer_operator.kube.objects import MANAGER, KeyRef, Meta, Natural, Positive, View, owner_reference
-from activity_indexer_operator.kube.schema import Labels, Rule, described
+from activity_indexer_operator.jobs.settings import LABEL_INDEXER, Correction, JobSettings
+from activity_indexer_operator.kube.objects import MANAGER, Meta, owner_reference
 
-LABEL_INDEXER: Final = "activityindexer.io/indexer"
-"""On replays and Jobs: the ActivityIndexer that they belong to."""
 ANNOTATION_COMMAND: Final = "activityindexer.io/command"
 """On Jobs: a hash of what they run, which shows that the spec has changed."""
 ANNOTATION_CORRECTION: Final = "activityindexer.io/correction"
@@ -34,69 +30,6 @@ RESULT_FILE: Final = "/dev/termination-log"
 INDEXER_CONTAINER: Final = "indexer"
 _SERVING: Final = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
 _PLACING: Final = ("topologySpreadConstraints", "hostname", "subdomain", "nodeName", "hostAliases")
-
-
-class Correction(View, frozen=True):
-    """What a replay changes in the events: a JSON merge patch or a JSON Patch, here or in a ConfigMap."""
-
-    RULES: ClassVar = (
-        Rule("has(self.inline) != has(self.configMapRef)", "set exactly one of inline and configMapRef"),
-    )
-
-    inline: Annotated[
-        str | None, described("The patch, as JSON text.", minLength=2, maxLength=65536, pattern=r"^\s*[\[{]")
-    ] = None
-    config_map_ref: Annotated[
-        KeyRef | None, described("An entry of a ConfigMap of the same namespace that holds the patch.")
-    ] = None
-    skip_invalid: Annotated[
-        bool,
-        described(
-            "Leave events that it leaves invalid where they are, and send the others. Without it, one such event keeps "
-            "all from being sent."
-        ),
-    ] = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is no patch; the command would refuse it later."""
-        if (self.inline is None) == (self.config_map_ref is None):
-            raise ValueError("set exactly one of inline and configMapRef")
-        if self.inline is None:
-            return
-        try:
-            patch = json.loads(self.inline)
-        except ValueError as error:
-            raise ValueError(f"inline is no JSON: {error}") from error
-        if not isinstance(patch, dict | list):
-            raise ValueError(  # noqa: TRY004 - of its content
-                "inline must be a JSON object (a merge patch) or a JSON array (a JSON Patch)"
-            )
-
-
-class JobSettings(View, frozen=True):
-    """How the Jobs run. Their pods are made of the indexer's own, with its image, environment and volumes."""
-
-    backoff_limit: Annotated[
-        Natural,
-        described("How many times the replay goes on after a failure, before it counts as failed.", maximum=100),
-    ] = 3
-    active_deadline_seconds: Annotated[
-        Positive | None,
-        described(
-            "A Job that runs longer is ended, and the replay counts as failed.",
-            format="int64",
-            minimum=10,
-            maximum=2592000,
-        ),
-    ] = None
-    resources: Annotated[dict[str, Any] | None, described("Of the Jobs' container, in place of the indexer's.")] = None
-    labels: Annotated[
-        Labels,
-        described("Further labels of the Jobs' pods.", maxProperties=32, additionalProperties={"maxLength": 63}),
-    ] = msgspec.field(default_factory=dict)
-    annotations: Annotated[Labels, described("Annotations of the Jobs' pods.", maxProperties=32)] = msgspec.field(
-        default_factory=dict
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from activity_common.replay_result import Cause, Counters, Report
-from activity_indexer_operator.jobs.job import Correction, JobSettings
+from activity_indexer_operator.jobs.settings import Correction, JobSettings
 from activity_indexer_operator.kube.objects import (
     Body,
     Condition,

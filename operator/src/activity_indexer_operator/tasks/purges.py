@@ -10,7 +10,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec.structs import replace
 
-from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, JobRequest, JobSettings
+from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, JobRequest
+from activity_indexer_operator.jobs.settings import JobSettings
 from activity_indexer_operator.jobs.view import JobState, JobView
 from activity_indexer_operator.kube.objects import Condition, Meta, View
 from activity_indexer_operator.kube.schema import Count, Time, described

@@ -8,7 +8,7 @@ import msgspec
 
 from activity_common.trace_context import TraceContext
 from activity_indexer_operator.indexer.model import ActivityIndexer
-from activity_indexer_operator.jobs.job import LABEL_INDEXER
+from activity_indexer_operator.jobs.settings import LABEL_INDEXER
 from activity_indexer_operator.kube.objects import API_VERSION, MANAGER, Meta, owner_reference
 from activity_indexer_operator.replay.model import LABEL_ORIGIN, Replay, Template
 from activity_indexer_operator.tasks.model import Tasks, parse_tasks

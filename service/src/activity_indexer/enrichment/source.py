@@ -123,12 +123,14 @@ class Writer:
                 "    raise Unusual",
                 f"members_{number} = members_{number}.replace(json_place_{place}, encode({text})[1:-1])",
             ]
-        if copied:
+        if len(copied) == 1:
+            self._lines += [f"if places_{number}:", f"    words += words_of({copied[0][1]})"]
+        elif copied:
             texts = ", ".join([f"{place}: {text}" for place, text in copied])
             self._lines += [
-                f"texts_{number} = {{{texts}}}",
+                f"texts = {{{texts}}}",
                 f"for place in places_{number}:",
-                f"    words += words_of(texts_{number}[place])",
+                "    words += words_of(texts[place])",
             ]
 
     def _is_constant(self, name: str) -> bool:

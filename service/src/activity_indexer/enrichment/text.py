@@ -46,7 +46,10 @@ _NOT_WORDS: Final = re.compile(r"[\W_]+")
 
 def clean(text: str, limit: int = KEYWORD_CHARACTERS) -> str:
     """The text on one line, without control characters and card numbers, cut to `limit` characters (20 or more)."""
-    if text.isalnum() and len(text) <= limit and (len(text) < SHORTEST or is_mixed(text)):
+    if len(text) < SHORTEST:
+        if " " not in text and text.isprintable():
+            return text
+    elif len(text) <= limit and text.isalnum() and is_mixed(text):
         return text
     if len(text) > limit:
         text = text[: 4 * limit]

@@ -86,6 +86,9 @@ class Producer:
             raise UnknownTopicOrPartitionError
         return set(range(self.topic.partitions))
 
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return set()
+
     def available_partitions_for_topic(self, _: str) -> set[int]:
         return set(range(self.topic.partitions))
 
@@ -204,6 +207,22 @@ async def test_a_topic_that_was_deleted_is_prepared_again(topic: Topic) -> None:
     assert await letters.send(unsent) == ([], "")
     assert len(topic.producers) == 2
     assert topic.producers[0].stopped
+
+
+async def test_a_partition_that_is_removed_after_it_was_chosen_is_tried_again_elsewhere(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = writer()
+
+    async def gone(*_: Any, **__: Any) -> None:
+        raise AssertionError("Unrecognized partition")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Producer, "send_batch", gone)
+        unsent, problem = await letters.send(RECORDS)
+    assert unsent == RECORDS
+    assert "does not have the partition 0 any more" in problem
+    assert await letters.send(unsent) == ([], "")
 
 
 async def test_a_producer_is_not_stopped_while_it_is_handed_a_batch(topic: Topic) -> None:
