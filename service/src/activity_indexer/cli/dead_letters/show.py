@@ -225,8 +225,8 @@ def _origin(letter: StoredDeadLetter) -> Iterator[tuple[str, str]]:
         yield "message id", printable(letter.message_id)
     if letter.replay_count:
         yield "replays", printable(f"{letter.replay_count}, the last was {letter.replay_id or 'not named'}")
-    if first := first_place(letter):
-        yield "first place", printable(f"{first}, written {letter.header(REPLAY_TIMESTAMP) or '?'}")
+    if origin := first_place(letter):
+        yield "first place", printable(f"{origin}, written {letter.header(REPLAY_TIMESTAMP) or '?'}")
     for stay in history(letter):
         told = {name: str(stay.get(name, "?")) for name in ("failed", "stage", "error", "from", "replay")}
         changed = "corrected and sent" if stay.get("corrected") else "sent"
