@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .build/uv/bin/uv
 RUN := .venv/bin/python
-SOURCES := shared/src service/src operator/src loadgen/src stack/src demo tests benchmarks charts/values_schema.py charts/dashboard*.py consumer_worker.py publish_test_data_to_kafka.py
+SOURCES := shared/src service/src operator/src loadgen/src stack/src demo tests benchmarks charts/crds.py charts/values_schema.py charts/dashboard*.py consumer_worker.py publish_test_data_to_kafka.py
 
 .PHONY: help
 help: ## Show this list.
@@ -37,17 +37,18 @@ test: setup ## Run all tests; what needs Docker and kind is skipped, with the re
 	@$(RUN) -m activity_stack up
 	@$(RUN) -m pytest --cov --cov-report=term
 
+WORKERS ?= 2
 .PHONY: unit
-unit: setup ## Run the unit tests only.
-	@$(RUN) -m pytest tests/unit
+unit: setup ## Run the unit tests only, in WORKERS=2 processes.
+	@$(RUN) -m pytest tests/unit --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: integration
 integration: stack-up ## Run the tests on the real servers of the local stack.
 	@$(RUN) -m pytest tests/contract tests/integration
 
 .PHONY: e2e
-e2e: setup ## Run the tests on kind and Docker Compose.
-	@$(RUN) -m pytest -m e2e
+e2e: setup ## Run the tests on kind and Docker Compose: STORY=replays for one of them.
+	@$(RUN) -m pytest -m e2e $(if $(STORY),tests/e2e/test_$(STORY).py)
 
 SEEDS ?= 0-9
 MINUTES ?= 1440
@@ -85,6 +86,7 @@ check: setup ## Lint, check types and layers.
 	@$(RUN) -m activity_indexer.reference settings --check
 	@$(RUN) -m activity_indexer.reference metrics --check
 	@$(RUN) charts/values_schema.py --check
+	@$(RUN) charts/crds.py --check
 	@$(RUN) charts/dashboard.py --check
 
 .PHONY: format
@@ -99,13 +101,14 @@ docs: setup ## Write the generated tables of the docs.
 	@$(RUN) charts/values_schema.py --write
 
 .PHONY: charts
-charts: setup ## Renew the charts' generated files (schema, READMEs, goldens), and test the charts.
+charts: setup ## Renew the charts' generated files (CRDs, schema, READMEs, goldens), and test the charts.
+	@$(RUN) charts/crds.py --write
 	@$(RUN) charts/values_schema.py --write
 	@$(RUN) charts/dashboard.py --write
 	@if command -v helm-docs >/dev/null; then helm-docs --chart-search-root charts --log-level warning; \
 	  else echo "helm-docs is not there: the READMEs of the charts stay as they are"; fi
 	@UPDATE_GOLDENS=1 $(RUN) -m pytest tests/unit/charts
-	@git diff --stat -- charts tests/goldens
+	@git diff --stat -- charts k8s/crd tests/goldens
 
 .PHONY: stack-up
 stack-up: setup ## Start Kafka, Elasticsearch, Redis and PostgreSQL on loopback.

@@ -21,7 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from fixtures.servers.place import Indexer, Place, Servers, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_stack import Stack
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from fixtures.servers.place import Indexer, Place, Servers
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
 
 from activity_stack import Stack
 

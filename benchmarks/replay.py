@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fixtures.servers.place import Indexer, Place, Servers, environment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers, environment
 
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.records.batches import FetchedRecord

@@ -1,13 +1,16 @@
 """Fixtures for all tests: the local stack's servers, and places of a test's own on them."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 import structlog
-from fixtures.servers.place import Indexer, Place, Servers
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.simulated_time import SimulatedLoop
 from hypothesis import settings
 
 from activity_stack import Stack, StackError
@@ -17,6 +20,14 @@ settings.load_profile("any machine")
 
 OWN_PORTS = 4300
 """How far the ports of the second stack are from those of the first."""
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests with the mark `simulated_time` run on a loop whose waits take no time."""
+    simulated = item.get_closest_marker("simulated_time") is not None
+    return {"simulated": SimulatedLoop} if simulated else {"real": asyncio.new_event_loop}
 
 
 @pytest.fixture(autouse=True)

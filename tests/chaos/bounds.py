@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 from chaos.fleet import resident_bytes
 from chaos.run import lag
-from fixtures.servers.place import Indexer, Place, Servers, eventually
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_loadgen.generate import generate
 from activity_loadgen.kafka import KafkaConnection

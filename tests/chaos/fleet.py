@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from fixtures.servers.place import Indexer, Place
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
 
 CLOSING_SECONDS = 2.0
 """Time beyond CONSUMER_SHUTDOWN_TIMEOUT in which the interpreter ends, on a machine that all servers share."""

@@ -23,7 +23,8 @@ from chaos.system import System, patiently
 from chaos.watch import AWAY, Watch, committed_offsets
 from checker.check import check
 from checker.history import History
-from fixtures.servers.place import Place, Servers, eventually
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_loadgen.generate import Event as Sent
 from activity_loadgen.generate import generate

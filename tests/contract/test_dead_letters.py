@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from fixtures.memory.stores import MemoryDeadLetters
-from fixtures.servers.place import Place, Servers, eventually
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_indexer.adapters.kafka.client import prepare_topics
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from fixtures.core import Clock
+from fixtures.clock import Clock
 from fixtures.memory.stores import MemorySeen
 from fixtures.servers.place import Servers
 

@@ -10,7 +10,9 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
-from fixtures.servers.place import DELETED, UPDATED, Place, encoded, event, eventually
+from fixtures.events import DELETED, UPDATED, encoded, event
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 from structlog.testing import capture_logs
 
 from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource

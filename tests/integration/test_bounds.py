@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 from chaos.bounds import elasticsearch_away
-from fixtures.servers.place import Indexer, Place, Servers, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

@@ -10,8 +10,11 @@ from aiohttp import web
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from fixtures.events import event, moment
 from fixtures.servers.elasticsearch_front import ELASTICSEARCH, Answer, Bulk, Front, Rule, page, sleepy, status
-from fixtures.servers.place import Indexer, Place, event, eventually, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 from activity_indexer.document import NOT_DELETED, settings
 

@@ -7,7 +7,10 @@ import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from chaos.clock import Clock
-from fixtures.servers.place import DELETED, Indexer, Place, event, eventually, moment
+from fixtures.events import DELETED, event, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[[float], Indexer]

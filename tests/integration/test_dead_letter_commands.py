@@ -14,8 +14,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
 from fixtures.dead_letters import told
-from fixtures.servers.place import UPDATED, Indexer, Place, encoded, environment, event, eventually, moment
+from fixtures.events import UPDATED, encoded, event, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, environment
 from fixtures.servers.processes import Forked
+from fixtures.waiting import eventually
 
 from activity_indexer.adapters.kafka.dead_letters.reader import CLOCK_MARGIN, dead_letter_reader
 from activity_indexer.dead_letters.selection import Selection

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fixtures.servers.place import CREATED, UPDATED, Indexer, Place, encoded, event, eventually, moment, transaction
+from fixtures.events import CREATED, UPDATED, encoded, event, moment, transaction
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

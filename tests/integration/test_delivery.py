@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from fixtures.servers.place import UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.events import UPDATED, encoded, event, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

@@ -4,8 +4,11 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+from fixtures.events import DELETED, UPDATED, event, moment
 from fixtures.servers.commands import called
-from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_indexer.adapters.elasticsearch.client import connect
 from activity_indexer.settings import ElasticsearchSettings

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fixtures.events import DELETED, UPDATED, encoded, event, moment
 from fixtures.servers.commands import called
-from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

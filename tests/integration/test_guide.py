@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.servers.place import CREATED, DELETED, UPDATED, Indexer, Place, environment, event, eventually, moment
+from fixtures.events import CREATED, DELETED, UPDATED, event, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, environment
 from fixtures.servers.processes import ROOT
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -6,7 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from fixtures.servers.place import CREATED, DELETED, Indexer, Place, event, eventually, moment, transaction
+from fixtures.events import CREATED, DELETED, event, moment, transaction
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -9,7 +9,10 @@ import socket
 from collections.abc import Callable
 
 import pytest
-from fixtures.servers.place import Indexer, Place, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 from prometheus_client.parser import text_string_to_metric_families
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from fixtures.events import DELETED, UPDATED, event, moment
 from fixtures.servers.commands import called
-from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, Servers, event, eventually, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_indexer.document import NOT_DELETED, mappings, settings
 

@@ -9,8 +9,11 @@ import msgspec
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
+from fixtures.events import encoded, event
 from fixtures.servers.elasticsearch_front import ELASTICSEARCH, Bulk, Front
-from fixtures.servers.place import Indexer, Place, Servers, encoded, event, eventually
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_indexer.memory import BASE, DEFAULT_BUDGET
 

@@ -14,8 +14,10 @@ import pytest
 import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from fixtures.events import event
 from fixtures.memory.cluster import NAMESPACE, FakeCluster
-from fixtures.servers.place import Place, Servers, event, eventually
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_indexer_operator.kafka.observation import Observation, Offsets, Unknown
 from activity_indexer_operator.kafka.reader import KafkaReader, Question

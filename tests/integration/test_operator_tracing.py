@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.events import event
 from fixtures.operator import POD_TEMPLATE
 from fixtures.servers.api_server import ApiServer, api_server, kubeconfig
+from fixtures.servers.indexer import Indexer
 from fixtures.servers.otlp import Receiver, Span, receiving
-from fixtures.servers.place import Indexer, Place, environment, event, eventually
+from fixtures.servers.place import Place, environment
 from fixtures.servers.processes import Forked
+from fixtures.waiting import eventually
 
 from activity_indexer_operator.jobs.job import ANNOTATION_CORRECTION, CORRECTION_FILE, RESULT_FILE
 from activity_indexer_operator.jobs.view import POD_LABEL

@@ -12,19 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from fixtures.events import CREATED, DELETED, UPDATED, event, moment
 from fixtures.servers.commands import called
-from fixtures.servers.place import (
-    CREATED,
-    DELETED,
-    UPDATED,
-    Indexer,
-    Place,
-    Servers,
-    environment,
-    event,
-    eventually,
-    moment,
-)
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers, environment
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

@@ -5,7 +5,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiokafka.admin import NewTopic
-from fixtures.servers.place import Indexer, Place, Servers, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 Start = Callable[..., Indexer]

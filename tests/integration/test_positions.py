@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
-from fixtures.servers.place import Indexer, Place, encoded, event, eventually
+from fixtures.events import encoded, event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 AUDITED = {"CONSUMER_ENABLE_AUDIT_DB": "true"}

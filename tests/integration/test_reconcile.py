@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 from fixtures.audit import audited
+from fixtures.events import CREATED, DELETED, UPDATED, encoded, event, moment
 from fixtures.servers.commands import Ended, called
-from fixtures.servers.place import CREATED, DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 from pydantic import SecretStr
 from redis.asyncio import Redis
 

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fixtures.servers.place import Indexer, Place, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
 from fixtures.servers.redis_server import command, redis_server
+from fixtures.waiting import eventually
 
 from activity_indexer.adapters.redis.store import RedisSeenStore
 from activity_indexer.errors import Unavailable

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from fixtures.events import DELETED, UPDATED, event, moment
 from fixtures.servers.commands import begun, called, ended
-from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, event, eventually, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 from activity_indexer.document import NOT_DELETED
 

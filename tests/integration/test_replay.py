@@ -10,8 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fixtures.servers.place import DELETED, UPDATED, Indexer, Place, encoded, event, eventually, moment
+from fixtures.events import DELETED, UPDATED, encoded, event, moment
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
 from fixtures.servers.replays import Replay, bury, evict, letters, planned, told
+from fixtures.waiting import eventually
 
 from activity_indexer.errors import ValidationError
 

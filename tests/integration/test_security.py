@@ -11,7 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from elasticsearch import AsyncElasticsearch
-from fixtures.servers.place import Indexer, Place, Servers, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, Servers
+from fixtures.waiting import eventually
 
 from activity_stack import StackError
 

@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import RecordsToDelete
+from fixtures.events import event
 from fixtures.servers.commands import begun, called
 from fixtures.servers.elasticsearch_front import Front, status
-from fixtures.servers.place import Indexer, Place, event, eventually
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

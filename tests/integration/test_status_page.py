@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fixtures.servers.place import Indexer, Place, event, eventually
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -12,8 +12,11 @@ from typing import Any
 import grpc
 import pytest
 import trustme
+from fixtures.events import event
+from fixtures.servers.indexer import Indexer
 from fixtures.servers.otlp import Receiver, Span, receiving, receiving_grpc
-from fixtures.servers.place import Indexer, Place, environment, event, eventually
+from fixtures.servers.place import Place, environment
+from fixtures.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

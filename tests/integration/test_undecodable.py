@@ -15,11 +15,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.errors import for_code
 from aiokafka.protocol.produce import ProduceRequest
-from fixtures.core import headers
+from fixtures.events import encoded, event
 from fixtures.record_batches import Batch, body, field, record
-from fixtures.servers.place import Indexer, Place, encoded, environment, event, eventually
+from fixtures.records import headers
+from fixtures.servers.indexer import Indexer
+from fixtures.servers.place import Place, environment
 from fixtures.servers.processes import Forked
 from fixtures.servers.replays import Replay
+from fixtures.waiting import eventually
 
 from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.errors import Unavailable

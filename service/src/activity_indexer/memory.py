@@ -84,12 +84,17 @@ def record_bytes(record: Record) -> int:
     return size
 
 
-def records_bytes(records: Sequence[Record]) -> int:
-    """The bytes of all values, keys and headers."""
+def record_sizes(records: Sequence[Record]) -> list[int]:
+    """The bytes of each record's value, key and headers."""
     headers = [record.headers for record in records]
     if any(headers):
-        return sum([record_bytes(record) for record in records])
-    return sum([len(record.value or b"") + len(record.key or b"") for record in records])
+        return [record_bytes(record) for record in records]
+    return [len(record.value or b"") + len(record.key or b"") for record in records]
+
+
+def records_bytes(records: Sequence[Record]) -> int:
+    """The bytes of all values, keys and headers."""
+    return sum(record_sizes(records))
 
 
 def footprint(records: int, size: int) -> int:

@@ -374,6 +374,8 @@ class Processor:
             self._breaker.record(work.sent, 0)
             return
         invalid = [at for at, failure in failures.items() if failure.error.stage not in SINK]
+        if len(invalid) == len(failures) and not self._breaker.is_open:
+            work.batch.requests_done()  # the next batch's documents do not wait for these dead letters
         await self._dead_letter(work, sorted(invalid))
         refused = failures.keys() - invalid if len(invalid) < len(failures) else set()
         if self._record(work, refused) and refused:
@@ -425,8 +427,8 @@ class Processor:
         for at in places:
             error = work.failures[at].error
             kinds[error.stage, error.code].append(at)
-        for alike in kinds.values():
-            self._emit(DeadLettersWritten(alike, partial(_letter, work), work.trace))
+        for kind, alike in kinds.items():
+            self._emit(DeadLettersWritten(kind, alike, partial(_letter, work), work.trace))
 
     async def _hold(self, work: _Work, held: Collection[int]) -> None:
         """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""
@@ -484,12 +486,12 @@ def _after(document: Document, settled: Settled) -> Document:
 
 def _settled(work: _Work, duration: float) -> BatchSettled:
     """What is reported of a batch."""
-    types = [event.event_type if (event := work.events[at]) else INVALID for at in work.outcomes]
     return BatchSettled(
         len(work.outcomes),
         work.batch.size,
-        Counter(zip(work.outcomes.values(), types, strict=True)),
+        _counted(work),
         work.looked_up,
+        work.known.asked,
         len(work.known.memory),
         len(work.known.store),
         duration,
@@ -498,6 +500,15 @@ def _settled(work: _Work, duration: float) -> BatchSettled:
         work.example,
         work.ties,
     )
+
+
+def _counted(work: _Work) -> Counter[tuple[EventOutcome, str]]:
+    """The events by outcome and type; the outcome of one that was written says its type."""
+    found = Counter(work.outcomes.values())
+    counted = Counter({(outcome, each): found.pop(outcome) for each, outcome in WRITTEN.items() if outcome in found})
+    if found:
+        counted.update((outcome, _event_type(work, at)) for at, outcome in work.outcomes.items() if outcome in found)
+    return counted
 
 
 def _letter(work: _Work, at: int) -> Letter:
@@ -511,11 +522,15 @@ def _event_type(work: _Work, at: int) -> str:
 
 def _chains(work: _Work) -> Chains:
     """The events of a batch that are not settled yet, by transaction."""
-    places = [at for at, event in enumerate(work.events) if event is not None and at not in work.outcomes]
-    transactions = [work.event(at).transaction.id for at in places]
-    newest = dict(zip(transactions, places, strict=True))
-    if len(newest) == len(places):
+    events, outcomes = work.events, work.outcomes
+    places: Sequence[int] = range(len(events))
+    if work.failures or outcomes:
+        places = [at for at, event in enumerate(events) if event is not None and at not in outcomes]
+        events = [events[at] for at in places]
+    transactions = [event.transaction.id for event in events if event is not None]
+    if len(set(transactions)) == len(places):
         return Chains(places, {})
+    newest = dict(zip(transactions, places, strict=True))
     several: dict[str, list[int]] = {}
     for transaction, at in zip(transactions, places, strict=True):
         if (last := newest[transaction]) != at:

@@ -32,6 +32,10 @@ class BatchTrace(Protocol):
 class Call(Protocol):
     """The span of a call to a server."""
 
+    @property
+    def recorded(self) -> bool:
+        """Whether what it is told is kept."""
+
     def tell(self, attributes: Attributes) -> None:
         """What is known when the answer is there."""
 
@@ -68,6 +72,8 @@ class UntracedBatch:
 
     def settled(self, outcomes: Mapping[int, str], errors: Mapping[int, str]) -> None:
         """Nothing."""
+
+    recorded = False
 
     def tell(self, attributes: Attributes) -> None:
         """Nothing."""

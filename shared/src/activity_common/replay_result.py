@@ -16,8 +16,8 @@ MAX_RESULT: Final = 4000
 
 
 def described(text: str) -> msgspec.Meta:
-    """What the schema of a DeadLetterReplay says of a field."""
-    return msgspec.Meta(description=text)
+    """What the schema of a DeadLetterReplay says of a number."""
+    return msgspec.Meta(description=text, extra_json_schema={"format": "int64"})
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -52,21 +52,22 @@ COUNTED: Final = Counters.__struct_fields__
 class Cause(msgspec.Struct, frozen=True):
     """Dead letters that failed in the same way."""
 
-    stage: str
-    error: str
-    matched: int
+    stage: Annotated[str, msgspec.Meta(description="Where they failed.")]
+    error: Annotated[str, msgspec.Meta(description="Class of the error.")]
+    matched: Annotated[int, described("Dead letters that match.")]
 
 
 class Report(msgspec.Struct, rename="camel"):
     """What the indexer made of the events that were sent."""
 
-    indexed: int = 0
-    stale: int = 0
-    dead_lettered: int = 0
+    indexed: Annotated[int, described("Indexed.")] = 0
+    stale: Annotated[int, described("Their documents are newer.")] = 0
+    dead_lettered: Annotated[int, described("Dead letters again.")] = 0
     unknown: Annotated[int, described("Not settled when the replay stopped to wait.")] = 0
-    errors: Annotated[dict[str, int], described("Of those that failed again, by class of error.")] = msgspec.field(
-        default_factory=dict
-    )
+    errors: Annotated[
+        dict[str, Annotated[int, msgspec.Meta(extra_json_schema={"format": "int64"})]],
+        msgspec.Meta(description="Of those that failed again, by class of error."),
+    ] = msgspec.field(default_factory=dict)
 
     @property
     def most_common_errors(self) -> list[tuple[str, int]]:

@@ -40,7 +40,7 @@ def template(chart: str, *arguments: str) -> str:
 
 def objects(text: str, kind: str | None = None) -> list[dict[str, Any]]:
     """The objects of a rendering, or those of one kind."""
-    return [body for body in yaml.safe_load_all(text) if body and kind in {None, body["kind"]}]
+    return [body for body in yaml.load_all(text, yaml.CSafeLoader) if body and kind in {None, body["kind"]}]
 
 
 def refusal(chart: str, *arguments: str) -> str:

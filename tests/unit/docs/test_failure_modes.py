@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def rows() -> list[list[str]]:
     return [row for row in cells if row[0] != "failure" and not row[0].startswith("---")]
 
 
+@cache
 def defined_tests(file: Path) -> set[str]:
     """Names of the tests that a file defines."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -9,6 +9,8 @@ from activity_indexer.ending import Deadline, Ending
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.settings import load_settings
 
+pytestmark = pytest.mark.simulated_time
+
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> App:

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import NOW, TOPIC, Emitted, Told
+from fixtures.emitted import Emitted
+from fixtures.events import NOW, TOPIC
+from fixtures.records import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +33,8 @@ from activity_indexer.reports import (
     PartitionsRevoked,
     RecordsPolled,
 )
+
+pytestmark = pytest.mark.simulated_time
 
 ONE = Partition(TOPIC, 0)
 OTHER = Partition(TOPIC, 1)
@@ -232,7 +236,7 @@ class Subject:
             await self.drain()
 
     async def drain(self) -> None:
-        await self.indexer.drain(Deadline.after(self.drain_timeout))
+        await self.indexer.drain(Deadline.after(self.drain_timeout, asyncio.get_running_loop().time))
 
     async def until(self, check: Callable[[], object]) -> None:
         async with asyncio.timeout(2):
@@ -294,6 +298,39 @@ async def test_back_pressure_bounds_what_is_taken_in() -> None:
         assert subject.broker.positions[ONE] <= 20 + 20
         gate.opened.set()
         await subject.until(lambda: subject.broker.offsets == {ONE: 1000})
+
+
+@dataclass
+class Letters(Gate):
+    """A process whose batches wait for the dead-letter topic alone."""
+
+    async def __call__(self, batch: Batch) -> None:
+        batch.requests_done()
+        await super().__call__(batch)
+
+
+async def test_a_batch_that_waits_for_the_dead_letter_topic_alone_takes_no_place_but_not_without_limit() -> None:
+    letters = Letters()
+    subject = Subject(letters, places=2, batch_size=5, fetch=20)
+    subject.broker.publish(100)
+    async with subject.running():
+        await subject.until(lambda: len(letters.started) >= 5)
+        await asyncio.sleep(0.05)
+        assert len(letters.started) == 5, "two beside two places, and one to spare"
+        letters.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 100})
+
+
+async def test_intake_goes_on_at_once_when_a_place_is_given_up() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=5, fetch=5, poll_timeout=60.0)
+    subject.broker.publish(100)
+    async with subject.running():
+        await subject.until(lambda: len(gate.started) == 2)
+        await asyncio.sleep(0.05)
+        gate.started[0].requests_done()
+        await subject.until(lambda: len(gate.started) == 3)
+        gate.opened.set()
 
 
 async def test_more_places_take_more_batches() -> None:

@@ -1,7 +1,8 @@
 """The dead-letter record."""
 
 import pytest
-from fixtures.core import NOW, Told, headers, undecoded
+from fixtures.events import NOW
+from fixtures.records import Told, headers, undecoded
 
 from activity_indexer.dead_letter import MAX_MESSAGE, Failure, dead_letter
 from activity_indexer.errors import DecodeError, DocumentError, EnrichmentError, EventError, ValidationError

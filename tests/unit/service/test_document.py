@@ -5,9 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from fixtures.core import LATEST, enriched, value
-from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded
-from fixtures.servers.place import event as made
+from fixtures.events import CREATED, DELETED, LATEST, UPDATED, encoded, value
+from fixtures.events import event as made
+from fixtures.records import enriched
 from hypothesis import given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st

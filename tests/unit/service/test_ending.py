@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
-from fixtures.core import Clock
+from fixtures.clock import Clock
 from structlog.testing import capture_logs
 
 from activity_indexer.ending import Deadline, Ending, say_goodbye
+
+pytestmark = pytest.mark.simulated_time
 
 
 async def for_ever() -> None:

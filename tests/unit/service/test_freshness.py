@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.reports import BatchSettled, SearchProbed, Written
->>>>>>> w-process
+
+pytestmark = pytest.mark.simulated_time
 
 BATCH = BatchSettled(1, 100, example=Written("a", version=8, published=0.0))
 

@@ -6,10 +6,12 @@ import random
 import sys
 from typing import Any
 
-from fixtures.core import NOW, Clock, Emitted, Told, taken, value
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import DELETED, NOW, UPDATED, event, value
 from fixtures.hostile_inputs import damaged
 from fixtures.memory.stores import MemoryDeadLetters
-from fixtures.servers.place import DELETED, UPDATED, event
+from fixtures.records import Told, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

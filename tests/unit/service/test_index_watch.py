@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import Emitted
+from fixtures.emitted import Emitted
 
 from activity_indexer import index_watch
 from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, UnexpectedIndex
@@ -13,6 +13,8 @@ from activity_indexer.facts import Severity
 from activity_indexer.index_watch import IndexWatch, Standing
 from activity_indexer.ports import BulkReply
 from activity_indexer.reports import IndexChecked, ProblemChanged
+
+pytestmark = pytest.mark.simulated_time
 
 WRITTEN = BulkReply(200, b'{"errors":false,"items":[{"index":{"_index":"t-1","status":201}}]}')
 ELSEWHERE = BulkReply(200, WRITTEN.body.replace(b"t-1", b"t-2"))
@@ -62,7 +64,7 @@ class Subject:
     emitted: Emitted = field(default_factory=Emitted)
 
     def __post_init__(self) -> None:
-        self.watch = IndexWatch(self.index, self.index, "t", self.emitted)
+        self.watch = IndexWatch(self.index, self.index, "t", self.emitted, asyncio.get_running_loop().time)
 
     async def ready(self) -> "Subject":
         await self.watch.prepare()

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from fixtures.core import Clock, Emitted
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
 from fixtures.memory.stores import MemoryIndex, bulk_answer, refusal, reply
 
 from activity_indexer.backoff import Backoff
@@ -21,6 +22,8 @@ from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.ports import BulkReply
 from activity_indexer.reports import BulkDone, BulkOutcome, DocumentsSentAlone
 from activity_indexer.trial import TRIAL_ID
+
+pytestmark = pytest.mark.simulated_time
 
 FAST = Backoff(0.0001, 0.0002)
 

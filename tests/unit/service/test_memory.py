@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fixtures.core import Told
+from fixtures.records import Told
 
 from activity_indexer.memory import BASE, COPIES, DEFAULT_BUDGET, MEBIBYTE, SMALLEST_BUDGET, MemoryShares, record_bytes
 from activity_indexer_operator.indexer import pod as generate_pod

@@ -1,7 +1,8 @@
 """The position that orders an event among its ties, also after a replay."""
 
 import pytest
-from fixtures.core import NOW, Told
+from fixtures.events import NOW
+from fixtures.records import Told
 
 from activity_indexer.dead_letter import LATEST, Failure, dead_letter
 from activity_indexer.dead_letters.record import StoredDeadLetter

@@ -10,23 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fixtures.core import (
-    LATEST,
-    NOW,
-    TOPIC,
-    Clock,
-    Emitted,
-    Told,
-    at,
-    enriched,
-    headers,
-    one_batch,
-    undecoded,
-    until,
-    value,
-)
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import CREATED, DELETED, LATEST, NOW, TOPIC, UPDATED, at, value
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
-from fixtures.servers.place import CREATED, DELETED, UPDATED
+from fixtures.records import Told, enriched, headers, one_batch, undecoded
+from fixtures.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,14 +27,13 @@ from activity_indexer.errors import EnrichmentError, Unavailable
 from activity_indexer.event import Event, Position, base_version
 from activity_indexer.facts import Severity
 from activity_indexer.indexing import BulkWriter, Document
-from activity_indexer.memory import record_bytes
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition, Record
+from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import (
     BatchDecoded,
@@ -59,6 +47,8 @@ from activity_indexer.reports import (
 from activity_indexer.responsive import SLICE
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.trial import TRIAL_ID
+
+pytestmark = pytest.mark.simulated_time
 
 PARTITION = Partition(TOPIC, 0)
 FAST = Backoff(0.0001, 0.0002)
@@ -144,15 +134,33 @@ async def test_what_was_decoded_is_handed_on_before_it_is_indexed() -> None:
     subject = Subject()
     told: list[tuple[list[str | None], int]] = []
 
-    def decoded(records: Sequence[Record], events: Sequence[Event | None], size: int) -> None:
+    def decoded(batch: Batch, events: Sequence[Event | None]) -> None:
         ids = [event.transaction.id if event else None for event in events]
-        assert size == sum(record_bytes(record) for record in records)
+        assert len(batch.records) == len(ids)
         told.append((ids, len(subject.index.documents)))
 
     subject.processor._decoded = decoded
     await subject.process(value("a"), b"no event")
     assert told == [(["a", None], 0)]
     assert subject.outcomes == {"indexed": 1, "dead_lettered": 1}
+
+
+async def test_a_batch_gives_its_place_up_when_only_invalid_events_are_left() -> None:
+    subject = Subject()
+    done: list[tuple[set[str], int]] = []
+    batch = subject.batch(value("a"), b"no event")
+    batch.requests_done = lambda: done.append((set(subject.index.documents), len(subject.dead_letters.records)))
+    await subject.processor.process(batch)
+    assert done == [({"a"}, 0)]
+    assert len(subject.dead_letters.records) == 1
+
+
+async def test_a_batch_that_may_be_held_keeps_its_place() -> None:
+    subject = Subject(MemoryIndex(on_item=refusing(lambda identifier: identifier == "a")))
+    batch = subject.batch(value("a"), value("b"), b"no event")
+    batch.requests_done = lambda: pytest.fail("its refused event may be tried again")
+    await subject.processor.process(batch)
+    assert subject.outcomes == {"indexed": 1, "dead_lettered": 2}
 
 
 async def test_the_event_loop_has_its_turns_while_a_batch_computes() -> None:

@@ -1,7 +1,7 @@
 """Which timestamps of records are believed."""
 
 import pytest
-from fixtures.core import NOW
+from fixtures.events import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from fixtures.core import NOW, Clock, Emitted, Told, enriched
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import CREATED, DELETED, NOW, UPDATED, encoded, event
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen
-from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded, event
+from fixtures.records import Told, enriched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +32,8 @@ from activity_indexer.ports import BulkReply, Stored
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import BatchSettled
 from activity_indexer.ties import OrderedWriter
+
+pytestmark = pytest.mark.simulated_time
 
 FAST = Backoff(0.0001, 0.0002)
 LATEST = 2**60

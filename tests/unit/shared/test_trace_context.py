@@ -1,7 +1,7 @@
 """The producer's trace context, as W3C Trace Context has it."""
 
 import pytest
-from fixtures.core import Told
+from fixtures.records import Told
 
 from activity_common.trace_context import TraceContext, trace_context, trace_contexts, traceparent
 

@@ -41,6 +41,11 @@ class Manifest:
     resource: Resource
     body: dict[str, Any]
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.body["metadata"]["namespace"], self.body["metadata"]["name"]
+
 
 def workload_resource(spec: Spec) -> Resource:
     """The kind of what runs the indexer."""

@@ -89,7 +89,7 @@ def _resources(template: Template) -> dict[str, Any]:
 
 
 def _variables(template: Template, environment: Environment) -> list[dict[str, Any]]:
-    """What the user gives wins over what the fields say."""
+    """The user's variables replace those from the fields."""
     own: dict[str, dict[str, Any]] = {}
     for secret in environment.secrets:
         reference: dict[str, Any] = {"name": secret.ref.name, "key": secret.ref.key}

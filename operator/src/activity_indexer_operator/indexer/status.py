@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from activity_indexer_operator.kube.objects import Body, Condition, View
+from activity_indexer_operator.kube.schema import Count, Time, described
 
+REASON: Final = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
 CONDITIONS: Final = frozenset(
     {"Ready", "SourceReachable", "ScalingLimited", "Progressing", "Moving", "EventsLost", "DeadLetterEmpty"}
 )
@@ -16,60 +18,69 @@ CONDITIONS: Final = frozenset(
 
 
 class Partitions(View, frozen=True):
-    """The topic's partitions as last seen."""
+    """The topic's partitions."""
 
-    total: int | None = None
-    last_change_time: str | None = None
+    total: Annotated[int | None, described("How many.")] = None
+    last_change_time: Annotated[Time | None, described("When the number changed.")] = None
 
 
 class Lag(View, frozen=True):
-    """Events that the group has not committed: of all partitions, and of the one with the most.
+    """Events that the group has not committed."""
 
-    `behind_transaction` are those among them that an open transaction hides.
-    """
-
-    total: int | None = None
-    max_partition: int | None = None
-    behind_transaction: int | None = None
+    total: Annotated[Count | None, described("Of all partitions.")] = None
+    max_partition: Annotated[Count | None, described("Of the partition with the most.")] = None
+    behind_transaction: Annotated[
+        Count | None, described("Of all partitions, those that an open transaction of a producer hides.")
+    ] = None
 
 
 class Rates(View, frozen=True):
-    """Events per second, whole numbers: published, settled, and settled by one replica that had enough to do."""
+    """Events per second."""
 
-    produced: int | None = None
-    consumed: int | None = None
-    per_replica: int | None = None
+    produced: Annotated[Count | None, described("Published.")] = None
+    consumed: Annotated[Count | None, described("Settled.")] = None
+    per_replica: Annotated[Count | None, described("Settled by one replica when it had enough to do.")] = None
 
 
 class DeadLetterStatus(View, frozen=True):
-    """`depth`: events that no replay of all of them has read; `handled`: up to where one has, partition:offset,…."""
+    """The dead letters."""
 
-    depth: int | None = None
-    handled: str | None = None
+    depth: Annotated[
+        Count | None, described("Events in the dead-letter topic that no replay of all of them has read.")
+    ] = None
+    handled: Annotated[str | None, described("Up to where replays of all of them have read, as partition:offset,…")] = (
+        None
+    )
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """`handled` by partition; what cannot be read counts as none."""
+        pairs = (pair.partition(":") for pair in (self.handled or "").split(",") if ":" in pair)
+        return {int(number): int(offset) for number, _, offset in pairs if number.isdecimal() and offset.isdecimal()}
 
 
 class DecisionStatus(View, frozen=True):
     """What was decided, from what, and why."""
 
-    policy: str
-    reason: str
-    message: str
+    policy: Annotated[str, described("The policy.")]
+    reason: Annotated[str, described("Why, as a word.")]
+    message: Annotated[str, described("From what.")]
 
 
 class LastScale(View, frozen=True):
-    """The last change of replicas."""
+    """The last change of replicas by the operator."""
 
-    from_: int = msgspec.field(name="from")
-    to: int
-    reason: str
-    time: str
+    from_: Annotated[int, described("Replicas before.")] = msgspec.field(name="from")
+    to: Annotated[int, described("Replicas after.")]
+    reason: Annotated[str, described("Why, as a word.")]
+    time: Annotated[Time, described("When.")]
 
 
 class WorkloadStatus(View, frozen=True):
     """What runs the indexer."""
 
-    kind: str
-    name: str
+    kind: Annotated[str, described("Its kind.")]
+    name: Annotated[str, described("Its name.")]
 
 
 class Status(View, frozen=True):
@@ -78,19 +89,32 @@ class Status(View, frozen=True):
     It is written by server-side apply, so that others may have fields and conditions of their own beside it.
     """
 
-    observed_generation: int | None = None
+    observed_generation: Annotated[
+        Count | None, described("Generation of the spec that this status was made from.")
+    ] = None
     workload: WorkloadStatus | None = None
-    selector: str | None = None
-    replicas: int | None = None
-    ready_replicas: int | None = None
-    desired_replicas: int | None = None
+    selector: Annotated[str | None, described("Labels of the pods, for the scale subresource.")] = None
+    replicas: Annotated[int | None, described("Replicas that the workload has.")] = None
+    ready_replicas: Annotated[int | None, described("Replicas that are ready.")] = None
+    desired_replicas: Annotated[
+        int | None, described("Replicas that there are to be; with mode DryRun they are not set.")
+    ] = None
     partitions: Partitions | None = None
     lag: Lag | None = None
     rates: Rates | None = None
     decision: DecisionStatus | None = None
     dead_letter: DeadLetterStatus | None = None
     last_scale: LastScale | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: Annotated[
+        tuple[Annotated[Condition, described("", properties={"reason": {"pattern": REASON}})], ...],
+        described(
+            "Ready, SourceReachable, ScalingLimited, Progressing, Moving, EventsLost, DeadLetterEmpty; and, where they "
+            "are asked for, ReplayRequested, ReplaySchedule, TombstonesPurged.",
+            list_type="map",
+            keys=("type",),
+            maxItems=16,
+        ),
+    ] = ()
 
 
 def parse_status(value: Body) -> Status:

@@ -12,14 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from activity_common.exit_codes import FINAL
 from activity_common.trace_context import VARIABLE, TraceContext
-from activity_indexer_operator.kube.objects import MANAGER, KeyRef, Meta, Natural, Positive, View, owner_reference
+from activity_indexer_operator.jobs.settings import LABEL_INDEXER, Correction, JobSettings
+from activity_indexer_operator.kube.objects import MANAGER, Meta, owner_reference
 
-LABEL_INDEXER: Final = "activityindexer.io/indexer"
-"""On replays and Jobs: the ActivityIndexer that they belong to."""
 ANNOTATION_COMMAND: Final = "activityindexer.io/command"
 """On Jobs: a hash of what they run, which shows that the spec has changed."""
 ANNOTATION_CORRECTION: Final = "activityindexer.io/correction"
@@ -33,42 +30,6 @@ RESULT_FILE: Final = "/dev/termination-log"
 INDEXER_CONTAINER: Final = "indexer"
 _SERVING: Final = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
 _PLACING: Final = ("topologySpreadConstraints", "hostname", "subdomain", "nodeName", "hostAliases")
-
-
-class Correction(View, frozen=True):
-    """What a replay changes in the events: a JSON merge patch or a JSON Patch, here or in a ConfigMap.
-
-    With `skip_invalid`, events that are invalid after it stay where they are; without, nothing is sent then.
-    """
-
-    inline: str | None = None
-    config_map_ref: KeyRef | None = None
-    skip_invalid: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is no patch; the command would refuse it later."""
-        if (self.inline is None) == (self.config_map_ref is None):
-            raise ValueError("set exactly one of inline and configMapRef")
-        if self.inline is None:
-            return
-        try:
-            patch = json.loads(self.inline)
-        except ValueError as error:
-            raise ValueError(f"inline is no JSON: {error}") from error
-        if not isinstance(patch, dict | list):
-            raise ValueError(  # noqa: TRY004 - of its content
-                "inline must be a JSON object (a merge patch) or a JSON array (a JSON Patch)"
-            )
-
-
-class JobSettings(View, frozen=True):
-    """How the Job runs."""
-
-    backoff_limit: Natural = 3
-    active_deadline_seconds: Positive | None = None
-    resources: dict[str, Any] | None = None
-    labels: dict[str, str] = msgspec.field(default_factory=dict)
-    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

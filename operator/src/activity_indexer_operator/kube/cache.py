@@ -1,15 +1,16 @@
-"""What the watches have shown last, so that a pass over an unchanged object asks the API server nothing."""
+"""The objects that the watches have seen, so that a pass over an unchanged object needs no request."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from activity_indexer_operator.kube.objects import Body, controller_of
+from activity_indexer_operator.kube.ports import Cluster
 from activity_indexer_operator.kube.resources import Resource
 
 
 class ObjectCache:
-    """Objects by kind, namespace and name. What is missing here may exist: before deciding on absence, ask."""
+    """Objects by kind, namespace and name. What is missing here may exist: `read` asks the API server."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Body]] = {}
@@ -28,6 +29,10 @@ class ObjectCache:
     def get(self, resource: Resource, namespace: str, name: str) -> Body | None:
         """The object as it was last seen."""
         return self._objects.get(resource.plural, {}).get((namespace, name))
+
+    async def read(self, cluster: Cluster, resource: Resource, namespace: str, name: str) -> Body | None:
+        """The object as it was last seen; where it was not, the API server is asked. Raises ClusterError."""
+        return self.get(resource, namespace, name) or await cluster.get(resource, namespace, name)
 
     def all(self, resource: Resource, namespace: str) -> Iterator[Body]:
         """All that were seen in a namespace, by name."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
+
+from activity_indexer_operator.kube.schema import Count, EntryName, SecretName, Time, described
 
 GROUP: Final = "activityindexer.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 MANAGER: Final = "activity-indexer-operator"
-"""Name of our field manager, and of us in Events and labels."""
+"""Name of our field manager; also in Events and labels."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -30,7 +32,7 @@ class Key:
     name: str
 
     def __str__(self) -> str:
-        """As people write it."""
+        """For messages."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
@@ -41,40 +43,42 @@ class View(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 class Condition(View, frozen=True, omit_defaults=False):
     """One statement about an object, in Kubernetes' form (KEP-1623)."""
 
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    last_transition_time: str = ""
-    observed_generation: int = 0
+    REQUIRED: ClassVar = ("lastTransitionTime",)
+
+    type: Annotated[str, described("What it speaks of.", maxLength=316)]
+    status: Annotated[Literal["True", "False", "Unknown"], described("Whether it holds.")]
+    reason: Annotated[str, described("Why, as a word.", minLength=1, maxLength=1024)]
+    message: Annotated[str, described("Why, in a sentence.", maxLength=32768)]
+    last_transition_time: Annotated[Time, described("When the status last changed.")] = ""
+    observed_generation: Annotated[Count, described("Generation of the spec that it speaks of.", minimum=0)] = 0
 
 
 class NameRef(View, frozen=True):
     """Another object of the same namespace."""
 
-    name: Text
+    name: Annotated[Text, described("Its name.", maxLength=253)]
 
 
 class KeyRef(View, frozen=True):
     """One entry of a Secret of the same namespace."""
 
-    name: Text
-    key: Text
+    name: Annotated[Text, described("Its name.", maxLength=253)]
+    key: Annotated[Text, described("Its entry.", maxLength=253)]
 
 
 class FileRef(View, frozen=True):
     """A Secret's entry that is a PEM file."""
 
-    name: Text
-    key: Text = "ca.crt"
+    name: SecretName
+    key: EntryName = "ca.crt"
 
 
 class CredentialsRef(View, frozen=True):
     """A Secret with a user and a password, and the names of its entries."""
 
-    name: Text
-    username_key: Text = "username"
-    password_key: Text = "password"  # noqa: S105 - the name of an entry
+    name: SecretName
+    username_key: Annotated[EntryName, described("Entry with the user.")] = "username"
+    password_key: Annotated[EntryName, described("Entry with the password.")] = "password"  # noqa: S105 - the name of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +132,5 @@ def controller_of(body: Body) -> tuple[str, str, str] | None:
 
 
 def without_managed_fields(body: Body) -> Body:
-    """The object without the longest part, which nobody here reads."""
+    """The object without its longest part, which the operator does not read."""
     return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}

@@ -1,4 +1,4 @@
-"""What Prometheus is told of replays: counted anew at each scrape from what the watches have shown last."""
+"""Metrics of replays: counters, and gauges that each scrape counts from the cache."""
 
 from __future__ import annotations
 
@@ -43,10 +43,7 @@ class ReplayCounters:
 
 
 class ReplayMetrics(Collector):
-    """Gauges of replays by namespace; none while `leading` says no.
-
-    Only who does the work tells of it: what several operators tell would be counted several times.
-    """
+    """Gauges of replays by namespace; none while `leading` is false, so that several operators count each once."""
 
     def __init__(
         self,
@@ -59,11 +56,11 @@ class ReplayMetrics(Collector):
         self._now = now
 
     def describe(self) -> Iterable[Metric]:
-        """The names, without a look."""
+        """The names, without values."""
         yield from _families()
 
     def collect(self) -> Iterable[Metric]:
-        """What there is now."""
+        """The values now."""
         replays, oldest = families = _families()
         if self._leading():
             self._add_replays(replays, oldest)

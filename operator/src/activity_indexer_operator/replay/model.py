@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
 from activity_common.replay_result import Cause, Counters, Report
-from activity_indexer_operator.jobs.job import Correction, JobSettings
+from activity_indexer_operator.jobs.settings import Correction, JobSettings
 from activity_indexer_operator.kube.objects import (
     Body,
     Condition,
@@ -23,6 +23,7 @@ from activity_indexer_operator.kube.objects import (
     View,
     meta_of,
 )
+from activity_indexer_operator.kube.schema import Count, Rule, Time, described
 from activity_indexer_operator.kube.time import parse_time
 
 LABEL_ORIGIN: Final = "activityindexer.io/origin"
@@ -34,7 +35,11 @@ Phase = Literal[
 ]
 GOOD_ENDS: Final[tuple[Phase, ...]] = ("Succeeded", "Nothing")
 BAD_ENDS: Final[tuple[Phase, ...]] = ("Refused", "Failed")
-Words = tuple[str, ...]
+
+
+def _fixed(condition: str, message: str, path: str) -> Rule:
+    """A rule for an update of a replay that has started."""
+    return Rule(f"!has(oldSelf.status) || !has(oldSelf.status.startTime) || ({condition})", message, path)
 
 
 class Kind(StrEnum):
@@ -76,69 +81,202 @@ class Reason(StrEnum):
 
 
 class Selection(View, frozen=True):
-    """Which dead letters are meant; empty: all. Times are RFC 3339 and mean the last failure."""
+    """Which dead letters are selected: those that match every part, and one value of it; empty: all."""
 
-    stages: Words = ()
-    errors: Words = ()
-    event_types: Words = ()
-    users: Words = ()
-    transactions: Words = ()
-    since: str | None = None
-    until: str | None = None
-    partitions: tuple[Natural, ...] = ()
-    offsets: Words = ()
-    max: Positive | None = None
+    RULES: ClassVar = (
+        Rule("!(has(self.since) && has(self.until)) || self.since < self.until", "since must be before until"),
+    )
+
+    stages: Annotated[
+        tuple[Annotated[str, described("", enum=["decode", "validate", "enrich", "index", "unknown"])], ...],
+        described("Where they failed.", list_type="set", maxItems=5),
+    ] = ()
+    errors: Annotated[
+        tuple[Annotated[str, described("", minLength=1, maxLength=256)], ...],
+        described("Classes of errors.", list_type="set", maxItems=64),
+    ] = ()
+    event_types: Annotated[
+        tuple[Annotated[str, described("", minLength=1, maxLength=128)], ...],
+        described("Such as transaction.created.", list_type="set", maxItems=16),
+    ] = ()
+    users: Annotated[
+        tuple[Annotated[str, described("", minLength=1, maxLength=512)], ...],
+        described("Ids of users.", list_type="set", maxItems=256),
+    ] = ()
+    transactions: Annotated[
+        tuple[Annotated[str, described("", minLength=1, maxLength=512)], ...],
+        described("Ids of transactions.", list_type="set", maxItems=256),
+    ] = ()
+    since: Annotated[Time | None, described("Failed then or later (RFC 3339).")] = None
+    until: Annotated[Time | None, described("Failed before (RFC 3339).")] = None
+    partitions: Annotated[
+        tuple[Natural, ...], described("Partitions of the dead-letter topic.", list_type="set", maxItems=256)
+    ] = ()
+    offsets: Annotated[
+        tuple[Annotated[str, described("", maxLength=48, pattern="^[0-9]{1,9}:[0-9]{1,18}(-([0-9]{1,18})?)?$")], ...],
+        described(
+            "Places in the dead-letter topic: 0:10-200 (both included), 0:10- or 0:10. They add to partitions.",
+            list_type="set",
+            maxItems=256,
+        ),
+    ] = ()
+    max: Annotated[Positive | None, described("At most this many.", format="int64")] = None
 
 
 class Template(View, frozen=True):
     """What a replay does; also what requests and schedules of an ActivityIndexer make replays from."""
 
-    mode: Mode = "DryRun"
-    approval: Literal["Automatic", "Manual"] = "Automatic"
-    selection: Selection = Selection()
-    rate: Positive | None = None
-    correction: Correction | None = None
-    include_parked: bool = False
-    include_stale: bool = False
-    max_replays: Positive | None = None
-    ttl_seconds_after_finished: Natural = 604_800
-    job: JobSettings = JobSettings()
+    mode: Annotated[
+        Mode, described("DryRun only plans; Replay plans, and then sends what matches back to its topic.")
+    ] = "DryRun"
+    approval: Annotated[
+        Literal["Automatic", "Manual"], described("Manual lets a replay wait with its plan until approved is true.")
+    ] = "Automatic"
+    selection: Annotated[Selection, described("", default={})] = Selection()
+    rate: Annotated[
+        Positive | None,
+        described(
+            "Events per second at most. Without it, as fast as the brokers take them. A change is followed while the "
+            "replay runs.",
+            maximum=1000000,
+        ),
+    ] = None
+    correction: Annotated[
+        Correction | None,
+        described(
+            "What is changed in each event on the way: a JSON object is a merge patch (RFC 7396), a JSON array a JSON "
+            "Patch (RFC 6902)."
+        ),
+    ] = None
+    include_parked: Annotated[bool, described("Also what was parked because it had come back too often.")] = False
+    include_stale: Annotated[
+        bool, described("Also what would change nothing, because its transaction has a newer event by now.")
+    ] = False
+    max_replays: Annotated[
+        Positive | None,
+        described(
+            "An event that has been replayed this often is parked. Without it, what the indexer's settings say.",
+            maximum=1000,
+        ),
+    ] = None
+    ttl_seconds_after_finished: Annotated[
+        Natural, described("Seconds after its end at which the object is deleted, with its Jobs.")
+    ] = 604_800
+    job: Annotated[JobSettings, described("", default={})] = JobSettings()
 
 
 class ReplaySpec(Template, frozen=True, kw_only=True):
     """What is wanted."""
 
-    indexer_ref: NameRef
-    id: str | None = None
-    approved: bool = False
-    suspend: bool = False
+    RULES: ClassVar = (
+        Rule(
+            "self.indexerRef == oldSelf.indexerRef",
+            "indexerRef is immutable: create another DeadLetterReplay for the other indexer",
+        ),
+        Rule(
+            "has(self.id) == has(oldSelf.id) && (!has(self.id) || self.id == oldSelf.id)",
+            "id is immutable: create another DeadLetterReplay",
+        ),
+        Rule(
+            "!oldSelf.approved || self.approved",
+            "an approval cannot be taken back: set suspend to stop the replay",
+        ),
+    )
+    OBJECT_RULES: ClassVar = (
+        _fixed(
+            "self.spec.selection == oldSelf.spec.selection && self.spec.includeParked == oldSelf.spec.includeParked && "
+            "self.spec.includeStale == oldSelf.spec.includeStale",
+            "selection, includeParked and includeStale are fixed once the replay has started: create another "
+            "DeadLetterReplay",
+            ".spec.selection",
+        ),
+        _fixed(
+            "has(self.spec.correction) == has(oldSelf.spec.correction) && (!has(self.spec.correction) || "
+            "self.spec.correction == oldSelf.spec.correction)",
+            "correction is fixed once the replay has started: set suspend to stop it, and create another "
+            "DeadLetterReplay",
+            ".spec.correction",
+        ),
+        _fixed(
+            "self.spec.mode == oldSelf.spec.mode && self.spec.approval == oldSelf.spec.approval",
+            "mode and approval are fixed once the replay has started: create another DeadLetterReplay, with mode "
+            "Replay and the same selection",
+            ".spec.mode",
+        ),
+        _fixed(
+            "has(self.spec.maxReplays) == has(oldSelf.spec.maxReplays) && (!has(self.spec.maxReplays) || "
+            "self.spec.maxReplays == oldSelf.spec.maxReplays)",
+            "maxReplays is fixed once the replay has started: create another DeadLetterReplay",
+            ".spec.maxReplays",
+        ),
+    )
+    """Rules that need the status, and so stand at the whole object."""
+
+    indexer_ref: Annotated[
+        NameRef, described("The ActivityIndexer, in the same namespace, whose dead letters are replayed.")
+    ]
+    id: Annotated[
+        str | None,
+        described(
+            "Name of the replay in Kafka, where its position is kept. A replay of the same id goes on where the other "
+            "one stopped. Default: this object's name and the beginning of its uid, so that each object starts from "
+            "scratch.",
+            minLength=1,
+            maxLength=64,
+            pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
+        ),
+    ] = None
+    approved: Annotated[bool, described("The plan is good. It cannot be taken back.")] = False
+    suspend: Annotated[bool, described("Stops the Job. Set to false, the replay goes on where it stopped.")] = False
 
 
 class Plan(View, frozen=True, omit_defaults=False):
-    """What a dry run found; `up_to` is the frozen end, `partition:offset,...`, exclusive."""
+    """What the dry run found."""
 
-    matched: int
-    up_to: str
-    stale: int = 0
-    parked: int = 0
-    refused: int = 0
-    causes: tuple[Cause, ...] = ()
+    matched: Annotated[Count, described("Dead letters that match.")]
+    up_to: Annotated[
+        str,
+        described(
+            "The frozen end (exclusive), partition:offset of each partition: what failed later is not part of this "
+            "replay."
+        ),
+    ]
+    stale: Annotated[Count, described("Those whose transaction has a newer event by now.")] = 0
+    parked: Annotated[Count, described("Those that came back too often.")] = 0
+    refused: Annotated[Count, described("Those that the correction would leave invalid.")] = 0
+    causes: Annotated[
+        tuple[Cause, ...],
+        described(
+            "Where and why they failed; the most frequent ones.", list_type="map", keys=("stage", "error"), maxItems=20
+        ),
+    ] = ()
 
 
 class ReplayStatus(View, frozen=True):
     """What was found and done; a number that is not known is missing, never zero."""
 
-    observed_generation: int | None = None
-    phase: Phase | None = None
-    id: str | None = None
-    job_name: str | None = None
-    trace_id: str | None = None
+    observed_generation: Annotated[Count | None, described("The generation of the spec that all this is about.")] = None
+    phase: Annotated[Phase | None, described("The state in a word. The conditions report more.")] = None
+    id: Annotated[str | None, described("Name of the replay in Kafka; its consumer group is <group>.replay.<id>.")] = (
+        None
+    )
+    job_name: Annotated[str | None, described("The Job that ran last.")] = None
+    trace_id: Annotated[
+        str | None,
+        described(
+            "The trace of this replay: its Jobs, and the events that they send. Absent where the operator traces "
+            "nothing."
+        ),
+    ] = None
     plan: Plan | None = None
-    progress: Counters | None = None
+    progress: Annotated[Counters | None, described("Dead letters so far, by what became of them.")] = None
     report: Report | None = None
-    start_time: str | None = None
-    completion_time: str | None = None
-    conditions: tuple[Condition, ...] = ()
+    start_time: Annotated[Time | None, described("When it began.")] = None
+    completion_time: Annotated[Time | None, described("When it ended.")] = None
+    conditions: Annotated[
+        tuple[Condition, ...],
+        described("Planned, Succeeded and the like.", list_type="map", keys=("type",), maxItems=16),
+    ] = ()
 
     @property
     def reason(self) -> str:

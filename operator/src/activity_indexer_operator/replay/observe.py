@@ -11,7 +11,8 @@ from typing import Any, Final
 from activity_common.replay_result import COUNTED, Counters
 from activity_indexer_operator.indexer.model import ActivityIndexer, parse
 from activity_indexer_operator.indexer.spec import Mode, Spec
-from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE, LABEL_INDEXER
+from activity_indexer_operator.jobs.job import COMPONENT, COMPONENT_PURGE
+from activity_indexer_operator.jobs.settings import LABEL_INDEXER
 from activity_indexer_operator.jobs.view import POD_LABEL, JobView, job_view
 from activity_indexer_operator.kafka.connection import KafkaConnection
 from activity_indexer_operator.kafka.observation import Unknown

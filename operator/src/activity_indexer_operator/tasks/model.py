@@ -1,12 +1,13 @@
-"""Typed views of what an ActivityIndexer wants done once or by time, and of what its status says of it."""
+"""Typed views of the tasks in an ActivityIndexer's spec, done once or on a schedule, and of their status."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from activity_indexer_operator.kube.objects import Body, Condition, InvalidSpec, View
+from activity_indexer_operator.kube.schema import described
 from activity_indexer_operator.tasks.purges import PurgeStatus, Tombstones
 from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySchedule, ScheduleStatus
 
@@ -14,7 +15,13 @@ from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySched
 class DeadLetterTasks(View, frozen=True):
     """`spec.deadLetter`, as far as replays are concerned."""
 
-    replay_request: ReplayRequest | None = None
+    replay_request: Annotated[
+        ReplayRequest | None,
+        described(
+            "Ensures that a DeadLetterReplay named <this object>-<id> exists; another id asks for another one. While "
+            "it is asked for, its history is kept."
+        ),
+    ] = None
     schedule: ReplaySchedule | None = None
 
 
@@ -26,14 +33,14 @@ class Tasks(View, frozen=True):
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to do at all."""
+        """Whether there are any tasks."""
         return bool(self.dead_letter.replay_request or self.dead_letter.schedule or self.tombstones.purge_schedule)
 
 
 class DeadLetterTaskStatus(View, frozen=True):
     """`status.deadLetter`, as far as replays are concerned."""
 
-    last_replay: str | None = None
+    last_replay: Annotated[str | None, described("The newest DeadLetterReplay.")] = None
     schedule: ScheduleStatus | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Container, Coroutine, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from enum import StrEnum
 from functools import partial
@@ -23,6 +23,7 @@ from activity_indexer.dead_letters.document_state import (
 )
 from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.record import StoredDeadLetter
+from activity_indexer.dead_letters.spans import Spans
 from activity_indexer.errors import EventError, Refused, Unavailable
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.replay.correction import corrected
@@ -32,6 +33,14 @@ from activity_indexer.replay.records import Addressed, lies_at, parked, sent_aga
 
 AHEAD: Final = 3
 """Batches about which the index is asked while an earlier one is worked on."""
+
+
+FRESH: Final = 60.0
+"""Seconds for which what a plan decided is not asked again: the index may change meanwhile."""
+
+
+MAX_REMEMBERED: Final = 50_000_000
+"""Offsets whose fates are kept, and bytes that they take."""
 
 
 class Fate(StrEnum):
@@ -59,11 +68,45 @@ class Decision(msgspec.Struct, frozen=True):
     event: Identity | None = None
 
 
+class Fates:
+    """What a plan decided, in one byte for each offset: a replay that is sent soon afterwards need not decide again.
+
+    `made_at` is in seconds since the epoch. Of more than MAX_REMEMBERED offsets nothing is kept.
+    """
+
+    def __init__(self, spans: Spans, made_at: float) -> None:
+        self.made_at = made_at
+        if sum(span.length for span in spans.values()) > MAX_REMEMBERED:
+            spans = {}
+        self._starts: dict[tuple[str, int], int] = {place: span.start for place, span in spans.items()}
+        self._fates: dict[tuple[str, int], bytearray] = {place: bytearray(span.length) for place, span in spans.items()}
+
+    def keep(self, decisions: Iterable[Decision]) -> None:
+        """Remember these."""
+        for decision in decisions:
+            letter = decision.letter
+            place = letter.topic, letter.partition
+            if place in self._fates:
+                self._fates[place][letter.offset - self._starts[place]] = _NUMBERS[decision.fate]
+
+    def of(self, letter: StoredDeadLetter) -> Fate | None:
+        """What was decided about a dead letter; None when nothing was."""
+        place = letter.topic, letter.partition
+        fates = self._fates.get(place, b"")
+        at = letter.offset - self._starts.get(place, 0)
+        return _FATES[fates[at]] if 0 <= at < len(fates) else None
+
+
+_FATES: Final = (None, *Fate)
+_NUMBERS: Final = {fate: number for number, fate in enumerate(_FATES)}
+
+
 class Decider:
     """Decides batch by batch: one question to the index for each.
 
-    `settled` are the places of dead letters that came back since, or that are parked: their copies count. `blind` says
-    why the index could not be asked. `now` is in seconds since the epoch.
+    `settled` are the places of dead letters that came back since, or that are parked: their copies count. `planned`
+    are the fates of a plan, which hold for FRESH seconds. `blind` says why the index could not be asked. `now` is in
+    seconds since the epoch.
     """
 
     def __init__(
@@ -72,15 +115,21 @@ class Decider:
         documents: Documents,
         settled: Container[str] = (),
         now: Callable[[], float] = time.time,
+        planned: Fates | None = None,
     ) -> None:
         self._options = options
         self._documents = documents
         self._settled = settled
         self._now = now
+        self._planned = planned
         self.blind = ""
 
     async def decide(self, letters: Sequence[StoredDeadLetter]) -> list[Decision]:
         """The decisions, in order."""
+        if self._planned and self._now() - self._planned.made_at < FRESH:
+            fates = [fate for letter in letters if (fate := self._planned.of(letter))]
+            if len(fates) == len(letters):
+                return [self._as_planned(letter, fate) for letter, fate in zip(letters, fates, strict=True)]
         latest = int((self._now() + self._options.max_clock_skew) * 1e6)
         found = [self._first(letter, latest) for letter in letters]
         asked = {decision.event.identifier for decision in found if decision.event}
@@ -92,6 +141,16 @@ class Decider:
             except (Unavailable, Refused) as error:
                 self.blind = str(error)
         return [_checked(decision, states) for decision in found] if states else found
+
+    def _as_planned(self, letter: StoredDeadLetter, fate: Fate) -> Decision:
+        options = self._options
+        if fate is Fate.SENT:
+            value = options.correction.apply(letter.value) if options.correction else letter.value
+            topic = options.to_topic or letter.original_topic or options.events_topic
+            return Decision(letter, fate, partial(sent_again, letter, options.replay_id, topic, value))
+        if fate is Fate.PARKED:
+            return Decision(letter, fate, partial(parked, letter, options.parked_topic))
+        return Decision(letter, fate)
 
     def _first(self, letter: StoredDeadLetter, latest: int) -> Decision:
         """What is known without the index; `latest` is the greatest timestamp that is believed (microseconds)."""

@@ -17,7 +17,7 @@ from activity_indexer.dead_letters.spans import Progress, Span, Spans
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.replay.checkpoint import Checkpoint, check_same, earlier_checkpoint, first_checkpoint
 from activity_indexer.replay.correction import Replacement
-from activity_indexer.replay.decide import Decider, decided
+from activity_indexer.replay.decide import Decider, Fates, decided
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.plan import Plan, Settled, find_settled
 from activity_indexer.replay.ports import Documents, Groups, Letters, ReplayRefused, Transactions
@@ -63,6 +63,7 @@ class _Prepared:
     at: Checkpoint
     plan: Plan
     settled: Settled
+    fates: Fates | None
     resumed: bool
 
 
@@ -102,7 +103,7 @@ class Session:
                 self._options,
                 letters=self._outside.letters,
                 transactions=transactions,
-                decider=Decider(self._options, self._outside.documents, found.settled, self._now),
+                decider=Decider(self._options, self._outside.documents, found.settled, self._now, found.fates),
                 stopping=self._stopping,
             )
             at = await self._send(sender, found)
@@ -118,11 +119,11 @@ class Session:
         settled = await self._settled()
         at = earlier or await first_checkpoint(self._options, letters, self._now())
         if self._options.edit:
-            await self._edit(await self._plan(at, settled))
+            await self._edit((await self._plan(at, settled))[0])
             at = earlier or await first_checkpoint(self._options, letters, self._now())
         if earlier:
             check_same(earlier, self._options)
-        plan = await self._plan(at, settled)
+        plan, fates = await self._plan(at, settled)
         if not plan.counters.matched and not at.counters.matched:
             return self._result("nothing", "no dead letter matches", plan, at.counters)
         if plan.invalid and not self._options.skip_invalid:
@@ -133,7 +134,9 @@ class Session:
             )
         if not await self._view.planned(plan):
             return self._result("refused", "not confirmed: nothing was sent", plan, at.counters)
-        return _Prepared(at, plan, settled, resumed=earlier is not None)
+        # with a rate, what is sent late is decided late, too
+        remembered = None if plan.blind or self._options.rate else fates
+        return _Prepared(at, plan, settled, remembered, resumed=earlier is not None)
 
     async def _settled(self) -> Settled:
         """All that came back or was parked, also after the frozen end."""
@@ -153,16 +156,18 @@ class Session:
             raise ReplayRefused("nothing was changed in the editor: nothing was sent")
         self._options = replace(self._options, correction=Replacement(value))
 
-    async def _plan(self, at: Checkpoint, settled: Settled) -> Plan:
+    async def _plan(self, at: Checkpoint, settled: Settled) -> tuple[Plan, Fates]:
         horizon = int((self._now() - self._options.horizon) * 1e6)
         plan = Plan(horizon, at.ends(self._options.dead_letter_topic))
+        fates = Fates(at.left, self._now())
         decider = Decider(self._options, self._outside.documents, settled, self._now)
         reading = self._outside.letters.read(at.left, lambda progress: self._view.searching("what matches", progress))
         async with aclosing(decided(decider.decide, reading)) as batches:
             async for decisions in batches:
                 plan.add(decisions)
+                fates.keep(decisions)
                 plan.blind = plan.blind or decider.blind
-        return plan
+        return plan, fates
 
     async def _send(self, sender: Sender, found: _Prepared) -> Checkpoint:
         total = sum(span.length for span in found.at.left.values())

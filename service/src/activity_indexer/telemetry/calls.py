@@ -69,13 +69,10 @@ class MeasuredIndex:
 
     async def bulk(self, body: bytes) -> BulkReply:
         """Send ready NDJSON."""
-        documents = body.count(b"\n") // 2
-        attributes: Attributes = {
-            **self._attributes,
-            "db.operation.batch.size": documents,
-            "http.request.body.size": len(body),
-        }
+        attributes: Attributes = {**self._attributes, "http.request.body.size": len(body)}
         with self._calls.call(Dependency.ELASTICSEARCH, "bulk", self._name, attributes) as span:
+            if span.recorded:
+                span.tell({"db.operation.batch.size": body.count(b"\n") // 2})
             reply = await self._inner.bulk(body)
             known: dict[str, str | float] = {"db.response.status_code": str(reply.status)}
             if took := _TOOK.search(reply.body, 0, _HEAD):

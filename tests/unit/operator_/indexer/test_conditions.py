@@ -21,7 +21,7 @@ class Life:
         self.reconciler = self.world.reconciler()
 
     async def goes_on(self, seconds: float = 25.0) -> None:
-        self.world.clock.seconds += seconds
+        self.world.clock.now += seconds
         for (plural, _, _), body in self.world.cluster.objects.items():
             for resource in (INDEXERS, DEPLOYMENTS):
                 if resource.plural == plural:

@@ -29,7 +29,7 @@ class Life:
 
     async def goes_on(self, seconds: float = 25.0) -> float | None:
         """One pass; requests of before are forgotten."""
-        self.world.clock.seconds += seconds
+        self.world.clock.now += seconds
         self.world.cluster.requests.clear()
         for (plural, _, _), body in self.world.cluster.objects.items():
             for resource in (INDEXERS, DEPLOYMENTS, STATEFUL_SETS, CONFIG_MAPS):

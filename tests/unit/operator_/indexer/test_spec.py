@@ -44,7 +44,7 @@ def test_names_that_follow_from_the_topic_are_different() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_crd_takes_the_names_that_the_indexer_takes(name: str) -> None:
-    crd = yaml.safe_load(CRD.read_text())
+    crd = yaml.load(CRD.read_text(), yaml.CSafeLoader)
     fields = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     for pattern in (
         fields["source"]["properties"]["kafka"]["properties"]["topic"]["pattern"],

@@ -7,14 +7,8 @@ from typing import Any
 import pytest
 from fixtures.operator import POD_TEMPLATE, START, ReplayWorld, result
 
-from activity_indexer_operator.jobs.job import (
-    ANNOTATION_COMMAND,
-    Correction,
-    JobRequest,
-    JobSettings,
-    job_body,
-    job_pod,
-)
+from activity_indexer_operator.jobs.job import ANNOTATION_COMMAND, JobRequest, job_body, job_pod
+from activity_indexer_operator.jobs.settings import Correction, JobSettings
 from activity_indexer_operator.jobs.view import Ended, JobState, job_view
 from activity_indexer_operator.kube.objects import Key, KeyRef, Meta
 from activity_indexer_operator.kube.resources import JOBS

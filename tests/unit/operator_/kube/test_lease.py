@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from fixtures.clock import Clock
 from fixtures.memory.cluster import NAMESPACE, FakeCluster
-from fixtures.operator import Clock
 
 from activity_indexer_operator.kube.lease import LeaderElector
 from activity_indexer_operator.kube.resources import LEASES
@@ -82,7 +82,7 @@ async def test_it_belongs_to_the_pod_that_holds_it_and_goes_with_it() -> None:
     assert await first._acquire(clock)
     assert owner(cluster) == {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "uid-a"}
     assert not await second._acquire(clock)
-    clock.seconds = DURATION
+    clock.now = DURATION
     assert await second._acquire(clock)
     assert owner(cluster)["name"] == "b"
 
@@ -92,7 +92,7 @@ async def test_what_another_holds_by_now_is_not_taken_away() -> None:
     first, second = lease(cluster, "a"), lease(cluster, "b")
     assert await first._acquire(clock)
     assert not await second._acquire(clock)
-    clock.seconds = DURATION
+    clock.now = DURATION
     assert await second._acquire(clock)
     await first._release()
     assert holder(cluster) == "b"
@@ -104,9 +104,9 @@ async def test_a_holder_that_renews_nothing_is_succeeded() -> None:
     assert await dead._acquire(clock)
     waiting = lease(cluster, "next")
     assert not await waiting._acquire(clock)
-    clock.seconds = DURATION / 2
+    clock.now = DURATION / 2
     assert not await waiting._acquire(clock)
-    clock.seconds = DURATION
+    clock.now = DURATION
     assert await waiting._acquire(clock)
     assert (holder(cluster), worker.working) == ("next", False)
 

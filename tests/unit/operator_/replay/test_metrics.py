@@ -26,7 +26,7 @@ def exposed(world: ReplayWorld, *, leading: bool = True) -> dict[str, float]:
             if plural == resource.plural:
                 world.cache.put(resource, copy.deepcopy(body))
     collectors = (
-        ReplayMetrics(world.cache, lambda: leading, world.clock.now),
+        ReplayMetrics(world.cache, lambda: leading, world.clock.utc),
         ScheduleMetrics(world.cache, lambda: leading),
     )
     for collector in collectors:

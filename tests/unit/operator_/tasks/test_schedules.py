@@ -30,7 +30,7 @@ async def scheduled(**changes: Any) -> ReplayWorld:
 def finish(world: ReplayWorld, name: str, phase: str) -> None:
     world.of(REPLAYS, name)["status"] = {
         "phase": phase,
-        "completionTime": world.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "completionTime": world.clock.utc().strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
 

@@ -10,20 +10,24 @@ from typing import Any
 import msgspec
 import pytest
 from fixtures.audit import audit_event, value
-from fixtures.core import undecoded
 from fixtures.memory.audit import MemoryAudit
-from fixtures.servers.place import eventually
+from fixtures.records import undecoded
+from fixtures.waiting import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from activity_indexer.audit.consumer import Audit, Polled, batches
+from activity_indexer.audit.decoded_events import INVALID
 from activity_indexer.ending import Deadline
-from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.errors import ActivityIndexerError, EventError, Refused, Unavailable
+from activity_indexer.event import Event
 from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
 from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Stored
 from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, DependencyChanged, Reported
 from activity_indexer.settings import load_settings
+
+pytestmark = pytest.mark.simulated_time
 
 AWAY = Unavailable("PostgreSQL is away")
 WRONG = Refused("PostgreSQL refuses: no such table; restore it")
@@ -54,6 +58,7 @@ class Source:
     read: dict[Partition, Commit] = field(default_factory=dict)
     idle: bool = False
     current: bool = True
+    found: dict[int, Event | EventError | None] = field(default_factory=dict)
     dry: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -87,7 +92,8 @@ class Source:
     def polled(self, records: Sequence[Record]) -> Polled:
         starts, self.starts = self.starts, []
         self.read = {**{each.partition: each.commit for each in starts}, **self.read}
-        return Polled(records, starts, dict(self.read), self.handed)
+        found = [self.found.get(record.offset) for record in records] if self.found else ()
+        return Polled(records, starts, dict(self.read), self.handed, found)
 
     def is_current(self, _: Polled) -> bool:
         return self.current
@@ -521,12 +527,12 @@ async def test_what_was_read_ahead_of_a_database_that_went_back_is_not_written(w
 
 
 async def test_an_event_that_is_known_is_not_decoded_again(worker: Start) -> None:
-    it = worker([Record(b"not even JSON", 0), Record(value("b"), 1)])
+    it = worker([Record(b"not even JSON", 0), Record(value("b"), 1), Record(value("c"), 2)])
     known = audit_event("a").event
-    it.audit._known = lambda record, _: known if record.offset == 0 else None
+    it.source.found = {0: known, 1: None, 2: INVALID}
     await run_dry(it)
     assert set(it.store.transactions) == {"a", "b"}
-    assert it.metrics.outcomes == {"written": 2}
+    assert it.metrics.outcomes == {"written": 2, "invalid": 1}
 
 
 async def test_others_have_their_turn_while_much_is_decoded(worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,25 +1,31 @@
-"""What the indexer decoded is taken by the audit for the same record only, and takes no more memory than it may."""
+"""What the indexer decoded is what the audit would read at its own place, and takes no more memory than it may."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pytest
 from fixtures.audit import END_OF_TIME, value
-from fixtures.core import undecoded
+from fixtures.records import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.audit.decoded_events import BESIDE, DecodedEvents
+from activity_indexer.audit.decoded_events import BESIDE, INVALID, DecodedEvents, Run
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
+from activity_indexer.offsets import Span
+from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
+from activity_indexer.ports import Partition, Record
 
 ROOM = 1 << 20
+PLACE = Partition("transactions", 0)
+OTHER = Partition("transactions", 1)
 
 
 @dataclass(frozen=True)
-class Record:
-    value: bytes | None
-    offset: int = 0
+class Published:
+    offset: int
+    value: bytes = field(default_factory=lambda: value("a"))
     partition: int = 0
     topic: str = "transactions"
     key: bytes | None = None
@@ -27,85 +33,152 @@ class Record:
     timestamp: int = 1_700_000_000_000
 
 
-def decoded(record: Record) -> Event | None:
+def event(record: Record) -> Event | None:
     found = decode_record(record, END_OF_TIME)
     return None if isinstance(found, EventError) else found
 
 
-def keep(store: DecodedEvents, *records: Record) -> None:
-    store.keep(records, [decoded(record) for record in records], sum(len(record.value or b"") for record in records))
+def keep(store: DecodedEvents, *pieces: Sequence[Record]) -> None:
+    """As the processor does with a batch that has these pieces of partitions."""
+    records = [record for piece in pieces for record in piece]
+    spans = [Span([record.offset for record in piece]) for piece in pieces]
+    store.keep(Batch(0.0, records, spans), [event(record) for record in records])
 
 
-def test_an_event_is_taken_once_for_the_record_that_it_was_decoded_from() -> None:
-    store, record = DecodedEvents(ROOM), Record(value("a"))
-    keep(store, record, Record(value("b"), 1))
-    assert store.take(replace(record), END_OF_TIME) == decoded(record)
-    assert store.take(record, END_OF_TIME) is None
+def at(*offsets: int) -> list[Published]:
+    return [Published(offset) for offset in offsets]
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        Record(value("b")),
-        Record(value("a"), timestamp=1_700_000_000_001),
-        Record(value("a"), headers=(("replay-offset", b"3"),)),
-        Record(value("a"), offset=1),
-        Record(value("a"), partition=1),
-        Record(None),
-    ],
-)
-def test_another_record_is_decoded_also_at_the_same_place_of_a_topic_that_was_created_again(other: Record) -> None:
-    store = DecodedEvents(ROOM)
-    keep(store, Record(value("a")))
-    assert store.take(other, END_OF_TIME) is None
+def opened(limit: int = ROOM, *places: Partition, clock: list[float] | None = None) -> DecodedEvents:
+    now = [0.0] if clock is None else clock
+    store = DecodedEvents(limit, lambda: now[0])
+    store.topic_id = lambda: "id"
+    store.open(places or (PLACE,))
+    return store
 
 
-def test_a_record_that_could_not_be_decoded_itself_is_not_one_that_could() -> None:
-    store, broken = DecodedEvents(ROOM), undecoded(value("a"), 0)
-    keep(store, Record(value("a"), 0, broken.partition, broken.topic, timestamp=broken.timestamp))
-    assert store.take(broken, END_OF_TIME) is None
+def offsets(run: Run | None) -> list[int] | None:
+    return run and [record.offset for record in run.records]
 
 
-def test_a_clock_that_was_set_back_makes_an_event_one_of_the_future_again() -> None:
-    store, record = DecodedEvents(ROOM), Record(value("a", 1))
-    event = decoded(record)
-    assert event is not None
-    keep(store, record)
-    assert store.take(record, event.timestamp // 1000 - 1) is None
-    keep(store, record)
-    assert store.take(record, event.timestamp // 1000) == event
+def test_records_are_taken_once_with_their_events_from_the_audits_own_place_on() -> None:
+    store = opened()
+    keep(store, at(3, 4, 5), [Published(0, partition=1)])
+    run = store.take(PLACE, 4, "id", 10)
+    assert run == Run(at(4, 5), [event(record) for record in at(4, 5)], 2 * len(value("a")))
+    assert store.take(PLACE, 4, "id", 10) is None
 
 
-def test_an_invalid_record_is_judged_again() -> None:
-    store, record = DecodedEvents(ROOM), Record(b"no event")
-    keep(store, record)
-    assert store.take(record, END_OF_TIME) is None
+def test_no_more_is_taken_than_asked_for_and_the_rest_stays() -> None:
+    store = opened()
+    keep(store, at(0, 1, 2))
+    assert offsets(store.take(PLACE, 0, "id", 2)) == [0, 1]
+    assert offsets(store.take(PLACE, 2, "id", 2)) == [2]
 
 
-def test_what_is_larger_than_the_room_is_not_kept() -> None:
-    store, record = DecodedEvents(100), Record(value("a"))
-    keep(store, record)
-    assert store.take(record, END_OF_TIME) is None
+def test_what_is_too_little_stays() -> None:
+    store = opened()
+    keep(store, at(0, 1))
+    keep(store, at(2, 3))
+    assert store.take(PLACE, 1, "id", 10, at_least=4) is None
+    assert offsets(store.take(PLACE, 1, "id", 10, at_least=3)) == [1]
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=4), max_size=12), st.integers(0, 9))
-def test_the_newest_batches_that_fit_are_kept(batches: list[list[tuple[int, int]]], fit: int) -> None:
-    size = len(value("a")) * 2 + BESIDE
-    store = DecodedEvents(fit * size)
-    left = []
-    for places in batches:
-        records = [Record(value("a"), offset, partition) for partition, offset in places]
-        keep(store, *records)
-        left.append(records)
-        while sum(map(len, left)) > fit:
-            left.pop(0)
-    kept = {(record.partition, record.offset) for records in left for record in records}
-    found = {place for place in {place for each in batches for place in each} if take(store, place)}
-    assert found <= kept
-    assert len(store._events) <= fit
-    if len({place for each in batches for place in each}) == sum(map(len, batches)):
-        assert not store._events
+def test_an_invalid_record_is_said_to_be_invalid() -> None:
+    store = opened()
+    keep(store, [Published(0, b"no event"), Published(1)])
+    run = store.take(PLACE, 0, "id", 10)
+    assert run is not None
+    assert run.events == [INVALID, event(Published(1))]
 
 
-def take(store: DecodedEvents, place: tuple[int, int]) -> bool:
-    return store.take(Record(value("a"), place[1], place[0]), END_OF_TIME) is not None
+@pytest.mark.parametrize("later", [at(4), at(2, 4), [undecoded(b"", 5, first=2)]])
+def test_behind_a_gap_nothing_is_taken_for_what_comes_next(later: list[Record]) -> None:
+    store = opened()
+    keep(store, at(0, 1))
+    keep(store, later)
+    assert offsets(store.take(PLACE, 0, "id", 10)) == [0, 1]
+    assert store.take(PLACE, 2, "id", 10) is None
+
+
+def test_the_topics_id_has_to_be_known_and_the_same() -> None:
+    store = opened()
+    keep(store, at(0, 1))
+    assert store.take(PLACE, 0, "another", 10) is None
+    store.topic_id = str
+    keep(store, at(0, 1))
+    assert store.take(PLACE, 0, "", 10) is None
+
+
+def test_where_the_indexer_goes_back_what_was_kept_is_forgotten() -> None:
+    store = opened()
+    keep(store, at(5, 6))
+    keep(store, at(0, 1))
+    assert store.take(PLACE, 5, "id", 10) is None
+    assert not store._size
+
+
+def test_only_partitions_that_the_audit_reads_are_kept() -> None:
+    store = opened(ROOM, OTHER)
+    keep(store, at(0, 1))
+    assert store.take(PLACE, 0, "id", 10) is None
+    store.open([PLACE])
+    keep(store, at(2, 3))
+    assert offsets(store.take(PLACE, 2, "id", 10)) == [2, 3]
+
+
+def test_the_indexer_is_behind_until_it_is_past_a_place_or_stands_still() -> None:
+    clock = [0.0]
+    store = opened(clock=clock)
+    assert not store.is_behind(PLACE, 0, 1.0)
+    keep(store, at(0, 1))
+    assert store.is_behind(PLACE, 2, 1.0)
+    assert not store.is_behind(PLACE, 1, 1.0)
+    clock[0] = 1.0
+    assert not store.is_behind(PLACE, 2, 1.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 4)), max_size=12), st.integers(0, 9))
+def test_no_more_is_kept_than_there_is_room_for(pieces: list[tuple[int, int]], fit: int) -> None:
+    store = opened(fit * (2 * len(value("a")) + BESIDE), PLACE, OTHER)
+    ends = [0, 0]
+    for number, count in pieces:
+        keep(store, [Published(ends[number] + at, partition=number) for at in range(count)])
+        ends[number] += count
+        assert sum(len(piece.records) for lane in store._lanes.values() for piece in lane.pieces) <= fit
+    for place in (PLACE, OTHER):
+        position = next((piece.first for piece in store._lanes[place].pieces), 0)
+        while run := store.take(place, position, "id", 3):
+            position = run.records[-1].offset + 1
+    assert store._size == 0
+
+
+READ, TAKE, BACK = "read", "take", "back"
+STEPS = st.lists(st.tuples(st.sampled_from([READ, TAKE, TAKE, BACK, *range(1, 6)]), st.integers(1, 4)), max_size=40)
+
+
+@given(st.sets(st.integers(0, 40), min_size=1), STEPS, st.integers(0, 12))
+def test_the_audit_reads_each_record_once_and_in_order_however_indexer_and_audit_move(
+    log: set[int], steps: list[tuple[str | int, int]], fit: int
+) -> None:
+    """A partition with gaps; the indexer decodes some records at a time, and goes back at times."""
+    published = {offset: Published(offset, value(f"t{offset}")) for offset in sorted(log)}
+    left = sorted(log)
+    store = opened(fit * (2 * len(value("t40")) + BESIDE))
+    indexer, position, seen = 0, 0, list[int]()
+    for what, count in steps:
+        if what == BACK:
+            indexer = max(0, indexer - count)
+        elif what == READ:  # from Kafka
+            if ahead := [offset for offset in left if offset >= position][:count]:
+                seen += ahead
+                position = ahead[-1] + 1
+        elif what == TAKE:
+            if run := store.take(PLACE, position, "id", count):
+                assert run.events == [event(published[record.offset]) for record in run.records]
+                seen += [record.offset for record in run.records]
+                position = run.records[-1].offset + 1
+        elif some := left[indexer : indexer + int(what)]:
+            keep(store, [published[offset] for offset in some])
+            indexer += len(some)
+    assert seen == left[: len(seen)]

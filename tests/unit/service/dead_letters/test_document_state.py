@@ -1,7 +1,7 @@
 """What a replay would change."""
 
 import pytest
-from fixtures.servers.place import CREATED, DELETED, UPDATED, encoded, event, moment
+from fixtures.events import CREATED, DELETED, UPDATED, encoded, event, moment
 
 from activity_indexer.dead_letters.document_state import (
     StoredDocument,

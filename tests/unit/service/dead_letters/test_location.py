@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from fixtures.dead_letters import letter
-from fixtures.servers.place import encoded, event
+from fixtures.events import encoded, event
 from hypothesis import given
 from hypothesis import strategies as st
 

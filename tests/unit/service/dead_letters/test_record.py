@@ -4,8 +4,8 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from fixtures.core import undecoded
 from fixtures.dead_letters import letter
+from fixtures.records import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace

@@ -7,7 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from fixtures.dead_letters import letter
-from fixtures.servers.place import event
+from fixtures.events import event
 from hypothesis import given
 from hypothesis import strategies as st
 

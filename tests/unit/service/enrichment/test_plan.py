@@ -4,10 +4,9 @@ import random
 import string
 
 import pytest
-from fixtures.core import LATEST
+from fixtures.events import LATEST, UPDATED
+from fixtures.events import event as made
 from fixtures.hostile_inputs import damaged
-from fixtures.servers.place import UPDATED
-from fixtures.servers.place import event as made
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw

@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 
-from fixtures.core import TOPIC, Clock, Told
+from fixtures.clock import Clock
+from fixtures.events import TOPIC
+from fixtures.records import Told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,9 +7,9 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from fixtures.core import LATEST, Told, at, undecoded, value
+from fixtures.events import CREATED, DELETED, LATEST, UPDATED, at, event, transaction, value
 from fixtures.hostile_inputs import damaged
-from fixtures.servers.place import CREATED, DELETED, UPDATED, event, transaction
+from fixtures.records import Told, undecoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 import pytest
-from fixtures.core import LATEST, Clock, Emitted, value
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import LATEST, value
 from fixtures.memory.stores import MemorySeen
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ from activity_indexer.event import Position
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, Settled, entry_of
 from activity_indexer.reports import Dependency, unreported
+
+pytestmark = pytest.mark.simulated_time
 
 EVENT = decode_event(value(), LATEST)
 

@@ -1,7 +1,8 @@
 """Records that are read again on purpose."""
 
-from fixtures.core import TOPIC, Told
+from fixtures.events import TOPIC
 from fixtures.memory.stores import MemorySeen
+from fixtures.records import Told
 
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.ports import Partition

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from fixtures.core import enriched
+from fixtures.records import enriched
 from hypothesis import given
 from hypothesis import strategies as st
 

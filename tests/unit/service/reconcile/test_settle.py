@@ -13,6 +13,8 @@ from activity_indexer.reconcile import settle
 from activity_indexer.reconcile.compare import Difference, Kind
 from activity_indexer.reconcile.settle import Settler
 
+pytestmark = pytest.mark.simulated_time
+
 
 def kept(identifier: str, version: int) -> Kept:
     return Kept(identifier, version << 8, False, None, "u", UPDATED, 0)

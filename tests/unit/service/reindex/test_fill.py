@@ -7,8 +7,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 from fixtures.audit import value
-from fixtures.core import enriched
 from fixtures.memory.stores import MemoryIndex
+from fixtures.records import enriched
 
 from activity_indexer.adapters.elasticsearch.index_versions import State
 from activity_indexer.adapters.kafka.topic_reader import TopicReader

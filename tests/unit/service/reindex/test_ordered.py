@@ -12,6 +12,8 @@ from activity_indexer.adapters.paging import LARGEST, PageSize
 from activity_indexer.reindex.fill import behind
 from activity_indexer.reindex.ordered import in_order
 
+pytestmark = pytest.mark.simulated_time
+
 
 async def numbers(count: int) -> AsyncIterator[int]:
     for number in range(count):

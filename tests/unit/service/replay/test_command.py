@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from fixtures.core import Told
+from fixtures.events import encoded, event
 from fixtures.memory.replay import MemoryDocuments, MemoryLog
-from fixtures.servers.place import encoded, event
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main

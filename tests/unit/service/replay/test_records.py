@@ -3,8 +3,8 @@
 import random
 import time
 
-from fixtures.core import Told
 from fixtures.memory.replay import stored
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.dead_letter import Failure, dead_letter

@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from fixtures.core import Told
+from fixtures.events import encoded, event
 from fixtures.memory.replay import Killed, MemoryDocuments, MemoryLog
-from fixtures.servers.place import encoded, event
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some
@@ -30,6 +30,8 @@ from activity_indexer.replay.decide import Decider
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.ports import Overtaken, ReplayRefused
 from activity_indexer.replay.sending import Sender
+
+pytestmark = pytest.mark.simulated_time
 
 OPTIONS = ReplayOptions(
     replay_id="r",
@@ -229,7 +231,7 @@ async def test_a_rate_is_kept() -> None:
     bury(log, 30)
     started = time.monotonic()
     await run(log, replace(OPTIONS, rate=100))
-    assert time.monotonic() - started >= 0.3
+    assert time.monotonic() - started == pytest.approx(0.3)
 
 
 async def test_a_record_that_is_too_large_for_its_topic_is_refused_alone() -> None:

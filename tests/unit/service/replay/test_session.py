@@ -5,9 +5,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from fixtures.core import Told
+from fixtures.events import encoded, event
 from fixtures.memory.replay import MemoryDocuments, MemoryLog
-from fixtures.servers.place import encoded, event
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 
 from activity_common.replay_result import MAX_RESULT, Counters, Report
@@ -23,6 +23,8 @@ from activity_indexer.replay.plan import Plan
 from activity_indexer.replay.ports import ReplayRefused
 from activity_indexer.replay.report import Result
 from activity_indexer.replay.session import Outside, Session
+
+pytestmark = pytest.mark.simulated_time
 
 OPTIONS = ReplayOptions(
     replay_id="r",

@@ -1,4 +1,5 @@
 import pytest
+from fixtures.clock import Clock
 
 from activity_indexer.facts import Severity
 from activity_indexer.telemetry.health import LOOP_LIMIT, Health
@@ -6,16 +7,9 @@ from activity_indexer.telemetry.health import LOOP_LIMIT, Health
 STALL = 120.0
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractStreamWriter
 from elastic_transport import AiohttpHttpNode, ApiResponseMeta, HttpHeaders, NodeConfig, TransportError
 
 from activity_indexer.pipeline.outcome import quoted
@@ -63,14 +64,23 @@ class NotElasticsearch(TransportError):
         self.status = status
 
 
+class _Body(aiohttp.BytesPayload):
+    """A body that is sent as it is: with the headers before it in one piece it would be copied once more."""
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        writer.send_headers()
+        await super().write_with_length(writer, content_length)
+
+
 class _Session:
     """An aiohttp session that follows no redirect: a bulk request must not go to another host."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    def request(self, method: str, url: str, **arguments: Any) -> Any:
-        return self._session.request(method, url, allow_redirects=False, **arguments)
+    def request(self, method: str, url: str, *, data: bytes | None = None, **arguments: Any) -> Any:
+        body = None if data is None else _Body(data)
+        return self._session.request(method, url, data=body, allow_redirects=False, **arguments)
 
     async def close(self) -> None:
         await self._session.close()

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 
 from activity_indexer.adapters.kafka.records.internals import batch_maker
@@ -61,3 +62,19 @@ def batches(producer: Any, records: Sequence[OutRecord]) -> Iterator[tuple[Any, 
             batch.append(key=key, value=value, timestamp=None, headers=headers)
     if records:
         yield batch, batch.record_count()
+
+
+async def handed_over(producer: Any, batch: Any, topic: str, partition: int) -> Any:
+    """What to wait for, once the client has the batch.
+
+    Raises the client's errors. Also for a partition that was removed since it was chosen: the client asserts that it
+    knows the partition, and fails over a topic that it does not know any more.
+    """
+    try:
+        return await producer.send_batch(batch, topic, partition=partition)
+    except (AssertionError, TypeError) as error:
+        if partition in (producer.client.cluster.partitions_for_topic(topic) or ()):
+            raise
+        raise UnknownTopicOrPartitionError(
+            f"the topic {topic} does not have the partition {partition} any more"
+        ) from error

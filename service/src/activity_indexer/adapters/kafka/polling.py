@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from activity_indexer.memory import record_bytes
+from activity_indexer.memory import record_sizes
 
 FIRST_STEP: Final = 4
 """Records of the first step of a poll; each further step at most doubles what there is."""
@@ -53,7 +53,7 @@ class BoundedPoll:
         return max(1, min(at_most, records, int(left / self._largest)))
 
     def _measure(self, records: Sequence[Any]) -> int:
-        sizes = [record_bytes(record) for record in records]
+        sizes = record_sizes(records)
         self._largest = max(self._largest, *sizes)
         return sum(sizes)
 

@@ -251,6 +251,7 @@ class _Batch:
 @dataclass(frozen=True, slots=True)
 class _Call:
     span: Span
+    recorded = True
 
     def tell(self, attributes: Attributes) -> None:
         self.span.set_attributes(attributes)

@@ -9,8 +9,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from activity_indexer.adapters.kafka import audit_source
+from activity_indexer.adapters.kafka.audit_beside import WORTHWHILE, BesideIndexer
 from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource
+from activity_indexer.audit.decoded_events import INVALID, DecodedEvents
 from activity_indexer.errors import Unavailable
+from activity_indexer.offsets import Span
+from activity_indexer.pipeline.batch import Batch
 from activity_indexer.ports import Backlog, Partition
 from activity_indexer.positions import Ends
 from activity_indexer.settings import load_settings
@@ -27,6 +31,8 @@ class Record:
     key: bytes | None = None
     value: bytes | None = b"{}"
     headers: Sequence[tuple[str, bytes]] = ()
+    topic: str = PLACE.topic
+    partition: int = PLACE.partition
 
     @property
     def timestamp(self) -> int:
@@ -73,6 +79,15 @@ class Client:
 
     async def stop(self) -> None:
         self.stopped = True
+
+    def seek(self, _: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    def pause(self, _: TopicPartition) -> None:
+        pass
+
+    def resume(self, _: TopicPartition) -> None:
+        pass
 
 
 @dataclass
@@ -268,3 +283,24 @@ async def test_a_damaged_batch_is_the_reason_and_no_stall_that_a_new_client_woul
     with pytest.raises(Unavailable, match="cannot go on at the offset 0"):
         await source.poll()
     assert not client.stopped
+
+
+async def test_what_the_indexer_decoded_is_handed_out_and_committed_as_what_is_fetched(
+    source: KafkaAuditSource, client: Client
+) -> None:
+    decoded = DecodedEvents(1 << 24)
+    decoded.topic_id = lambda: "x"
+    source._beside = BesideIndexer(decoded)
+    source._begin_assignment([Partition(*PLACE)])
+    client.polls = [[Record(0, NOW - 60), Record(1, NOW - 50)]]
+    assert (await source.poll()).found == [None, None]
+    records = [Record(offset, NOW - 40) for offset in range(2, 2 + WORTHWHILE)]
+    decoded.keep(Batch(0.0, [*records], [Span([record.offset for record in records])]), [None] * WORTHWHILE)
+    polled = await source.poll()
+    assert polled.records == records
+    assert polled.found == [INVALID] * WORTHWHILE
+    client.end = 2 + WORTHWHILE
+    assert await backlog(source) == Backlog(2 + WORTHWHILE, 60.0)
+    await source.commit(polled)
+    assert client.commits[-1][PLACE] == (2 + WORTHWHILE, "topic-id=x")
+    assert await backlog(source) == Backlog(0, 0.0)

@@ -4,13 +4,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as some
 
-from activity_indexer.adapters.kafka.batches import Partitions, batches
+from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
 from activity_indexer.ports import HeaderName, OutRecord
 
 
@@ -69,3 +71,32 @@ def test_all_records_are_in_batches_in_their_order_and_a_large_one_is_alone(odd:
 
 def test_of_nothing_there_is_no_batch() -> None:
     assert list(batches(Producer(), [])) == []
+
+
+@pytest.mark.parametrize("left", [None, {0}])
+async def test_a_partition_that_is_removed_after_it_was_chosen_is_an_error_that_passes(
+    left: set[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the client's own producer, whose topic was deleted, or created again with fewer partitions."""
+    producer = AIOKafkaProducer(bootstrap_servers="localhost:1")
+
+    async def known(_: str) -> None:
+        """No server is asked."""
+
+    monkeypatch.setattr(producer.client, "_wait_on_metadata", known)
+    monkeypatch.setattr(producer.client.cluster, "partitions_for_topic", lambda _: left)
+    with pytest.raises(UnknownTopicOrPartitionError, match="t does not have the partition 1 any more"):
+        await handed_over(producer, producer.create_batch(), "t", 1)
+    await producer.stop()
+
+
+async def test_another_failure_of_the_client_stays_what_it_is() -> None:
+    class Defect(Producer):
+        async def send_batch(self, *_: Any, **__: Any) -> None:
+            raise TypeError("a defect")
+
+        def partitions_for_topic(self, _: str) -> set[int]:
+            return {1}
+
+    with pytest.raises(TypeError, match="a defect"):
+        await handed_over(Defect(), None, "t", 1)

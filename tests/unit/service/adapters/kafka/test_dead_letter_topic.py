@@ -15,7 +15,7 @@ from aiokafka.errors import (
     UnknownError,
     UnknownTopicOrPartitionError,
 )
-from fixtures.core import Emitted
+from fixtures.emitted import Emitted
 
 from activity_indexer.adapters.kafka.dead_letters import topic as dead_letter_topic
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
@@ -23,6 +23,8 @@ from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.ports import OutRecord
 from activity_indexer.reports import DeadLetterTruncated, Emit, unreported
 from activity_indexer.settings import KafkaSettings
+
+pytestmark = pytest.mark.simulated_time
 
 
 async def prepared(_settings: object) -> None:
@@ -83,6 +85,9 @@ class Producer:
         if not self.topic.partitions:
             raise UnknownTopicOrPartitionError
         return set(range(self.topic.partitions))
+
+    def partitions_for_topic(self, _: str) -> set[int]:
+        return set()
 
     def available_partitions_for_topic(self, _: str) -> set[int]:
         return set(range(self.topic.partitions))
@@ -202,6 +207,22 @@ async def test_a_topic_that_was_deleted_is_prepared_again(topic: Topic) -> None:
     assert await letters.send(unsent) == ([], "")
     assert len(topic.producers) == 2
     assert topic.producers[0].stopped
+
+
+async def test_a_partition_that_is_removed_after_it_was_chosen_is_tried_again_elsewhere(
+    topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = writer()
+
+    async def gone(*_: Any, **__: Any) -> None:
+        raise AssertionError("Unrecognized partition")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Producer, "send_batch", gone)
+        unsent, problem = await letters.send(RECORDS)
+    assert unsent == RECORDS
+    assert "does not have the partition 0 any more" in problem
+    assert await letters.send(unsent) == ([], "")
 
 
 async def test_a_producer_is_not_stopped_while_it_is_handed_a_batch(topic: Topic) -> None:

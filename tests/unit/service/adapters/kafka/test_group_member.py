@@ -16,6 +16,8 @@ from aiokafka.errors import IllegalGenerationError, KafkaConnectionError
 from activity_indexer.adapters.kafka.group_member import GroupMember
 from activity_indexer.adapters.kafka.records.internals import RecordsConsumer
 
+pytestmark = pytest.mark.simulated_time
+
 
 class Coordinator:
     """The client's part that joins the group; `members` are those that the broker tells of."""

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from fixtures.core import Told
+from fixtures.records import Told
 from hypothesis import given
 from hypothesis import strategies as st
 
 from activity_indexer.adapters.kafka.polling import FIRST_STEP, BoundedPoll
 from activity_indexer.memory import record_bytes
+
+pytestmark = pytest.mark.simulated_time
 
 PLACES = [TopicPartition("t", 0), TopicPartition("t", 1)]
 LIMIT = 100_000

@@ -18,6 +18,8 @@ from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds,
 from activity_indexer.reports import DependencyChanged, EventsLost, ProblemChanged, Reported, TopicRecreated
 from activity_indexer.settings import KafkaSettings
 
+pytestmark = pytest.mark.simulated_time
+
 TOPIC = "transactions"
 ZERO, ONE, TWO = (Partition(TOPIC, number) for number in range(3))
 

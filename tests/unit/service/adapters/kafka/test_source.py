@@ -18,7 +18,8 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
 )
-from fixtures.core import Emitted, Told
+from fixtures.emitted import Emitted
+from fixtures.records import Told
 
 from activity_indexer.adapters.kafka import source as kafka
 from activity_indexer.adapters.kafka.client import client_arguments, mapped, within
@@ -29,6 +30,8 @@ from activity_indexer.ports import Partition
 from activity_indexer.positions import Ends
 from activity_indexer.reports import Dependency, DependencyChanged, PartitionsCorrupt, unreported
 from activity_indexer.settings import KafkaSettings
+
+pytestmark = pytest.mark.simulated_time
 
 ONE = Partition("transactions", 0)
 

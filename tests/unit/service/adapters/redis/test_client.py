@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import hiredis
 import pytest
-from fixtures.core import Clock
+from fixtures.clock import Clock
 
 from activity_indexer.adapters.redis.address import Address
 from activity_indexer.adapters.redis.client import RedisClient, beginning, encoded

@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import pytest
 from fixtures.audit import value as audit_value
-from fixtures.core import NOW, TOPIC, Clock, Emitted, Told, enriched, one_batch, taken, value
+from fixtures.clock import Clock
+from fixtures.emitted import Emitted
+from fixtures.events import NOW, TOPIC, value
 from fixtures.memory.audit import MemoryAudit
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex
+from fixtures.records import Told, enriched, one_batch, taken
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -28,6 +32,8 @@ from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.ties import OrderedWriter
+
+pytestmark = pytest.mark.simulated_time
 
 TRACE_ID = 7
 FAST = Backoff(0.001, 0.002)

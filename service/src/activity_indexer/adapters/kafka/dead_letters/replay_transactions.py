@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
-from activity_indexer.adapters.kafka.batches import Partitions, batches
+from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
 from activity_indexer.adapters.kafka.client import (
     CLIENT_ERRORS,
     RECORD_LIMIT,
@@ -153,7 +153,7 @@ class ReplayTransactions:
         """Write one partition's records; returns where they lie."""
         offsets: list[int] = []
         for batch, size in batches(self._producer, records):
-            told = await (await self._producer.send_batch(batch, partition.topic, partition=partition.partition))
+            told = await (await handed_over(self._producer, batch, *partition))
             offsets += (told.offset, told.offset + size)
         return partition, Span(min(offsets), max(offsets))
 

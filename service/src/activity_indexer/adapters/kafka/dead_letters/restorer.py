@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
-from activity_indexer.adapters.kafka.batches import Partitions, batches
+from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
 from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
 from activity_indexer.adapters.kafka.dead_letters.topic import COMPRESSION
 from activity_indexer.ports import OutRecord
@@ -63,4 +63,4 @@ async def _send(producer: Any, topic: str, records: Iterable[OutRecord], tell: C
 
 async def _write(producer: Any, topic: str, partition: int, records: Sequence[OutRecord]) -> None:
     for batch, _ in batches(producer, records):
-        await (await producer.send_batch(batch, topic, partition=partition))
+        await (await handed_over(producer, batch, topic, partition))

@@ -22,7 +22,7 @@ from aiokafka.errors import (
 from msgspec import Struct
 
 from activity_common.dead_letter_headers import PREFIX
-from activity_indexer.adapters.kafka.batches import Partitions, batches
+from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
 from activity_indexer.adapters.kafka.client import (
     CLIENT_ERRORS,
     client_arguments,
@@ -240,7 +240,7 @@ class DeadLetterTopic:
         """What to wait for, once the client has the batch. A producer that is stopped meanwhile would forget it."""
         self._handing[producer] += 1
         try:
-            return await producer.send_batch(batch, self._settings.dead_letters, partition=partition)
+            return await handed_over(producer, batch, self._settings.dead_letters, partition)
         finally:
             self._handing[producer] -= 1
             if not self._handing[producer]:

@@ -23,6 +23,8 @@ from activity_indexer.errors import Unavailable
 from activity_indexer.memory import MemoryShares
 from activity_indexer.ports import HeaderName, OutRecord, Partition, UndecodedRecord
 
+pytestmark = pytest.mark.simulated_time
+
 TOPIC = "transactions"
 ZERO, ONE = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
 
