@@ -29,7 +29,7 @@ from activity_indexer.published import published_at
 from activity_indexer.reports import Emit, unreported
 from activity_indexer.settings import Settings
 
-BESIDE_INTERVAL: Final = 0.02
+BESIDE_INTERVAL: Final = 0.05
 """How often is looked whether the indexer has decoded more (seconds)."""
 
 LEAVE_TIMEOUT: Final = 5.0
