@@ -134,7 +134,7 @@ def with_key(record: OutRecord) -> OutRecord:
 def smaller_forms(record: OutRecord) -> Iterator[OutRecord]:
     """A dead letter for a topic that refuses its size: with less and less of its value, at last without its headers.
 
-    The first has the beginning of the value. Headers give size and SHA-256 of the value, so that the original can be found.
+    The first has the beginning of the value. Headers give its size and SHA-256, so that the original can be found.
     """
     own = [(name, value) for name, value in record.headers if name.startswith(PREFIX)]
     others = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]
