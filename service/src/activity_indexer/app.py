@@ -170,7 +170,13 @@ class App:
                 await self._started.wait()
         auditing = await _imported(AUDITING)
         await auditing.run_audit(
-            self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address
+            settings=self._settings,
+            metrics=self.metrics,
+            health=self.health,
+            ending=self._ending,
+            tracing=tracing,
+            decoded=self._decoded,
+            address=address,
         )
 
     async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
