@@ -6,8 +6,8 @@ import zlib
 
 import pytest
 from click.testing import CliRunner
-from fixtures.core import Told
 from fixtures.memory.replay import stored
+from fixtures.records import Told
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main
