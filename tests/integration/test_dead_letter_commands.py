@@ -210,7 +210,7 @@ async def test_without_dead_letters_all_commands_say_so(place: Place, run: Run) 
 async def test_show_tells_the_rest_when_elasticsearch_is_away(place: Place, run: Run) -> None:
     await bury(place, [event("a")])
     found = await shown(run, "0:0", ELASTICSEARCH_URL="http://127.0.0.1:1")
-    assert found["document"]["outlook"].startswith("its state cannot be told: Elasticsearch")
+    assert found["document"]["outlook"].startswith("its state is unknown: Elasticsearch")
     assert found["transaction"] == "a"
 
 

@@ -17,7 +17,7 @@ from activity_indexer.replay.decide import Decision, Fate
 from activity_indexer.replay.ports import Letters
 
 MAX_CAUSES: Final = 500
-"""Causes that are distinguished; whoever writes headers can think of any number."""
+"""Causes that are distinguished; headers may name any number."""
 
 MAX_REFUSALS: Final = 20
 """Refused dead letters that are reported one by one."""

@@ -30,10 +30,10 @@ class RecordRefused(ActivityIndexerError):
 
 
 class Letters(Protocol):
-    """The dead letters that lie in Kafka."""
+    """The dead letters in Kafka."""
 
     async def spans(self, names: Sequence[str], selection: Selection | None = None) -> dict[Partition, Span]:
-        """What lies in these topics now and can match. Raises Unavailable or Refused."""
+        """What is in these topics now and can match. Raises Unavailable or Refused."""
 
     def read(
         self, spans: Spans, tell: Tell | None = None, holding: bytes = b""

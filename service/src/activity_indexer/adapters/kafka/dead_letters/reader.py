@@ -1,4 +1,4 @@
-"""Reads dead letters from Kafka without a consumer group: it commits nothing and disturbs nobody."""
+"""Reads dead letters from Kafka without a consumer group: it commits nothing and disturbs no consumer."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class DeadLetterReader:
         self._known = known
 
     async def spans(self, names: Sequence[str], selection: Selection | None = None) -> dict[Partition, Span]:
-        """What lies in these topics now and can match; frozen: what comes later is not in it.
+        """What is in these topics now and can match; frozen: what comes later is not in it.
 
-        Only what is committed: a span ends before the first transaction that is open. A topic that is absent has none.
+        Only what is committed: a span ends before the first transaction that is open. A missing topic has none.
         """
         places = [TopicPartition(name, number) for name in names for number in range(self._known.get(name, 0))]
         if not places:
@@ -154,7 +154,9 @@ class DeadLetterReader:
         if moves:
             return now
         if now - moved > limit:
-            raise Unavailable(f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker away?")
+            raise Unavailable(
+                f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker down?"
+            )
         return moved
 
 
