@@ -78,7 +78,7 @@ class App:
         self.health = Health(time.monotonic, consumer.stall_timeout)
         longest_try = consumer.backoff_max + settings.elasticsearch.request_timeout
         self.emit = Subscribers(
-            *self.metrics.indexer, Progress(self.health), Problems(self.health, longest_try), LogLines()
+            self.metrics.indexer, Progress(self.health), Problems(self.health, longest_try), LogLines()
         )
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)

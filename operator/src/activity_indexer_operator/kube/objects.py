@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
-from activity_indexer_operator.kube.schema import Count, EntryName, SecretName, Time, field
+from activity_indexer_operator.kube.schema import Count, EntryName, SecretName, Time, described
 
 GROUP: Final = "activityindexer.io"
 VERSION: Final = "v1alpha1"
@@ -45,25 +45,25 @@ class Condition(View, frozen=True, omit_defaults=False):
 
     REQUIRED: ClassVar = ("lastTransitionTime",)
 
-    type: Annotated[str, field("What it speaks of.", maxLength=316)]
-    status: Annotated[Literal["True", "False", "Unknown"], field("Whether it holds.")]
-    reason: Annotated[str, field("Why, as a word.", minLength=1, maxLength=1024)]
-    message: Annotated[str, field("Why, in a sentence.", maxLength=32768)]
-    last_transition_time: Annotated[Time, field("When the status last changed.")] = ""
-    observed_generation: Annotated[Count, field("Generation of the spec that it speaks of.", minimum=0)] = 0
+    type: Annotated[str, described("What it speaks of.", maxLength=316)]
+    status: Annotated[Literal["True", "False", "Unknown"], described("Whether it holds.")]
+    reason: Annotated[str, described("Why, as a word.", minLength=1, maxLength=1024)]
+    message: Annotated[str, described("Why, in a sentence.", maxLength=32768)]
+    last_transition_time: Annotated[Time, described("When the status last changed.")] = ""
+    observed_generation: Annotated[Count, described("Generation of the spec that it speaks of.", minimum=0)] = 0
 
 
 class NameRef(View, frozen=True):
     """Another object of the same namespace."""
 
-    name: Annotated[Text, field("Its name.", maxLength=253)]
+    name: Annotated[Text, described("Its name.", maxLength=253)]
 
 
 class KeyRef(View, frozen=True):
     """One entry of a Secret of the same namespace."""
 
-    name: Annotated[Text, field("Its name.", maxLength=253)]
-    key: Annotated[Text, field("Its entry.", maxLength=253)]
+    name: Annotated[Text, described("Its name.", maxLength=253)]
+    key: Annotated[Text, described("Its entry.", maxLength=253)]
 
 
 class FileRef(View, frozen=True):
@@ -77,8 +77,8 @@ class CredentialsRef(View, frozen=True):
     """A Secret with a user and a password, and the names of its entries."""
 
     name: SecretName
-    username_key: Annotated[EntryName, field("Entry with the user.")] = "username"
-    password_key: Annotated[EntryName, field("Entry with the password.")] = "password"  # noqa: S105 - the name of an entry
+    username_key: Annotated[EntryName, described("Entry with the user.")] = "username"
+    password_key: Annotated[EntryName, described("Entry with the password.")] = "password"  # noqa: S105 - the name of an entry
 
 
 @dataclass(frozen=True, slots=True)

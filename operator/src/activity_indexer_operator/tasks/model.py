@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from activity_indexer_operator.kube.objects import Body, Condition, InvalidSpec, View
-from activity_indexer_operator.kube.schema import field
+from activity_indexer_operator.kube.schema import described
 from activity_indexer_operator.tasks.purges import PurgeStatus, Tombstones
 from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySchedule, ScheduleStatus
 
@@ -17,7 +17,7 @@ class DeadLetterTasks(View, frozen=True):
 
     replay_request: Annotated[
         ReplayRequest | None,
-        field(
+        described(
             "Ensures that a DeadLetterReplay named <this object>-<id> exists; another id asks for another one. While "
             "it is asked for, its history is kept."
         ),
@@ -40,7 +40,7 @@ class Tasks(View, frozen=True):
 class DeadLetterTaskStatus(View, frozen=True):
     """`status.deadLetter`, as far as replays are concerned."""
 
-    last_replay: Annotated[str | None, field("The newest DeadLetterReplay.")] = None
+    last_replay: Annotated[str | None, described("The newest DeadLetterReplay.")] = None
     schedule: ScheduleStatus | None = None
 
 

@@ -14,7 +14,7 @@ from activity_indexer_operator.jobs.job import COMPONENT_PURGE, RESULT_FILE, Job
 from activity_indexer_operator.jobs.settings import JobSettings
 from activity_indexer_operator.jobs.view import JobState, JobView
 from activity_indexer_operator.kube.objects import Condition, Meta, View
-from activity_indexer_operator.kube.schema import Count, Time, field
+from activity_indexer_operator.kube.schema import Count, Time, described
 from activity_indexer_operator.kube.time import format_time
 from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, next_due
 from activity_indexer_operator.tasks.schedules import (
@@ -41,7 +41,7 @@ class Tombstones(View, frozen=True):
 
     purge_schedule: Annotated[
         Cron | None,
-        field(
+        described(
             "When tombstones past the horizon are purged, by a Job, while no replay is open: five fields of cron, or "
             "@daily and the like; absent: never."
         ),
@@ -50,12 +50,12 @@ class Tombstones(View, frozen=True):
     horizon: Annotated[
         str,
         msgspec.Meta(pattern=r"^\d+(\.\d+)?[smhd]$"),
-        field(
+        described(
             "Age of a tombstone that is purged: longer than any dead letter lives, and any old event may still come.",
             pattern="^[1-9][0-9]{0,5}(d|h|m|s)$",
         ),
     ] = "30d"
-    suspend: Annotated[bool, field("Whether the schedule is suspended.")] = False
+    suspend: Annotated[bool, described("Whether the schedule is suspended.")] = False
 
 
 class PurgeStatus(View, frozen=True):
@@ -65,10 +65,10 @@ class PurgeStatus(View, frozen=True):
     since: Since
     last_schedule_time: LastTime | None = None
     next_schedule_time: NextTime | None = None
-    open_job: Annotated[str | None, field("The Job that runs.")] = None
-    last_purge_time: Annotated[Time | None, field("When the last one that succeeded ended.")] = None
-    purged: Annotated[Count | None, field("Tombstones that it removed.")] = None
-    failure: Annotated[str | None, field("Why the last one failed.")] = None
+    open_job: Annotated[str | None, described("The Job that runs.")] = None
+    last_purge_time: Annotated[Time | None, described("When the last one that succeeded ended.")] = None
+    purged: Annotated[Count | None, described("Tombstones that it removed.")] = None
+    failure: Annotated[str | None, described("Why the last one failed.")] = None
 
 
 class PurgeReason(StrEnum):

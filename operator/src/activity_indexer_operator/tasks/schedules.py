@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from activity_indexer_operator.kube.objects import Condition, Positive, Text, View
-from activity_indexer_operator.kube.schema import Count, Time, field
+from activity_indexer_operator.kube.schema import Count, Time, described
 from activity_indexer_operator.kube.time import format_time, parse_time
 from activity_indexer_operator.replay.model import Replay, Template
 from activity_indexer_operator.tasks.cron import DEFAULT_ZONE, check, last_due, next_due
@@ -27,15 +27,15 @@ FAILURES: Final = ("Failed", "Refused")
 
 Cron = Annotated[
     Text,
-    field("", minLength=6, maxLength=128, pattern=r"^\S+( \S+){4}$|^@(hourly|daily|weekly|monthly|yearly)$"),
+    described("", minLength=6, maxLength=128, pattern=r"^\S+( \S+){4}$|^@(hourly|daily|weekly|monthly|yearly)$"),
 ]
 TimeZone = Annotated[
-    Text, field("Time zone of it, by its IANA name.", maxLength=64, pattern="^[A-Za-z][A-Za-z0-9_+/-]*$")
+    Text, described("Time zone of it, by its IANA name.", maxLength=64, pattern="^[A-Za-z][A-Za-z0-9_+/-]*$")
 ]
-SpecHash = Annotated[str, field("Hash of the settings that all this is about.")]
-Since = Annotated[Time, field("When these settings were first seen.")]
-LastTime = Annotated[Time, field("The last time that was due and done.")]
-NextTime = Annotated[Time, field("The next time.")]
+SpecHash = Annotated[str, described("Hash of the settings that all this is about.")]
+Since = Annotated[Time, described("When these settings were first seen.")]
+LastTime = Annotated[Time, described("The last time that was due and done.")]
+NextTime = Annotated[Time, described("The next time.")]
 
 
 class ReplayRequest(Template, frozen=True, kw_only=True):
@@ -43,7 +43,7 @@ class ReplayRequest(Template, frozen=True, kw_only=True):
 
     id: Annotated[
         Text,
-        field(
+        described(
             "Name of the request, and of the replay in Kafka.",
             maxLength=32,
             pattern="^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
@@ -54,12 +54,12 @@ class ReplayRequest(Template, frozen=True, kw_only=True):
 class ReplaySchedule(Template, frozen=True, kw_only=True):
     """Makes a DeadLetterReplay at each of its times, but none while the one before has not ended."""
 
-    cron: Annotated[Cron, field("When: five fields of cron, or @hourly, @daily, @weekly, @monthly, @yearly.")]
+    cron: Annotated[Cron, described("When: five fields of cron, or @hourly, @daily, @weekly, @monthly, @yearly.")]
     time_zone: TimeZone = DEFAULT_ZONE
-    suspend: Annotated[bool, field("Whether the schedule is suspended.")] = False
+    suspend: Annotated[bool, described("Whether the schedule is suspended.")] = False
     starting_deadline_seconds: Annotated[
         Positive | None,
-        field(
+        described(
             "Seconds after its time at which a replay that could not be made is left out; absent: it is made however "
             "late, but once for all times that were missed.",
             minimum=60,
@@ -67,7 +67,7 @@ class ReplaySchedule(Template, frozen=True, kw_only=True):
     ] = None
     failures_to_stop: Annotated[
         Positive,
-        field("Failures in a row after which no more are made, until the schedule is changed.", maximum=100),
+        described("Failures in a row after which no more are made, until the schedule is changed.", maximum=100),
     ] = 3
 
 
@@ -78,9 +78,9 @@ class ScheduleStatus(View, frozen=True):
     since: Since
     last_schedule_time: LastTime | None = None
     next_schedule_time: NextTime | None = None
-    last_replay: Annotated[str | None, field("The last DeadLetterReplay that it made.")] = None
-    open_replay: Annotated[str | None, field("The one that it waits for.")] = None
-    failures: Annotated[Count, field("Failures in a row.")] = 0
+    last_replay: Annotated[str | None, described("The last DeadLetterReplay that it made.")] = None
+    open_replay: Annotated[str | None, described("The one that it waits for.")] = None
+    failures: Annotated[Count, described("Failures in a row.")] = 0
 
 
 class ScheduleReason(StrEnum):

@@ -34,7 +34,7 @@ async def run_audit(
 ) -> None:
     """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
-    emit = Subscribers(*metrics.audit, AuditProblems(health), LogLines("audit"))
+    emit = Subscribers(metrics.audit, AuditProblems(health), LogLines("audit"))
     while not ending.begun:
         try:
             await _run_once(settings, emit, ending, tracing, decoded, address)
