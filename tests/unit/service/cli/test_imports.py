@@ -76,7 +76,7 @@ def test_the_help_of_run_imports_no_client_of_a_server() -> None:
 
 
 def test_an_indexer_starts_without_what_it_needs_later_or_never() -> None:
-    """The full client of Elasticsearch, tracing and the page's templates, another client of Redis; the audit is later."""
+    """The full client of Elasticsearch, tracing and the page's templates, another client of Redis, and the audit."""
     script = "import sys, activity_indexer.app; print(*{name.partition('.')[0] for name in sys.modules})"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(found.stdout.split()) & {"asyncpg", "elasticsearch", "jinja2", "opentelemetry", "redis"} == set()
