@@ -29,7 +29,7 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
-from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.index_watch import IndexWatch
 from activity_indexer.indexing import BulkWriter, Tries
@@ -283,11 +283,10 @@ class App:
         while not self._ending.begun:
             try:
                 if await self._unless_stopping(attempt()):
-                    self.health.unblocked(server)
                     self.emit(DependencyChanged(server))
                     return True
             except (Unavailable, Refused) as error:
-                self._tell_waiting(server, error)
+                self.emit(DependencyChanged(server, str(error), starting=True))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._backoff.delay(tries)):
                         await self._ending.wait()
@@ -308,10 +307,6 @@ class App:
             return False
         trying.result()
         return True
-
-    def _tell_waiting(self, server: Dependency, error: ActivityIndexerError) -> None:
-        self.health.blocked(server, str(error))
-        self.emit(DependencyChanged(server, str(error)))
 
 
 async def _imported(module: str) -> Any:

@@ -168,6 +168,7 @@ class Indexer:
         polled = await self._source.poll(self._poll_timeout(), self._limits.fetch_max_records)
         if polled:
             self._take(polled)
+            await asyncio.sleep(0)  # a poll that finds records does not wait, and the next turn begins with another one
 
     def _poll_timeout(self) -> float:
         """Until a batch is old enough to go."""

@@ -122,12 +122,13 @@ class Dependency(StrEnum):
 class DependencyChanged(Reported, frozen=True):
     """A dependency answers (no problem), or does not and why; reported as often as it is noticed.
 
-    `severity` is what follows for the indexer from a problem.
+    `severity` is what follows for the indexer from a problem; while it is `starting` it waits, and is not ready.
     """
 
     dependency: Dependency
     problem: str | None = None
     severity: Severity = Severity.WAITS
+    starting: bool = False
 
 
 class ProblemChanged(Reported, frozen=True):

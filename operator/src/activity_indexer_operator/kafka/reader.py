@@ -121,16 +121,12 @@ class KafkaReader:
         if isinstance(error, TimeoutError | asyncio.CancelledError):
             text = f"Kafka at {servers} did not answer within {self._timeout:g} s"
             return Unknown(SourceReason.UNREACHABLE, text)
-        refused = isinstance(error, REFUSALS)
-        reason = SourceReason.UNAUTHORIZED if refused else SourceReason.UNREACHABLE
-        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}{_advice(error)}")
-
-
-def _advice(error: BaseException) -> str:
-    """Where the client certificate is set, as a broker that refuses it does not know that."""
-    alert = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-    ours = "ALERT" in alert and ("CERTIFICATE" in alert or alert.endswith("UNKNOWN_CA"))
-    return "; check security.clientCertificateSecretRef" if ours else ""
+        reason = SourceReason.UNAUTHORIZED if isinstance(error, REFUSALS) else SourceReason.UNREACHABLE
+        # A broker that refuses the client certificate does not know where that is set.
+        alert = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+        ours = "ALERT" in alert and ("CERTIFICATE" in alert or alert.endswith("UNKNOWN_CA"))
+        advice = "; check security.clientCertificateSecretRef" if ours else ""
+        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}{advice}")
 
 
 async def _look(connection: KafkaConnection, question: Question) -> Observation:

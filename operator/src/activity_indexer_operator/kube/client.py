@@ -144,34 +144,27 @@ class KubernetesCluster:
 
 
 def _answered(what: str, status: int, content: bytes) -> Body | None:
+    """The object in an answer; None when there is none. Raises ClusterError."""
+    shown = content[:200].decode("utf-8", "replace")
     if status < HTTPStatus.MULTIPLE_CHOICES:
-        return _decoded(what, content)
-    reason = _message(content)
+        try:
+            body: Body = msgspec.json.decode(content)
+        except msgspec.DecodeError as error:
+            raise ClusterError(f"cannot {what}: expected JSON, got {shown!r}") from error
+        return body
     if status == HTTPStatus.NOT_FOUND:
         # A missing namespace or kind is found when something is written; a missing object is an answer.
         return None
+    try:
+        reason = str(msgspec.json.decode(content)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        reason = shown
     text = f"cannot {what}: {status} {reason}"
     if status == HTTPStatus.CONFLICT:
         raise ConflictError(text)
     # Server-side apply answers 500 to an object that it cannot read.
     rejected = status in _REJECTED or any(mark in reason for mark in _UNREADABLE)
     raise RejectedError(text) if rejected else ClusterError(text)
-
-
-def _decoded(what: str, content: bytes) -> Body:
-    try:
-        body: Body = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
-        start = content[:200].decode("utf-8", "replace")
-        raise ClusterError(f"cannot {what}: expected JSON, got {start!r}") from error
-    return body
-
-
-def _message(content: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(content)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return content[:200].decode("utf-8", "replace")
 
 
 def _there(answer: Body | None) -> Body:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,6 +19,7 @@ MANAGER: Final = "activity-indexer-operator"
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 Body: TypeAlias = Mapping[str, Any]
 """An object as the API server's JSON has it."""
 
@@ -86,6 +87,22 @@ class InvalidSpec:
     """Why a spec cannot be used: what was expected, what came, what to do."""
 
     message: str
+
+
+def parsed_spec(body: Body, view: type[Parsed]) -> Parsed | InvalidSpec:
+    """An object's spec. The schema rejects most of what is wrong; an object may be older than its schema."""
+    try:
+        return msgspec.convert(body.get("spec", {}), view)
+    except msgspec.ValidationError as error:
+        return InvalidSpec(f"spec: {error}")
+
+
+def parsed_status(body: Body, view: type[Parsed]) -> Parsed:
+    """An object's status; an unreadable one counts as none."""
+    try:
+        return msgspec.convert(body.get("status") or {}, view)
+    except msgspec.ValidationError:
+        return view()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, get_args
@@ -67,12 +67,14 @@ class ReplayMetrics(Collector):
         return families
 
     def _add_replays(self, replays: GaugeMetricFamily, oldest: GaugeMetricFamily) -> None:
-        known = [parse_replay(body) for body in self._cache.everywhere(REPLAYS)]
-        for namespace, own in _by_namespace(known):
+        by_namespace: dict[str, list[Replay]] = {}
+        for body in self._cache.everywhere(REPLAYS):
+            by_namespace.setdefault(body["metadata"]["namespace"], []).append(parse_replay(body))
+        for namespace, own in sorted(by_namespace.items()):
             counts: Counter[str] = Counter(replay.status.phase or "Pending" for replay in own)
             for phase in PHASES:
                 replays.add_metric([namespace, phase], counts[phase])
-            oldest.add_metric([namespace], max((self._age(replay) for replay in own), default=0.0))
+            oldest.add_metric([namespace], max(self._age(replay) for replay in own))
 
     def _age(self, replay: Replay) -> float:
         """Seconds since it began, while its Job is under way; 0 else."""
@@ -91,10 +93,3 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
             labels=("namespace",),
         ),
     )
-
-
-def _by_namespace(replays: Iterable[Replay]) -> Iterator[tuple[str, list[Replay]]]:
-    groups: dict[str, list[Replay]] = {}
-    for replay in replays:
-        groups.setdefault(replay.meta.key.namespace, []).append(replay)
-    yield from sorted(groups.items())

@@ -55,6 +55,8 @@ TASKS: Final = "IndexerTasks"
 TASK_MANAGER: Final = f"{MANAGER}-tasks"
 REQUEST_CONDITION: Final = "ReplayRequested"
 CONDITIONS: Final = (REQUEST_CONDITION, SCHEDULE_CONDITION, PURGE_CONDITION)
+_REFUSED: Final = frozenset({"ReplayRefused", "JobRefused"})
+_CALM: Final = frozenset({"Suspended", "IndexerNotActive", "IndexerInDryRun"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ class TaskReconciler:
     async def _step(self, task: TaskPass) -> float | None:
         request, schedule = task.tasks.dead_letter.replay_request, task.tasks.dead_letter.schedule
         conditions = [await self._request(task, request)] if request else []
-        dead_letter = DeadLetterTaskStatus(last_replay=_newest(task.replays))
+        newest = max(task.replays.values(), key=lambda each: (each.created, each.meta.key.name), default=None)
+        dead_letter = DeadLetterTaskStatus(last_replay=newest.meta.key.name if newest else None)
         if schedule:
             step = await self._schedule(task, schedule)
             dead_letter = replace(dead_letter, schedule=step.status)
@@ -214,10 +217,6 @@ class TaskReconciler:
                 await self._recorder.event(meta, "Warning" if bad else "Normal", condition.reason, condition.message)
 
 
-_REFUSED: Final = frozenset({"ReplayRefused", "JobRefused"})
-_CALM: Final = frozenset({"Suspended", "IndexerNotActive", "IndexerInDryRun"})
-
-
 def _concerns(body: Body, cache: ObjectCache) -> bool:
     """Whether an indexer has tasks, or replays, or a status of earlier ones."""
     tasks, meta = parse_tasks(body), body["metadata"]
@@ -225,11 +224,6 @@ def _concerns(body: Body, cache: ObjectCache) -> bool:
         return True
     replays = cache.all(REPLAYS, meta["namespace"])
     return any(replay["spec"].get("indexerRef", {}).get("name") == meta["name"] for replay in replays)
-
-
-def _newest(replays: Mapping[str, Replay]) -> str | None:
-    newest = max(replays.values(), key=lambda replay: (replay.created, replay.meta.key.name), default=None)
-    return newest.meta.key.name if newest else None
 
 
 def _until_due(task: TaskPass, schedule: ScheduleStatus | None, purge: str | None) -> float | None:

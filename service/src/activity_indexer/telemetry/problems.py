@@ -102,6 +102,8 @@ class Problems:
                 self._log.warning(f"{name}.failed", reason=changed.problem)
         elif changed.problem is not None or (name, "") in self._known:
             self._changed(ProblemChanged(name, changed.problem, changed.severity))
+            if changed.problem is not None and changed.starting:
+                self._health.blocked(name, changed.problem)
 
     @on(IndexChecked)
     def _index_checked(self, checked: IndexChecked) -> None:

@@ -38,10 +38,12 @@ from activity_indexer.reports import (
     PartitionsRevoked,
     ProblemChanged,
     RecordsPolled,
+    Reported,
     RequestsInFlight,
     StageDone,
     Subscribers,
     TopicRecreated,
+    subscriptions,
 )
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.log_lines import LogLines
@@ -250,6 +252,14 @@ def test_a_broker_that_is_away_is_a_wait(emit, health, metrics):
     assert metrics.snapshot()["dependency_up"] == {"kafka": 0}
     emit(DependencyChanged(Dependency.KAFKA))
     assert health.live() == (True, [])
+
+
+def test_a_server_that_the_start_waits_for_makes_it_not_ready(emit, health, logs):
+    emit(DependencyChanged(Dependency.KAFKA, "no broker", starting=True))
+    assert health.ready() == (False, ["kafka: no broker"])
+    emit(DependencyChanged(Dependency.KAFKA))
+    assert health.facts() == []
+    assert [line["event"] for line in logs] == ["kafka.failed", "kafka.recovered"]
 
 
 def test_a_server_that_answers_from_the_start_is_up_without_a_word(emit, metrics, logs):
@@ -478,3 +488,18 @@ def test_lag_and_age_are_numbers_of_their_partition(emit, health):
     place = Partition("transactions", 3)
     emit(LagMeasured(place, 7, seconds=1.5))
     assert (health.partitions()[3].lag, health.partitions()[3].lag_seconds) == (7, 1.5)
+
+
+def test_every_kind_of_fact_is_subscribed_to(metrics, health):
+    heard = {kind for kind, _ in (*metrics.indexer, *metrics.audit)}
+    for subscriber in (Progress(health), Problems(health), LogLines(), AuditProblems(health)):
+        heard |= {kind for kind, _ in subscriptions(subscriber)}
+    assert set(Reported.__subclasses__()) == heard
+
+
+def test_a_fact_is_handed_to_all_that_subscribe_to_its_kind_in_their_order_and_to_no_other():
+    heard = []
+    emit = Subscribers([(CommitFailed, heard.append), (CommitFailed, lambda failed: heard.append(failed.reason))])
+    emit(CommitFailed("rebalance"))
+    emit(EventsPending(3))
+    assert heard == [CommitFailed("rebalance"), "rebalance"]

@@ -52,7 +52,7 @@ MAX_HEADER: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """All that is told of a dead letter."""
+    """All that is shown of a dead letter."""
 
     letter: StoredDeadLetter
     location: Location | None
@@ -122,7 +122,7 @@ async def _newest(
 
 
 async def _outlook(settings: Settings, letter: StoredDeadLetter) -> Outlook:
-    logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # that it is away is told on the page
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # the page says that it is unavailable
     names = [name.strip() for name in settings.consumer.enrichments.split(",") if name.strip()]
     latest = int((time.time() + settings.consumer.max_clock_skew) * 1e6)
     event, error = readable_event(letter.value, latest, load_enrichments(names), original_position(letter))
