@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from pydantic.fields import FieldInfo
 
-from activity_indexer.settings import declared, is_secret
+from activity_common.settings_section import is_secret
+from activity_indexer.settings import declared
 
 SCHEMA: Final = Path(__file__).parent / "activity-indexer" / "values.schema.json"
 KEPT: Final = ("type", "enum", "pattern", "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from aiokafka.structs import RecordMetadata
 
+from activity_common.otlp_variables import export_is_on
 from activity_common.trace_context import SAMPLED, trace_context
 from activity_loadgen.generate import Event
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 SERVICE: Final = "activity-loadgen"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 STOP_SECONDS: Final = 5.0
+EXPORTERS: Final = ("", "otlp", "none")
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
@@ -43,11 +45,11 @@ def spans_from(environment: Mapping[str, str]) -> Spans | None:
     Raises:
         SpanSettingError: naming the variable, what it wants and what it got.
     """
-    wanted = environment.get("OTEL_TRACES_EXPORTER") or ("otlp" if _first(environment, ENDPOINTS) else "none")
-    if wanted == "none" or environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    disabled, exporter = environment.get("OTEL_SDK_DISABLED", ""), environment.get("OTEL_TRACES_EXPORTER", "")
+    if exporter not in EXPORTERS:
+        raise SpanSettingError(f"OTEL_TRACES_EXPORTER: expected otlp or none, got {exporter!r}")
+    if not export_is_on(exporter, _first(environment, ENDPOINTS), disabled=disabled):
         return None
-    if wanted != "otlp":
-        raise SpanSettingError(f"OTEL_TRACES_EXPORTER: expected otlp or none, got {wanted!r}")
     protocol = _first(environment, PROTOCOLS) or "http/protobuf"
     if protocol != "http/protobuf":
         raise SpanSettingError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from functools import partial
 
 import click
@@ -121,7 +120,7 @@ def tracing_for(settings: Settings) -> Tracing:
 def run() -> None:
     """Runs until SIGTERM. Exits with code 2 when a setting is wrong or there is no cluster."""
     try:
-        settings = load_settings(os.environ)
+        settings = load_settings()
         configuration = asyncio.run(connect())
     except (SettingsError, NoConnectionError) as error:
         click.echo(str(error), err=True)

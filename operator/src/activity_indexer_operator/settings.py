@@ -1,121 +1,119 @@
-"""The only place that reads the environment."""
+"""The only place that reads the environment: every setting is declared once, here."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final, Literal
 
-PREFIX: Final = "OPERATOR_"
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from activity_common.otlp_variables import export_is_on
+from activity_common.settings_section import Section, problems
+
+LARGEST: Final = 1_000_000
 
 
 class SettingsError(ValueError):
     """One or more variables are wrong; a line for each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`namespaces` empty: all of them. Times are in seconds. `namespace` and `identity` are the Lease's.
-
-    `pod_uid` is that of the pod `identity`, which the Lease then belongs to; "" outside a pod. `traces` is whether any
-    are made; what else OTEL_… variables say of them, OpenTelemetry's SDK reads itself.
-    """
-
-    namespaces: tuple[str, ...] = ()
-    namespace: str = "default"
-    identity: str = "operator"
-    pod_uid: str = ""
-    lease_name: str = "activity-indexer-operator"
-    lease_duration: float = 30.0
-    indexer_image: str = "activity-indexer:dev"
-    resync_interval: float = 25.0
-    concurrency: int = 8
-    kafka_timeout: float = 15.0
-    cluster_timeout: float = 15.0
-    stall_timeout: float = 300.0
-    http_port: int = 8080
-    log_level: str = "info"
-    traces: bool = False
-    traces_protocol: str = "http/protobuf"
+def _names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
 
-def load_settings(environ: Mapping[str, str], hostname: str = "") -> Settings:
-    """The settings from OPERATOR_… variables, and from OTEL_… ones; empty ones count as absent.
+def _level(value: str) -> str:
+    if value.upper() not in logging.getLevelNamesMapping():
+        raise ValueError("expected debug, info, warning or error")
+    return value.lower()
 
-    Raises SettingsError, which tells everything that is wrong at once.
-    """
-    read = _Reader(environ)
-    default = Settings()
-    names = read.text("NAMESPACES", "").split(",")
-    settings = Settings(
-        namespaces=tuple(name.strip() for name in names if name.strip()),
-        namespace=read.text("NAMESPACE", default.namespace),
-        identity=read.text("IDENTITY", hostname or socket.gethostname()),
-        pod_uid=read.text("POD_UID", ""),
-        lease_name=read.text("LEASE_NAME", default.lease_name),
-        lease_duration=read.number("LEASE_DURATION", default.lease_duration, least=3),
-        indexer_image=read.text("INDEXER_IMAGE", default.indexer_image),
-        resync_interval=read.number("RESYNC_INTERVAL", default.resync_interval),
-        concurrency=int(read.number("CONCURRENCY", default.concurrency, least=1)),
-        kafka_timeout=read.number("KAFKA_TIMEOUT", default.kafka_timeout),
-        cluster_timeout=read.number("CLUSTER_TIMEOUT", default.cluster_timeout),
-        stall_timeout=read.number("STALL_TIMEOUT", default.stall_timeout),
-        http_port=int(read.number("HTTP_PORT", default.http_port)),
-        log_level=read.level("LOG_LEVEL", default.log_level),
-        traces=read.traces(),
-        traces_protocol=read.protocol(default.traces_protocol),
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+Level = Annotated[str, AfterValidator(_level)]
+Seconds = Annotated[float, Field(gt=0, lt=LARGEST)]
+Standard = Annotated[str, BeforeValidator(_stripped)]
+"""A value that OpenTelemetry's SDK reads, too."""
+Protocol = Annotated[Literal["", "http/protobuf", "grpc"], BeforeValidator(_stripped)]
+
+
+class Settings(Section):
+    """What OPERATOR_… variables set, and those OTEL_… ones that decide whether traces are made."""
+
+    model_config = SettingsConfigDict(env_prefix="OPERATOR_")
+
+    namespaces: Names = Field(default=(), description="Namespaces to watch, separated by commas; empty: all.")
+    namespace: str = Field(default="default", description="Namespace of the Lease.")
+    identity: str = Field(default_factory=socket.gethostname, description="Name of this instance in the Lease.")
+    pod_uid: str = Field(
+        default="", description="Uid of this pod, which the Lease then belongs to; empty outside a pod."
     )
-    if settings.stall_timeout <= settings.resync_interval:
-        read.problems.append(f"{PREFIX}STALL_TIMEOUT: must be above {PREFIX}RESYNC_INTERVAL")
-    if read.problems:
-        raise SettingsError("\n".join(read.problems))
-    return settings
+    lease_name: str = Field(default="activity-indexer-operator", description="Name of the Lease.")
+    lease_duration: float = Field(
+        default=30.0, ge=3, lt=LARGEST, description="Time after which a Lease is free (seconds)."
+    )
+    indexer_image: str = Field(
+        default="activity-indexer:dev", description="Image of indexers whose template names none."
+    )
+    resync_interval: Seconds = Field(default=25.0, description="How often each object is looked at (seconds).")
+    concurrency: int = Field(default=8, ge=1, lt=LARGEST, description="Objects that are worked on at once.")
+    kafka_timeout: Seconds = Field(default=15.0, description="Time for the answers of a Kafka cluster (seconds).")
+    cluster_timeout: Seconds = Field(default=15.0, description="Time for an answer of the API server (seconds).")
+    stall_timeout: Seconds = Field(
+        default=300.0,
+        validate_default=True,
+        description="Time without a finished pass after which the operator counts as stalled (seconds).",
+    )
+    http_port: int = Field(default=8080, ge=1, lt=LARGEST, description="Port of probes and metrics.")
+    log_level: Level = Field(default="info", description="Least level that is logged.")
+    exporter: Annotated[Literal["", "otlp", "none"], BeforeValidator(_stripped)] = Field(
+        default="",
+        validation_alias="OTEL_TRACES_EXPORTER",
+        description="none: no traces; otlp: traces though no endpoint is named; empty: traces if one is.",
+    )
+    endpoint: Standard = Field(
+        default="",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Where traces go by OTLP; empty: nowhere.",
+    )
+    traces_endpoint: Standard = Field(
+        default="", validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", description="The same: the whole URL."
+    )
+    protocol: Protocol = Field(
+        default="", validation_alias="OTEL_EXPORTER_OTLP_PROTOCOL", description="How OTLP is spoken."
+    )
+    protocol_of_traces: Protocol = Field(
+        default="", validation_alias="OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", description="The same for traces alone."
+    )
+    sdk_disabled: Standard = Field(
+        default="", validation_alias="OTEL_SDK_DISABLED", description="true: no traces at all."
+    )
 
-
-class _Reader:
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.problems: list[str] = []
-
-    def text(self, name: str, default: str) -> str:
-        return self._environ.get(PREFIX + name) or default
-
-    def number(self, name: str, default: float, least: float = 0.0) -> float:
-        text = self.text(name, str(default))
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not (value > 0 and least <= value < 1_000_000):
-            expected = f"a number from {least:g}" if least else "a number above 0"
-            self.problems.append(f"{PREFIX}{name}: expected {expected}, got {text!r}")
+    @field_validator("stall_timeout")
+    @classmethod
+    def _above_resync_interval(cls, value: float, info: ValidationInfo) -> float:
+        if value <= info.data.get("resync_interval", 0):
+            raise ValueError("must be above OPERATOR_RESYNC_INTERVAL")
         return value
 
+    @property
     def traces(self) -> bool:
-        """By the standard's rules: an endpoint turns them on, and two variables turn them off."""
-        exporter = self._one_of("OTEL_TRACES_EXPORTER", ("", "otlp", "none"))
-        endpoints = map(self._otel, ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"))
-        disabled = self._otel("OTEL_SDK_DISABLED").lower() == "true"
-        return not disabled and (exporter == "otlp" or (not exporter and any(endpoints)))
+        """Whether traces are made."""
+        return export_is_on(self.exporter, self.traces_endpoint, self.endpoint, disabled=self.sdk_disabled)
 
-    def protocol(self, default: str) -> str:
-        known = ("", "http/protobuf", "grpc")
-        common = self._one_of("OTEL_EXPORTER_OTLP_PROTOCOL", known)
-        return self._one_of("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", known) or common or default
+    @property
+    def traces_protocol(self) -> str:
+        """How they are sent."""
+        return self.protocol_of_traces or self.protocol or "http/protobuf"
 
-    def _one_of(self, name: str, known: tuple[str, ...]) -> str:
-        value = self._otel(name)
-        if value not in known:
-            self.problems.append(f"{name}: expected {' or '.join(filter(None, known))}, got {value!r}")
-        return value
 
-    def _otel(self, name: str) -> str:
-        return self._environ.get(name, "").strip()
-
-    def level(self, name: str, default: str) -> str:
-        level = self.text(name, default).lower()
-        if level.upper() not in logging.getLevelNamesMapping():
-            self.problems.append(f"{PREFIX}{name}: expected debug, info, warning or error, got {level!r}")
-        return level
+def load_settings() -> Settings:
+    """The settings from the environment. Raises SettingsError with a line for each variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("\n".join(problems(Settings, error))) from None

@@ -14,7 +14,8 @@ import click
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from activity_indexer.settings import SECTIONS, declared, is_secret
+from activity_common.settings_section import is_secret
+from activity_indexer.settings import SECTIONS, declared
 from activity_indexer.telemetry.metrics.indexer import COLLECTED, Metrics
 from activity_indexer.telemetry.metrics.instruments import Declaration, Label
 

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from activity_common.otlp_variables import export_is_on
+from activity_common.settings_section import Section, problems, variable
 from activity_common.trace_context import VARIABLE
 from activity_indexer.database_url import DatabaseAddress, parse_database_url
 from activity_indexer.errors import SettingsError
@@ -44,13 +46,7 @@ HEARTBEATS: Final = 3
 LAST_PORT: Final = 65_535
 
 
-class _Section(BaseSettings):
-    """Empty variables count as absent, as a Compose file or a ConfigMap writes them."""
-
-    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-class KafkaSettings(_Section):
+class KafkaSettings(Section):
     """The broker, the topics and the consumer group."""
 
     model_config = SettingsConfigDict(env_prefix="KAFKA_")
@@ -190,7 +186,7 @@ class KafkaSettings(_Section):
         return f"{self.consumer_group}.audit"
 
 
-class ElasticsearchSettings(_Section):
+class ElasticsearchSettings(Section):
     """Where documents go."""
 
     model_config = SettingsConfigDict(env_prefix="ELASTICSEARCH_")
@@ -235,7 +231,7 @@ class ElasticsearchSettings(_Section):
         return [url.strip() for url in self.url.get_secret_value().split(",")]
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """Where seen message ids are kept."""
 
     model_config = SettingsConfigDict(env_prefix="REDIS_")
@@ -261,7 +257,7 @@ class RedisSettings(_Section):
         return value
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where the audit is written."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
@@ -291,7 +287,7 @@ class DatabaseSettings(_Section):
         return parse_database_url(self.url.get_secret_value(), self.ca_file)
 
 
-class ConsumerSettings(_Section):
+class ConsumerSettings(Section):
     """How the indexer works."""
 
     model_config = SettingsConfigDict(env_prefix="CONSUMER_")
@@ -390,7 +386,7 @@ class ConsumerSettings(_Section):
         return MemoryShares(self.memory_budget)
 
 
-class OpenTelemetrySettings(_Section):
+class OpenTelemetrySettings(Section):
     """Where traces and metrics go, by the standard variables of OpenTelemetry; docs/tracing.md names further ones."""
 
     model_config = SettingsConfigDict(env_prefix="OTEL_")
@@ -434,11 +430,10 @@ class OpenTelemetrySettings(_Section):
         return self._on(self.metrics_exporter, self.exporter_otlp_metrics_endpoint)
 
     def _on(self, exporter: str, endpoint: str) -> bool:
-        named = bool(endpoint or self.exporter_otlp_endpoint)
-        return not self.sdk_disabled and (exporter == "otlp" or (not exporter and named))
+        return export_is_on(exporter, endpoint, self.exporter_otlp_endpoint, disabled=self.sdk_disabled)
 
 
-SECTIONS: tuple[type[_Section], ...] = (
+SECTIONS: tuple[type[Section], ...] = (
     KafkaSettings,
     ElasticsearchSettings,
     RedisSettings,
@@ -462,7 +457,7 @@ class Pipeline(NamedTuple):
 class Settings:
     """All settings of one indexer."""
 
-    def __init__(self, sections: Mapping[type[_Section], Any]) -> None:
+    def __init__(self, sections: Mapping[type[Section], Any]) -> None:
         self._sections = dict(sections)
         self.kafka: KafkaSettings = sections[KafkaSettings]
         self.elasticsearch: ElasticsearchSettings = sections[ElasticsearchSettings]
@@ -519,42 +514,19 @@ def load_settings() -> Settings:
 
     Raises SettingsError with a line for each variable that is wrong.
     """
-    sections: dict[type[_Section], Any] = {}
-    problems: list[str] = []
+    sections: dict[type[Section], Any] = {}
+    found: list[str] = []
     for section in SECTIONS:
         try:
             sections[section] = section()
         except ValidationError as error:
-            problems += _problems(section, error)
-    if problems:
-        raise SettingsError("\n".join(problems))
+            found += problems(section, error)
+    if found:
+        raise SettingsError("\n".join(found))
     return Settings(sections)
 
 
-def _problems(section: type[_Section], error: ValidationError) -> Iterator[str]:
-    for detail in error.errors():
-        message = detail["msg"].removeprefix("Value error, ")
-        if not detail["loc"]:
-            yield from message.splitlines()
-            continue
-        field = str(detail["loc"][0])
-        name = variable(section, field)
-        info = section.model_fields[field]
-        got = "a value that is not shown" if is_secret(info) else repr(os.environ.get(name))
-        yield f"{name}: {message[0].lower()}{message[1:]}, got {got}. {info.description}"
-
-
-def variable(section: type[_Section], field: str) -> str:
-    """Name of a field's environment variable."""
-    return f"{section.model_config['env_prefix']}{field}".upper()
-
-
-def is_secret(info: FieldInfo) -> bool:
-    """Whether a field's value must never be shown."""
-    return info.annotation is SecretStr
-
-
-def declared() -> Iterator[tuple[type[_Section], str, str, FieldInfo]]:
+def declared() -> Iterator[tuple[type[Section], str, str, FieldInfo]]:
     """Section, field, variable and declaration of every setting."""
     for section in SECTIONS:
         for field, info in section.model_fields.items():

@@ -13,9 +13,7 @@ import msgspec
 
 from activity_indexer_operator.kafka.spec import Kafka, TopicName
 from activity_indexer_operator.kube.objects import (
-    Body,
     FileRef,
-    InvalidSpec,
     KeyRef,
     NameRef,
     Natural,
@@ -23,7 +21,7 @@ from activity_indexer_operator.kube.objects import (
     Text,
     View,
 )
-from activity_indexer_operator.kube.schema import OBJECT_NAME, Labels, NamedParts, Parts, Rule, field, secret
+from activity_indexer_operator.kube.schema import OBJECT_NAME, Labels, NamedParts, Parts, Rule, described, secret
 
 
 class Mode(StrEnum):
@@ -52,8 +50,8 @@ class Source(View, frozen=True):
 class TargetRef(View, frozen=True):
     """A workload made by others, in this namespace; only its replicas are set, by its scale subresource."""
 
-    name: Annotated[Text, field("Its name.", maxLength=253, pattern=OBJECT_NAME)]
-    kind: Annotated[Literal["Deployment", "StatefulSet"], field("Its kind.")] = "Deployment"
+    name: Annotated[Text, described("Its name.", maxLength=253, pattern=OBJECT_NAME)]
+    kind: Annotated[Literal["Deployment", "StatefulSet"], described("Its kind.")] = "Deployment"
 
 
 ONE_ADDRESS: Final = Rule("!(has(self.url) && has(self.urlSecretRef))", "set url or urlSecretRef, not both")
@@ -74,25 +72,25 @@ class Elasticsearch(View, frozen=True):
 
     url: Annotated[
         Text | None,
-        field(
+        described(
             "One node or several, separated by commas, without password.",
             maxLength=2048,
             pattern=r"^(http://[^\s,?#]+( *, *http://[^\s,?#]+)*|https://[^\s,?#]+( *, *https://[^\s,?#]+)*)$",
         ),
     ] = None
     url_secret_ref: Annotated[KeyRef | None, SECRET_URL] = None
-    index: Annotated[Text, field("Alias that is written and searched.", pattern=r"^[a-z0-9][a-z0-9._-]{0,200}$")] = (
-        "transactions"
-    )
+    index: Annotated[
+        Text, described("Alias that is written and searched.", pattern=r"^[a-z0-9][a-z0-9._-]{0,200}$")
+    ] = "transactions"
     create_index: Annotated[
-        bool, field("Whether the indexer creates the index, its mapping and alias when they are missing.")
+        bool, described("Whether the indexer creates the index, its mapping and alias when they are missing.")
     ] = True
     credentials_secret_ref: Annotated[NameRef | None, secret("Secret with username and password, or with api-key.")] = (
         None
     )
-    ca_secret_ref: Annotated[FileRef | None, field("Secret with the CA certificates (PEM); absent: the system's.")] = (
-        None
-    )
+    ca_secret_ref: Annotated[
+        FileRef | None, described("Secret with the CA certificates (PEM); absent: the system's.")
+    ] = None
 
 
 class Redis(View, frozen=True):
@@ -102,11 +100,11 @@ class Redis(View, frozen=True):
 
     url: Annotated[
         Text | None,
-        field("Server and database, without password; rediss:// for TLS.", maxLength=2048, pattern=REDIS_URL),
+        described("Server and database, without password; rediss:// for TLS.", maxLength=2048, pattern=REDIS_URL),
     ] = None
     url_secret_ref: Annotated[KeyRef | None, SECRET_URL] = None
     ca_secret_ref: Annotated[
-        FileRef | None, field("Secret with the CA certificates (PEM) for rediss://; absent: the system's.")
+        FileRef | None, described("Secret with the CA certificates (PEM) for rediss://; absent: the system's.")
     ] = None
 
 
@@ -117,16 +115,18 @@ class Database(View, frozen=True):
 
     url: Annotated[
         Text | None,
-        field("PostgreSQL server and database, without password.", maxLength=2048, pattern=r"^postgres(ql)?://\S+$"),
+        described(
+            "PostgreSQL server and database, without password.", maxLength=2048, pattern=r"^postgres(ql)?://\S+$"
+        ),
     ] = None
     url_secret_ref: Annotated[KeyRef | None, SECRET_URL] = None
-    ca_secret_ref: Annotated[FileRef | None, field("Secret with the CA certificates (PEM).")] = None
+    ca_secret_ref: Annotated[FileRef | None, described("Secret with the CA certificates (PEM).")] = None
 
 
 class Audit(View, frozen=True):
     """The rows in PostgreSQL."""
 
-    enabled: Annotated[bool, field("Whether the audit is written.")] = True
+    enabled: Annotated[bool, described("Whether the audit is written.")] = True
     database: Database = Database()
 
 
@@ -135,16 +135,16 @@ class Batch(View, frozen=True):
 
     size: Annotated[
         Positive,
-        field("Events with which a batch is full. Full batches that wait are sent together.", maximum=10000),
+        described("Events with which a batch is full. Full batches that wait are sent together.", maximum=10000),
     ] = 500
     timeout_seconds: Annotated[
         float,
         msgspec.Meta(gt=0),
-        field("Age at which a batch is sent though it is not full.", minimum=0.01, maximum=600),
+        described("Age at which a batch is sent though it is not full.", minimum=0.01, maximum=600),
     ] = 1.0
     bytes: Annotated[
         Positive | None,
-        field(
+        described(
             "Bytes of event values with which a batch is full, and of one request at most; absent: the indexer's "
             "default.",
             minimum=1024,
@@ -158,9 +158,11 @@ class Account(View, frozen=True):
 
     name: Annotated[
         Text | None,
-        field("An existing one; absent: one is made, named as this object.", maxLength=253, pattern=OBJECT_NAME),
+        described("An existing one; absent: one is made, named as this object.", maxLength=253, pattern=OBJECT_NAME),
     ] = None
-    annotations: Annotated[Labels, field("Annotations of the one that is made.")] = msgspec.field(default_factory=dict)
+    annotations: Annotated[Labels, described("Annotations of the one that is made.")] = msgspec.field(
+        default_factory=dict
+    )
 
 
 class Template(View, frozen=True):
@@ -173,69 +175,74 @@ class Template(View, frozen=True):
     REQUIRED: ClassVar = ("elasticsearch",)
 
     image: Annotated[
-        Text | None, field("Image of the indexer; absent: the one that the operator was installed with.", maxLength=512)
+        Text | None,
+        described("Image of the indexer; absent: the one that the operator was installed with.", maxLength=512),
     ] = None
-    image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], field("When the image is pulled.")] = (
+    image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], described("When the image is pulled.")] = (
         "IfNotPresent"
     )
     image_pull_secrets: Annotated[
         tuple[Annotated[NameRef, secret("A Secret.")], ...],
-        field("Secrets for the image's registry.", list_type="map", keys=("name",), maxItems=8),
+        described("Secrets for the image's registry.", list_type="map", keys=("name",), maxItems=8),
     ] = ()
     elasticsearch: Elasticsearch = Elasticsearch()
     redis: Redis = Redis()
     audit: Audit = Audit()
     batch: Batch = Batch()
-    dedup: Annotated[bool, field("Whether duplicates are looked for before Elasticsearch is asked.")] = True
+    dedup: Annotated[bool, described("Whether duplicates are looked for before Elasticsearch is asked.")] = True
     enrichments: Annotated[
-        tuple[Annotated[Text, field("", maxLength=64)], ...],
-        field("Names of the enrichment strategies to use; empty: all.", list_type="set", maxItems=64),
+        tuple[Annotated[Text, described("", maxLength=64)], ...],
+        described("Names of the enrichment strategies to use; empty: all.", list_type="set", maxItems=64),
     ] = ()
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], field("Least level that is logged.")] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], described("Least level that is logged.")] = (
+        "info"
+    )
     shutdown_timeout_seconds: Annotated[
         Positive,
-        field(
+        described(
             "Time to finish what is under way at the end of a pod; the grace period is longer by a margin.",
             maximum=3600,
         ),
     ] = 20
     max_unavailable: Annotated[
         Positive,
-        field("Pods that may be unavailable at once, in a rollout and while nodes are drained.", maximum=10000),
+        described("Pods that may be unavailable at once, in a rollout and while nodes are drained.", maximum=10000),
     ] = 1
     resources: Annotated[
         dict[str, Any],
-        field(
+        described(
             "Requests and limits of the indexer's container; absent: 100m and 128Mi requested, and as a limit 256Mi "
             "more than CONSUMER_MEMORY_BUDGET in extraEnv, which is 256Mi by default."
         ),
     ] = msgspec.field(default_factory=dict)
     extra_env: Annotated[
         NamedParts,
-        field(
+        described(
             "Further variables of the container, as in a pod. Settings of the indexer that have no field here belong "
             "here; they win over the fields.",
             maxItems=128,
         ),
     ] = ()
     extra_env_from: Annotated[
-        Parts, field("ConfigMaps and Secrets whose entries become variables, as in a pod.", maxItems=16)
+        Parts, described("ConfigMaps and Secrets whose entries become variables, as in a pod.", maxItems=16)
     ] = ()
-    extra_volumes: Annotated[NamedParts, field("Further volumes, as in a pod.", maxItems=32)] = ()
-    extra_volume_mounts: Annotated[Parts, field("Where they are mounted, as in a container.", maxItems=32)] = ()
-    pod_labels: Annotated[Labels, field("Further labels of the pods.")] = msgspec.field(default_factory=dict)
-    pod_annotations: Annotated[Labels, field("Further annotations of the pods.")] = msgspec.field(default_factory=dict)
+    extra_volumes: Annotated[NamedParts, described("Further volumes, as in a pod.", maxItems=32)] = ()
+    extra_volume_mounts: Annotated[Parts, described("Where they are mounted, as in a container.", maxItems=32)] = ()
+    pod_labels: Annotated[Labels, described("Further labels of the pods.")] = msgspec.field(default_factory=dict)
+    pod_annotations: Annotated[Labels, described("Further annotations of the pods.")] = msgspec.field(
+        default_factory=dict
+    )
     service_account: Account = Account()
-    node_selector: Annotated[Labels, field("Labels that a node must have.")] = msgspec.field(default_factory=dict)
-    tolerations: Annotated[Parts, field("Taints that the pods tolerate, as in a pod.", maxItems=32)] = ()
-    affinity: Annotated[dict[str, Any], field("Where the pods are scheduled, as in a pod.")] = msgspec.field(
+    node_selector: Annotated[Labels, described("Labels that a node must have.")] = msgspec.field(default_factory=dict)
+    tolerations: Annotated[Parts, described("Taints that the pods tolerate, as in a pod.", maxItems=32)] = ()
+    affinity: Annotated[dict[str, Any], described("Where the pods are scheduled, as in a pod.")] = msgspec.field(
         default_factory=dict
     )
     topology_spread_constraints: Annotated[
         Parts | None,
-        field("How the pods are spread, as in a pod; absent: over nodes, where that is possible.", maxItems=8),
+        described("How the pods are spread, as in a pod; absent: over nodes, where that is possible.", maxItems=8),
     ] = None
-    priority_class_name: Annotated[str, field("Priority class of the pods.", maxLength=253)] = ""
+    priority_class_name: Annotated[str, described("Priority class of the pods.", maxLength=253)] = ""
 
 
 class Workload(View, frozen=True):
@@ -260,18 +267,20 @@ class Workload(View, frozen=True):
 class LagPolicy(View, frozen=True):
     """What the policy Lag aims at."""
 
-    catch_up_seconds: Annotated[Positive, field("Time in which what waits is to be worked off.", maximum=86400)] = 120
+    catch_up_seconds: Annotated[Positive, described("Time in which what waits is to be worked off.", maximum=86400)] = (
+        120
+    )
     capacity_per_replica: Annotated[
         Positive | None,
-        field("Events per second that one replica settles, until it has been measured.", maximum=10000000),
+        described("Events per second that one replica settles, until it has been measured.", maximum=10000000),
     ] = None
 
 
 class Stabilization(View, frozen=True):
     """How long the need must last before the policy Lag follows it."""
 
-    scale_up_seconds: Annotated[Natural, field("Upwards.", maximum=3600)] = 15
-    scale_down_seconds: Annotated[Natural, field("Downwards.", maximum=3600)] = 300
+    scale_up_seconds: Annotated[Natural, described("Upwards.", maximum=3600)] = 15
+    scale_down_seconds: Annotated[Natural, described("Downwards.", maximum=3600)] = 300
 
 
 class Scaling(View, frozen=True):
@@ -290,16 +299,16 @@ class Scaling(View, frozen=True):
 
     policy: Annotated[
         Policy,
-        field(
+        described(
             "PartitionCount: one replica for partitionsPerReplica partitions. Lag: as many as the load calls for. "
             "Manual: the number in replicas."
         ),
     ] = Policy.PARTITION_COUNT
-    min_replicas: Annotated[Natural, field("Replicas at least.", maximum=10000)] = 1
-    max_replicas: Annotated[Positive, field("Replicas at most.", maximum=10000)] = 64
+    min_replicas: Annotated[Natural, described("Replicas at least.", maximum=10000)] = 1
+    max_replicas: Annotated[Positive, described("Replicas at most.", maximum=10000)] = 64
     partitions_per_replica: Annotated[
         Positive,
-        field(
+        described(
             "How many partitions one replica takes: ceil(partitions / partitionsPerReplica) is what PartitionCount "
             "follows, and the most that Lag uses.",
             maximum=1000,
@@ -307,14 +316,14 @@ class Scaling(View, frozen=True):
     ] = 1
     replicas: Annotated[
         Natural | None,
-        field(
+        described(
             "The number for policy Manual; `kubectl scale aidx NAME --replicas N` writes it. Other policies do not "
             "read it.",
             maximum=10000,
         ),
     ] = None
-    lag: Annotated[LagPolicy, field("", default={"catchUpSeconds": 120})] = LagPolicy()
-    stabilization: Annotated[Stabilization, field("", default={"scaleUpSeconds": 15, "scaleDownSeconds": 300})] = (
+    lag: Annotated[LagPolicy, described("", default={"catchUpSeconds": 120})] = LagPolicy()
+    stabilization: Annotated[Stabilization, described("", default={"scaleUpSeconds": 15, "scaleDownSeconds": 300})] = (
         Stabilization()
     )
 
@@ -329,13 +338,13 @@ class Scaling(View, frozen=True):
 class DeadLetter(View, frozen=True):
     """Where events go that cannot be indexed, and how they come back."""
 
-    topic: Annotated[TopicName | None, field("Dead-letter topic; absent: the topic's name with .dlq.")] = None
+    topic: Annotated[TopicName | None, described("Dead-letter topic; absent: the topic's name with .dlq.")] = None
     parking_topic: Annotated[
         TopicName | None,
-        field("Topic for events that keep coming back; absent: the dead-letter topic's name with .parked."),
+        described("Topic for events that keep coming back; absent: the dead-letter topic's name with .parked."),
     ] = None
     max_replays: Annotated[
-        Positive, field("An event that was replayed this many times is parked instead.", maximum=100)
+        Positive, described("An event that was replayed this many times is parked instead.", maximum=100)
     ] = 3
 
 
@@ -372,14 +381,16 @@ class Spec(View, frozen=True):
     workload: Workload
     mode: Annotated[
         Mode,
-        field(
+        described(
             "Active acts. DryRun decides, reports its decision, and does nothing. Paused leaves the workload as it is. "
             "Suspended scales it to zero."
         ),
     ] = Mode.ACTIVE
     scaling: Annotated[
         Scaling,
-        field("", default={"policy": "PartitionCount", "minReplicas": 1, "maxReplicas": 64, "partitionsPerReplica": 1}),
+        described(
+            "", default={"policy": "PartitionCount", "minReplicas": 1, "maxReplicas": 64, "partitionsPerReplica": 1}
+        ),
     ] = Scaling()
     dead_letter: DeadLetter = DeadLetter()
 
@@ -406,11 +417,3 @@ class Spec(View, frozen=True):
     def parking_topic(self) -> str:
         """Its name, as a replay makes it up when none is given."""
         return self.dead_letter.parking_topic or f"{self.dead_letter_topic}.parked"
-
-
-def parse_spec(value: Body) -> Spec | InvalidSpec:
-    """The spec behind the API server's JSON. The schema lets little in that is wrong; an older one may have."""
-    try:
-        return msgspec.convert(value, Spec)
-    except msgspec.ValidationError as error:
-        return InvalidSpec(f"spec: {error}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final
 import msgspec
 
 from activity_indexer_operator.kube.objects import KeyRef, Natural, Positive, View
-from activity_indexer_operator.kube.schema import Labels, Rule, field
+from activity_indexer_operator.kube.schema import Labels, Rule, described
 
 LABEL_INDEXER: Final = "activityindexer.io/indexer"
 """On replays and Jobs: the ActivityIndexer that they belong to."""
@@ -22,14 +22,14 @@ class Correction(View, frozen=True):
     )
 
     inline: Annotated[
-        str | None, field("The patch, as JSON text.", minLength=2, maxLength=65536, pattern=r"^\s*[\[{]")
+        str | None, described("The patch, as JSON text.", minLength=2, maxLength=65536, pattern=r"^\s*[\[{]")
     ] = None
     config_map_ref: Annotated[
-        KeyRef | None, field("An entry of a ConfigMap of the same namespace that holds the patch.")
+        KeyRef | None, described("An entry of a ConfigMap of the same namespace that holds the patch.")
     ] = None
     skip_invalid: Annotated[
         bool,
-        field(
+        described(
             "Leave events that it leaves invalid where they are, and send the others. Without it, one such event keeps "
             "all from being sent."
         ),
@@ -48,23 +48,23 @@ class JobSettings(View, frozen=True):
 
     backoff_limit: Annotated[
         Natural,
-        field("How many times the replay goes on after a failure, before it counts as failed.", maximum=100),
+        described("How many times the replay goes on after a failure, before it counts as failed.", maximum=100),
     ] = 3
     active_deadline_seconds: Annotated[
         Positive | None,
-        field(
+        described(
             "A Job that runs longer is ended, and the replay counts as failed.",
             format="int64",
             minimum=10,
             maximum=2592000,
         ),
     ] = None
-    resources: Annotated[dict[str, Any] | None, field("Of the Jobs' container, in place of the indexer's.")] = None
+    resources: Annotated[dict[str, Any] | None, described("Of the Jobs' container, in place of the indexer's.")] = None
     labels: Annotated[
         Labels,
-        field("Further labels of the Jobs' pods.", maxProperties=32, additionalProperties={"maxLength": 63}),
+        described("Further labels of the Jobs' pods.", maxProperties=32, additionalProperties={"maxLength": 63}),
     ] = msgspec.field(default_factory=dict)
-    annotations: Annotated[Labels, field("Annotations of the Jobs' pods.", maxProperties=32)] = msgspec.field(
+    annotations: Annotated[Labels, described("Annotations of the Jobs' pods.", maxProperties=32)] = msgspec.field(
         default_factory=dict
     )
 

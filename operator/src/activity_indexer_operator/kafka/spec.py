@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 
 from activity_indexer_operator.kube.objects import CredentialsRef, FileRef, NameRef, Natural, Text, View
-from activity_indexer_operator.kube.schema import Rule, field, secret
+from activity_indexer_operator.kube.schema import Rule, described, secret
 
-TopicName = Annotated[Text, field("", maxLength=249, pattern=r"^(\.{0,2}[a-zA-Z0-9_-]|\.{3})[a-zA-Z0-9._-]*$")]
+TopicName = Annotated[Text, described("", maxLength=249, pattern=r"^(\.{0,2}[a-zA-Z0-9_-]|\.{3})[a-zA-Z0-9._-]*$")]
 GROUP_IS_FIXED: Final[dict[str, Any]] = {
     "maxLength": 255,
     "x-kubernetes-validations": [
@@ -39,15 +39,15 @@ class Security(View, frozen=True):
 
     protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        field("Whether the connection is encrypted (SSL) and whether a user logs in (SASL)."),
+        described("Whether the connection is encrypted (SSL) and whether a user logs in (SASL)."),
     ] = "PLAINTEXT"
     sasl_mechanism: Annotated[
-        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, field("How the user logs in.")
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None, described("How the user logs in.")
     ] = None
-    credentials_secret_ref: Annotated[CredentialsRef | None, field("Secret with the user and the password.")] = None
+    credentials_secret_ref: Annotated[CredentialsRef | None, described("Secret with the user and the password.")] = None
     ca_secret_ref: Annotated[
         FileRef | None,
-        field(
+        described(
             "Secret with the CA certificates (PEM) that the brokers' certificates are checked against; absent: the "
             "system's."
         ),
@@ -55,29 +55,29 @@ class Security(View, frozen=True):
     client_certificate_secret_ref: Annotated[
         NameRef | None, secret("Secret of type kubernetes.io/tls with the client's certificate and key.")
     ] = None
-    check_hostname: Annotated[bool, field("Whether a broker's certificate must name its host.")] = True
+    check_hostname: Annotated[bool, described("Whether a broker's certificate must name its host.")] = True
 
 
 class Kafka(View, frozen=True):
     """The topic that is read, and the group that reads it."""
 
     bootstrap_servers: Annotated[
-        tuple[Annotated[Text, field("", maxLength=260, pattern=r"^[^:\s,]+:[0-9]{1,5}$")], ...],
+        tuple[Annotated[Text, described("", maxLength=260, pattern=r"^[^:\s,]+:[0-9]{1,5}$")], ...],
         msgspec.Meta(min_length=1),
-        field("Brokers to ask first, each host:port.", list_type="set", maxItems=32),
+        described("Brokers to ask first, each host:port.", list_type="set", maxItems=32),
     ]
-    topic: Annotated[TopicName, field("Topic of the transaction events; its partitions are counted.")]
+    topic: Annotated[TopicName, described("Topic of the transaction events; its partitions are counted.")]
     consumer_group: Annotated[
         Text,
-        field(
+        described(
             "Consumer group of the indexer. It cannot be changed: a new group would start from scratch.",
             **GROUP_IS_FIXED,
         ),
     ]
-    start_from: Annotated[Literal["Earliest", "Latest"], field("Where a new group begins.")] = "Earliest"
+    start_from: Annotated[Literal["Earliest", "Latest"], described("Where a new group begins.")] = "Earliest"
     topic_partitions: Annotated[
         Natural,
-        field(
+        described(
             "Number of partitions with which the indexer creates a missing topic; 0: it waits for the topic.",
             maximum=10000,
         ),

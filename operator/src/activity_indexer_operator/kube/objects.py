@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
-from activity_indexer_operator.kube.schema import Count, EntryName, SecretName, Time, field
+from activity_indexer_operator.kube.schema import Count, EntryName, SecretName, Time, described
 
 GROUP: Final = "activityindexer.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 MANAGER: Final = "activity-indexer-operator"
-"""Name of our field manager, and of us in Events and labels."""
+"""Name of our field manager; also in Events and labels."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 Body: TypeAlias = Mapping[str, Any]
 """An object as the API server's JSON has it."""
 
@@ -32,7 +33,7 @@ class Key:
     name: str
 
     def __str__(self) -> str:
-        """As people write it."""
+        """For messages."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
@@ -45,25 +46,25 @@ class Condition(View, frozen=True, omit_defaults=False):
 
     REQUIRED: ClassVar = ("lastTransitionTime",)
 
-    type: Annotated[str, field("What it speaks of.", maxLength=316)]
-    status: Annotated[Literal["True", "False", "Unknown"], field("Whether it holds.")]
-    reason: Annotated[str, field("Why, as a word.", minLength=1, maxLength=1024)]
-    message: Annotated[str, field("Why, in a sentence.", maxLength=32768)]
-    last_transition_time: Annotated[Time, field("When the status last changed.")] = ""
-    observed_generation: Annotated[Count, field("Generation of the spec that it speaks of.", minimum=0)] = 0
+    type: Annotated[str, described("What it speaks of.", maxLength=316)]
+    status: Annotated[Literal["True", "False", "Unknown"], described("Whether it holds.")]
+    reason: Annotated[str, described("Why, as a word.", minLength=1, maxLength=1024)]
+    message: Annotated[str, described("Why, in a sentence.", maxLength=32768)]
+    last_transition_time: Annotated[Time, described("When the status last changed.")] = ""
+    observed_generation: Annotated[Count, described("Generation of the spec that it speaks of.", minimum=0)] = 0
 
 
 class NameRef(View, frozen=True):
     """Another object of the same namespace."""
 
-    name: Annotated[Text, field("Its name.", maxLength=253)]
+    name: Annotated[Text, described("Its name.", maxLength=253)]
 
 
 class KeyRef(View, frozen=True):
     """One entry of a Secret of the same namespace."""
 
-    name: Annotated[Text, field("Its name.", maxLength=253)]
-    key: Annotated[Text, field("Its entry.", maxLength=253)]
+    name: Annotated[Text, described("Its name.", maxLength=253)]
+    key: Annotated[Text, described("Its entry.", maxLength=253)]
 
 
 class FileRef(View, frozen=True):
@@ -77,8 +78,8 @@ class CredentialsRef(View, frozen=True):
     """A Secret with a user and a password, and the names of its entries."""
 
     name: SecretName
-    username_key: Annotated[EntryName, field("Entry with the user.")] = "username"
-    password_key: Annotated[EntryName, field("Entry with the password.")] = "password"  # noqa: S105 - the name of an entry
+    username_key: Annotated[EntryName, described("Entry with the user.")] = "username"
+    password_key: Annotated[EntryName, described("Entry with the password.")] = "password"  # noqa: S105 - the name of an entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,22 @@ class InvalidSpec:
     """Why a spec cannot be used: what was expected, what came, what to do."""
 
     message: str
+
+
+def parsed_spec(body: Body, view: type[Parsed]) -> Parsed | InvalidSpec:
+    """An object's spec. The schema rejects most of what is wrong; an object may be older than its schema."""
+    try:
+        return msgspec.convert(body.get("spec", {}), view)
+    except msgspec.ValidationError as error:
+        return InvalidSpec(f"spec: {error}")
+
+
+def parsed_status(body: Body, view: type[Parsed]) -> Parsed:
+    """An object's status; an unreadable one counts as none."""
+    try:
+        return msgspec.convert(body.get("status") or {}, view)
+    except msgspec.ValidationError:
+        return view()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +149,5 @@ def controller_of(body: Body) -> tuple[str, str, str] | None:
 
 
 def without_managed_fields(body: Body) -> Body:
-    """The object without the longest part, which nobody here reads."""
+    """The object without its longest part, which the operator does not read."""
     return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}

@@ -20,7 +20,7 @@ class Rule(NamedTuple):
     reason: str = ""
 
 
-def field(
+def described(
     description: str, *, list_type: Literal["", "set", "map"] = "", keys: Sequence[str] = (), **facts: Any
 ) -> msgspec.Meta:
     """What the CRD says of a field: `facts` are JSON Schema's. The view itself does not check them."""
@@ -36,15 +36,17 @@ def secret(description: str, *, entry: bool = False) -> msgspec.Meta:
     properties = {"name": {"description": "Name of the Secret.", "pattern": OBJECT_NAME}}
     if entry:
         properties["key"] = {"description": "Entry of the Secret.", "pattern": ENTRY_NAME}
-    return field(description, properties=properties)
+    return described(description, properties=properties)
 
 
 Count = Annotated[int, msgspec.Meta(extra_json_schema={"format": "int64"})]
 Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 SecretName = Annotated[
-    str, msgspec.Meta(min_length=1), field("Name of the Secret.", maxLength=253, pattern=OBJECT_NAME)
+    str, msgspec.Meta(min_length=1), described("Name of the Secret.", maxLength=253, pattern=OBJECT_NAME)
 ]
-EntryName = Annotated[str, msgspec.Meta(min_length=1), field("Entry of the Secret.", maxLength=253, pattern=ENTRY_NAME)]
+EntryName = Annotated[
+    str, msgspec.Meta(min_length=1), described("Entry of the Secret.", maxLength=253, pattern=ENTRY_NAME)
+]
 Labels = Annotated[
     dict[str, Annotated[str, msgspec.Meta(extra_json_schema={"maxLength": 4096})]],
     msgspec.Meta(extra_json_schema={"maxProperties": 64}),
@@ -66,5 +68,5 @@ NamedParts = Annotated[
         ],
         ...,
     ],
-    field("", list_type="map", keys=("name",)),
+    described("", list_type="map", keys=("name",)),
 ]

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal
-
-import msgspec
+from typing import Annotated, ClassVar, Final, Literal
 
 from activity_common.replay_result import Cause, Counters, Report
 from activity_indexer_operator.jobs.settings import Correction, JobSettings
@@ -22,8 +20,10 @@ from activity_indexer_operator.kube.objects import (
     Positive,
     View,
     meta_of,
+    parsed_spec,
+    parsed_status,
 )
-from activity_indexer_operator.kube.schema import Count, Rule, Time, field
+from activity_indexer_operator.kube.schema import Count, Rule, Time, described
 from activity_indexer_operator.kube.time import parse_time
 
 LABEL_ORIGIN: Final = "activityindexer.io/origin"
@@ -88,54 +88,54 @@ class Selection(View, frozen=True):
     )
 
     stages: Annotated[
-        tuple[Annotated[str, field("", enum=["decode", "validate", "enrich", "index", "unknown"])], ...],
-        field("Where they failed.", list_type="set", maxItems=5),
+        tuple[Annotated[str, described("", enum=["decode", "validate", "enrich", "index", "unknown"])], ...],
+        described("Where they failed.", list_type="set", maxItems=5),
     ] = ()
     errors: Annotated[
-        tuple[Annotated[str, field("", minLength=1, maxLength=256)], ...],
-        field("Classes of errors.", list_type="set", maxItems=64),
+        tuple[Annotated[str, described("", minLength=1, maxLength=256)], ...],
+        described("Classes of errors.", list_type="set", maxItems=64),
     ] = ()
     event_types: Annotated[
-        tuple[Annotated[str, field("", minLength=1, maxLength=128)], ...],
-        field("Such as transaction.created.", list_type="set", maxItems=16),
+        tuple[Annotated[str, described("", minLength=1, maxLength=128)], ...],
+        described("Such as transaction.created.", list_type="set", maxItems=16),
     ] = ()
     users: Annotated[
-        tuple[Annotated[str, field("", minLength=1, maxLength=512)], ...],
-        field("Ids of users.", list_type="set", maxItems=256),
+        tuple[Annotated[str, described("", minLength=1, maxLength=512)], ...],
+        described("Ids of users.", list_type="set", maxItems=256),
     ] = ()
     transactions: Annotated[
-        tuple[Annotated[str, field("", minLength=1, maxLength=512)], ...],
-        field("Ids of transactions.", list_type="set", maxItems=256),
+        tuple[Annotated[str, described("", minLength=1, maxLength=512)], ...],
+        described("Ids of transactions.", list_type="set", maxItems=256),
     ] = ()
-    since: Annotated[Time | None, field("Failed then or later (RFC 3339).")] = None
-    until: Annotated[Time | None, field("Failed before (RFC 3339).")] = None
+    since: Annotated[Time | None, described("Failed then or later (RFC 3339).")] = None
+    until: Annotated[Time | None, described("Failed before (RFC 3339).")] = None
     partitions: Annotated[
-        tuple[Natural, ...], field("Partitions of the dead-letter topic.", list_type="set", maxItems=256)
+        tuple[Natural, ...], described("Partitions of the dead-letter topic.", list_type="set", maxItems=256)
     ] = ()
     offsets: Annotated[
-        tuple[Annotated[str, field("", maxLength=48, pattern="^[0-9]{1,9}:[0-9]{1,18}(-([0-9]{1,18})?)?$")], ...],
-        field(
+        tuple[Annotated[str, described("", maxLength=48, pattern="^[0-9]{1,9}:[0-9]{1,18}(-([0-9]{1,18})?)?$")], ...],
+        described(
             "Places in the dead-letter topic: 0:10-200 (both included), 0:10- or 0:10. They add to partitions.",
             list_type="set",
             maxItems=256,
         ),
     ] = ()
-    max: Annotated[Positive | None, field("At most this many.", format="int64")] = None
+    max: Annotated[Positive | None, described("At most this many.", format="int64")] = None
 
 
 class Template(View, frozen=True):
     """What a replay does; also what requests and schedules of an ActivityIndexer make replays from."""
 
-    mode: Annotated[Mode, field("DryRun only plans; Replay plans, and then sends what matches back to its topic.")] = (
-        "DryRun"
-    )
+    mode: Annotated[
+        Mode, described("DryRun only plans; Replay plans, and then sends what matches back to its topic.")
+    ] = "DryRun"
     approval: Annotated[
-        Literal["Automatic", "Manual"], field("Manual lets a replay wait with its plan until approved is true.")
+        Literal["Automatic", "Manual"], described("Manual lets a replay wait with its plan until approved is true.")
     ] = "Automatic"
-    selection: Annotated[Selection, field("", default={})] = Selection()
+    selection: Annotated[Selection, described("", default={})] = Selection()
     rate: Annotated[
         Positive | None,
-        field(
+        described(
             "Events per second at most. Without it, as fast as the brokers take them. A change is followed while the "
             "replay runs.",
             maximum=1000000,
@@ -143,26 +143,26 @@ class Template(View, frozen=True):
     ] = None
     correction: Annotated[
         Correction | None,
-        field(
+        described(
             "What is changed in each event on the way: a JSON object is a merge patch (RFC 7396), a JSON array a JSON "
             "Patch (RFC 6902)."
         ),
     ] = None
-    include_parked: Annotated[bool, field("Also what was parked because it had come back too often.")] = False
+    include_parked: Annotated[bool, described("Also what was parked because it had come back too often.")] = False
     include_stale: Annotated[
-        bool, field("Also what would change nothing, because its transaction has a newer event by now.")
+        bool, described("Also what would change nothing, because its transaction has a newer event by now.")
     ] = False
     max_replays: Annotated[
         Positive | None,
-        field(
+        described(
             "An event that has been replayed this often is parked. Without it, what the indexer's settings say.",
             maximum=1000,
         ),
     ] = None
     ttl_seconds_after_finished: Annotated[
-        Natural, field("Seconds after its end at which the object is deleted, with its Jobs.")
+        Natural, described("Seconds after its end at which the object is deleted, with its Jobs.")
     ] = 604_800
-    job: Annotated[JobSettings, field("", default={})] = JobSettings()
+    job: Annotated[JobSettings, described("", default={})] = JobSettings()
 
 
 class ReplaySpec(Template, frozen=True, kw_only=True):
@@ -213,11 +213,11 @@ class ReplaySpec(Template, frozen=True, kw_only=True):
     """Rules that need the status, and so stand at the whole object."""
 
     indexer_ref: Annotated[
-        NameRef, field("The ActivityIndexer, in the same namespace, whose dead letters are replayed.")
+        NameRef, described("The ActivityIndexer, in the same namespace, whose dead letters are replayed.")
     ]
     id: Annotated[
         str | None,
-        field(
+        described(
             "Name of the replay in Kafka, where its position is kept. A replay of the same id goes on where the other "
             "one stopped. Default: this object's name and the beginning of its uid, so that each object starts from "
             "scratch.",
@@ -226,27 +226,27 @@ class ReplaySpec(Template, frozen=True, kw_only=True):
             pattern="^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$",
         ),
     ] = None
-    approved: Annotated[bool, field("The plan is good. It cannot be taken back.")] = False
-    suspend: Annotated[bool, field("Stops the Job. Set to false, the replay goes on where it stopped.")] = False
+    approved: Annotated[bool, described("The plan is good. It cannot be taken back.")] = False
+    suspend: Annotated[bool, described("Stops the Job. Set to false, the replay goes on where it stopped.")] = False
 
 
 class Plan(View, frozen=True, omit_defaults=False):
     """What the dry run found."""
 
-    matched: Annotated[Count, field("Dead letters that match.")]
+    matched: Annotated[Count, described("Dead letters that match.")]
     up_to: Annotated[
         str,
-        field(
+        described(
             "The frozen end (exclusive), partition:offset of each partition: what failed later is not part of this "
             "replay."
         ),
     ]
-    stale: Annotated[Count, field("Those whose transaction has a newer event by now.")] = 0
-    parked: Annotated[Count, field("Those that came back too often.")] = 0
-    refused: Annotated[Count, field("Those that the correction would leave invalid.")] = 0
+    stale: Annotated[Count, described("Those whose transaction has a newer event by now.")] = 0
+    parked: Annotated[Count, described("Those that came back too often.")] = 0
+    refused: Annotated[Count, described("Those that the correction would leave invalid.")] = 0
     causes: Annotated[
         tuple[Cause, ...],
-        field(
+        described(
             "Where and why they failed; the most frequent ones.", list_type="map", keys=("stage", "error"), maxItems=20
         ),
     ] = ()
@@ -255,25 +255,27 @@ class Plan(View, frozen=True, omit_defaults=False):
 class ReplayStatus(View, frozen=True):
     """What was found and done; a number that is not known is missing, never zero."""
 
-    observed_generation: Annotated[Count | None, field("The generation of the spec that all this is about.")] = None
-    phase: Annotated[Phase | None, field("The state in a word. The conditions report more.")] = None
-    id: Annotated[str | None, field("Name of the replay in Kafka; its consumer group is <group>.replay.<id>.")] = None
-    job_name: Annotated[str | None, field("The Job that ran last.")] = None
+    observed_generation: Annotated[Count | None, described("The generation of the spec that all this is about.")] = None
+    phase: Annotated[Phase | None, described("The state in a word. The conditions report more.")] = None
+    id: Annotated[str | None, described("Name of the replay in Kafka; its consumer group is <group>.replay.<id>.")] = (
+        None
+    )
+    job_name: Annotated[str | None, described("The Job that ran last.")] = None
     trace_id: Annotated[
         str | None,
-        field(
+        described(
             "The trace of this replay: its Jobs, and the events that they send. Absent where the operator traces "
             "nothing."
         ),
     ] = None
     plan: Plan | None = None
-    progress: Annotated[Counters | None, field("Dead letters so far, by what became of them.")] = None
+    progress: Annotated[Counters | None, described("Dead letters so far, by what became of them.")] = None
     report: Report | None = None
-    start_time: Annotated[Time | None, field("When it began.")] = None
-    completion_time: Annotated[Time | None, field("When it ended.")] = None
+    start_time: Annotated[Time | None, described("When it began.")] = None
+    completion_time: Annotated[Time | None, described("When it ended.")] = None
     conditions: Annotated[
         tuple[Condition, ...],
-        field("Planned, Succeeded and the like.", list_type="map", keys=("type",), maxItems=16),
+        described("Planned, Succeeded and the like.", list_type="map", keys=("type",), maxItems=16),
     ] = ()
 
     @property
@@ -333,20 +335,6 @@ def parse_replay(body: Body) -> Replay:
         meta=meta_of(body),
         created=parse_time(meta["creationTimestamp"]),
         labels=meta.get("labels") or {},
-        spec=_spec(body.get("spec", {})),
-        status=_status(body.get("status", {})),
+        spec=parsed_spec(body, ReplaySpec),
+        status=parsed_status(body, ReplayStatus),
     )
-
-
-def _spec(value: Any) -> ReplaySpec | InvalidSpec:
-    try:
-        return msgspec.convert(value, ReplaySpec)
-    except msgspec.ValidationError as error:
-        return InvalidSpec(f"spec: {error}")
-
-
-def _status(value: Any) -> ReplayStatus:
-    try:
-        return msgspec.convert(value, ReplayStatus)
-    except msgspec.ValidationError:
-        return ReplayStatus()

@@ -1,4 +1,4 @@
-"""Sends spans to a collector by OTLP, without ever holding the operator up. Imported only where tracing is on."""
+"""Sends spans to a collector by OTLP, without ever blocking the operator. Imported only where tracing is on."""
 
 from __future__ import annotations
 
@@ -88,33 +88,33 @@ class BusyOnly(SpanProcessor):
 
 
 class LoggedOnce(SpanExporter):
-    """Says once when the collector takes no spans, and once when it takes them again."""
+    """Logs once when the collector takes no spans, and once when it takes them again."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
         self._failing = False
-        self._words = ExporterLog()
-        self._words.listen()
+        self._lines = ExporterLog()
+        self._lines.listen()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Sends spans; called by the thread that empties the queue."""
         result = self._exporter.export(spans)
         failed = result is not SpanExportResult.SUCCESS
         if failed and not self._failing:
-            log.warning("spans.export_failed", reason=self._words.last, spans=len(spans))
+            log.warning("spans.export_failed", reason=self._lines.last, spans=len(spans))
         elif self._failing and not failed:
             log.info("spans.export_recovered")
         self._failing = failed
         return result
 
     def shutdown(self) -> None:
-        """Gives up what is under way."""
+        """Aborts an export under way."""
         self._exporter.shutdown()
-        self._words.leave()
+        self._lines.leave()
 
 
 class ExporterLog(logging.Handler):
-    """Keeps the exporters' complaints for our own line, in place of a line for each."""
+    """Holds back the exporters' log lines, and keeps the last one for ours."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class ExporterLog(logging.Handler):
         self._logger = logging.getLogger("opentelemetry.exporter")
 
     def listen(self) -> None:
-        """Takes the exporters' lines from now on."""
+        """Holds the exporters' lines back from now on."""
         self._logger.addHandler(self)
         self._logger.propagate = False
 
     def leave(self) -> None:
-        """Lets them speak again."""
+        """Passes the exporters' lines on again."""
         self._logger.removeHandler(self)
         self._logger.propagate = True
 
@@ -153,6 +153,6 @@ def span_exporter(protocol: str) -> SpanExporter:
 
 
 def resource_of(identity: str, release: str) -> Resource:
-    """Who we are; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     ours = {"service.name": SERVICE, "service.version": release, "service.instance.id": identity}
     return Resource.create(ours).merge(OTELResourceDetector().detect())

@@ -73,7 +73,7 @@ class Registry:
             for each in strategies
             if isinstance(each.strategy, DeclaredStrategy) and _has_plans(each.strategy)
         }
-        self._routes = Cache(self._route)
+        self._routes = Cache(self._route, lambda transaction_type, _route: len(transaction_type) + 1)
         self._content = UsualContent().text
 
     def enriches(self, transaction_type: str) -> bool:
@@ -132,9 +132,9 @@ class Registry:
             terms = (*terms, *added.terms) if terms else added.terms
         return Enriched(_encode(fields), _encode(search_content(transaction, terms, day)), bool(strategies))
 
-    def _route(self, transaction_type: str) -> tuple[_Route, int]:
+    def _route(self, transaction_type: str) -> _Route:
         strategies = self._strategies(transaction_type)
-        return _Route(strategies, self._compilers_of(strategies)), len(transaction_type) + 1
+        return _Route(strategies, self._compilers_of(strategies))
 
     def _compilers_of(self, strategies: Sequence[Loaded]) -> tuple[Compiler, ...] | None:
         """Of strategies that add different fields: what they add can stand side by side then."""
