@@ -47,8 +47,8 @@ integration: stack-up ## Run the tests on the real servers of the local stack.
 	@$(RUN) -m pytest tests/contract tests/integration
 
 .PHONY: e2e
-e2e: setup ## Run the tests on kind and Docker Compose.
-	@$(RUN) -m pytest -m e2e
+e2e: setup ## Run the tests on kind and Docker Compose: STORY=replays for one of them.
+	@$(RUN) -m pytest -m e2e $(if $(STORY),tests/e2e/test_$(STORY).py)
 
 SEEDS ?= 0-9
 MINUTES ?= 1440

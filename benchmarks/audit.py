@@ -29,6 +29,9 @@ from bench.run import Sink, free_port
 from bench.servers import Servers, log_folder
 
 POLL: Final = 0.05
+STARTS: Final = 8.0
+"""Seconds for which an indexer has time to start before events are published at a rate."""
+
 REST: Final = 1.5
 """Seconds without a document after which all are sent."""
 
@@ -79,7 +82,8 @@ class Bench:
     def __init__(self, servers: Servers, database: str, load: Load, earlier: Path | None) -> None:
         self._servers = servers
         self._database = database
-        self._published = servers.published(load)
+        self._load = load
+        self._backlog = None if "--rate" in load.options else servers.published(load).topic
         self._earlier = earlier
         self._sink = Sink(servers)
         self._number = 0
@@ -92,6 +96,9 @@ class Bench:
         """One run until all is sent and written. Raises RuntimeError when it takes too long."""
         self._number += 1
         group = f"{self._servers.name}-run{self._number}"
+        topic = self._backlog or f"{group}-live"
+        if not self._backlog:
+            await self._servers.create(topic, self._load.partitions)
         url = await self._empty_schema(group) if audit else self._database
         program = candidate(name, Path(), self._earlier)
         environment = {
@@ -101,7 +108,7 @@ class Bench:
             "DATABASE_URL": url,
             "ELASTICSEARCH_URL": self._sink.url,
             "ELASTICSEARCH_INDEX": f"{self._servers.name}-blackhole",
-            "KAFKA_TRANSACTIONS_TOPIC": self._published.topic,
+            "KAFKA_TRANSACTIONS_TOPIC": topic,
             "KAFKA_CONSUMER_GROUP": group,
             "REDIS_KEY_PREFIX": group,
             "CONSUMER_HTTP_PORT": str(free_port()),
@@ -111,7 +118,11 @@ class Bench:
         with (log_folder() / "audit.log").open("wb") as log:
             process = subprocess.Popen(program.command, stdout=log, stderr=log, env=environment)  # noqa: ASYNC220, S603
             try:
-                return await self._watch(process, url if audit else "")
+                watching = asyncio.create_task(self._watch(process, url if audit else ""))
+                if not self._backlog:
+                    await asyncio.sleep(STARTS)
+                    await asyncio.to_thread(self._servers.publish, topic, self._load)
+                return await watching
             finally:
                 process.terminate()
                 process.wait(20)
@@ -135,7 +146,7 @@ class Bench:
 
     async def _watch(self, process: subprocess.Popen[bytes], url: str) -> Run:
         connection = await asyncpg.connect(url) if url else None
-        wanted, started = self._published.events, time.monotonic()
+        wanted, started = self._load.count, time.monotonic()
         first = moved = done = None
         try:
             while time.monotonic() - started < LIMIT and process.poll() is None:
@@ -185,6 +196,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--partitions", type=int, default=3)
+    parser.add_argument(
+        "--rate", type=float, default=0, help="publish so many events a second; else there is a backlog"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, help="checkout of an earlier commit to measure beside this one")
     chosen = parser.parse_args()
@@ -194,7 +208,8 @@ def main() -> None:
     names = ["indexer", *(["before"] if chosen.before else [])]
     runs: dict[str, dict[bool, list[Run]]] = {name: {False: [], True: []} for name in names}
     try:
-        load = Load(chosen.events, chosen.partitions)
+        options = ("--update-ratio", "0", *(("--rate", str(chosen.rate)) if chosen.rate else ()))
+        load = Load(chosen.events, chosen.partitions, options)
         bench = Bench(servers, stack.environment()["DATABASE_URL"], load, chosen.before)
         try:
             for _ in range(chosen.rounds):

@@ -132,7 +132,7 @@ async def indexed(found: list[Record], batch: int, *, traced: bool) -> float:
     os.environ["OTEL_SDK_DISABLED"] = str(not traced).lower()
     metrics = Metrics()
     health = Health(time.monotonic, 60)
-    emit = Subscribers(*metrics.indexer, Progress(health), Problems(health), LogLines())
+    emit = Subscribers(metrics.indexer, Progress(health), Problems(health), LogLines())
     telemetry = OpenTelemetry(load_settings(), emit, metrics.registry)
     work = _processor(emit, telemetry)
     batcher = Batcher(batch, 1 << 26, 1, time.monotonic, max_records=batch)

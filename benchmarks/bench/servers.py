@@ -61,11 +61,11 @@ class Servers:
         """The topic of this load, published when it is asked for first."""
         if load not in self._topics:
             topic = f"{self.name}-{len(self._topics)}"
-            asyncio.run(self._create(topic, load.partitions))
-            self._topics[load] = self._publish_small(topic, load) if load.small else self._publish(topic, load)
+            asyncio.run(self.create(topic, load.partitions))
+            self._topics[load] = self._publish_small(topic, load) if load.small else self.publish(topic, load)
         return self._topics[load]
 
-    async def _create(self, topic: str, partitions: int) -> None:
+    async def create(self, topic: str, partitions: int) -> None:
         """The broker compresses it anew, if need be: all publishers' batches are read as the same codec."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
         await admin.start()
@@ -79,7 +79,8 @@ class Servers:
         """By `activity-loadgen`, so far."""
         return [published for load, published in self._topics.items() if not load.small]
 
-    def _publish(self, topic: str, load: Load) -> Published:
+    def publish(self, topic: str, load: Load) -> Published:
+        """Publish a load to a topic that is there."""
         command = [sys.executable, "-m", "activity_loadgen", "--topic", topic, "--count", str(load.count)]
         command += ["--partitions", str(load.partitions), *OPTIONS, *load.options]
         before = os.times()

@@ -50,7 +50,7 @@ class Running:
         self.source = KafkaAuditSource(self.settings)
         self.store = PostgresAudit(self.settings.database, self.settings.pipeline)
         self.metrics = Metrics()
-        self.audit = Audit(self.source, self.store, self.settings, self.metrics)
+        self.audit = Audit(source=self.source, store=self.store, settings=self.settings, emit=self.metrics)
         self.task = asyncio.create_task(self.audit.run())
 
     async def stop(self) -> None:

@@ -170,6 +170,28 @@ async def test_a_time_that_no_version_holds_is_refused_with_the_way_out(empty: I
     await empty.store.prepare()
 
 
+async def test_events_of_rows_that_were_deleted_as_advised_are_no_others_when_they_come_again(
+    empty: InPostgres,
+) -> None:
+    await before(empty, events())
+    for table, column in (
+        ("transactions", "id"),
+        ("transaction_versions", "id"),
+        ("transaction_events", "transaction_id"),
+    ):
+        await empty.connection.execute(  # the newest event of each had such a time
+            f"UPDATE {table} SET version = 1::bigint << 60 WHERE {column} = 'kept' AND version > $1",  # noqa: S608
+            events()[0].event.version >> 8,
+        )
+        await empty.connection.execute(f"DELETE FROM {table} WHERE version >= 36028797018963968")  # noqa: S608
+    await empty.store.prepare()
+    assert await empty.store.write(events()) == 0
+    found = await empty.tables()
+    assert sorted(found.history) == sorted(identity(each.event) for each in events())
+    assert await value(empty, "SELECT count(*) FROM transaction_events") == len(events())
+    assert found.live == {"kept": (events()[1].event.version, events()[1].event.body)}
+
+
 async def test_rows_of_another_topic_are_refused_and_left_as_they_are(empty: InPostgres) -> None:
     await before(empty, events())
     message = await refusal(empty.another(OTHER))

@@ -189,6 +189,18 @@ async def test_what_comes_after_the_start_is_not_read(place: Place) -> None:
     assert (told_at_the_end[-1].passed, told_at_the_end[-1].total, told_at_the_end[-1].records) == (3, 3, 3)
 
 
+async def test_one_reader_looks_for_some_and_then_reads_all(place: Place) -> None:
+    await bury(place, [event("a")] * 3)
+    await bury(place, [event("b")], told={"replay_from": "t:0:1:2"}, partition=1)
+    async with dead_letter_reader(KafkaSettings(bootstrap_servers=place.servers.kafka)) as reader:
+        spans = await reader.spans([place.dead_letter_topic])
+        found = [
+            [letter.partition async for batch in reader.read(spans, holding=holding) for letter in batch]
+            for holding in (b"replay-", b"", b"replay-")
+        ]
+    assert [sorted(each) for each in found] == [[1], [0, 0, 0, 1], [1]]
+
+
 async def test_without_dead_letters_all_commands_say_so(place: Place, run: Run) -> None:
     assert await run("list") == (0, f"No dead letters in {place.dead_letter_topic}.\n")
     assert (await run("show", "0:0"))[0] == 3
@@ -198,7 +210,7 @@ async def test_without_dead_letters_all_commands_say_so(place: Place, run: Run) 
 async def test_show_tells_the_rest_when_elasticsearch_is_away(place: Place, run: Run) -> None:
     await bury(place, [event("a")])
     found = await shown(run, "0:0", ELASTICSEARCH_URL="http://127.0.0.1:1")
-    assert found["document"]["outlook"].startswith("its state cannot be told: Elasticsearch")
+    assert found["document"]["outlook"].startswith("its state is unknown: Elasticsearch")
     assert found["transaction"] == "a"
 
 

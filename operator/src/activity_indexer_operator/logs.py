@@ -39,7 +39,7 @@ def configure(level: str) -> None:
     handler.addFilter(TraceIds())
     logging.basicConfig(level=least, handlers=[handler], force=True)
     configure_structlog(least)
-    # Each unanswered connection would be a line here, and the condition says it once.
+    # Each failed connection would be a line here, and the condition reports it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     for chatter in ("aiohttp.access", "kopf.activities", "kopf.objects"):
         logging.getLogger(chatter).setLevel(logging.WARNING)

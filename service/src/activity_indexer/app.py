@@ -29,7 +29,7 @@ from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
 from activity_indexer.ending import Deadline, Ending, say_goodbye
 from activity_indexer.enrichment.registry import Registry, load_enrichments
-from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable
+from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.index_watch import IndexWatch
 from activity_indexer.indexing import BulkWriter, Tries
@@ -78,7 +78,7 @@ class App:
         self.health = Health(time.monotonic, consumer.stall_timeout)
         longest_try = consumer.backoff_max + settings.elasticsearch.request_timeout
         self.emit = Subscribers(
-            *self.metrics.indexer, Progress(self.health), Problems(self.health, longest_try), LogLines()
+            self.metrics.indexer, Progress(self.health), Problems(self.health, longest_try), LogLines()
         )
         self.http_port = 0
         self._backoff = Backoff(consumer.backoff_initial, consumer.backoff_max)
@@ -170,7 +170,13 @@ class App:
                 await self._started.wait()
         auditing = await _imported(AUDITING)
         await auditing.run_audit(
-            self._settings, self.metrics, self.health, self._ending, tracing, self._decoded, address
+            settings=self._settings,
+            metrics=self.metrics,
+            health=self.health,
+            ending=self._ending,
+            tracing=tracing,
+            decoded=self._decoded,
+            address=address,
         )
 
     async def _work(self, indexer: Indexer, background: list[asyncio.Task[None]]) -> None:
@@ -277,11 +283,10 @@ class App:
         while not self._ending.begun:
             try:
                 if await self._unless_stopping(attempt()):
-                    self.health.unblocked(server)
                     self.emit(DependencyChanged(server))
                     return True
             except (Unavailable, Refused) as error:
-                self._tell_waiting(server, error)
+                self.emit(DependencyChanged(server, str(error), starting=True))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._backoff.delay(tries)):
                         await self._ending.wait()
@@ -302,10 +307,6 @@ class App:
             return False
         trying.result()
         return True
-
-    def _tell_waiting(self, server: Dependency, error: ActivityIndexerError) -> None:
-        self.health.blocked(server, str(error))
-        self.emit(DependencyChanged(server, str(error)))
 
 
 async def _imported(module: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -129,9 +130,12 @@ class Indexer:
         self._sink = sink or _Trusted()
         self._rereads = rereads if rereads is not None else Rereads()
         self._in_doubt = False
+        self._revoked_at: float | None = None
         self._offsets: dict[Partition, PartitionOffsets] = {}
         self._held: dict[Partition, tuple[int, float]] = {}
         self._under_way: set[asyncio.Task[None]] = set()
+        self._placeless: set[asyncio.Task[None]] = set()
+        self._place_freed = asyncio.Event()
         self._footprint_under_way = 0
         self._stopping = False
         self._crash: BaseException | None = None
@@ -164,11 +168,12 @@ class Indexer:
         polled = await self._source.poll(self._poll_timeout(), self._limits.fetch_max_records)
         if polled:
             self._take(polled)
+            await asyncio.sleep(0)  # a poll that finds records does not wait, and the next turn begins with another one
 
     def _poll_timeout(self) -> float:
         """Until a batch is old enough to go."""
         due = self._batcher.due_in
-        if due is None or (due == 0 and len(self._under_way) >= self._places()):
+        if due is None or (due == 0 and self._places_taken >= self._places()):
             return self._limits.poll_timeout  # what is due goes when a request ends
         return min(due, self._limits.poll_timeout)
 
@@ -189,7 +194,7 @@ class Indexer:
 
         A request beyond the places prepares its events meanwhile, but only when it is full: others may join it.
         """
-        while (free := self._places() - len(self._under_way)) > -self._limits.spare_batches:
+        while (free := self._places() - self._places_taken) > -self._limits.spare_batches:
             cut = self._batcher.cut(everything=everything or self._is_memory_used_up())
             if cut is None or (free <= 0 and not (cut.full or everything)):
                 break
@@ -199,14 +204,28 @@ class Indexer:
             self._footprint_under_way += cut.footprint
             task = asyncio.create_task(self._run_batch(batch))
             self._under_way.add(task)
+            batch.requests_done = partial(self._without_place, task)
             task.add_done_callback(partial(self._ended, cut.footprint))
 
     def _ended(self, footprint: int, task: asyncio.Task[None]) -> None:
         """A batch has ended, even if it was cancelled before it began: its place is free."""
         self._under_way.discard(task)
+        self._placeless.discard(task)
+        self._place_freed.set()
         self._footprint_under_way -= footprint
         if not task.cancelled() and self._crash is None:
             self._start_requests()
+
+    def _without_place(self, task: asyncio.Task[None]) -> None:
+        """A batch waits for the dead-letter topic alone: others may have its place."""
+        self._placeless.add(task)
+        self._place_freed.set()
+        self._start_requests()
+
+    @property
+    def _places_taken(self) -> int:
+        """By batches under way; as many as there are places may wait for the dead-letter topic beside them."""
+        return len(self._under_way) - min(len(self._placeless), self._places())
 
     async def _run_batch(self, batch: Batch) -> None:
         try:
@@ -217,10 +236,10 @@ class Indexer:
             self._crash = error
 
     async def _wait_for_a_place(self) -> None:
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=self._limits.poll_timeout, return_when=asyncio.FIRST_COMPLETED)
-        else:
-            await asyncio.sleep(self._limits.poll_timeout)
+        self._place_freed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.poll_timeout):
+                await self._place_freed.wait()
 
     def stop(self) -> None:
         """Take nothing in any more; `run` returns soon, `drain` finishes the rest."""
@@ -272,11 +291,15 @@ class Indexer:
         """The group gave this member these partitions."""
         for partition in partitions:
             self._offsets.setdefault(partition, PartitionOffsets())
-        self._emit(PartitionsAssigned(partitions))
+        self._emit(
+            PartitionsAssigned(partitions, None if self._revoked_at is None else self._clock() - self._revoked_at)
+        )
+        self._revoked_at = None
         await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
         """The group takes all partitions back, to hand them out anew."""
+        self._revoked_at = self._clock()
         self._emit(PartitionsRevoked())
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))
         self._offsets = {}

@@ -65,7 +65,7 @@ def dead_letter(record: Record, failure: Failure, traceparent: bytes | None = No
 
     The original headers are kept, the trace context and what replays left among them; those of an earlier stay here
     give way to the new ones. What a replay sent failed first when it failed before its first replay.
-    `traceparent` is that of the span that sends the dead letter: whoever reads it can link to that span.
+    `traceparent` is that of the span that sends the dead letter: a reader can link to that span.
 
     Half of all events may come this way: each header is written once, as the bytes that it is stored as, and those that
     many dead letters share are kept.
@@ -118,23 +118,23 @@ def _time(microseconds: int) -> bytes:
 
 def _undecoded(record: UndecodedRecord) -> dict[str, str]:
     """What the value holds instead of an event, and of how many offsets."""
-    told = {"content": record.content.value, **({} if record.truncation is None else truncated(record.truncation))}
+    found = {"content": record.content.value, **({} if record.truncation is None else truncated(record.truncation))}
     if record.first_offset != record.offset:
-        told["first-offset"] = str(record.first_offset)
-    return told
+        found["first-offset"] = str(record.first_offset)
+    return found
 
 
 def with_key(record: OutRecord) -> OutRecord:
     """A dead letter of an event without a key, with its place as the key: a compacted topic takes none without."""
-    told = dict(record.headers)
-    place = b":".join(told.get(PREFIX + name) or b"" for name in ("topic", "partition", "offset"))
+    headers = dict(record.headers)
+    place = b":".join(headers.get(PREFIX + name) or b"" for name in ("topic", "partition", "offset"))
     return OutRecord(place, record.value, [*record.headers, (NO_KEY, b"true")])
 
 
 def smaller_forms(record: OutRecord) -> Iterator[OutRecord]:
     """A dead letter for a topic that refuses its size: with less and less of its value, at last without its headers.
 
-    The first has the beginning of the value. Size and SHA-256 of the value are told, so that the original can be found.
+    The first has the beginning of the value. Headers give its size and SHA-256, so that the original can be found.
     """
     own = [(name, value) for name, value in record.headers if name.startswith(PREFIX)]
     others = [(name, value) for name, value in record.headers if not name.startswith(PREFIX)]

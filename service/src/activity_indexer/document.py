@@ -37,13 +37,12 @@ def live_document(event: Event, enriched: Enriched, now: bytes, trace_id: bytes 
     `now` is the time of enrichment, RFC 3339; `trace_id` the trace that the event belongs to, if any. What is bytes
     already is joined as it is, and what has to be formatted is formatted as text, in one piece between two of those.
     """
-    fields, search_content, ran = enriched
     position = event.position
     source = "" if event.source is None else f'"source":{encode(event.source).decode()},'
     added = (
         f',"event_type":"{event.event_type}",{source}"_updated_at":"{event.updated_at}",'
         f'"_position":"{position.published}:{position.partition}:{position.offset}",'
-        f'"_enriched":{"true" if ran else "false"},"_enriched_at":"'
+        f'"_enriched":{"true" if enriched.ran else "false"},"_enriched_at":"'
     )
     return b"".join(
         (
@@ -53,9 +52,9 @@ def live_document(event: Event, enriched: Enriched, now: bytes, trace_id: bytes 
             added.encode(),
             now,
             b'","_trace_id":"%b","enrichment":' % trace_id if trace_id else b'","enrichment":',
-            fields,
+            enriched.fields,
             b',"search_content":',
-            search_content,
+            enriched.search_content,
             b"}\n",
         )
     )

@@ -208,22 +208,22 @@ class BulkWriter:
         started = time.perf_counter()
         alone = len(documents) == 1 and documents[0] in self._alone
         reply = await self._request(body, alone=alone)
+        for document in documents:
+            document.attempts += 1
         seconds = time.perf_counter() - started
         outcome, left = await self._take(documents, reply)
         self._emit(BulkDone(outcome, seconds, len(body)))
         return left
 
     async def _take(self, documents: list[Document], reply: BulkReply | Unavailable) -> tuple[BulkOutcome, _Round]:
-        if _took_all(reply, len(documents)):
-            self._all_written(documents)
-            return BulkOutcome.DONE, _Round()
-        for document in documents:
-            document.attempts += 1
         if isinstance(reply, Unavailable):
             return BulkOutcome.RETRY, self._unheard(documents, ItemError(UNAVAILABLE, str(reply)))
         if reply.status != 200:
             return await self._failed(documents, reply)
         try:
+            if all_done(reply.body, len(documents)):
+                self._all_written(documents)
+                return BulkOutcome.DONE, _Round()
             items = read_items(reply.body, len(documents))
         except (ValueError, RecursionError) as error:
             return BulkOutcome.RETRY, self._unheard(documents, ItemError(UNKNOWN_ANSWER, _no_answer(reply.body, error)))
@@ -527,14 +527,6 @@ class BulkWriter:
             self._held.difference_update([document for document in documents if document.settled])
         if self._alone:
             self._leave([document for document in documents if document.settled])
-
-
-def _took_all(reply: BulkReply | Unavailable, documents: int) -> bool:
-    """Whether an answer says that all of so many documents were written."""
-    try:
-        return isinstance(reply, BulkReply) and reply.status == 200 and all_done(reply.body, documents)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _no_answer(body: bytes, error: Exception) -> str:

@@ -257,7 +257,7 @@ class AuditStore(Protocol):
         """Keep an event that the database refuses, apart."""
 
 
-class Enriched(NamedTuple):
+class Enriched(Struct, frozen=True, gc=False):
     """What enrichment adds to a document, as JSON text: the document's bytes are put together, not encoded again.
 
     `fields` is the object `enrichment`, `search_content` the string; `ran` says whether a strategy of the type ran.

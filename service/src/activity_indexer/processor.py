@@ -374,6 +374,8 @@ class Processor:
             self._breaker.record(work.sent, 0)
             return
         invalid = [at for at, failure in failures.items() if failure.error.stage not in SINK]
+        if len(invalid) == len(failures) and not self._breaker.is_open:
+            work.batch.requests_done()  # the next batch's documents do not wait for these dead letters
         await self._dead_letter(work, sorted(invalid))
         refused = failures.keys() - invalid if len(invalid) < len(failures) else set()
         if self._record(work, refused) and refused:
@@ -425,8 +427,8 @@ class Processor:
         for at in places:
             error = work.failures[at].error
             kinds[error.stage, error.code].append(at)
-        for alike in kinds.values():
-            self._emit(DeadLettersWritten(alike, partial(_letter, work), work.trace))
+        for kind, alike in kinds.items():
+            self._emit(DeadLettersWritten(kind, alike, partial(_letter, work), work.trace))
 
     async def _hold(self, work: _Work, held: Collection[int]) -> None:
         """Wait with what failed, and try it again now and then, until it passes or it is this batch's turn to go."""
@@ -489,6 +491,7 @@ def _settled(work: _Work, duration: float) -> BatchSettled:
         work.batch.size,
         _counted(work),
         work.looked_up,
+        work.known.asked,
         len(work.known.memory),
         len(work.known.store),
         duration,

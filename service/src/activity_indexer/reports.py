@@ -6,7 +6,7 @@ no other part knows of logs, metrics or health. Values are made for each batch, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -45,27 +45,37 @@ def on(kind: type[Kind]) -> Callable[[Handler[Kind]], Handler[Kind]]:
     return marked
 
 
+Subscription = tuple[type[Reported], Callable[[Any], None]]
+
+
+def subscriptions(subscriber: object) -> Iterator[Subscription]:
+    """The marked methods of an object."""
+    for name, method in vars(type(subscriber)).items():
+        if kind := getattr(method, "subscribed", None):
+            yield kind, getattr(subscriber, name)
+
+
 class Subscribers:
-    """Emit: calls the methods of the subscribers that are marked with the kind of a fact, in the order they were added.
+    """Emit: calls what subscribed to the kind of a fact, in the order of subscription; to be used from one thread."""
 
-    The table is built once; to be used from one thread.
-    """
-
-    def __init__(self, *subscribers: object) -> None:
-        self._methods: dict[type[Reported], tuple[Callable[[Any], None], ...]] = {}
+    def __init__(self, counted: Iterable[Subscription], *subscribers: object) -> None:
+        self._called: dict[type[Reported], tuple[Callable[[Any], None], ...]] = {}
+        self._add(counted)
         self.add(*subscribers)
 
     def add(self, *subscribers: object) -> None:
-        """Call these, too."""
+        """Call their marked methods, too."""
         for each in subscribers:
-            for name, method in vars(type(each)).items():
-                if kind := getattr(method, "subscribed", None):
-                    self._methods[kind] = (*self._methods.get(kind, ()), getattr(each, name))
+            self._add(subscriptions(each))
+
+    def _add(self, subscribed: Iterable[Subscription]) -> None:
+        for kind, called in subscribed:
+            self._called[kind] = (*self._called.get(kind, ()), called)
 
     def __call__(self, reported: Reported) -> None:
         """Report a fact."""
-        for method in self._methods.get(type(reported), ()):
-            method(reported)
+        for called in self._called.get(type(reported), ()):
+            called(reported)
 
 
 class EventOutcome(StrEnum):
@@ -112,12 +122,13 @@ class Dependency(StrEnum):
 class DependencyChanged(Reported, frozen=True):
     """A dependency answers (no problem), or does not and why; reported as often as it is noticed.
 
-    `severity` is what follows for the indexer from a problem.
+    `severity` is what follows for the indexer from a problem; while it is `starting` it waits, and is not ready.
     """
 
     dependency: Dependency
     problem: str | None = None
     severity: Severity = Severity.WAITS
+    starting: bool = False
 
 
 class ProblemChanged(Reported, frozen=True):
@@ -197,17 +208,18 @@ class Written(NamedTuple):
 class BatchSettled(Reported, frozen=True):
     """What became of a batch's events.
 
-    `outcomes` counts by outcome and event type. `looked_up` ids were asked for, `known_in_memory` and `known_in_store`
-    of them were found. `ages` are the times from publishing to now of the events that were written (seconds);
-    `undated` counts those without an age, as the timestamp of their record cannot be true. `example` is one of their
-    documents that a search can find. `ties` counts events that differ from another one of the same transaction, type
-    and timestamp: `later` ones took that one's place, `earlier` ones did not.
+    `outcomes` counts by outcome and event type. `looked_up` ids were looked for in memory, `looked_up_in_store` of them
+    in Redis. `ages` are the times from publishing to now of the events that were written (seconds); `undated` counts
+    those without an age, as the timestamp of their record cannot be true. `example` is one of their documents that a
+    search can find. `ties` counts events that differ from another one of the same transaction, type and timestamp:
+    `later` ones took that one's place, `earlier` ones did not.
     """
 
     events: int
     size: int
     outcomes: Mapping[tuple[EventOutcome, str], int] = {}
     looked_up: int = 0
+    looked_up_in_store: int = 0
     known_in_memory: int = 0
     known_in_store: int = 0
     duration: float = 0.0
@@ -234,11 +246,12 @@ class Letter(NamedTuple):
 
 
 class DeadLettersWritten(Reported, frozen=True):
-    """The dead-letter topic has the events at these places of a batch, all with one stage and error.
+    """The dead-letter topic has the events at these places of a batch, all of one kind: stage and error.
 
     `letter` makes a place's values, for those who want more than their number; `trace` is that of the batch.
     """
 
+    kind: tuple[str, str]
     places: Sequence[int]
     letter: Callable[[int], Letter]
     trace: BatchTrace
@@ -299,9 +312,10 @@ class DocumentsSentAlone(Reported, frozen=True):
 
 
 class PartitionsAssigned(Reported, frozen=True):
-    """A rebalance ended."""
+    """A rebalance ended, `seconds` after partitions were taken back."""
 
     partitions: Collection[Partition]
+    seconds: float | None = None
 
 
 class PartitionsRevoked(Reported, frozen=True):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer.telemetry.metrics.batches import AGES
+from activity_indexer.telemetry.metrics.events import AGES
 
 CASES = sorted((Path(__file__).parent / "rules").glob("*.yaml"))
 BOTH = "prometheusRule.enabled=true,operator.prometheusRule.enabled=true"

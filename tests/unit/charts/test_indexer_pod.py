@@ -14,8 +14,8 @@ import yaml
 from rendering import ROOT, needs, objects, template
 
 from activity_indexer_operator.indexer.manifests import manifests
-from activity_indexer_operator.indexer.spec import Spec, parse_spec
-from activity_indexer_operator.kube.objects import Key, Meta
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.kube.objects import Key, Meta, parsed_spec
 
 pytestmark = needs("helm")
 
@@ -64,7 +64,7 @@ def sources(kind: str) -> tuple[dict[str, Any], ...]:
     """The spec of this kind from chart, operator and raw manifests, as leaves."""
     values = f"fullnameOverride={NAME},image.tag=dev,operator.enabled=false,activityIndexer.enabled=false"
     [from_chart] = objects(template("activity-indexer", "--set", values), kind)
-    spec = parse_spec(SPEC)
+    spec = parsed_spec({"spec": SPEC}, Spec)
     assert isinstance(spec, Spec)
     assert spec.workload.template
     meta = Meta(Key("ActivityIndexer", "demo", NAME), "uid", 1, {}, deleted=False)

@@ -300,6 +300,39 @@ async def test_back_pressure_bounds_what_is_taken_in() -> None:
         await subject.until(lambda: subject.broker.offsets == {ONE: 1000})
 
 
+@dataclass
+class Letters(Gate):
+    """A process whose batches wait for the dead-letter topic alone."""
+
+    async def __call__(self, batch: Batch) -> None:
+        batch.requests_done()
+        await super().__call__(batch)
+
+
+async def test_a_batch_that_waits_for_the_dead_letter_topic_alone_takes_no_place_but_not_without_limit() -> None:
+    letters = Letters()
+    subject = Subject(letters, places=2, batch_size=5, fetch=20)
+    subject.broker.publish(100)
+    async with subject.running():
+        await subject.until(lambda: len(letters.started) >= 5)
+        await asyncio.sleep(0.05)
+        assert len(letters.started) == 5, "two beside two places, and one to spare"
+        letters.opened.set()
+        await subject.until(lambda: subject.broker.offsets == {ONE: 100})
+
+
+async def test_intake_goes_on_at_once_when_a_place_is_given_up() -> None:
+    gate = Gate()
+    subject = Subject(gate, places=1, batch_size=5, fetch=5, poll_timeout=60.0)
+    subject.broker.publish(100)
+    async with subject.running():
+        await subject.until(lambda: len(gate.started) == 2)
+        await asyncio.sleep(0.05)
+        gate.started[0].requests_done()
+        await subject.until(lambda: len(gate.started) == 3)
+        gate.opened.set()
+
+
 async def test_more_places_take_more_batches() -> None:
     gate = Gate()
     subject = Subject(gate, places=2)

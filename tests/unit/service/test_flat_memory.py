@@ -81,7 +81,7 @@ async def index() -> AsyncIterator[ElasticsearchIndex]:
 
 def processor(index: ElasticsearchIndex, metrics: Metrics) -> Processor:
     health = Health(time.monotonic, 60)
-    emit = Subscribers(*metrics.indexer, Progress(health), Problems(health), LogLines())
+    emit = Subscribers(metrics.indexer, Progress(health), Problems(health), LogLines())
     backoff = Backoff(0.1, 1)
     measured = MeasuredIndex(index, Calls(emit, Untraced()), "t")
     writer = BulkWriter(measured, AdaptiveLimit(8, 5, time.monotonic), backoff, emit, Tries(3, 10, 120.0))

@@ -145,6 +145,24 @@ async def test_what_was_decoded_is_handed_on_before_it_is_indexed() -> None:
     assert subject.outcomes == {"indexed": 1, "dead_lettered": 1}
 
 
+async def test_a_batch_gives_its_place_up_when_only_invalid_events_are_left() -> None:
+    subject = Subject()
+    done: list[tuple[set[str], int]] = []
+    batch = subject.batch(value("a"), b"no event")
+    batch.requests_done = lambda: done.append((set(subject.index.documents), len(subject.dead_letters.records)))
+    await subject.processor.process(batch)
+    assert done == [({"a"}, 0)]
+    assert len(subject.dead_letters.records) == 1
+
+
+async def test_a_batch_that_may_be_held_keeps_its_place() -> None:
+    subject = Subject(MemoryIndex(on_item=refusing(lambda identifier: identifier == "a")))
+    batch = subject.batch(value("a"), value("b"), b"no event")
+    batch.requests_done = lambda: pytest.fail("its refused event may be tried again")
+    await subject.processor.process(batch)
+    assert subject.outcomes == {"indexed": 1, "dead_lettered": 2}
+
+
 async def test_the_event_loop_has_its_turns_while_a_batch_computes() -> None:
     """Also with few events that take long: the time counts, not the number."""
     subject = Subject()

@@ -38,6 +38,6 @@ def workload_keys(body: Body, cache: ObjectCache) -> Iterable[Key]:
 
 
 def _workload_parts(body: Body) -> Body:
-    """Without pod templates: there may be many workloads that are nobody's business here."""
+    """Without pod templates: a namespace may have many workloads that no ActivityIndexer names."""
     spec = {name: part for name, part in body.get("spec", {}).items() if name in {"replicas", "selector"}}
     return {**without_managed_fields(body), "spec": spec}

@@ -1,4 +1,4 @@
-"""How many replicas there should be: values in, values out, no I/O."""
+"""How many replicas a workload should have: values in, values out, no I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`desired` is None where nothing can be said; `scale_to` is None where nothing is to be done."""
+    """`desired` is None where it is not known; `scale_to` is None where nothing has to be done."""
 
     desired: int | None
     scale_to: int | None
@@ -41,12 +41,14 @@ class Decision:
 
 
 def decide(mode: Mode, scaling: Scaling, partitions: Number, replicas: Number, need: Need | None = None) -> Decision:
-    """What to do about a workload of `replicas` for a topic of `partitions`; `need` is what the policy Lag found.
+    """What to do with a workload of `replicas` for a topic of `partitions`; `need` is what the policy Lag found.
 
-    Without a fresh, complete reading of both numbers nothing is done; only Suspended asks for no replicas whatever the
-    brokers say.
+    Without both numbers nothing is done, except that Suspended removes all replicas whatever the brokers report.
     """
-    wanted = _suspended() if mode is Mode.SUSPENDED else _wanted(scaling, partitions, need)
+    if mode is Mode.SUSPENDED:
+        wanted = Decision(0, None, Limit.NONE, Why.SUSPENDED, "spec.mode is Suspended")
+    else:
+        wanted = _wanted(scaling, partitions, need)
     acts = mode in {Mode.ACTIVE, Mode.SUSPENDED}
     if not acts or wanted.desired is None or isinstance(replicas, Unknown) or replicas == wanted.desired:
         return wanted
@@ -68,10 +70,6 @@ def for_partitions(partitions: int, scaling: Scaling) -> int:
     return -(-partitions // scaling.partitions_per_replica)
 
 
-def _suspended() -> Decision:
-    return Decision(0, None, Limit.NONE, Why.SUSPENDED, "spec.mode is Suspended")
-
-
 def _wanted(scaling: Scaling, partitions: Number, need: Need | None) -> Decision:
     if isinstance(partitions, Unknown):
         return Decision(None, None, Limit.UNKNOWN, Why.UNKNOWN, partitions.message)
@@ -85,7 +83,7 @@ def _wanted(scaling: Scaling, partitions: Number, need: Need | None) -> Decision
 
 
 def _manual(scaling: Scaling, partitions: int) -> Decision:
-    """Who asks for none, or for less than the minimum, gets it."""
+    """A number below the minimum, or 0, is followed too."""
     asked = scaling.replicas or 0
     desired, limit = min((asked, Limit.NONE), (scaling.max_replicas, Limit.MAXIMUM), (partitions, Limit.PARTITIONS))
     limit = Limit.NONE if desired == asked else limit

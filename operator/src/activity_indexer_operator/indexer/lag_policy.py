@@ -20,13 +20,13 @@ RATE_SPAN_MIN: Final = 9.0
 UTILIZATION: Final = 0.85
 """Share of its capacity that a replica is planned with."""
 BUSY_SECONDS: Final = 2.0
-"""A group that is behind by more than so many seconds of production has enough to do: then its rate is its capacity."""
+"""Seconds of production: a group that is further behind has enough to do, and its rate is then its capacity."""
 LEARNING: Final = 0.5
 """Weight of the newest measurement of capacity."""
 
 
 class LagReason(StrEnum):
-    """Why the policy says what it says."""
+    """Reasons of the policy."""
 
     MEASURING = "Measuring"
     STALLED = "NotConsuming"
@@ -64,7 +64,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """`replicas` is None while nothing can be said."""
+    """`replicas` is None while it is not known."""
 
     replicas: int | None
     reason: LagReason
@@ -85,7 +85,7 @@ class LagState:
 
 
 def step(state: LagState, sample: Sample, scaling: Scaling) -> tuple[LagState, Rates | None, Need]:
-    """One look more: what is remembered then, the rates, and the replicas that are needed now."""
+    """After one more sample: what is remembered, the rates, and the replicas that are needed now."""
     state = _remembered(state, sample)
     rates = _rates(state.samples)
     if rates is None:
@@ -105,9 +105,9 @@ def fewer(count: int, partitions: int) -> int:
 
 def _remembered(state: LagState, sample: Sample) -> LagState:
     last = state.samples[-1] if state.samples else sample
-    # A topic that was made anew, or that grew, says nothing about before.
+    # Earlier samples of a topic that was created again, or that grew, do not count.
     broken = sample.produced < last.produced or sample.settled < last.settled or sample.partitions != last.partitions
-    # Rates over a change of replicas say nothing about either number of them.
+    # A rate over a change of replicas is the rate of neither number.
     same = (last.replicas, last.ready) == (sample.replicas, sample.ready)
     kept = state.samples if same and not broken else ()
     recent = tuple(old for old in kept if sample.at - old.at <= RATE_WINDOW)
@@ -136,27 +136,27 @@ def _capacity(state: LagState, rates: Rates) -> float | None:
 
 def _wanted(sample: Sample, rates: Rates, scaling: Scaling) -> Need:
     rate = rates.produced + sample.lag / scaling.lag.catch_up_seconds
-    told = f"{rates.produced:.0f} events/s published, {rates.settled:.0f} settled, {sample.lag} waiting"
+    message = f"{rates.produced:.0f} events/s published, {rates.settled:.0f} settled, {sample.lag} waiting"
     if sample.replicas == 0:
-        return Need(1, LagReason.AWAKE, told) if rate > 0 else Need(0, LagReason.LOAD, told)
+        return Need(1, LagReason.AWAKE, message) if rate > 0 else Need(0, LagReason.LOAD, message)
     if sample.lag > 0 and rates.settled <= 0:
-        return Need(sample.replicas, LagReason.STALLED, f"{told}: more replicas would not help")
+        return Need(sample.replicas, LagReason.STALLED, f"{message}: more replicas would not help")
     if rate == 0:
-        return Need(0, LagReason.LOAD, told)
+        return Need(0, LagReason.LOAD, message)
     if rates.capacity is None:
-        return _without_capacity(sample, rates, told)
+        return _without_capacity(sample, rates, message)
     held = int(rates.capacity * UTILIZATION * sample.partitions / rate)
     wanted = sample.partitions if held < 1 else -(-sample.partitions // min(held, sample.partitions))
-    return Need(wanted, LagReason.LOAD, f"{told}, {rates.capacity:.0f} per replica at most")
+    return Need(wanted, LagReason.LOAD, f"{message}, {rates.capacity:.0f} per replica at most")
 
 
-def _without_capacity(sample: Sample, rates: Rates, told: str) -> Need:
-    """Nobody has seen yet what a replica can do. One that keeps up may be more than enough: try fewer, and learn."""
+def _without_capacity(sample: Sample, rates: Rates, message: str) -> Need:
+    """The capacity of a replica is not known yet. Replicas that keep up may be too many: try fewer, and measure."""
     if sample.lag > rates.produced * BUSY_SECONDS:
-        return Need(sample.replicas, LagReason.MEASURING, f"{told}: the capacity of a replica is being measured")
+        return Need(sample.replicas, LagReason.MEASURING, f"{message}: the capacity of a replica is being measured")
     lower = fewer(sample.replicas, sample.partitions)
     reason = LagReason.PROBING if lower < sample.replicas else LagReason.KEEPING_UP
-    return Need(lower, reason, f"{told}: the capacity of a replica is not known")
+    return Need(lower, reason, f"{message}: the capacity of a replica is not known")
 
 
 def _wants(state: LagState, sample: Sample, wanted: Need, scaling: Scaling) -> tuple[tuple[float, int], ...]:

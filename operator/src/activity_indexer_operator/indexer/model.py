@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from activity_indexer_operator.indexer.lag_policy import LagState
-from activity_indexer_operator.indexer.spec import Spec, parse_spec
-from activity_indexer_operator.indexer.status import Status, parse_status
-from activity_indexer_operator.kube.objects import Body, InvalidSpec, Meta, meta_of
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.indexer.status import CONDITIONS, Status
+from activity_indexer_operator.kube.objects import Body, InvalidSpec, Meta, meta_of, parsed_spec, parsed_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +23,12 @@ class ActivityIndexer:
 
 
 def parse(body: Body) -> ActivityIndexer:
-    """The object behind the API server's JSON."""
+    """The object behind the API server's JSON, with our own conditions."""
+    status = parsed_status(body, Status)
     return ActivityIndexer(
         meta=meta_of(body),
-        spec=parse_spec(body.get("spec", {})),
-        status=parse_status(body.get("status", {})),
+        spec=parsed_spec(body, Spec),
+        status=replace(status, conditions=tuple(c for c in status.conditions if c.type in CONDITIONS)),
         body=body,
     )
 

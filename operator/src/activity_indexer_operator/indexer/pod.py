@@ -26,6 +26,8 @@ def pod_spec(
     name: str, template: Template, environment: Environment, selector: dict[str, str], image: str
 ) -> dict[str, Any]:
     """Passes Pod Security `restricted`; without a token, service links and a writable root."""
+    folders = {file.folder: file.secret for file in environment.files}
+    spread = template.topology_spread_constraints
     spec: dict[str, Any] = {
         "serviceAccountName": template.service_account.name or name,
         "automountServiceAccountToken": False,
@@ -39,11 +41,11 @@ def pod_spec(
             "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "topologySpreadConstraints": _spread(template, selector),
+        "topologySpreadConstraints": [_evenly(selector)] if spread is None else list(spread),
         "containers": [_container(name, template, environment, image)],
         "volumes": [
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
-            *_volumes(environment),
+            *({"name": folder, "secret": {"secretName": secret}} for folder, secret in folders.items()),
             *template.extra_volumes,
         ],
     }
@@ -58,7 +60,8 @@ def pod_spec(
 
 
 def _container(name: str, template: Template, environment: Environment, image: str) -> dict[str, Any]:
-    mounts = [{"name": "tmp", "mountPath": "/tmp"}, *_mounts(environment), *template.extra_volume_mounts]  # noqa: S108
+    folders = dict.fromkeys(file.folder for file in environment.files)
+    files = [{"name": folder, "mountPath": f"{FILES}/{folder}", "readOnly": True} for folder in folders]
     return {  # neither command nor args: the image itself holds what it runs
         "name": CONTAINER,
         "image": template.image or image,
@@ -76,7 +79,11 @@ def _container(name: str, template: Template, environment: Environment, image: s
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": mounts,
+        "volumeMounts": [
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - in the pod
+            *files,
+            *template.extra_volume_mounts,
+        ],
     }
 
 
@@ -89,7 +96,7 @@ def _resources(template: Template) -> dict[str, Any]:
 
 
 def _variables(template: Template, environment: Environment) -> list[dict[str, Any]]:
-    """What the user gives wins over what the fields say."""
+    """The user's variables replace those from the fields."""
     own: dict[str, dict[str, Any]] = {}
     for secret in environment.secrets:
         reference: dict[str, Any] = {"name": secret.ref.name, "key": secret.ref.key}
@@ -99,27 +106,14 @@ def _variables(template: Template, environment: Environment) -> list[dict[str, A
     return [*made, *template.extra_env]
 
 
-def _volumes(environment: Environment) -> list[dict[str, Any]]:
-    folders = {file.folder: file.secret for file in environment.files}
-    return [{"name": folder, "secret": {"secretName": secret}} for folder, secret in folders.items()]
-
-
-def _mounts(environment: Environment) -> list[dict[str, Any]]:
-    folders = dict.fromkeys(file.folder for file in environment.files)
-    return [{"name": folder, "mountPath": f"{FILES}/{folder}", "readOnly": True} for folder in folders]
-
-
-def _spread(template: Template, selector: dict[str, str]) -> list[dict[str, Any]]:
-    if template.topology_spread_constraints is not None:
-        return list(template.topology_spread_constraints)
-    return [
-        {
-            "maxSkew": 1,
-            "topologyKey": "kubernetes.io/hostname",
-            "whenUnsatisfiable": "ScheduleAnyway",
-            "labelSelector": {"matchLabels": selector},
-        }
-    ]
+def _evenly(selector: dict[str, str]) -> dict[str, Any]:
+    """Pods are spread over nodes where that is possible."""
+    return {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": selector},
+    }
 
 
 def _probe(path: str, *, period: int, failures: int, timeout: int) -> dict[str, Any]:

@@ -127,6 +127,10 @@ def status_of(found: Findings, previous: Status, generation: int, now: str) -> S
         before = previous.partitions
         partitions = before if before and before.total == count else Partitions(count, now)
     offsets = None if isinstance(observation.offsets, Unknown) else observation.offsets
+    dead_letter = None if isinstance(dead := observation.dead, Unknown) else DeadLetterStatus(0)
+    if isinstance(dead, Offsets):
+        handled = sorted((n, at) for n, at in dead.position.items() if at > dead.first.get(n, 0))
+        dead_letter = DeadLetterStatus(dead.lag, ",".join(f"{number}:{offset}" for number, offset in handled) or None)
     if workload and scaled_to is not None:
         last_scale = LastScale(workload.replicas, scaled_to, decision.reason, now)
     return Status(
@@ -140,7 +144,7 @@ def status_of(found: Findings, previous: Status, generation: int, now: str) -> S
         lag=Lag(offsets.lag, offsets.max_lag, sum(offsets.hidden.values())) if offsets else None,
         rates=_rates(found.rates),
         decision=DecisionStatus(found.spec.scaling.policy, decision.reason, decision.message),
-        dead_letter=_dead_letter_status(observation.dead),
+        dead_letter=dead_letter,
         last_scale=last_scale or previous.last_scale,
         conditions=merge(previous.conditions, conditions_for(found, previous.conditions, now), now, generation),
     )
@@ -190,15 +194,6 @@ def is_warning(condition: Condition) -> bool:
     return (condition.type, condition.status) in BAD_NEWS and condition.reason not in EXPECTED_REASONS
 
 
-def _dead_letter_status(offsets: Offsets | Unknown | None) -> DeadLetterStatus | None:
-    if isinstance(offsets, Unknown):
-        return None
-    if offsets is None:
-        return DeadLetterStatus(0)
-    handled = sorted((n, at) for n, at in offsets.position.items() if at > offsets.first.get(n, 0))
-    return DeadLetterStatus(offsets.lag, ",".join(f"{number}:{offset}" for number, offset in handled) or None)
-
-
 def _rates(rates: Rates | None) -> RateStatus | None:
     if rates is None:
         return None
@@ -244,8 +239,7 @@ def _serving(found: Findings) -> tuple[Literal["True", "False"], Ready, str]:
 
 
 def _source(found: Findings) -> Condition:
-    count = found.observation.partitions
-    if isinstance(count, Unknown):
+    if isinstance(count := found.observation.partitions, Unknown):
         return Condition("SourceReachable", "False", count.reason, f"{count.message}; the replicas stay as they are")
     message = f"topic {found.spec.kafka.topic} was described completely"
     return Condition("SourceReachable", "True", SourceReason.FETCHED, message)

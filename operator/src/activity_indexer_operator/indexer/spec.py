@@ -13,9 +13,7 @@ import msgspec
 
 from activity_indexer_operator.kafka.spec import Kafka, TopicName
 from activity_indexer_operator.kube.objects import (
-    Body,
     FileRef,
-    InvalidSpec,
     KeyRef,
     NameRef,
     Natural,
@@ -419,11 +417,3 @@ class Spec(View, frozen=True):
     def parking_topic(self) -> str:
         """Its name, as a replay makes it up when none is given."""
         return self.dead_letter.parking_topic or f"{self.dead_letter_topic}.parked"
-
-
-def parse_spec(value: Body) -> Spec | InvalidSpec:
-    """The spec behind the API server's JSON. The schema lets little in that is wrong; an older one may have."""
-    try:
-        return msgspec.convert(value, Spec)
-    except msgspec.ValidationError as error:
-        return InvalidSpec(f"spec: {error}")

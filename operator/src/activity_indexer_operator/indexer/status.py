@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import msgspec
-from msgspec.structs import replace
 
-from activity_indexer_operator.kube.objects import Body, Condition, View
+from activity_indexer_operator.kube.objects import Condition, View
 from activity_indexer_operator.kube.schema import Count, Time, described
 
 REASON: Final = "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
@@ -115,12 +114,3 @@ class Status(View, frozen=True):
             maxItems=16,
         ),
     ] = ()
-
-
-def parse_status(value: Body) -> Status:
-    """The status behind the API server's JSON; an unreadable one counts as none."""
-    try:
-        status = msgspec.convert(value, Status)
-    except msgspec.ValidationError:
-        return Status()
-    return replace(status, conditions=tuple(c for c in status.conditions if c.type in CONDITIONS))

@@ -96,25 +96,25 @@ def job_body(wanted: JobRequest, template: Mapping[str, Any]) -> dict[str, Any]:
         },
         "spec": {
             "backoffLimit": wanted.settings.backoff_limit,
-            "podFailurePolicy": _failure_policy(pod["containers"][0]["name"]),
+            "podFailurePolicy": {
+                "rules": [
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": pod["containers"][0]["name"],
+                            "operator": "In",
+                            "values": [int(code) for code in FINAL],
+                        },
+                    },
+                    # A drained node is no failure of the replay.
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
             # A second pod only after the first has ended: two of one replay would shut each other out.
             "podReplacementPolicy": "Failed",
             "template": {"metadata": metadata, "spec": pod},
             **{name: seconds for name, seconds in limits.items() if seconds is not None},
         },
-    }
-
-
-def _failure_policy(container: str) -> dict[str, Any]:
-    return {
-        "rules": [
-            {
-                "action": "FailJob",
-                "onExitCodes": {"containerName": container, "operator": "In", "values": [int(code) for code in FINAL]},
-            },
-            # A drained node is no failure of the replay.
-            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        ]
     }
 
 

@@ -121,12 +121,8 @@ def _trace(job: Body) -> TraceContext | None:
 
 
 def _newest_end(pods: Iterable[Body]) -> Ended | None:
-    ends = [
-        end
-        for pod in pods
-        for container in pod.get("status", {}).get("containerStatuses") or ()
-        if (end := container.get("state", {}).get("terminated"))
-    ]
+    containers = (each for pod in pods for each in pod.get("status", {}).get("containerStatuses") or ())
+    ends = [end for each in containers if (end := each.get("state", {}).get("terminated"))]
     if not ends:
         return None
     newest = max(ends, key=lambda end: end.get("finishedAt") or "")

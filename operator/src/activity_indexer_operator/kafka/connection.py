@@ -1,4 +1,4 @@
-"""A connection to one Kafka cluster, shared by all objects that name it. It only asks; it creates and joins nothing."""
+"""A connection to one Kafka cluster, shared by all objects that name it. It reads, and creates and joins nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Topics = Mapping[str, tuple[int, tuple[int, ...]]]
 
 
 class KafkaConnection:
-    """Every call raises KafkaError, OSError or TimeoutError; after one of these the link is to be retired."""
+    """Every call raises KafkaError, OSError or TimeoutError; after one of these the connection must be retired."""
 
     def __init__(self, arguments: dict[str, Any], timeout: float) -> None:
         self._arguments = {
@@ -61,7 +61,7 @@ class KafkaConnection:
 
     @asynccontextmanager
     async def in_use(self) -> AsyncIterator[None]:
-        """While a question is asked: a link that is retired meanwhile is closed only after it."""
+        """During a question: a connection that is retired meanwhile is closed only after it."""
         self._users += 1
         try:
             yield
@@ -101,7 +101,7 @@ class KafkaConnection:
             return self._topics
 
     async def committed(self, group: str, topic: str, partitions: Iterable[int]) -> dict[int, OffsetAndMetadata]:
-        """What a group has committed; a partition that it never has is absent."""
+        """What a group has committed; a partition without a commit is missing."""
         wanted = [TopicPartition(topic, number) for number in partitions]
         admin = self._admin
         try:
@@ -110,7 +110,7 @@ class KafkaConnection:
             found = await admin.list_consumer_group_offsets(group, self._coordinators[group], wanted)
         except (KafkaError, AttributeError) as error:
             self._coordinators.pop(group, None)
-            # The client itself fails over an answer that says that the coordinator is another one.
+            # The client itself fails over an answer that names another coordinator.
             raise error if isinstance(error, KafkaError) else KafkaError(str(error)) from error
         return {place.partition: commit for place, commit in found.items() if commit.offset >= 0}
 
@@ -129,7 +129,7 @@ class KafkaConnection:
         return _of(topic, await self._stable.end_offsets(places)) if places else {}
 
     async def _explained(self, error: Exception) -> Exception:
-        """The client reports only that no server takes it: one that refuses us says why."""
+        """The client reports only that no server accepts it: a server that refuses us says why."""
         refusals = (each for each in await connection_errors(self._arguments) if isinstance(each, REFUSALS))
         return next((refusal.with_traceback(None) for refusal in refusals), error)
 

@@ -1,4 +1,4 @@
-"""What Kafka says about a topic, its dead letters and a group."""
+"""Reads a topic, its dead letters and a group from Kafka."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from activity_indexer_operator.kafka.spec import Kafka
 from activity_indexer_operator.kube.ports import Cluster
 
 FAILURE_SECONDS: Final = 4.0
-"""So long a failure to connect answers for all objects of a cluster, instead of a time-out for each."""
+"""Seconds for which a failure to connect is the answer for all objects of a cluster, in place of a timeout each."""
 
 Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about an object.
+    """What is read for an object.
 
     `handled_by` are groups of replays that have read all dead letters they met; `handled`: up to where earlier did.
     """
@@ -121,16 +121,12 @@ class KafkaReader:
         if isinstance(error, TimeoutError | asyncio.CancelledError):
             text = f"Kafka at {servers} did not answer within {self._timeout:g} s"
             return Unknown(SourceReason.UNREACHABLE, text)
-        refused = isinstance(error, REFUSALS)
-        reason = SourceReason.UNAUTHORIZED if refused else SourceReason.UNREACHABLE
-        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}{_advice(error)}")
-
-
-def _advice(error: BaseException) -> str:
-    """The brokers' word about our certificate, or the lack of one, does not say where it is set."""
-    alert = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
-    ours = "ALERT" in alert and ("CERTIFICATE" in alert or alert.endswith("UNKNOWN_CA"))
-    return "; check security.clientCertificateSecretRef" if ours else ""
+        reason = SourceReason.UNAUTHORIZED if isinstance(error, REFUSALS) else SourceReason.UNREACHABLE
+        # A broker that refuses the client certificate does not know where that is set.
+        alert = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+        ours = "ALERT" in alert and ("CERTIFICATE" in alert or alert.endswith("UNKNOWN_CA"))
+        advice = "; check security.clientCertificateSecretRef" if ours else ""
+        return Unknown(reason, f"Kafka at {servers} cannot be asked: {type(error).__name__}: {error}{advice}")
 
 
 async def _look(connection: KafkaConnection, question: Question) -> Observation:

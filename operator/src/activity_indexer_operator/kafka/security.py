@@ -16,7 +16,7 @@ from activity_indexer_operator.kube.resources import SECRETS
 
 
 class SecretError(Exception):
-    """A Secret is missing or holds something else than it should; the message says what to do."""
+    """A Secret is missing or cannot be used; the message says what to do."""
 
 
 async def client_arguments(cluster: Cluster, namespace: str, kafka: Kafka) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the watches have shown last, so that a pass over an unchanged object asks the API server nothing."""
+"""The objects that the watches have seen, so that a pass over an unchanged object needs no request."""
 
 from __future__ import annotations
 

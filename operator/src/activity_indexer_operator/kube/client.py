@@ -1,7 +1,7 @@
 """The Kubernetes API through the `kubernetes` client, as far as the operator uses it.
 
 Objects stay what they are on the wire: the client's models know neither our kinds nor the fields of a newer API server,
-and would throw away what they do not know.
+and would drop what they do not know.
 """
 
 from __future__ import annotations
@@ -28,21 +28,20 @@ _REJECTED: Final = frozenset({400, 403, 405, 422})
 _UNREADABLE: Final = ("failed to convert new object", "failed to create typed patch object")
 
 
-def _unheard(_verb: str, _resource: str) -> None:
-    """Nobody listens."""
-
-
 class KubernetesCluster:
-    """`timeout` limits each request, in seconds; `heard` is told verb and "group/resource/subresource" of each."""
+    """`timeout` (seconds) limits each request; `on_request` gets the verb and "group/resource/subresource" of each."""
 
     def __init__(
-        self, configuration: Configuration, timeout: float, heard: Callable[[str, str], None] = _unheard
+        self,
+        configuration: Configuration,
+        timeout: float,
+        on_request: Callable[[str, str], None] = lambda _verb, _resource: None,
     ) -> None:
         configuration.connection_pool_maxsize = CONNECTIONS_MAX
         self._client = ApiClient(configuration)
         self._client.user_agent = MANAGER
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._heard = heard
+        self._on_request = on_request
 
     async def close(self) -> None:
         """Closes connections. May be called twice."""
@@ -120,7 +119,7 @@ class KubernetesCluster:
     ) -> Body | None:
         """The answer's JSON; None when there is no such object."""
         path = resource.path(namespace, name, subresource)
-        self._heard(verb, "/".join(part for part in (resource.group, resource.plural, subresource) if part))
+        self._on_request(verb, "/".join(part for part in (resource.group, resource.plural, subresource) if part))
         try:
             status, content = await self._answer(method, path, body, query, form)
         except TimeoutError as error:
@@ -145,34 +144,27 @@ class KubernetesCluster:
 
 
 def _answered(what: str, status: int, content: bytes) -> Body | None:
+    """The object in an answer; None when there is none. Raises ClusterError."""
+    shown = content[:200].decode("utf-8", "replace")
     if status < HTTPStatus.MULTIPLE_CHOICES:
-        return _decoded(what, content)
-    reason = _message(content)
+        try:
+            body: Body = msgspec.json.decode(content)
+        except msgspec.DecodeError as error:
+            raise ClusterError(f"cannot {what}: expected JSON, got {shown!r}") from error
+        return body
     if status == HTTPStatus.NOT_FOUND:
-        # A namespace or kind that is not there can be written to by nobody; an object that is not there is an answer.
+        # A missing namespace or kind is found when something is written; a missing object is an answer.
         return None
+    try:
+        reason = str(msgspec.json.decode(content)["message"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        reason = shown
     text = f"cannot {what}: {status} {reason}"
     if status == HTTPStatus.CONFLICT:
         raise ConflictError(text)
     # Server-side apply answers 500 to an object that it cannot read.
     rejected = status in _REJECTED or any(mark in reason for mark in _UNREADABLE)
     raise RejectedError(text) if rejected else ClusterError(text)
-
-
-def _decoded(what: str, content: bytes) -> Body:
-    try:
-        body: Body = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
-        start = content[:200].decode("utf-8", "replace")
-        raise ClusterError(f"cannot {what}: expected JSON, got {start!r}") from error
-    return body
-
-
-def _message(content: bytes) -> str:
-    try:
-        return str(msgspec.json.decode(content)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return content[:200].decode("utf-8", "replace")
 
 
 def _there(answer: Body | None) -> Body:

@@ -16,7 +16,7 @@ from activity_indexer_operator.kube.objects import Condition
 def merge(
     previous: Iterable[Condition], current: Iterable[Condition], now: str, generation: int
 ) -> tuple[Condition, ...]:
-    """The current conditions, with times and the generation they speak of; sorted by type."""
+    """The current conditions, with times and their generation; sorted by type."""
     times = {(old.type, old.status): old.last_transition_time for old in previous}
     return tuple(
         replace(new, last_transition_time=times.get((new.type, new.status)) or now, observed_generation=generation)
@@ -25,7 +25,7 @@ def merge(
 
 
 def transitions(previous: Iterable[Condition], current: Iterable[Condition]) -> tuple[Condition, ...]:
-    """The conditions whose status or reason is another than before: what is worth an Event."""
+    """The conditions whose status or reason has changed: what is worth an Event."""
     before = {condition.type: (condition.status, condition.reason) for condition in previous}
     return tuple(new for new in current if before.get(new.type) != (new.status, new.reason))
 

@@ -1,4 +1,4 @@
-"""How the API server is reached: by the pod's service account, else by the user's kubeconfig."""
+"""The connection to the API server: by the pod's service account, else by the user's kubeconfig."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 TOKEN_AGE_MAX: Final = 60.0
-"""Seconds after which a kubeconfig's token is looked up anew; a service account's is by the client, as often."""
+"""Seconds after which a kubeconfig's token is read again; the client reads a service account's as often."""
 TOKEN: Final = "BearerToken"  # noqa: S105 - where the client keeps it, not what it is
 
 
@@ -19,7 +19,7 @@ class NoConnectionError(Exception):
 
 
 async def connect(kubeconfig: str | None = None) -> Configuration:
-    """Where the API server is and how it knows us; `kubeconfig` is a file to take before all others.
+    """The address of the API server and our credentials; `kubeconfig` is a file that is used before all others.
 
     The token is renewed by what is returned: service accounts' tokens end within the hour. Raises NoConnectionError.
     """
@@ -40,7 +40,7 @@ async def connect(kubeconfig: str | None = None) -> Configuration:
 
 
 async def login(**_: Any) -> kopf.ConnectionInfo:
-    """The same way for kopf, which asks for it anew when the API server no longer takes the token."""
+    """The same for kopf, which asks again when the API server no longer accepts the token."""
     configuration = await connect()
     header = await configuration.get_api_key_with_prefix(TOKEN) or ""
     scheme, _space, token = header.strip().partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,11 +14,12 @@ GROUP: Final = "activityindexer.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 MANAGER: Final = "activity-indexer-operator"
-"""Name of our field manager, and of us in Events and labels."""
+"""Name of our field manager; also in Events and labels."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Natural = Annotated[int, msgspec.Meta(ge=0)]
+Parsed = TypeVar("Parsed", bound=msgspec.Struct)
 Body: TypeAlias = Mapping[str, Any]
 """An object as the API server's JSON has it."""
 
@@ -32,7 +33,7 @@ class Key:
     name: str
 
     def __str__(self) -> str:
-        """As people write it."""
+        """For messages."""
         return f"{self.kind} {self.namespace}/{self.name}"
 
 
@@ -88,6 +89,22 @@ class InvalidSpec:
     message: str
 
 
+def parsed_spec(body: Body, view: type[Parsed]) -> Parsed | InvalidSpec:
+    """An object's spec. The schema rejects most of what is wrong; an object may be older than its schema."""
+    try:
+        return msgspec.convert(body.get("spec", {}), view)
+    except msgspec.ValidationError as error:
+        return InvalidSpec(f"spec: {error}")
+
+
+def parsed_status(body: Body, view: type[Parsed]) -> Parsed:
+    """An object's status; an unreadable one counts as none."""
+    try:
+        return msgspec.convert(body.get("status") or {}, view)
+    except msgspec.ValidationError:
+        return view()
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """What is needed of an object's metadata."""
@@ -132,5 +149,5 @@ def controller_of(body: Body) -> tuple[str, str, str] | None:
 
 
 def without_managed_fields(body: Body) -> Body:
-    """The object without the longest part, which nobody here reads."""
+    """The object without its longest part, which the operator does not read."""
     return {**body, "metadata": {name: part for name, part in body["metadata"].items() if name != "managedFields"}}

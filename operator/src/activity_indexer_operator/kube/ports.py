@@ -1,4 +1,4 @@
-"""What the reconcilers ask of the outside, so that tests can answer."""
+"""What reconcilers need of the outside, as protocols that tests can implement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from activity_indexer_operator.kube.resources import Resource
 
 
 class ClusterError(Exception):
-    """The API server refused or did not answer; the message says what was asked. It is tried again."""
+    """The API server refused or did not answer; the message names the request. It is tried again."""
 
 
 class ConflictError(ClusterError):
@@ -17,7 +17,7 @@ class ConflictError(ClusterError):
 
 
 class RejectedError(ClusterError):
-    """The API server finds the object wrong, or forbids it: nothing helps until people change something."""
+    """The API server finds the object wrong, or forbids it: it is refused until something is changed."""
 
 
 class Cluster(Protocol):
@@ -46,9 +46,9 @@ class Cluster(Protocol):
     async def apply_status(
         self, resource: Resource, namespace: str, name: str, status: dict[str, Any], manager: str
     ) -> Body | None:
-        """Server-side apply of what this manager says in the status; None when there is no such object.
+        """Server-side apply of this manager's part of the status; None when there is no such object.
 
-        What it said before and does not say now is removed, what others say stays.
+        Fields that it applied before and not now are removed, those of others stay.
         """
         ...
 
@@ -57,7 +57,7 @@ class Cluster(Protocol):
         ...
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Deletes this very object, dependents in the background; that it is gone already is no error.
+        """Deletes the object with this uid, dependents in the background; a missing object is no error.
 
         Raises ConflictError when an object of another uid has taken the name.
         """
@@ -65,7 +65,7 @@ class Cluster(Protocol):
 
 
 class Recorder(Protocol):
-    """Says to people what happened."""
+    """Records Events."""
 
     async def event(self, meta: Meta, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         """An Event about the object; called on transitions only. It never raises: nothing depends on Events."""

@@ -1,9 +1,9 @@
-"""What Prometheus is told of replays: counted anew at each scrape from what the watches have shown last."""
+"""Metrics of replays: counters, and gauges that each scrape counts from the cache."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, get_args
@@ -43,10 +43,7 @@ class ReplayCounters:
 
 
 class ReplayMetrics(Collector):
-    """Gauges of replays by namespace; none while `leading` says no.
-
-    Only who does the work tells of it: what several operators tell would be counted several times.
-    """
+    """Gauges of replays by namespace; none while `leading` is false, so that several operators count each once."""
 
     def __init__(
         self,
@@ -59,23 +56,25 @@ class ReplayMetrics(Collector):
         self._now = now
 
     def describe(self) -> Iterable[Metric]:
-        """The names, without a look."""
+        """The names, without values."""
         yield from _families()
 
     def collect(self) -> Iterable[Metric]:
-        """What there is now."""
+        """The values now."""
         replays, oldest = families = _families()
         if self._leading():
             self._add_replays(replays, oldest)
         return families
 
     def _add_replays(self, replays: GaugeMetricFamily, oldest: GaugeMetricFamily) -> None:
-        known = [parse_replay(body) for body in self._cache.everywhere(REPLAYS)]
-        for namespace, own in _by_namespace(known):
+        by_namespace: dict[str, list[Replay]] = {}
+        for body in self._cache.everywhere(REPLAYS):
+            by_namespace.setdefault(body["metadata"]["namespace"], []).append(parse_replay(body))
+        for namespace, own in sorted(by_namespace.items()):
             counts: Counter[str] = Counter(replay.status.phase or "Pending" for replay in own)
             for phase in PHASES:
                 replays.add_metric([namespace, phase], counts[phase])
-            oldest.add_metric([namespace], max((self._age(replay) for replay in own), default=0.0))
+            oldest.add_metric([namespace], max(self._age(replay) for replay in own))
 
     def _age(self, replay: Replay) -> float:
         """Seconds since it began, while its Job is under way; 0 else."""
@@ -94,10 +93,3 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
             labels=("namespace",),
         ),
     )
-
-
-def _by_namespace(replays: Iterable[Replay]) -> Iterator[tuple[str, list[Replay]]]:
-    groups: dict[str, list[Replay]] = {}
-    for replay in replays:
-        groups.setdefault(replay.meta.key.namespace, []).append(replay)
-    yield from sorted(groups.items())

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, Literal
-
-import msgspec
+from typing import Annotated, ClassVar, Final, Literal
 
 from activity_common.replay_result import Cause, Counters, Report
 from activity_indexer_operator.jobs.settings import Correction, JobSettings
@@ -22,6 +20,8 @@ from activity_indexer_operator.kube.objects import (
     Positive,
     View,
     meta_of,
+    parsed_spec,
+    parsed_status,
 )
 from activity_indexer_operator.kube.schema import Count, Rule, Time, described
 from activity_indexer_operator.kube.time import parse_time
@@ -335,20 +335,6 @@ def parse_replay(body: Body) -> Replay:
         meta=meta_of(body),
         created=parse_time(meta["creationTimestamp"]),
         labels=meta.get("labels") or {},
-        spec=_spec(body.get("spec", {})),
-        status=_status(body.get("status", {})),
+        spec=parsed_spec(body, ReplaySpec),
+        status=parsed_status(body, ReplayStatus),
     )
-
-
-def _spec(value: Any) -> ReplaySpec | InvalidSpec:
-    try:
-        return msgspec.convert(value, ReplaySpec)
-    except msgspec.ValidationError as error:
-        return InvalidSpec(f"spec: {error}")
-
-
-def _status(value: Any) -> ReplayStatus:
-    try:
-        return msgspec.convert(value, ReplayStatus)
-    except msgspec.ValidationError:
-        return ReplayStatus()

@@ -32,7 +32,7 @@ class HttpServer:
         self._connections: Connections | None = None
 
     async def start(self) -> int:
-        """Listen on all addresses; returns the port, a free one when 0 was asked for."""
+        """Listen on all addresses; returns the port, a free one for 0."""
         await self._runner.setup()
         self._connections = Connections(lambda: self._runner.server and self._runner.server(), PROGRAM)
         self._server = await asyncio.get_running_loop().create_server(self._connections, None, self._port)

@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus, in a registry of its own."""
+"""The operator's own metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GAUGES: Final = {
 
 
 class Metrics:
-    """Counters of the work, and what is known of each ActivityIndexer."""
+    """Counters of passes and requests, and gauges of each ActivityIndexer."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -71,7 +71,7 @@ class Metrics:
         self._jobs.labels(kind).inc()
 
     def show(self, key: Key, values: dict[str, float | None]) -> None:
-        """What is known of an ActivityIndexer; what is not known has no series."""
+        """Sets the gauges of an ActivityIndexer; what is not known has no series."""
         for name, gauge in self._gauges.items():
             value = values.get(name)
             if value is None:
@@ -80,7 +80,7 @@ class Metrics:
                 gauge.labels(key.namespace, key.name).set(value)
 
     def forget(self, key: Key) -> None:
-        """The ActivityIndexer is gone, and its series with it."""
+        """Removes the series of an ActivityIndexer that was deleted."""
         self.show(key, {})
         self._scalings.remove_by_labels({"namespace": key.namespace, "name": key.name})
 

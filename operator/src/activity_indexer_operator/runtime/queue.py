@@ -109,7 +109,9 @@ class Queue:
                 raise
             finally:
                 self._running.discard(key)
-                self._repeat(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.enqueue(key)
             if after != NEVER:
                 self._set_timer(key, after)
 
@@ -128,11 +130,6 @@ class Queue:
         elif urgency < self._queued.get(key, DUE + 1):
             self._queued[key] = urgency
             self._queue.put_nowait((urgency, next(self._turns), key))
-
-    def _repeat(self, key: Key) -> None:
-        if key in self._again:
-            self._again.discard(key)
-            self.enqueue(key)
 
     async def _pass(self, key: Key) -> float:
         if key == HEARTBEAT:

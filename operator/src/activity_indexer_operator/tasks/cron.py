@@ -53,7 +53,9 @@ def _only(expression: str, start: datetime, *, backwards: bool) -> datetime:
     except CronSimError as error:
         raise CronError(f"expected a cron expression such as 0 3 * * *, got {expression}: {error}") from error
     except StopIteration:
-        raise CronError(f"expected a time that comes, got {expression}, which names none within 50 years") from None
+        raise CronError(
+            f"expected an expression that fires, got {expression}, which never fires (within 50 years)"
+        ) from None
 
 
 def _zone(name: str) -> tzinfo:

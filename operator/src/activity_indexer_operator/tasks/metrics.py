@@ -1,4 +1,4 @@
-"""Gauges of replay schedules: made at each scrape from what the watches have shown last."""
+"""Gauges of replay schedules, which each scrape reads from the cache."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from activity_indexer_operator.tasks.schedules import SCHEDULE_CONDITION, Schedu
 
 
 class ScheduleMetrics(Collector):
-    """Gauges of schedules by indexer; none while `leading` says no, as several operators would be counted twice."""
+    """Gauges of schedules by indexer; none while `leading` is false, so that several operators count each once."""
 
     def __init__(self, cache: ObjectCache, leading: Callable[[], bool]) -> None:
         self._cache = cache
         self._leading = leading
 
     def describe(self) -> Iterable[Metric]:
-        """The names, without a look."""
+        """The names, without values."""
         yield from _families()
 
     def collect(self) -> Iterable[Metric]:
-        """What there is now."""
+        """The values now."""
         failures, stopped = families = _families()
         for body in self._cache.everywhere(INDEXERS) if self._leading() else ():
             status = parse_task_status(body, (SCHEDULE_CONDITION,))

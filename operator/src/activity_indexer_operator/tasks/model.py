@@ -1,12 +1,12 @@
-"""Typed views of what an ActivityIndexer wants done once or by time, and of what its status says of it."""
+"""Typed views of the tasks in an ActivityIndexer's spec, done once or on a schedule, and of their status."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from activity_indexer_operator.kube.objects import Body, Condition, InvalidSpec, View
+from activity_indexer_operator.kube.objects import Body, Condition, InvalidSpec, View, parsed_spec, parsed_status
 from activity_indexer_operator.kube.schema import described
 from activity_indexer_operator.tasks.purges import PurgeStatus, Tombstones
 from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySchedule, ScheduleStatus
@@ -33,7 +33,7 @@ class Tasks(View, frozen=True):
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to do at all."""
+        """Whether there are any tasks."""
         return bool(self.dead_letter.replay_request or self.dead_letter.schedule or self.tombstones.purge_schedule)
 
 
@@ -53,18 +53,11 @@ class TaskStatus(View, frozen=True):
 
 
 def parse_tasks(body: Body) -> Tasks | InvalidSpec:
-    """What the ActivityIndexer wants done."""
-    try:
-        return msgspec.convert(body.get("spec", {}), Tasks)
-    except msgspec.ValidationError as error:
-        return InvalidSpec(f"spec: {error}")
+    """The tasks of an ActivityIndexer."""
+    return parsed_spec(body, Tasks)
 
 
 def parse_task_status(body: Body, conditions: tuple[str, ...]) -> TaskStatus:
-    """Our part of the status, with the conditions of these types; an unreadable one counts as none."""
-    value: Any = body.get("status") or {}
-    try:
-        status = msgspec.convert(value, TaskStatus)
-    except msgspec.ValidationError:
-        return TaskStatus()
+    """The tasks' part of the status, with the conditions of these types."""
+    status = parsed_status(body, TaskStatus)
     return msgspec.structs.replace(status, conditions=tuple(c for c in status.conditions if c.type in conditions))

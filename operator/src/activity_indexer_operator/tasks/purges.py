@@ -31,9 +31,9 @@ from activity_indexer_operator.tasks.schedules import (
 
 PURGE_CONDITION: Final = "TombstonesPurged"
 SECONDS_KEPT: Final = 86_400
-"""How long a Job that has ended is kept, for its logs."""
+"""How long (seconds) a Job is kept after its end, for its logs."""
 SECONDS_MAX: Final = 3600
-"""After this a Job is ended: replays wait for it, and the next one goes on."""
+"""Seconds after which a Job is stopped, as replays wait for it; the next one continues."""
 
 
 class Tombstones(View, frozen=True):
@@ -84,7 +84,7 @@ class PurgeReason(StrEnum):
 
 
 class Purged(View, frozen=True):
-    """The command's last words."""
+    """The result of the command."""
 
     found: int
     purged: int
@@ -93,7 +93,7 @@ class Purged(View, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class PurgeStep:
-    """`create` is the name of the Job to make now, if any."""
+    """`create` is the name of the Job to create now, if any."""
 
     create: str | None
     status: PurgeStatus
@@ -111,10 +111,10 @@ def decide_purge(
     open_replay: str | None = None,
     active: bool = True,
 ) -> PurgeStep:
-    """The next step; `job` is the one that the status calls open, `open_replay` a replay that has not ended.
+    """The next step; `job` is the one that the status names as open, `open_replay` a replay that has not ended.
 
-    A replay may bring events that are older than the horizon: without their tombstones they would bring back what was
-    deleted. So none is purged while a replay is open.
+    A replay may send events that are older than the horizon: without their tombstones they would restore what was
+    deleted. So nothing is purged while a replay is open.
     """
     status = _judged(_current(wanted, known, now), job, now)
     if problem := check(cron, wanted.time_zone):
@@ -166,8 +166,8 @@ def _judged(status: PurgeStatus, job: JobView | None, now: datetime) -> PurgeSta
     if job is None:
         return replace(status, failure="its Job was gone before its result was read")
     if job.state is JobState.FAILED:
-        told = f"code {job.ended.exit_code}: {job.ended.message[-300:]}" if job.ended else "its pod is gone"
-        return replace(status, failure=f"Job {job.name} failed ({job.reason}), {told}".strip(": "))
+        cause = f"code {job.ended.exit_code}: {job.ended.message[-300:]}" if job.ended else "its pod is gone"
+        return replace(status, failure=f"Job {job.name} failed ({job.reason}), {cause}".strip(": "))
     return replace(status, failure=None, last_purge_time=format_time(now), purged=_purged(job))
 
 
@@ -191,7 +191,7 @@ def _still(status: PurgeStatus, reason: PurgeReason, message: str) -> PurgeStep:
 
 
 def _condition(status: PurgeStatus, reason: PurgeReason, message: str) -> Condition:
-    """What the last purge came to, also while the next one runs or waits: it is not to flap."""
+    """The result of the last purge, also while the next one runs or waits, so that it does not flap."""
     if reason is PurgeReason.INVALID or status.failure:
         return Condition(PURGE_CONDITION, "False", reason, message)
     return Condition(PURGE_CONDITION, "True" if status.last_purge_time else "Unknown", reason, message)

@@ -1,6 +1,7 @@
-"""What an ActivityIndexer wants done once or by time: its replay request, its replay schedule, its purges.
+"""One pass over an ActivityIndexer's tasks: its replay request, its replay schedule, its purges.
 
-One pass over an indexer's tasks: observe, decide, act, and last the status, of which it writes its own parts only.
+Each task is decided (schedules.py, purges.py) and acted on; last comes the status, of which only the tasks' part is
+written.
 """
 
 from __future__ import annotations
@@ -50,15 +51,17 @@ from activity_indexer_operator.tracing.protocol import REASON
 log = structlog.get_logger(__name__)
 
 TASKS: Final = "IndexerTasks"
-"""The kind of the keys: known to the worker only; each is named like its indexer."""
+"""The kind of the keys, which only the queue knows; each is named like its indexer."""
 TASK_MANAGER: Final = f"{MANAGER}-tasks"
 REQUEST_CONDITION: Final = "ReplayRequested"
 CONDITIONS: Final = (REQUEST_CONDITION, SCHEDULE_CONDITION, PURGE_CONDITION)
+_REFUSED: Final = frozenset({"ReplayRefused", "JobRefused"})
+_CALM: Final = frozenset({"Suspended", "IndexerNotActive", "IndexerInDryRun"})
 
 
 @dataclass(frozen=True, slots=True)
 class TaskPass:
-    """An indexer, what it wants, and the replays that there are."""
+    """An indexer, its tasks, and its replays."""
 
     indexer: ActivityIndexer
     spec: Spec
@@ -74,12 +77,12 @@ class TaskPass:
 
     @property
     def active(self) -> bool:
-        """Whether anything may be begun by time."""
+        """Whether scheduled tasks may start."""
         return self.spec.mode is Mode.ACTIVE
 
 
 class TaskReconciler:
-    """Level-based: what is made has a name that follows from the wish or the time, so that it is made once."""
+    """Level-based: names follow from the request or the time, so that each object is created once."""
 
     def __init__(self, context: ControllerContext, now: Callable[[], datetime] = utc_now) -> None:
         self._cluster = context.cluster
@@ -92,8 +95,8 @@ class TaskReconciler:
         self._now = now
 
     async def reconcile(self, key: Key) -> float | None:
-        """Does what is due for one indexer. Raises ClusterError; what was done by then is found by the next pass."""
-        # Most indexers have no tasks, and change often: for them the cache is good enough.
+        """Does what is due for one indexer. Raises ClusterError; the next pass finds what was done by then."""
+        # Most indexers have no tasks, and change often: for them the cache is enough.
         cached = self._cache.get(INDEXERS, key.namespace, key.name)
         if cached and not _concerns(cached, self._cache):
             return NEVER
@@ -111,7 +114,8 @@ class TaskReconciler:
     async def _step(self, task: TaskPass) -> float | None:
         request, schedule = task.tasks.dead_letter.replay_request, task.tasks.dead_letter.schedule
         conditions = [await self._request(task, request)] if request else []
-        dead_letter = DeadLetterTaskStatus(last_replay=_newest(task.replays))
+        newest = max(task.replays.values(), key=lambda each: (each.created, each.meta.key.name), default=None)
+        dead_letter = DeadLetterTaskStatus(last_replay=newest.meta.key.name if newest else None)
         if schedule:
             step = await self._schedule(task, schedule)
             dead_letter = replace(dead_letter, schedule=step.status)
@@ -132,24 +136,24 @@ class TaskReconciler:
         if name in task.replays:
             return Condition(REQUEST_CONDITION, "True", "ReplayExists", f"DeadLetterReplay {name} exists")
         if task.spec.mode is Mode.DRY_RUN:
-            told = f"DeadLetterReplay {name} is made when spec.mode is Active"
-            return Condition(REQUEST_CONDITION, "False", "IndexerInDryRun", told)
-        # The request's id is the replay's own: made again after somebody deleted it, it goes on where it was.
-        if problem := await self._make(task, name, "request", request, request.id):
+            message = f"DeadLetterReplay {name} is created when spec.mode is Active"
+            return Condition(REQUEST_CONDITION, "False", "IndexerInDryRun", message)
+        # The request's id is the replay's own: created again after it was deleted, it continues where it was.
+        if problem := await self._create_replay(task, name, "request", request, request.id):
             return Condition(REQUEST_CONDITION, "False", "ReplayRefused", problem)
         return Condition(REQUEST_CONDITION, "True", "ReplayExists", f"DeadLetterReplay {name} exists")
 
     async def _schedule(self, task: TaskPass, schedule: ReplaySchedule) -> ScheduleStep:
         known, name = task.status.dead_letter.schedule, task.indexer.meta.key.name
         step = decide_schedule(name, schedule, known, task.replays, task.now, active=task.active)
-        if step.create and (problem := await self._make(task, step.create, "schedule", schedule, None)):
-            # Not made: the time stays due, and the next pass tries again.
+        if step.create and (problem := await self._create_replay(task, step.create, "schedule", schedule, None)):
+            # The time stays due, and the next pass tries again.
             status = known or ScheduleStatus(step.status.spec_hash, step.status.since)
             refused = Condition(SCHEDULE_CONDITION, "False", "ReplayRefused", problem)
             return ScheduleStep(None, status, refused)
         return step
 
-    async def _make(
+    async def _create_replay(
         self, task: TaskPass, name: str, origin: str, template: Template, replay_id: str | None
     ) -> str | None:
         body = replay_body(task.indexer.meta, name, origin, template, replay_id, self._tracing.current())
@@ -178,13 +182,13 @@ class TaskReconciler:
             open_replay=open_replay(task.replays),
             active=task.active,
         )
-        if step.create and (problem := await self._make_purge(task, step.create, wanted)):
+        if step.create and (problem := await self._create_purge(task, step.create, wanted)):
             refused = Condition(PURGE_CONDITION, "False", "JobRefused", problem)
             missed = replace(step.status, open_job=None, last_schedule_time=known.last_schedule_time if known else None)
             return PurgeStep(None, missed, refused)
         return step
 
-    async def _make_purge(self, task: TaskPass, name: str, wanted: Tombstones) -> str | None:
+    async def _create_purge(self, task: TaskPass, name: str, wanted: Tombstones) -> str | None:
         template = await read_template(self._cluster, task.indexer, task.spec)
         if isinstance(template, Obstacle):
             return template.message
@@ -207,18 +211,14 @@ class TaskReconciler:
         await self._cluster.apply_status(INDEXERS, *task.place, msgspec.to_builtins(status), TASK_MANAGER)
         statuses = {(condition.type, condition.status) for condition in before.conditions}
         for condition in transitions(before.conditions, conditions):
-            # Times come and go without news: another reason for the same status is told only of what went wrong.
+            # Another reason for the same status is an Event only where something failed.
             if condition.status == "False" or (condition.type, condition.status) not in statuses:
                 bad = condition.status == "False" and condition.reason not in _CALM
                 await self._recorder.event(meta, "Warning" if bad else "Normal", condition.reason, condition.message)
 
 
-_REFUSED: Final = frozenset({"ReplayRefused", "JobRefused"})
-_CALM: Final = frozenset({"Suspended", "IndexerNotActive", "IndexerInDryRun"})
-
-
 def _concerns(body: Body, cache: ObjectCache) -> bool:
-    """Whether an indexer has tasks, or replays, or something in its status that tells of earlier ones."""
+    """Whether an indexer has tasks, or replays, or a status of earlier ones."""
     tasks, meta = parse_tasks(body), body["metadata"]
     if isinstance(tasks, InvalidSpec) or tasks.any or parse_task_status(body, CONDITIONS) != TaskStatus():
         return True
@@ -226,13 +226,8 @@ def _concerns(body: Body, cache: ObjectCache) -> bool:
     return any(replay["spec"].get("indexerRef", {}).get("name") == meta["name"] for replay in replays)
 
 
-def _newest(replays: Mapping[str, Replay]) -> str | None:
-    newest = max(replays.values(), key=lambda replay: (replay.created, replay.meta.key.name), default=None)
-    return newest.meta.key.name if newest else None
-
-
 def _until_due(task: TaskPass, schedule: ScheduleStatus | None, purge: str | None) -> float | None:
-    """Seconds until the next time that something is due; what is waited for meanwhile is told by watches."""
+    """Seconds until the next task is due; watches report what happens before."""
     if not task.tasks.any:
         return NEVER
     times = [parse_time(text) for text in (schedule.next_schedule_time if schedule else None, purge) if text]

@@ -16,12 +16,12 @@ from activity_indexer_operator.tracing.context import ANNOTATION
 
 
 def requested_name(indexer: str, request_id: str) -> str:
-    """The name of the replay that a request stands for."""
+    """The name of the replay that is requested."""
     return f"{indexer}-{request_id}"
 
 
 def still_requested(replay: Replay, indexer: ActivityIndexer | None) -> bool:
-    """Whether the indexer's spec names this replay: deleted, it would be made again, and would replay again."""
+    """Whether the indexer's spec requests this replay: deleted, it would be created again, and would run again."""
     tasks = parse_tasks(indexer.body) if indexer else None
     if indexer is None or not isinstance(tasks, Tasks):
         return False
@@ -37,7 +37,7 @@ def replay_body(
     replay_id: str | None,
     maker: TraceContext | None = None,
 ) -> dict[str, Any]:
-    """The DeadLetterReplay; it goes with its indexer. `maker` is the span of who makes it."""
+    """The DeadLetterReplay; it is deleted with its indexer. `maker` is the span that creates it."""
     fields = {field.name for field in msgspec.structs.fields(Template)}
     wanted = Template(**{field: getattr(template, field) for field in fields})
     spec = {"indexerRef": {"name": indexer.key.name}, **msgspec.to_builtins(wanted)}

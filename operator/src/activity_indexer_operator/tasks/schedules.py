@@ -1,6 +1,6 @@
-"""When an ActivityIndexer's replays are made, and which: values in, values out.
+"""When an ActivityIndexer's replays are created: values in, values out.
 
-What was done before is in the status; the names of what is made follow from the times, so that nothing is made twice.
+The status has what was done before; names follow from the times, so that nothing is created twice.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class ScheduleReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleStep:
-    """`create` is the name of the replay to make now, if any."""
+    """`create` is the name of the replay to create now, if any."""
 
     create: str | None
     status: ScheduleStatus
@@ -123,19 +123,20 @@ def decide_schedule(
     status = replace(status, next_schedule_time=format_time(next_due(schedule.cron, now, schedule.time_zone)))
     if status.open_replay:
         return _still(status, ScheduleReason.REPLAY_OPEN, f"DeadLetterReplay {status.open_replay} has not ended yet")
-    since, told = status.last_schedule_time or status.since, f"replays are made by {schedule.cron} {schedule.time_zone}"
+    since = status.last_schedule_time or status.since
+    message = f"replays are created by {schedule.cron} {schedule.time_zone}"
     due = due_since(schedule.cron, schedule.time_zone, since, now, schedule.starting_deadline_seconds)
     if due is None:
-        return _still(status, ScheduleReason.SCHEDULED, told)
+        return _still(status, ScheduleReason.SCHEDULED, message)
     name = timed_name(indexer, "", due)
     status = replace(status, last_schedule_time=format_time(due), last_replay=name, open_replay=name)
-    return ScheduleStep(name, status, _condition(ScheduleReason.SCHEDULED, told))
+    return ScheduleStep(name, status, _condition(ScheduleReason.SCHEDULED, message))
 
 
 def due_since(cron: str, zone: str, since: str, now: datetime, deadline: int | None = None) -> datetime | None:
     """The newest time after `since` that has come and is no more than `deadline` seconds ago; None: there is none.
 
-    Times that passed meanwhile are left out but for the last: what is made late is made once.
+    Of times that were missed only the last counts: what is late is done once.
     """
     due = last_due(cron, now, zone)
     if due <= parse_time(since) or (deadline is not None and now - due > timedelta(seconds=deadline)):
@@ -144,12 +145,12 @@ def due_since(cron: str, zone: str, since: str, now: datetime, deadline: int | N
 
 
 def timed_name(indexer: str, what: str, due: datetime) -> str:
-    """The name of what is made for a time: the minutes since 1970 make it the only one."""
+    """The name of what is created for a time: the minutes since 1970 make it unique."""
     return f"{indexer}-{what}{int(due.timestamp()) // 60}"
 
 
 def spec_hash(value: msgspec.Struct) -> str:
-    """The same for the same wish."""
+    """The same for equal values."""
     return hashlib.blake2b(msgspec.json.encode(value, order="sorted"), digest_size=8).hexdigest()
 
 
@@ -158,7 +159,7 @@ def _current(schedule: ReplaySchedule, known: ScheduleStatus | None, now: dateti
     if known is None:
         return ScheduleStatus(wanted, format_time(now))
     if known.spec_hash != wanted:
-        # Times of the new schedule that passed before it was there do not count, nor do failures under the old one.
+        # Times of the new schedule before it existed do not count, nor do failures under the old one.
         return replace(known, spec_hash=wanted, since=format_time(now), last_schedule_time=None, failures=0)
     return known
 
@@ -177,12 +178,12 @@ def _judged(status: ScheduleStatus, replays: Mapping[str, Replay]) -> ScheduleSt
 
 def _held(schedule: ReplaySchedule, status: ScheduleStatus, *, active: bool) -> tuple[ScheduleReason, str] | None:
     if not active:
-        return ScheduleReason.NOT_ACTIVE, "no replays are made unless spec.mode is Active"
+        return ScheduleReason.NOT_ACTIVE, "no replays are created unless spec.mode is Active"
     if schedule.suspend:
         return ScheduleReason.SUSPENDED, "deadLetter.schedule.suspend is true"
     if status.failures >= schedule.failures_to_stop:
         return ScheduleReason.STOPPED, (
-            f"{status.failures} replays in a row failed, the last is {status.last_replay}; mend the cause, "
+            f"{status.failures} replays in a row failed, the last is {status.last_replay}; fix the cause, "
             "then change deadLetter.schedule (suspend it and back is enough)"
         )
     return None

@@ -30,7 +30,7 @@ def traced_kafka(cluster: Cluster, tracing: Tracing, timeout: float) -> KafkaRea
 
 
 class TracedCluster:
-    """ports.Cluster. A write makes the pass worth keeping; a status does not: what changes in it is told by Events."""
+    """ports.Cluster. A write marks the pass as one that did something; a status does not, as Events report it."""
 
     def __init__(self, cluster: Cluster, tracing: Tracing, server: str) -> None:
         self._cluster = cluster
@@ -103,7 +103,7 @@ class TracedCluster:
 
 
 class TracedKafka(KafkaReader):
-    """A reader whose questions are spans. What Kafka does not tell is an answer here, and an error of the span."""
+    """A reader whose questions are spans. Unknown is an answer here, and an error of the span."""
 
     def __init__(self, cluster: Cluster, timeout: float, tracing: Tracing) -> None:
         super().__init__(cluster, timeout)
@@ -131,5 +131,5 @@ def _address(url: str, port: int) -> dict[str, str | int]:
     parts = urlsplit(url)
     try:
         return {"server.address": parts.hostname or "", "server.port": parts.port or port}
-    except ValueError:  # no address at all: whoever calls it will say so
+    except ValueError:  # no address: the call itself will fail
         return {"server.address": url.rpartition("/")[2]}

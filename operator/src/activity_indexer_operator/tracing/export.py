@@ -1,4 +1,4 @@
-"""Sends spans to a collector by OTLP, without ever holding the operator up. Imported only where tracing is on."""
+"""Sends spans to a collector by OTLP, without ever blocking the operator. Imported only where tracing is on."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def open_tracing(settings: Settings) -> ExportedSpans:
 
 
 def resource_of(identity: str, release: str) -> Resource:
-    """Who we are; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES have the last word."""
+    """The resource of our spans; OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES take precedence."""
     ours = {"service.name": SERVICE, "service.version": release, "service.instance.id": identity}
     return Resource.create(ours).merge(OTELResourceDetector().detect())

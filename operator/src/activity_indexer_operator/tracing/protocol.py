@@ -1,4 +1,4 @@
-"""What is told to whoever traces the operator. Where nobody does, nothing of OpenTelemetry is imported."""
+"""What the operator reports to tracing. Where tracing is off, nothing of OpenTelemetry is imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REASON: Final = "activity_indexer.reason"
 
 @dataclass(slots=True)
 class Recorded:
-    """A pass that is recorded; `noted`: it did or said something, and is worth keeping."""
+    """A pass that is recorded; `noted`: it did or logged something, and is exported."""
 
     trace_id: str
     span_id: str
@@ -28,18 +28,18 @@ class Recorded:
 
 
 CURRENT: Final[ContextVar[Recorded | None]] = ContextVar("recorded", default=None)
-"""The pass that the running code is part of."""
+"""The current pass."""
 
 
 def note() -> None:
-    """The pass that this is part of did or said something."""
+    """Marks the current pass as one that did something."""
     if recorded := CURRENT.get():
         recorded.noted = True
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayEnd:
-    """A replay that has come to its end. `maker` is the span that made the object; `error` is "" where it went well."""
+    """A replay that has ended. `maker` is the span that created the object; `error` is "" where it succeeded."""
 
     uid: str
     trace_id: str
@@ -56,7 +56,7 @@ class Call(Protocol):
     """A part of a pass."""
 
     def failed(self, kind: str, message: str = "") -> None:
-        """It went wrong; `kind` is one of few words."""
+        """It failed; `kind` is one of few words."""
         ...
 
 
@@ -80,15 +80,15 @@ class Tracing(Protocol):
         ...
 
     def set_attributes(self, attributes: Attributes) -> None:
-        """What is known of the pass that this is part of."""
+        """Sets attributes of the current pass."""
         ...
 
     def link(self, other: TraceContext) -> None:
-        """The pass that this is part of has to do with another span."""
+        """Links the current pass with another span."""
         ...
 
     def current(self) -> TraceContext | None:
-        """The pass that this is part of, where it is recorded."""
+        """The span of the current pass, where it is recorded."""
         ...
 
     def of_replay(self, uid: str) -> TraceContext | None:
@@ -96,16 +96,16 @@ class Tracing(Protocol):
         ...
 
     def replay_ended(self, end: ReplayEnd) -> None:
-        """Tells of the span that `of_replay` promised."""
+        """Exports the span that `of_replay` has named."""
         ...
 
     async def stop(self) -> None:
-        """Sends what is left, for a moment."""
+        """Exports what is left, for at most a few seconds."""
         ...
 
 
 class Untraced:
-    """Tracing, where nobody asked for it; also each of its passes and calls."""
+    """Tracing where it is off; also each of its passes and calls."""
 
     def reconcile(self, key: Key) -> AbstractContextManager[Pass]:  # noqa: ARG002 - Tracing's
         """Nothing."""
@@ -147,7 +147,7 @@ _NOTHING: Final = nullcontext(UNTRACED)
 
 
 class TraceIds(logging.Filter):
-    """Log lines of a pass that is recorded carry its ids; what our own say makes it worth keeping."""
+    """Adds the ids of a recorded pass to its log lines; a line of ours marks the pass as one that did something."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Adds the ids; every line is shown."""

@@ -33,7 +33,7 @@ from activity_indexer_operator.tracing.protocol import (
 SCOPE: Final = "activity_indexer_operator"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 IDLE: Final = "idle"
-"""Outcome of a pass that neither did nor said anything."""
+"""Outcome of a pass that neither did nor logged anything."""
 REPLAY: Final = "replay"
 
 

@@ -97,6 +97,7 @@ class Audit:
 
     def __init__(
         self,
+        *,
         source: RecordSource,
         store: AuditStore,
         settings: Settings,
@@ -159,7 +160,7 @@ class Audit:
 
     async def _read_on(self) -> _Turn:
         polled = await self.kafka.call(self._source.poll)
-        stored = self._stored  # a later assignment asks anew while this turn waits
+        stored = self._stored  # a later assignment asks again while this turn waits
         return _Turn(polled, await self._decode(polled), stored)
 
     async def _take_turn(self, turn: _Turn) -> None:
@@ -167,7 +168,7 @@ class Audit:
         if not self._prepared.is_set():  # only now: without the database, too, a member of the group knows what waits
             await self.database.call(self._prepare)
         if polled.begun and not self._source.is_current(polled):
-            return  # whoever has the partitions now begins where the store is, which has nothing of this
+            return  # their new owner begins where the store is, which has nothing of this
         try:
             for each in polled.begun:
                 await self._begin(each, turn.stored)
@@ -250,7 +251,7 @@ class Audit:
                 trace.settled(dict(enumerate(outcomes)), {})
 
     async def _settle(self, turn: _Turn, read: Mapping[Partition, Read]) -> list[AuditOutcome]:
-        """What became of the records, one by one: the same facts in metrics, log and trace."""
+        """The outcome of each record: the same facts in metrics, log and trace."""
         started = time.monotonic()
         events = [event for event in turn.events if event is not None]
         consumer = self._settings.consumer
@@ -258,19 +259,15 @@ class Audit:
         for batch in (parts := list(batches(events, self._settings.database.batch_size, most)) or [()]):
             await self._write(batch, read if batch is parts[-1] else NOTHING_READ)
         seconds = time.monotonic() - started
-        outcomes = self._outcomes(turn)
-        totals = Counter(outcomes)
-        self._emit(AuditBatchWritten(totals, seconds))
-        told = {outcome.value: totals[outcome] for outcome in AuditOutcome if totals[outcome]}
-        self._log.info("audit.batch_settled", records=len(outcomes), seconds=round(seconds, 4), **told)
-        return outcomes
-
-    def _outcomes(self, turn: _Turn) -> list[AuditOutcome]:
-        valid, invalid = AuditOutcome.WRITTEN, AuditOutcome.INVALID
-        outcomes = [valid if event is not None else invalid for event in turn.events]
+        written, invalid = AuditOutcome.WRITTEN, AuditOutcome.INVALID
+        outcomes = [written if event is not None else invalid for event in turn.events]
         if self._aside:
             for at, record in enumerate(turn.polled.records):
                 outcomes[at] = self._aside.get((record.partition, record.offset), outcomes[at])
+        totals = Counter(outcomes)
+        self._emit(AuditBatchWritten(totals, seconds))
+        counts = {outcome.value: totals[outcome] for outcome in AuditOutcome if totals[outcome]}
+        self._log.info("audit.batch_settled", records=len(outcomes), seconds=round(seconds, 4), **counts)
         return outcomes
 
     async def _decode(self, polled: Polled) -> list[AuditEvent | None]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
-
-from msgspec import Struct
 
 from activity_indexer.errors import EventError, ValidationError
 from activity_indexer.event import Event
@@ -30,34 +28,35 @@ class Run(NamedTuple):
     size: int
 
 
-class _Piece(NamedTuple):
-    """Records of one partition that the indexer decoded at once; `end` is the offset after the last one."""
+@dataclass(slots=True)
+class _Lane:
+    """One partition: the records that are kept of it, without a gap from `first` on, and what they take (bytes).
 
-    first: int
-    end: int
-    topic_id: str
-    records: Sequence[Record]
-    events: Sequence[Event | None]
-    size: int
+    The indexer has decoded what is below `reached`, and did so last at `moved_at`.
+    """
 
-
-class _Lane(Struct):
-    """One partition. The indexer has decoded what is below `reached`, and did so last at `moved_at`."""
-
-    pieces: deque[_Piece]
+    topic_id: str = ""
+    first: int = 0
+    records: list[Record] = field(default_factory=list)
+    events: list[Event | None] = field(default_factory=list)
+    size: int = 0
     reached: int = -1
     moved_at: float = float("-inf")
+
+    @property
+    def end(self) -> int:
+        """The offset after the last record that is kept."""
+        return self.first + len(self.records)
 
 
 class DecodedEvents:
     """The indexer keeps what it has decoded, within `limit` bytes, and never waits; the audit takes it.
 
     Only partitions that the audit reads are kept. What is taken follows the audit's own position without a gap in the
-    offsets: so the audit reads the same records as from Kafka, whatever its position is. The pieces of a partition are
-    kept without a gap as well. While there is no room, or behind a gap, nothing more is kept until the audit has taken
-    what there is: then it reads what was left out from Kafka, and finds its place here again. Pieces belong to the id
-    of a topic: a topic that was created again has offsets of its own. Where the indexer goes back, what was kept is
-    forgotten.
+    offsets: so the audit reads the same records as from Kafka, whatever its position is. While there is no room, or
+    behind a gap, nothing more is kept of a partition until the audit has taken what there is: then it reads what was
+    left out from Kafka, and finds its place here again. What is kept belongs to the id of a topic: a topic that was
+    created again has offsets of its own. Where the indexer goes back, what was kept is forgotten.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +69,7 @@ class DecodedEvents:
 
     def open(self, places: Iterable[Partition]) -> None:
         """The audit reads these partitions from now on, and no others."""
-        self._lanes = {place: _Lane(deque()) for place in places}
+        self._lanes = {place: _Lane() for place in places}
         self._size = 0
 
     def keep(self, batch: Batch, events: Sequence[Event | None]) -> None:
@@ -89,33 +88,36 @@ class DecodedEvents:
         lane = self._lanes.get(Partition(records[0].topic, records[0].partition))
         if lane is None:
             return
-        if first < lane.reached:
-            self._forget(lane)
+        if first < lane.reached or topic_id != lane.topic_id:
+            self._forget(lane, len(lane.records))
+            lane.topic_id = topic_id
         lane.reached, lane.moved_at = end, now
-        has_gap = end - first != len(records) or (lane.pieces and lane.pieces[-1].end != first)
-        if has_gap or not topic_id:
+        has_gap = end - first != len(records) or (lane.records and lane.end != first)
+        size = _bound(records)
+        if has_gap or not topic_id or self._size + size > self._limit:
             return
-        size = records_bytes(records)
-        if self._size + _bound(size, len(records)) <= self._limit:
-            self._size += _bound(size, len(records))
-            lane.pieces.append(_Piece(first, end, topic_id, records, events, size))
+        if not lane.records:
+            lane.first = first
+        lane.records += records
+        lane.events += events
+        lane.size += size
+        self._size += size
 
     def take(self, place: Partition, offset: int, topic_id: str, at_most: int, at_least: int = 1) -> Run | None:
         """Records from this offset on, at most so many; None where there are less than `at_least`."""
         lane = self._lanes.get(place)
-        if lane is None:
+        if lane is None or not lane.records:
             return None
-        while lane.pieces and (lane.pieces[0].end <= offset or lane.pieces[0].topic_id != topic_id):
-            self._drop_first(lane)
-        if not lane.pieces or lane.pieces[0].first > offset or lane.pieces[-1].end - offset < at_least:
+        if lane.topic_id != topic_id or lane.end <= offset:
+            self._forget(lane, len(lane.records))
             return None
-        piece = lane.pieces[0]
-        start = offset - piece.first
-        stop = min(start + at_most, len(piece.records))
-        records = piece.records[start:stop]
-        found = [INVALID if event is None else event for event in piece.events[start:stop]]
-        if stop == len(piece.records):
-            self._drop_first(lane)
+        start = offset - lane.first
+        if start < 0 or lane.end - offset < at_least:
+            return None
+        stop = start + at_most
+        records = lane.records[start:stop]
+        found = [INVALID if event is None else event for event in lane.events[start:stop]]
+        self._forget(lane, start + len(records))
         return Run(records, found, records_bytes(records))
 
     def is_behind(self, place: Partition, offset: int, seconds: float) -> bool:
@@ -123,15 +125,15 @@ class DecodedEvents:
         lane = self._lanes.get(place)
         return lane is not None and lane.reached <= offset and self._clock() - lane.moved_at < seconds
 
-    def _forget(self, lane: _Lane) -> None:
-        while lane.pieces:
-            self._drop_first(lane)
+    def _forget(self, lane: _Lane, count: int) -> None:
+        """Forget the first records of a partition."""
+        size = lane.size if count == len(lane.records) else _bound(lane.records[:count])
+        del lane.records[:count], lane.events[:count]
+        lane.first += count
+        lane.size -= size
+        self._size -= size
 
-    def _drop_first(self, lane: _Lane) -> None:
-        piece = lane.pieces.popleft()
-        self._size -= _bound(piece.size, len(piece.records))
 
-
-def _bound(size: int, records: int) -> int:
+def _bound(records: Sequence[Record]) -> int:
     """What records and their events take at most, both with their bytes."""
-    return 2 * size + BESIDE * records
+    return 2 * records_bytes(records) + BESIDE * len(records)

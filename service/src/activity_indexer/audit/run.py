@@ -24,6 +24,7 @@ from activity_indexer.tracing import Tracing
 
 
 async def run_audit(
+    *,
     settings: Settings,
     metrics: Metrics,
     health: Health,
@@ -32,12 +33,14 @@ async def run_audit(
     decoded: DecodedEvents,
     address: HttpAddress | None = None,
 ) -> None:
-    """Write the audit until the end begins. A defect in it is logged, and it starts anew: indexing goes on."""
+    """Write the audit until the end begins. A defect in it is logged, and it starts again: indexing goes on."""
     log = structlog.get_logger("activity_indexer.audit")
-    emit = Subscribers(*metrics.audit, AuditProblems(health), LogLines("audit"))
+    emit = Subscribers(metrics.audit, AuditProblems(health), LogLines("audit"))
     while not ending.begun:
         try:
-            await _run_once(settings, emit, ending, tracing, decoded, address)
+            await _run_once(
+                settings=settings, emit=emit, ending=ending, tracing=tracing, decoded=decoded, address=address
+            )
         except Exception as error:
             log.exception("audit.crashed")
             emit(AuditCrashed(error))
@@ -47,6 +50,7 @@ async def run_audit(
 
 
 async def _run_once(
+    *,
     settings: Settings,
     emit: Emit,
     ending: Ending,
@@ -54,10 +58,10 @@ async def _run_once(
     decoded: DecodedEvents,
     address: HttpAddress | None,
 ) -> None:
-    source = KafkaAuditSource(settings, address, emit, decoded)
+    source = KafkaAuditSource(settings, address=address, emit=emit, decoded=decoded)
     store = PostgresAudit(settings.database, settings.pipeline)
     measured = MeasuredAudit(store, Calls(emit, tracing))
-    audit = Audit(source, measured, settings, emit, tracing=tracing)
+    audit = Audit(source=source, store=measured, settings=settings, emit=emit, tracing=tracing)
     running = asyncio.create_task(audit.run())
     ended = asyncio.create_task(ending.wait())
     try:

@@ -60,20 +60,22 @@ _OPTIONS = (
         "event_types",
         multiple=True,
         metavar="TYPE",
-        help=f"{', '.join(EVENT_TYPES)}, or whatever stands there; repeatable.",
+        help=f"{', '.join(EVENT_TYPES)}, or whatever the payload has; repeatable.",
     ),
     click.option("--user", "users", multiple=True, metavar="ID", help="The transaction's user; repeatable."),
     click.option("--transaction", "transactions", multiple=True, metavar="ID", help="The transaction; repeatable."),
     click.option(
-        "--since", type=Moment(), help="Failed then or later: 2024-05-01T12:00:00Z, or 2h ago (30d, 12h, 90m)."
+        "--since", type=Moment(), help="Failed at this time or later: 2024-05-01T12:00:00Z, or 2h ago (30d, 12h, 90m)."
     ),
     click.option("--until", type=Moment(), help="Failed before: the same forms."),
-    click.option("--partition", "partitions", multiple=True, type=click.IntRange(0), help="Lies there; repeatable."),
+    click.option(
+        "--partition", "partitions", multiple=True, type=click.IntRange(0), help="Only this partition; repeatable."
+    ),
     click.option(
         "--offsets",
         multiple=True,
         type=OffsetRange(),
-        help="Lies there: 0:10-200 (both included), 0:10- or 0:10; repeatable, and adds to --partition.",
+        help="Only these offsets: 0:10-200 (both included), 0:10- or 0:10; repeatable, and adds to --partition.",
     ),
 )
 _NAMES = ("stages", "errors", "event_types", "users", "transactions", "partitions")

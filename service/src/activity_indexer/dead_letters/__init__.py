@@ -1,1 +1,1 @@
-"""Dead letters as people work with them: read, selected, explained, exported and brought back."""
+"""Dead letters as operators work with them: read, selected, explained, exported and brought back."""

@@ -1,4 +1,4 @@
-"""What usually helps against each class of error: declared here once, shown by the commands and the docs."""
+"""What usually helps against each class of error: declared once, shown by the commands and the docs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
     "decode": {
         "empty_value": "The producer wrote a record without a value. Events are never deleted that way: send "
         "transaction.deleted instead.",
-        "not_utf8": "The producer encodes its text wrongly, or sends compressed or binary data. Mend it, then correct "
+        "not_utf8": "The producer encodes its text wrongly, or sends compressed or binary data. Fix it, then correct "
         "the bytes and replay.",
         "invalid_json": "The payload is truncated or not JSON: look for the producer's limit of record size, NaN, or "
         "strings glued together. Correct and replay, or have the producer send it again.",
@@ -29,7 +29,7 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
     "validate": {
         "missing_field": "The producer leaves out a required field. When one value fits all, replay with a patch that "
         "adds it; else have the events sent again.",
-        "wrong_type": "The producer changed a field's type (a number as a string, an array for an object). Mend it, "
+        "wrong_type": "The producer changed a field's type (a number as a string, an array for an object). Fix it, "
         "and replay with a patch.",
         "empty_field": "The producer sends an empty id or user_id: correct it and replay.",
         "unknown_event_type": "Only transaction.created, .updated and .deleted are events: correct the type and "
@@ -48,15 +48,15 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "producer rename the field; replay with a patch that removes it.",
     },
     "enrich": {
-        "enrichment_failed": "A strategy raised: mend the strategy (the message names it) and replay as it is.",
+        "enrichment_failed": "A strategy raised: fix the strategy (the message names it) and replay as it is.",
     },
     "index": {
         "document_parsing_exception": "The field does not fit the mapping, or the metadata has a key twice or is "
-        "nested too deep: `show` says where. Correct and replay, or mend the mapping and replay as it is.",
-        "mapper_parsing_exception": "The field does not fit the mapping: correct and replay, or mend the mapping and "
+        "nested too deep: `show` says where. Correct and replay, or fix the mapping and replay as it is.",
+        "mapper_parsing_exception": "The field does not fit the mapping: correct and replay, or fix the mapping and "
         "replay as it is.",
         "x_content_parse_exception": "Elasticsearch's parser is stricter than the producer's, mostly about a key that "
-        "stands twice: `show` says where. Correct and replay.",
+        "appears twice: `show` says where. Correct and replay.",
         "illegal_argument_exception": "A value is beyond a limit of Elasticsearch (a term that is too long, too many "
         "fields): correct it, or raise the limit, and replay.",
         "strict_dynamic_mapping_exception": "The index refuses unknown fields, which the indexer's own mapping does "
@@ -66,7 +66,7 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
         "more heap, or raise indexing_pressure.memory.limit, and replay; or correct it.",
         "too_many_ties": "More than 255 different events of this transaction have one timestamp: correct the "
         "producer's timestamps; the document is that of the latest event that was taken.",
-        "unknown_answer": "Something that is not Elasticsearch answered, such as a proxy: mend the way to it, and "
+        "unknown_answer": "Something that is not Elasticsearch answered, such as a proxy: fix the way to it, and "
         "replay as it is.",
         "unknown_error": "Elasticsearch gave no reason: look at its log at the time of the failure, then replay.",
     },
@@ -80,18 +80,18 @@ ADVICE: Final[dict[str, dict[str, str]]] = {
 BY_STAGE: Final[dict[str, str]] = {
     "decode": "The payload is not one JSON object: correct it and replay, or have the producer send it again.",
     "validate": "The payload is JSON but no event: the message names the field. Correct it and replay.",
-    "enrich": "A strategy raised: mend it and replay as it is.",
-    "index": "Elasticsearch refused the document: look the word up in its documentation, mend the mapping or correct "
+    "enrich": "A strategy raised: fix it and replay as it is.",
+    "index": "Elasticsearch refused the document: look the word up in its documentation, fix the mapping or correct "
     "the event, and replay.",
 }
 HTTP: Final = (
-    "Elasticsearch, or a proxy before it, answered with this status again and again: look at their logs, mend what is "
+    "Elasticsearch, or a proxy before it, answered with this status again and again: look at their logs, fix what is "
     "wrong there, and replay as it is."
 )
 
 
 def advice(stage: str, error: str) -> str:
-    """What usually helps; for classes that nobody declared, by the stage."""
+    """What usually helps; for classes that are not declared, by the stage."""
     known = ADVICE.get(stage, {}).get(error)
     if known:
         return known

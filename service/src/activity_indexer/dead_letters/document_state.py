@@ -53,7 +53,7 @@ class StoredDocument:
 class Outlook:
     """`changes`: whether a replay of the event as it is would change the document.
 
-    `standing` is None when there is no event to compare, or when nobody could be asked.
+    `standing` is None when there is no event to compare, or when the index could not be asked.
     """
 
     changes: bool
@@ -62,7 +62,7 @@ class Outlook:
     document: StoredDocument | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The outlook for machines."""
+        """The outlook for programs."""
         found = self.document
         return {
             "state": self.standing.value if self.standing else None,
@@ -99,7 +99,7 @@ class Identity(NamedTuple):
 
 
 def identity(facts: Facts, position: Position = UNKNOWN_POSITION) -> Identity | None:
-    """The identity behind what a payload tells; None when that is not enough.
+    """The identity behind what a payload says; None when that is not enough.
 
     An event may lack an amount and yet say which document it is about: when that has been corrected since, the document
     has this very order.
@@ -153,14 +153,14 @@ def outlook(
         return Outlook(False, f"{what}, but the event would come back: {_words(error)}", found, document)
     text = f"{what}: a replay would {_effect(event, document)}"
     if stage == "index":
-        text += ", if what Elasticsearch refused is mended"
+        text += ", if what Elasticsearch refused is fixed"
     return Outlook(True, text, found, document)
 
 
 def unknown(event: Event | None, error: EventError | None, reason: str) -> Outlook:
     """When the document's state cannot be had; `changes` says what would be if there were none."""
     again = f"; the event would come back: {_words(error)}" if error else ""
-    return Outlook(event is not None and error is None, f"its state cannot be told: {reason}{again}")
+    return Outlook(event is not None and error is None, f"its state is unknown: {reason}{again}")
 
 
 def _words(error: EventError | None) -> str:

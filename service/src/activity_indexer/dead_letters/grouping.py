@@ -12,7 +12,7 @@ from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.timestamps import format_timestamp
 
 MAX_GROUPS: Final = 10_000
-"""Groups that are told apart; beyond that the smallest are counted together."""
+"""Groups that are distinguished; beyond that the smallest are counted together."""
 
 Key = tuple[str, ...]
 _DAY: Final = 86_400_000_000
@@ -104,7 +104,7 @@ class Groups:
 
 
 def group_json(group: Group) -> dict[str, Any]:
-    """A group for machines."""
+    """A group for programs."""
     named = (
         dict(zip(("stage", "error", "field"), group.key, strict=True)) if len(group.key) > 1 else {"key": group.key[0]}
     )

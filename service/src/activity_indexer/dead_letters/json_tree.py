@@ -126,7 +126,7 @@ def repeated_key(node: Node, path: Path = ()) -> tuple[Path, int] | None:
 
 
 def shown(path: Path) -> str:
-    """A path as people write it: `$.transaction.metadata["a b"][0]`."""
+    """A path as users write it: `$.transaction.metadata["a b"][0]`."""
     return "$" + "".join(_step(key) for key in path)
 
 

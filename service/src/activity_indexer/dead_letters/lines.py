@@ -69,7 +69,7 @@ def from_line(line: str | bytes) -> StoredDeadLetter:
 
 
 def importable(letter: StoredDeadLetter) -> None:
-    """Check that a replay could tell where a dead letter came from, and why. Raises LineError."""
+    """Check that a dead letter says where it came from, and why. Raises LineError."""
     if problems := letter.unreadable:
         raise LineError("; ".join(problems))
 
@@ -133,7 +133,7 @@ def _got(value: object) -> str:
 
 
 def summary(letter: StoredDeadLetter) -> dict[str, Any]:
-    """What a dead letter tells, for machines that do not want its bytes."""
+    """What a dead letter says, for programs that do not want its bytes."""
     facts, original = letter.facts, letter.original
     failed = letter.first_failure, letter.last_failure
     return {

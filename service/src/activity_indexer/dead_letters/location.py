@@ -38,7 +38,7 @@ class Location:
 
 
 def locate(letter: StoredDeadLetter) -> Location | None:
-    """Where in the payload the error is, as far as it can be told; None when it cannot."""
+    """Where in the payload the error is, as far as it can be found; None when it cannot."""
     value = letter.value or b""
     if not value or letter.content is not None:  # the value is no event's, or not all of it
         return None

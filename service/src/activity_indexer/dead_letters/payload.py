@@ -1,4 +1,4 @@
-"""What a payload tells of its event, whatever state it is in."""
+"""What a payload says about its event, whatever state it is in."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MAX_SEARCHED: Final = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What people look a dead letter up by; empty where the payload does not tell it.
+    """What users look a dead letter up by; empty where the payload does not say it.
 
-    A value that is no string is its JSON text. `timestamp` is the event's, as it stands there. `user_id` is the
+    A value that is no string is its JSON text. `timestamp` is the event's, as it is written there. `user_id` is the
     record's key when the payload has none: producers key by user.
     """
 

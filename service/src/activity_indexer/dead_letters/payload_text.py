@@ -1,4 +1,4 @@
-"""A payload for people: JSON in order, with long values folded and the guilty place marked; else text or bytes."""
+"""A payload for a terminal: JSON in order, long values folded and the error's place marked; else text or bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stored dead letter: the record as it lies in the topic, and what its headers and its payload tell."""
+"""A stored dead letter: the record as it is in the topic, and what its headers and its payload say."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from activity_indexer.ports import Content, OutRecord, Partition, Record, Trunca
 from activity_indexer.timestamps import format_timestamp, parse_timestamp, shorten
 
 UNKNOWN: Final = "unknown"
-"""Stage and error of a record that does not tell them: nothing of ours wrote it, or somebody damaged it."""
+"""Stage and error of a record without them: no indexer wrote it, or it was damaged."""
 
 LAST_MILLISECOND: Final = 253_402_300_799_999
 """The end of the year 9999; a record may have a later timestamp, which no text can show."""
@@ -48,7 +48,7 @@ Headers = tuple[tuple[str, bytes | None], ...]
 class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     """A record of the dead-letter topic; equal when all that is stored is equal.
 
-    `timestamp` is the record's own, in milliseconds since the epoch. What the headers tell is read when it is asked
+    `timestamp` is the record's own, in milliseconds since the epoch. The headers are read when they are asked
     for, and whatever they hold, nothing here raises: `unreadable` says what could not be read.
     """
 
@@ -81,7 +81,7 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def place(self) -> str:
-        """Where it lies, as people write it: `partition:offset`."""
+        """Where it is, as users write it: `partition:offset`."""
         return f"{self.partition}:{self.offset}"
 
     def raw(self, name: str) -> bytes | None:
@@ -96,12 +96,12 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def stage(self) -> str:
-        """`decode`, `validate`, `enrich` or `index`; UNKNOWN when no header tells it."""
+        """`decode`, `validate`, `enrich` or `index`; UNKNOWN when no header says it."""
         return self.header(STAGE) or UNKNOWN
 
     @property
     def error(self) -> str:
-        """The error's class, a stable word; UNKNOWN when no header tells it."""
+        """The error's class, a stable word; UNKNOWN when no header says it."""
         return self.header(ERROR) or UNKNOWN
 
     @property
@@ -162,7 +162,7 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
 
     @property
     def original(self) -> tuple[Partition, int] | None:
-        """Partition and offset that the event came from, when all of it is told."""
+        """Partition and offset that the event came from, when all of it is known."""
         topic, partition, offset = self.original_topic, self.original_partition, self.original_offset
         return None if not topic or partition is None or offset is None else (Partition(topic, partition), offset)
 
@@ -225,12 +225,12 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def facts(self) -> Facts:
-        """What the payload tells of its event, as far as it can be read."""
+        """What the payload says about its event, as far as it can be read."""
         return read_facts(self.value, self.original_key)
 
     @property
     def unreadable(self) -> tuple[str, ...]:
-        """What the headers should tell and do not, in words; empty for every dead letter of an indexer."""
+        """What the headers should say and do not, in words; empty for every dead letter of an indexer."""
         return tuple(self._problems())
 
     def _problems(self) -> Iterator[str]:

@@ -11,7 +11,7 @@ from activity_indexer.dead_letters.lines import LineError, from_line, importable
 from activity_indexer.dead_letters.record import StoredDeadLetter
 
 MAX_TOLD: Final = 20
-"""Problems that are told one by one."""
+"""Problems that are reported one by one."""
 
 
 def identity(letter: StoredDeadLetter) -> int:

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+ADMITTED: Final = 8
+"""Of the values that a cache lacks, it keeps one in so many once it was full."""
 
 
 class Cache(dict[K, V]):
     """`cache[key]` is what `make(key)` returns, remembered while there is room.
 
-    `make` returns the value and its weight (characters of key and value); a value without weight or heavier than
-    `heaviest` is not kept. A full cache is emptied: values that never come again cost one insertion each and no
-    bookkeeping, and values that do come again are soon back. A dictionary, because a hit then costs no Python call.
+    `weigh` says how much a value takes with its key (characters); one without weight, or heavier than `heaviest`, is
+    not kept. A full cache is emptied. From then on it keeps one value in `ADMITTED` that it lacks: what comes often is
+    soon back, and what never comes again costs nearly nothing. A dictionary, because a hit then costs no Python call.
     """
 
     def __init__(
-        self, make: Callable[[K], tuple[V, int]], *, entries: int = 4096, weight: int = 1 << 20, heaviest: int = 1024
+        self,
+        make: Callable[[K], V],
+        weigh: Callable[[K, V], int],
+        *,
+        entries: int = 4096,
+        weight: int = 1 << 20,
+        heaviest: int = 1024,
     ) -> None:
         super().__init__()
         self._make = make
+        self._weigh = weigh
         self._entries = entries
         self._limit = weight
         self._heaviest = heaviest
+        self._since_full = -1
         self.weight = 0
 
     def __missing__(self, key: K) -> V:
-        value, weight = self._make(key)
+        value = self._make(key)
+        if self._since_full >= 0:
+            self._since_full += 1
+            if self._since_full % ADMITTED:
+                return value
+        weight = self._weigh(key, value)
         if 0 < weight <= self._heaviest:
             if len(self) >= self._entries or self.weight + weight > self._limit:
                 self.clear()
-                self.weight = 0
+                self.weight = self._since_full = 0
             self[key] = value
             self.weight += weight
         return value

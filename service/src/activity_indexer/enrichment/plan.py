@@ -54,9 +54,9 @@ class Compiler:
         self._strategy = strategy
         self._vocabulary = strategy.vocabulary
         self._check = check
-        self._plans: Cache[Shape, Entry] = Cache(_unseen, entries=1024, heaviest=4096)
+        self._plans: Cache[Shape, Entry] = Cache(_unseen, _characters, entries=1024, heaviest=4096)
         self._results = {
-            part: Cache(partial(self._first_result, part))
+            part: Cache(partial(self._first_result, part), partial(_weight, part))
             for part in self.parts
             if isinstance(part, Part) and part.is_cached
         }
@@ -108,15 +108,12 @@ class Compiler:
         self._check_added(part, added)
         return _found(added)
 
-    def _first_result(self, part: Part, raw: tuple[Any, ...]) -> tuple[Result, int]:
-        """What a part makes of these texts, with placeholders in it. Card numbers are not kept in memory."""
+    def _first_result(self, part: Part, raw: tuple[Any, ...]) -> Result:
+        """What a part makes of these texts, with placeholders in it."""
         added = part.make(*self._cleaned(part, raw))
         self._check_added(part, added)
         members, words, places = _with_places(part, added)
-        placeholders = [placeholder(place) for place in range(len(part.copies))]
-        kept = [text for text in raw if text and text not in placeholders]
-        size = sum(map(len, kept)) + len(raw) + len(members) + sum(map(len, words))
-        return (members, tuple(dict.fromkeys(words)), places), size if all(map(is_shown_whole, kept)) else 0
+        return members, tuple(dict.fromkeys(words)), places
 
     def _cleaned(self, part: Part, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """Things come as the metadata says them, so that a cleaned text need not be made to find a result."""
@@ -165,5 +162,18 @@ def _with_places(part: Part, added: Enrichment) -> Result:
     return members, words, places
 
 
-def _unseen(shape: Shape) -> tuple[Entry, int]:
-    return [0], sum(map(len, shape)) + len(shape)
+def _weight(part: Part, raw: tuple[Any, ...], result: Result) -> int:
+    """The characters of a result and of its texts; none for texts with card numbers, which are not kept in memory."""
+    placeholders = [placeholder(place) for place in range(len(part.copies))]
+    texts = [text for text in raw if text and text not in placeholders]
+    if not all(map(is_shown_whole, texts)):
+        return 0
+    return sum(map(len, texts)) + len(raw) + len(result[0]) + sum(map(len, result[1]))
+
+
+def _unseen(_shape: Shape) -> Entry:
+    return [0]
+
+
+def _characters(shape: Shape, _entry: Entry) -> int:
+    return sum(map(len, shape)) + len(shape)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -73,12 +73,17 @@ class Registry:
             for each in strategies
             if isinstance(each.strategy, DeclaredStrategy) and _has_plans(each.strategy)
         }
-        self._routes = Cache(self._route)
+        self._routes = Cache(self._route, lambda transaction_type, _route: len(transaction_type) + 1)
         self._content = UsualContent().text
 
     def enriches(self, transaction_type: str) -> bool:
         """Whether a strategy is for this type."""
         return bool(self._strategies(transaction_type))
+
+    def plans(self, transaction_type: str, metadata: Iterable[str]) -> str:
+        """The source of the plans for this type and these keys of the metadata, to be read."""
+        compilers = self._routes[transaction_type].compilers or ()
+        return "\n".join([compiler.source(transaction_type, metadata) or "" for compiler in compilers])
 
     def __call__(self, event: Event) -> Enriched:
         """What to add to the document of this event. Raises EnrichmentError."""
@@ -132,9 +137,9 @@ class Registry:
             terms = (*terms, *added.terms) if terms else added.terms
         return Enriched(_encode(fields), _encode(search_content(transaction, terms, day)), bool(strategies))
 
-    def _route(self, transaction_type: str) -> tuple[_Route, int]:
+    def _route(self, transaction_type: str) -> _Route:
         strategies = self._strategies(transaction_type)
-        return _Route(strategies, self._compilers_of(strategies)), len(transaction_type) + 1
+        return _Route(strategies, self._compilers_of(strategies))
 
     def _compilers_of(self, strategies: Sequence[Loaded]) -> tuple[Compiler, ...] | None:
         """Of strategies that add different fields: what they add can stand side by side then."""

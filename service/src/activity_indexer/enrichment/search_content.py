@@ -41,7 +41,7 @@ class UsualContent:
     """
 
     def __init__(self) -> None:
-        self._heads = Cache(_head)
+        self._heads = Cache(_head, lambda key, _found: sum(map(len, key)))
 
     def text(self, transaction: Transaction, amount: str, day: str, words: Sequence[str]) -> str | None:
         """The content, with these words at its end; None when something is long.
@@ -58,9 +58,9 @@ class UsualContent:
         return content if is_usual else None
 
 
-def _head(texts: tuple[str, str, str, str]) -> tuple[Sequence[str], int]:
+def _head(texts: tuple[str, str, str, str]) -> Sequence[str]:
     text = " ".join(texts)
-    return (unique_words_of(text), len(text)) if len(text) <= MAX_TERM_CHARACTERS else ((), 0)
+    return unique_words_of(text) if len(text) <= MAX_TERM_CHARACTERS else ()
 
 
 def _cut(content: str) -> str:

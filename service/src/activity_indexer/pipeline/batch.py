@@ -21,7 +21,8 @@ from activity_indexer.ports import Partition, Record
 class Batch:
     """Records that are processed together in one request, with the spans of offsets that they settle.
 
-    `size` is in bytes of values, `extra` in bytes of keys and headers, `opened_at` in seconds.
+    `size` is in bytes of values, `extra` in bytes of keys and headers, `opened_at` in seconds. `requests_done` is
+    called at most once, when nothing of the batch is left to be sent to Elasticsearch, and it is not settled yet.
     """
 
     opened_at: float
@@ -29,6 +30,7 @@ class Batch:
     spans: list[Span] = field(default_factory=list)
     size: int = 0
     extra: int = 0
+    requests_done: Callable[[], None] = lambda: None
 
     @property
     def footprint(self) -> int:

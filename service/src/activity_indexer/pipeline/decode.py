@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections import Counter
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Raw
@@ -108,7 +108,10 @@ class _Whole(Transaction, frozen=True, gc=False, kw_only=True):
 
 
 class _Usual(_Whole, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """A transaction that carries nothing else."""
+    """A transaction that carries nothing else, and that can be told from others."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES // 4)]
+    user_id: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Deleted(msgspec.Struct, gc=False):
@@ -220,16 +223,14 @@ def _usual_transaction(value: bytes, body: bytes, envelope: _Envelope, plain: in
         transaction = _usual(body)
     except msgspec.ValidationError:
         return None
-    identifier, created_at, written = transaction.id, transaction.created_at, envelope.timestamp
+    created_at, written = transaction.created_at, envelope.timestamp
     amount = bytes(transaction.amount)
     source = -len(',"source":""') if envelope.source is None else len(envelope.source)
     frame = len(value) - len(body) - len(envelope.event_type) - len(written) - source
     is_usual = (
         frame <= _LONGEST_FRAME
         and ((created_at == written and plain is not None) or is_date(created_at))
-        and 0 < len(identifier) <= MAX_ID_BYTES // 4
-        and "\0" not in identifier
-        and transaction.user_id != ""
+        and "\0" not in transaction.id
         and bytes(transaction.metadata)[:1] in _NO_OTHER_METADATA
         and amount.translate(None, b"-.").isdigit()
         and len(amount) <= MAX_AMOUNT_CHARACTERS

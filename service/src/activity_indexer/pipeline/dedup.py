@@ -118,6 +118,8 @@ class Known:
     memory: Mapping[bytes, bytes] = field(default_factory=dict)
     store: Mapping[bytes, bytes] = field(default_factory=dict)
     namespace: str = ""
+    asked: int = 0
+    """Ids that the store was asked for."""
 
     def get(self, message_id: bytes) -> Settled | None:
         """What is known of an event."""
@@ -186,7 +188,7 @@ class Deduplicator:
             self._asking.release()
         if not self._failing:
             self.emit(DependencyChanged(Dependency.REDIS, None, Severity.WARNS))
-        return Known(memory, stored, current)
+        return Known(memory, stored, current, len(unknown))
 
     async def _may_ask(self, namespace: str) -> bool:
         """Whether a question about this index may be asked now: then `_asking` is held."""

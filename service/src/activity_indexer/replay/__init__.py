@@ -1,1 +1,1 @@
-"""Sends dead letters again: corrected where people say so, each once, and none lost."""
+"""Sends dead letters again: corrected where a user says so, each once, and none lost."""

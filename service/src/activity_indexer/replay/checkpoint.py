@@ -18,7 +18,7 @@ NONE: Final = Counters()
 
 
 class _Kept(msgspec.Struct, frozen=True):
-    """The metadata of a committed offset; `of` tells one replay from another, `at` is its beginning (milliseconds)."""
+    """The metadata of a committed offset; `of` distinguishes replays, `at` is the beginning (milliseconds)."""
 
     v: int
     end: int

@@ -23,11 +23,11 @@ class WrongCorrection(ActivityIndexerError):
 
 
 class Correction(Protocol):
-    """A change to values; `fingerprint` is the same for the same change (16 hexadecimal digits)."""
+    """A change to values; `fingerprint` is 16 hexadecimal digits."""
 
     @property
     def fingerprint(self) -> str:
-        """Tells one correction from another."""
+        """The same for the same change."""
 
     def apply(self, value: bytes | None) -> bytes:
         """The corrected value. Raises EventError when it cannot be changed like this."""
@@ -95,7 +95,7 @@ class JsonPatch:
 
 
 class Replacement:
-    """A value that somebody wrote in an editor."""
+    """A value that a user wrote in an editor."""
 
     def __init__(self, value: bytes) -> None:
         self._value = value

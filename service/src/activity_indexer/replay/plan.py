@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from activity_common.dead_letter_headers import REPLAY_FROM, REPLAY_PARKED_FROM
+from activity_common.dead_letter_headers import REPLAY_FROM, REPLAY_PARKED_FROM, REPLAY_PREFIX
 from activity_common.replay_result import Cause, Counters
 from activity_indexer.dead_letters.spans import Spans, Tell
 from activity_indexer.event import version_microseconds
@@ -17,7 +17,7 @@ from activity_indexer.replay.decide import Decision, Fate
 from activity_indexer.replay.ports import Letters
 
 MAX_CAUSES: Final = 500
-"""Causes that are distinguished; whoever writes headers can think of any number."""
+"""Causes that are distinguished; headers may name any number."""
 
 MAX_REFUSALS: Final = 20
 """Refused dead letters that are reported one by one."""
@@ -117,7 +117,7 @@ async def find_settled(letters: Letters, spans: Spans, tell: Tell | None = None)
     Those are the places that later dead letters in these spans name as theirs. Raises Unavailable or Refused.
     """
     found = Settled()
-    async for batch in letters.read(spans, tell):
+    async for batch in letters.read(spans, tell, REPLAY_PREFIX.encode()):
         for letter in batch:
             for name, value in letter.headers:
                 if value and name in (REPLAY_FROM, REPLAY_PARKED_FROM):

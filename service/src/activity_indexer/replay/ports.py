@@ -30,13 +30,18 @@ class RecordRefused(ActivityIndexerError):
 
 
 class Letters(Protocol):
-    """The dead letters that lie in Kafka."""
+    """The dead letters in Kafka."""
 
     async def spans(self, names: Sequence[str], selection: Selection | None = None) -> dict[Partition, Span]:
-        """What lies in these topics now and can match. Raises Unavailable or Refused."""
+        """What is in these topics now and can match. Raises Unavailable or Refused."""
 
-    def read(self, spans: Spans, tell: Tell | None = None) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
-        """All of the spans, in batches; those of a partition in order. Raises Unavailable or Refused."""
+    def read(
+        self, spans: Spans, tell: Tell | None = None, holding: bytes = b""
+    ) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
+        """All of the spans, in batches; those of a partition in order. Raises Unavailable or Refused.
+
+        Those whose bytes do not hold `holding` may be left out.
+        """
 
 
 class Transactions(Protocol):

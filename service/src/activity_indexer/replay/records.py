@@ -25,6 +25,7 @@ from activity_common.dead_letter_headers import (
     REPLAY_PARTITION,
     REPLAY_TIMESTAMP,
     REPLAY_TOPIC,
+    REPLAY_TRACEPARENT,
     TIMESTAMP,
     TOPIC,
     TRACEPARENT,
@@ -40,7 +41,7 @@ MAX_HISTORY: Final = 10
 MAX_ORIGINAL: Final = 64 * 1024
 """Bytes that an original value may take (compressed) to be kept beside its correction."""
 
-_OURS: Final = frozenset(
+_RENEWED: Final = frozenset(
     {
         REPLAY_ID,
         REPLAY_COUNT,
@@ -56,6 +57,9 @@ _OURS: Final = frozenset(
         REPLAY_FAILED_TRACEPARENT,
     }
 )
+
+NOTED_BY_REPLAYS: Final = _RENEWED | {REPLAY_TRACEPARENT}
+"""All headers that a replay adds to an event."""
 
 _PLACE: Final = {REPLAY_TOPIC: TOPIC, REPLAY_PARTITION: PARTITION, REPLAY_OFFSET: OFFSET, REPLAY_TIMESTAMP: TIMESTAMP}
 """What is noted of an event's first place, from which header of its first dead letter."""
@@ -87,7 +91,7 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
     """
     place = lies_at(letter)
     headers: list[Any] = [
-        header for header in letter.headers if header[0] not in _OURS and not header[0].startswith(PREFIX)
+        header for header in letter.headers if header[0] not in _RENEWED and not header[0].startswith(PREFIX)
     ]
     headers += (
         (REPLAY_ID, replay_id.encode()),

@@ -86,7 +86,7 @@ class StatusPage:
     def _view(self) -> View:
         ok, reasons = self._health.ready()
         values = self._metrics.snapshot()
-        now = sample(values, self._metrics.ages(), time.time())
+        now = sample(values, self._metrics.ages, time.time())
         facts = msgspec.convert(masked(msgspec.to_builtins(self._health.facts())), list[Fact])
         return view(self._history, now, values, Verdict(ok, masked(reasons)), facts, self._health.partitions())
 

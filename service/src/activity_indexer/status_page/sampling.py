@@ -15,7 +15,7 @@ from activity_indexer.telemetry.metrics.indexer import Metrics
 async def keep_sampling(metrics: Metrics, history: History, interval: float = INTERVAL) -> None:
     """Add a sample every `interval` seconds, the first at once; to be run as a task and cancelled at the end."""
     while True:
-        history.add(sample(metrics.snapshot(), metrics.ages(), time.time()))
+        history.add(sample(metrics.snapshot(), metrics.ages, time.time()))
         await asyncio.sleep(interval)
 
 

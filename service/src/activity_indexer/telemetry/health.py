@@ -113,19 +113,9 @@ class Health:
         until = self._clock() + seconds + self._stall_timeout
         self._enter(code, reason, Severity.WAITS, subject, "", until)
 
-    def resumed(self, code: str, subject: str = "") -> None:
-        """The wait with this code is over."""
-        if self._entries.pop((code, Severity.WAITS, subject), None) is not None:
-            self._restart()
-
     def blocked(self, code: str, reason: str, subject: str = "", advice: str = "") -> None:
         """Work cannot go on until an operator acts: not ready, with this reason. `code` is a stable word."""
         self._enter(code, reason, Severity.BLOCKS, subject, advice)
-
-    def unblocked(self, code: str, subject: str = "") -> None:
-        """The block with this code is gone."""
-        if self._entries.pop((code, Severity.BLOCKS, subject), None) is not None:
-            self._restart()
 
     def warned(self, code: str, reason: str, subject: str = "", advice: str = "", seconds: float = math.inf) -> None:
         """Work goes on, and an operator has to look. The fact is dropped by `settled`, or after `seconds`."""

@@ -37,15 +37,14 @@ class LogLines:
         self._repeats = Repeats()
 
     @on(BatchDecoded)
-    def decoded(self, batch: BatchDecoded) -> None:
+    def _decoded(self, batch: BatchDecoded) -> None:
         """At debug, a line for each event."""
         if is_debug():
             for event in filter(None, batch.events):
                 log_event(event.event_type, event.transaction.id, event.message_id)
 
     @on(BatchSettled)
-    def settled(self, batch: BatchSettled) -> None:
-        """One line for a batch."""
+    def _settled(self, batch: BatchSettled) -> None:
         if batch.undated:
             self._once_in_a_while(
                 "events.undated",
@@ -60,7 +59,7 @@ class LogLines:
         )
 
     @on(DeadLettersWritten)
-    def dead_lettered(self, written: DeadLettersWritten) -> None:
+    def _dead_lettered(self, written: DeadLettersWritten) -> None:
         """At debug a line for each, with the ids of its span; else one of a kind, with the number of the others."""
         if is_debug():
             for each in map(written.letter, written.places):
@@ -80,29 +79,24 @@ class LogLines:
             )
 
     @on(PartitionsAssigned)
-    def assigned(self, assigned: PartitionsAssigned) -> None:
-        """A rebalance ended."""
+    def _assigned(self, assigned: PartitionsAssigned) -> None:
         numbers = sorted(partition.partition for partition in assigned.partitions)
         self._log.info("partitions.assigned", partitions=numbers)
 
     @on(PartitionsRevoked)
-    def revoked(self, _: PartitionsRevoked) -> None:
-        """A rebalance began."""
+    def _revoked(self, _: PartitionsRevoked) -> None:
         self._log.info("partitions.revoked")
 
     @on(CommitFailed)
-    def commit_failed(self, failed: CommitFailed) -> None:
-        """Offsets could not be committed."""
+    def _commit_failed(self, failed: CommitFailed) -> None:
         self._once_in_a_while("offsets.commit_failed", reason=failed.reason)
 
     @on(EventsReadAgain)
-    def read_again(self, again: EventsReadAgain) -> None:
-        """Another index, or an earlier state of it, took the place of the one that was written to."""
+    def _read_again(self, again: EventsReadAgain) -> None:
         self._log.warning("events.read_again", events=again.events)
 
     @on(EventsLost)
-    def lost(self, lost: EventsLost) -> None:
-        """Events were gone before they were read."""
+    def _lost(self, lost: EventsLost) -> None:
         loss = lost.loss
         self._log.error(
             "events.lost",
@@ -116,8 +110,7 @@ class LogLines:
         )
 
     @on(TopicRecreated)
-    def recreated(self, recreated: TopicRecreated) -> None:
-        """The topic is not the one that was read before."""
+    def _recreated(self, recreated: TopicRecreated) -> None:
         self._log.error(
             "topic.recreated",
             consumer=self._consumer,

@@ -70,7 +70,7 @@ class Problems:
         self._known: set[tuple[str, str]] = set()
 
     @on(ProblemChanged)
-    def changed(self, changed: ProblemChanged) -> None:
+    def _changed(self, changed: ProblemChanged) -> None:
         """A fact that holds until it is reported as over, and a line once in a while."""
         code, reason, subject, advice = changed.code, changed.problem, changed.subject, changed.advice
         if reason is None:
@@ -92,7 +92,7 @@ class Problems:
             self._log.log(level, event, reason=reason, **{name: value for name, value in more.items() if value})
 
     @on(DependencyChanged)
-    def dependency_changed(self, changed: DependencyChanged) -> None:
+    def _dependency_changed(self, changed: DependencyChanged) -> None:
         """What a dependency does not do; one that nothing waits for (Redis) is reported when that begins and ends."""
         name = changed.dependency
         if changed.problem is not None and changed.severity is Severity.WARNS:
@@ -101,16 +101,16 @@ class Problems:
                 self._health.warned(name, changed.problem)
                 self._log.warning(f"{name}.failed", reason=changed.problem)
         elif changed.problem is not None or (name, "") in self._known:
-            self.changed(ProblemChanged(name, changed.problem, changed.severity))
+            self._changed(ProblemChanged(name, changed.problem, changed.severity))
+            if changed.problem is not None and changed.starting:
+                self._health.blocked(name, changed.problem)
 
     @on(IndexChecked)
-    def index_checked(self, checked: IndexChecked) -> None:
-        """The index is as expected, or nothing is written until it has been corrected."""
-        self.changed(ProblemChanged("index", checked.problem))
+    def _index_checked(self, checked: IndexChecked) -> None:
+        self._changed(ProblemChanged("index", checked.problem))
 
     @on(BreakerOpened)
-    def breaker_opened(self, opened: BreakerOpened) -> None:
-        """Intake is stopped until what is held passes."""
+    def _breaker_opened(self, opened: BreakerOpened) -> None:
         problem = (
             f"{opened.share:.0%} of the latest valid events cannot be indexed, such as: "
             f"{without_values(opened.example)}; "
@@ -118,48 +118,43 @@ class Problems:
             "held, or that batch, passes: correct the mapping, the strategy or the producer. "
             "CONSUMER_BREAKER_THRESHOLD=1 dead-letters what fails without a pause"
         )
-        self.changed(ProblemChanged("breaker", problem))
+        self._changed(ProblemChanged("breaker", problem))
 
     @on(BreakerClosed)
-    def breaker_closed(self, _: BreakerClosed) -> None:
-        """What failed has passed."""
+    def _breaker_closed(self, _: BreakerClosed) -> None:
         self._over("breaker")
 
     @on(DocumentsSentAlone)
-    def sent_alone(self, alone: DocumentsSentAlone) -> None:
-        """Documents are refused without a verdict while the index takes others."""
+    def _sent_alone(self, alone: DocumentsSentAlone) -> None:
         if not alone.documents:
             self._over("documents")
         elif alone.reason:
             problem = f"{alone.documents} sent alone, refused while others pass: {alone.reason}"
-            self.changed(ProblemChanged("documents", problem, Severity.WAITS))
+            self._changed(ProblemChanged("documents", problem, Severity.WAITS))
 
     @on(PartitionsCorrupt)
-    def corrupt(self, corrupt: PartitionsCorrupt) -> None:
-        """Partitions cannot go on since their next batch is damaged."""
-        self.changed(ProblemChanged("records", "; ".join(corrupt.partitions.values()) or None))
+    def _corrupt(self, corrupt: PartitionsCorrupt) -> None:
+        self._changed(ProblemChanged("records", "; ".join(corrupt.partitions.values()) or None))
 
     @on(LagMeasured)
-    def lag_measured(self, lag: LagMeasured) -> None:
-        """Events wait behind an open transaction of a producer."""
+    def _lag_measured(self, lag: LagMeasured) -> None:
         subject = f"partition {lag.partition.partition}"
         if not lag.held or lag.held_seconds < HELD_SHOWN:
             self._over(OPEN_TRANSACTION, subject)
             return
         since = format_timestamp(int(time.time() - lag.held_seconds) * 1_000_000)
         problem = f"{lag.held} events wait behind a transaction that a producer left open since {since}"
-        self.changed(ProblemChanged(OPEN_TRANSACTION, problem, Severity.WARNS, subject, HELD_ADVICE))
+        self._changed(ProblemChanged(OPEN_TRANSACTION, problem, Severity.WARNS, subject, HELD_ADVICE))
 
     @on(PartitionsRevoked)
-    def revoked(self, _: PartitionsRevoked) -> None:
+    def _revoked(self, _: PartitionsRevoked) -> None:
         """What holds a partition is forgotten with it."""
         for code, subject in list(self._known):
             if code == OPEN_TRANSACTION:
                 self._over(code, subject)
 
     @on(EventsLost)
-    def lost(self, lost: EventsLost) -> None:
-        """Events were gone before they were read: a fact for an hour."""
+    def _lost(self, lost: EventsLost) -> None:
         loss = lost.loss
         reason = f"{loss.events} events from offset {loss.first} on ({loss.reason})"
         subject = f"partition {loss.partition.partition}"
@@ -179,8 +174,7 @@ class AuditProblems:
         self._health = health
 
     @on(DependencyChanged)
-    def dependency_changed(self, changed: DependencyChanged) -> None:
-        """PostgreSQL takes calls, or does not and why."""
+    def _dependency_changed(self, changed: DependencyChanged) -> None:
         if changed.dependency is not Dependency.POSTGRES:
             return
         if changed.problem is None:
@@ -189,14 +183,12 @@ class AuditProblems:
             self._health.warned(AUDIT, f"it is paused: {changed.problem}")
 
     @on(EventsLost)
-    def lost(self, lost: EventsLost) -> None:
-        """Events were gone before the audit read them."""
+    def _lost(self, lost: EventsLost) -> None:
         loss = lost.loss
         reason = f"{loss.events} events from offset {loss.first} on were gone before they were read ({loss.reason})"
         self._health.warned(f"{AUDIT}_{EVENTS_LOST}", reason, f"partition {loss.partition.partition}", "", LOSS_SHOWN)
 
     @on(AuditCrashed)
-    def crashed(self, crashed: AuditCrashed) -> None:
-        """A defect ended it; it starts again."""
+    def _crashed(self, crashed: AuditCrashed) -> None:
         reason = f"it ended by a defect and begins again, see the log: {type(crashed.error).__name__}"
         self._health.warned(AUDIT, reason)

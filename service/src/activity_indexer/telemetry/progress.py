@@ -23,50 +23,42 @@ class Progress:
 
     def __init__(self, health: Health) -> None:
         self._health = health
-        self._lost: Counter[int] = Counter()
+        self._losses: Counter[int] = Counter()
 
     @on(LoopTicked)
-    def ticked(self, _: LoopTicked) -> None:
-        """The event loop came to a timer."""
+    def _ticked(self, _: LoopTicked) -> None:
         self._health.ticked()
 
     @on(IntakeTurned)
-    def turned(self, _: IntakeTurned) -> None:
-        """The intake loop went round."""
+    def _turned(self, _: IntakeTurned) -> None:
         self._health.polled()
 
     @on(BatchSettled)
-    def settled(self, _: BatchSettled) -> None:
-        """A batch is settled."""
+    def _settled(self, _: BatchSettled) -> None:
         self._health.progressed()
 
     @on(EventsPending)
-    def pending(self, pending: EventsPending) -> None:
-        """Events can be settled and are not yet."""
+    def _pending(self, pending: EventsPending) -> None:
         self._health.pending(pending.events)
 
     @on(PartitionsAssigned)
-    def assigned(self, assigned: PartitionsAssigned) -> None:
-        """A rebalance ended."""
+    def _assigned(self, assigned: PartitionsAssigned) -> None:
         self._health.assigned(len(assigned.partitions))
         for number in sorted(partition.partition for partition in assigned.partitions):
-            self._health.partition(number, lost=self._lost.get(number))
+            self._health.partition(number, lost=self._losses.get(number))
 
     @on(PartitionsRevoked)
-    def revoked(self, _: PartitionsRevoked) -> None:
-        """A rebalance began."""
+    def _revoked(self, _: PartitionsRevoked) -> None:
         self._health.revoked()
 
     @on(LagMeasured)
-    def lag_measured(self, lag: LagMeasured) -> None:
-        """What of a partition is not settled."""
+    def _lag_measured(self, lag: LagMeasured) -> None:
         self._health.partition(
             lag.partition.partition, lag=lag.events, lag_seconds=lag.seconds, behind_transaction=lag.held
         )
 
     @on(EventsLost)
-    def lost(self, lost: EventsLost) -> None:
-        """Events were gone before they were read."""
+    def _lost(self, lost: EventsLost) -> None:
         number = lost.loss.partition.partition
-        self._lost[number] += lost.loss.events
-        self._health.partition(number, lost=self._lost[number])
+        self._losses[number] += lost.loss.events
+        self._health.partition(number, lost=self._losses[number])

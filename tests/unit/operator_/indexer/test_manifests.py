@@ -11,8 +11,8 @@ from fixtures.operator import SPEC
 
 from activity_indexer_operator.indexer.environment import environment
 from activity_indexer_operator.indexer.manifests import CONFIG_HASH, Manifest, manifests
-from activity_indexer_operator.indexer.spec import Spec, parse_spec
-from activity_indexer_operator.kube.objects import Key, Meta
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.kube.objects import Key, Meta, parsed_spec
 
 META = Meta(Key("ActivityIndexer", "shop", "orders"), "uid-1", 1, {}, deleted=False)
 SETTINGS = Path(__file__).parents[4] / "docs" / "settings.md"
@@ -53,7 +53,7 @@ FULL: dict[str, Any] = merged(
 
 
 def spec_of(value: dict[str, Any]) -> Spec:
-    spec = parse_spec(value)
+    spec = parsed_spec({"spec": value}, Spec)
     assert isinstance(spec, Spec), spec
     return spec
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from activity_indexer.setting_values import kafka_name_problem
-from activity_indexer_operator.indexer.spec import Spec, parse_spec
-from activity_indexer_operator.kube.objects import InvalidSpec
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.kube.objects import InvalidSpec, parsed_spec
 
 CRD = Path(__file__).parents[4] / "k8s" / "crd" / "activityindexers.yaml"
 NAMES = ["transactions", "a.b_c-D", "...", "..a", ".a", ".", "..", "my topic", "a,b", "tx*", "ünïcode", "a/b", ""]
@@ -33,13 +33,13 @@ def spec(topic: str = "x", **dead_letter: str) -> dict[str, Any]:
     ],
 )
 def test_a_topic_has_one_use(value: dict[str, Any]) -> None:
-    found = parse_spec(value)
+    found = parsed_spec({"spec": value}, Spec)
     assert isinstance(found, InvalidSpec)
     assert "must be three different topics" in str(found)
 
 
 def test_names_that_follow_from_the_topic_are_different() -> None:
-    assert isinstance(parse_spec(spec()), Spec)
+    assert isinstance(parsed_spec({"spec": spec()}, Spec), Spec)
 
 
 @pytest.mark.parametrize("name", NAMES)

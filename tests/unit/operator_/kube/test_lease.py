@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
 from fixtures.clock import Clock
 from fixtures.memory.cluster import NAMESPACE, FakeCluster
 
 from activity_indexer_operator.kube.lease import LeaderElector
 from activity_indexer_operator.kube.resources import LEASES
+
+pytestmark = pytest.mark.simulated_time
 
 DURATION = 0.12
 
@@ -40,7 +43,7 @@ def lease(cluster: FakeCluster, identity: str) -> LeaderElector:
 
 @asynccontextmanager
 async def kept(lease: LeaderElector, worker: Work) -> AsyncIterator[None]:
-    task = asyncio.create_task(lease.run(worker))
+    task = asyncio.create_task(lease.run(worker, asyncio.get_running_loop().time))
     try:
         yield
     finally:

@@ -4,9 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 from activity_indexer_operator.kube.objects import Key
 from activity_indexer_operator.kube.ports import ClusterError
 from activity_indexer_operator.runtime.queue import NEVER, Queue
+
+pytestmark = pytest.mark.simulated_time
 
 KIND = "ActivityIndexer"
 FIRST, SECOND, BROKEN = Key(KIND, "a", "first"), Key(KIND, "a", "second"), Key(KIND, "a", "broken")

@@ -152,7 +152,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Start:
         for name, text in {**fast, **variables}.items():
             monkeypatch.setenv(name, text)
         source, store, metrics = Source(list(polls)), MemoryAudit(), Metrics()
-        return Worker(source, store, metrics, Audit(source, store, load_settings(), metrics))
+        return Worker(source, store, metrics, Audit(source=source, store=store, settings=load_settings(), emit=metrics))
 
     return build
 

@@ -72,7 +72,7 @@ def test_the_time_of_a_document_has_its_nanoseconds() -> None:
 
 
 def test_what_elasticsearch_refused_must_be_mended_first() -> None:
-    assert outlook(readable(), None, None, "index").text.endswith("if what Elasticsearch refused is mended")
+    assert outlook(readable(), None, None, "index").text.endswith("if what Elasticsearch refused is fixed")
 
 
 def test_an_event_that_would_fail_again_changes_nothing() -> None:
@@ -97,7 +97,7 @@ def test_what_is_no_event_is_told_with_the_state_of_its_document() -> None:
 
 def test_when_nobody_can_be_asked_the_reason_is_told() -> None:
     told = unknown(readable(), None, "Elasticsearch: connection refused")
-    assert told.text == "its state cannot be told: Elasticsearch: connection refused"
+    assert told.text == "its state is unknown: Elasticsearch: connection refused"
     assert told.as_json()["state"] is None
 
 

@@ -15,9 +15,10 @@ class Added:
     """What became of one event: `fields` as JSON has them, `text` as it is sent, `content` and `ran`."""
 
     def __init__(self, registry: Registry, event: Event) -> None:
-        fields, content, self.ran = registry(event)
-        self.text = fields.decode()
-        self.content: str = json.loads(content)
+        found = registry(event)
+        self.ran = found.ran
+        self.text = found.fields.decode()
+        self.content: str = json.loads(found.search_content)
         self.fields: dict[str, Any] = json.loads(self.text)
         self.words = self.content.split()
 

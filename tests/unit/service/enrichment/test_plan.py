@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from activity_indexer.enrichment import DeclaredStrategy, Enrichment, Part, Registry, Text, Vocabulary, load_enrichments
-from activity_indexer.enrichment.caches import Cache
+from activity_indexer.enrichment.caches import ADMITTED, Cache
 from activity_indexer.enrichment.declared import problem_of
 from activity_indexer.enrichment.loading import Loaded
 from activity_indexer.enrichment.plan import SIGHTINGS
@@ -207,15 +207,27 @@ def test_a_cache_keeps_what_is_light_and_forgets_all_when_it_is_full():
 
     def make(key):
         made_of.append(key)
-        return key * 2, len(key)
+        return key * 2
 
-    cache = Cache(make, entries=3, weight=10, heaviest=4)
+    cache = Cache(make, lambda key, _value: len(key), entries=3, weight=10, heaviest=4)
     assert [cache["a"], cache["a"], cache["x" * 5], cache["x" * 5], cache[""], cache[""]][:2] == ["aa", "aa"]
     assert made_of == ["a", "x" * 5, "x" * 5, "", ""]
     assert (cache["b"], cache["c"], len(cache), cache.weight) == ("bb", "cc", 3, 3)
     assert (cache["d"], list(cache), cache.weight) == ("dd", ["d"], 1)
-    assert (cache["e" * 4], cache["f" * 4], len(cache)) == ("e" * 8, "f" * 8, 3)
-    assert (cache["g" * 4], list(cache)) == ("g" * 8, ["g" * 4])
+
+
+def test_a_cache_that_was_full_keeps_what_comes_again_and_hardly_anything_else():
+    weighed = []
+    cache = Cache(lambda key: key, lambda key, _value: weighed.append(key) or 1, entries=10)
+    for number in range(11):
+        assert cache[number] == number
+    assert list(cache) == [10]
+    for number in range(100, 100 + 9 * ADMITTED):
+        assert cache[number] == number
+    assert len(weighed) == 11 + 9
+    for _ in range(ADMITTED):
+        assert cache["often"] == "often"
+    assert "often" in cache
 
 
 def points(points, programme, currency):
@@ -263,6 +275,124 @@ def test_a_declared_strategy_of_another_package_takes_the_fast_path(event, added
     often(LOYALTY, subject)
     monkeypatch.setattr(LOYALTY, "without_plan", None)
     assert LOYALTY(subject) == expected
+
+
+def level(tier):
+    return tier.strip("+").lower()
+
+
+def badge(level, currency, remark, points):
+    fields = {"badge": {"of": level, "says": f"<{remark}>", "alone": remark}, "worth": currency, "text": points}
+    return Enrichment(fields, (level, currency, remark, points))
+
+
+class Badges(Loyalty):
+    """A declared strategy of somebody else, with a derived text and with texts that are copied."""
+
+    name = "badges"
+    derived = {"level": level}  # noqa: RUF012
+    parts = (Part(badge, adds=("badge", "worth", "text"), copies=("remark", "points")),)
+
+
+BADGES = Registry([Loaded("badges", Badges(), built_in=False)])
+BOTH = Registry([Loaded("loyalty", Loyalty(), built_in=False), Loaded("badges", Badges(), built_in=False)])
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "tier": st.sampled_from(["gold", "GOLD+", "", "\1Copy0\2", "4111 1111 1111 1111"]),
+        "comment": PLAIN_TEXTS | st.sampled_from(['"', "\\", "\1Copy0\2", "\\u0001Copy0\\u0002", "%b", "x" * 2000]),
+        "points": st.sampled_from(["7", "", "1e3", "[1]", '{"a":1}', "[1,", "seven"]),
+        "other": OTHER,
+    },
+)
+
+
+def outcome(registry, subject):
+    try:
+        return registry(subject)
+    except EnrichmentError as error:
+        return str(error)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from([BADGES, BOTH]), SAID, st.sampled_from(["USD", "usd gold", ""]))
+def test_what_a_part_copies_is_in_the_document_as_without_a_plan(event, registry, metadata, currency):
+    subject = event("loyalty", metadata, currency=currency)
+    registry._routes.clear()
+    for _ in range(SIGHTINGS * len(registry.names)):
+        outcome(registry, subject)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_by_plan", None)
+        expected = outcome(registry, subject)
+    assert outcome(registry, subject) == expected
+
+
+@pytest.mark.parametrize("registry", [BADGES, BOTH])
+def test_copies_and_two_strategies_for_one_type_take_the_fast_path(event, monkeypatch, registry):
+    events = [event("loyalty", {"tier": "gold", "points": "7", "comment": f"¡olé {n}!"}) for n in range(3)]
+    expected = [registry.without_plan(each) for each in events]
+    assert b'"badge":{"of":"gold","says":"<\xc2\xa1ol\xc3\xa9 1!>"' in expected[1].fields
+    for _ in registry.names:  # one strategy after the other gets its plan
+        often(registry, events[0])
+    monkeypatch.setattr(registry, "without_plan", None)
+    assert [registry(each) for each in events] == expected
+    assert "olé" not in str(registry._compilers["badges"]._results)
+
+
+class Tier(Loyalty):
+    """One that adds a field of another strategy."""
+
+    name = "tier"
+    parts = (Part(lambda remark: Enrichment({"tier": remark}), adds=("tier",)),)
+
+
+def test_strategies_that_add_one_field_have_no_plan(event):
+    registry = Registry([Loaded("loyalty", Loyalty(), built_in=False), Loaded("tier", Tier(), built_in=False)])
+    subject = event("loyalty", {"tier": "gold", "remark": "silver"})
+    expected = registry.without_plan(subject)
+    assert expected.fields.count(b'"tier"') == 1
+    often(registry, subject)
+    assert often(registry, subject) == [expected, expected]
+
+
+def shouted(remark, tier):
+    return Enrichment({"remark": remark.upper(), "size": len(tier)}, (remark,))
+
+
+def first(remark, tier):
+    return Enrichment({"remark": remark}, (remark, tier))
+
+
+def unchecked(remark, tier):
+    return Enrichment({"remark": Raw(remark.encode())}, (tier, remark))
+
+
+@pytest.mark.parametrize("make", [shouted, first, unchecked])
+@pytest.mark.parametrize("remark", ["[1,", "1", '"yes"'])
+def test_a_part_that_does_more_than_copy_has_no_plan(event, make, remark):
+    class Wrong(Loyalty):
+        parts = (Part(make, adds=("remark", "size"), copies=("remark",)),)
+
+    registry = Registry([Loaded("loyalty", Wrong(), built_in=False)])
+    subject = event("loyalty", {"tier": "gold", "remark": remark})
+    for _ in range(SIGHTINGS):
+        outcome(registry, event("loyalty", {"tier": "gold", "remark": "1"}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_by_plan", None)
+        expected = outcome(registry, subject)
+    assert outcome(registry, subject) == outcome(registry, subject) == expected
+    assert isinstance(expected, str) == (make is unchecked and remark == "[1,")
+
+
+def test_nothing_of_an_event_is_in_the_source_of_a_plan():
+    registry = load_enrichments()
+    compiler = registry._compilers["card"]
+    usual = compiler.source("card", ["merchant_name", "note"])
+    assert usual == compiler.source('"\n)', ['merchant_"name', "n-o-t-e", "'\nraise SystemExit\n'"])
+    assert "def plan(transaction, values):" in usual
+    assert registry.plans("card", ["merchant_name", "note"]) == usual
+    assert registry.plans("loyalty", ["merchant_name", "note"]) == ""
+    assert compiler.source("card", ["merchant_name", "merchantName"]) is None
 
 
 class Louder(Loyalty):
@@ -317,6 +447,24 @@ def test_what_a_part_does_wrong_concerns_its_event_alone(event, metadata, messag
 def test_a_declaration_that_cannot_work_is_refused(parts, problem):
     strategy = Loyalty()
     strategy.parts = parts
+    assert problem in problem_of(strategy)
+
+
+@pytest.mark.parametrize(
+    ("derived", "part", "problem"),
+    [
+        ({"tier": level}, Text("remark"), "names of their own, got tier"),
+        ({"amount": level}, Text("remark"), "names of their own, got amount"),
+        ({"level": lambda nothing: nothing}, Text("remark"), "nothing"),
+        ({"level": level}, Text("level"), "level"),
+        ({"level": level}, Part(lambda level, amount: Enrichment(), copies="level"), "amount"),
+        ({"level": level}, Part(lambda level: Enrichment(), copies=("tier",)), "tier"),
+        ({"level": level}, Part(lambda currency: Enrichment(), copies=("currency",)), "currency"),
+    ],
+)
+def test_derived_texts_and_copies_that_cannot_work_are_refused(derived, part, problem):
+    strategy = Loyalty()
+    strategy.derived, strategy.parts = derived, (part,)
     assert problem in problem_of(strategy)
 
 

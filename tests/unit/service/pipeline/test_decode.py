@@ -582,6 +582,38 @@ def test_an_event_that_looks_usual_is_what_the_checks_one_by_one_find(
         assert quick == stated(decode_record(Told(data), LATEST))
 
 
+FRAMES = [
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"x"}',
+    b'{"event_type": %s, "transaction": %s, "timestamp": %s, "source": "x"}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":null}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"\\u0041"}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"","":1}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"","":1,"":1}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"":1,"":1}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"":1,"":1,"a":2}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"","source":""}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":"","timestamp":%s}',
+    b'{"event_type":%s,"transaction":0,"transaction":%s,"timestamp":%s}',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"x"}   ',
+    b'{"event_type":%s,"transaction":%s,"timestamp":%s,"source":"x"}          ',
+]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("changes", [{}, {"id": "a" * 129}, {"id": ""}, {"user_id": ""}, {"id": "\0"}, {"more": 1}])
+def test_an_envelope_in_which_a_name_may_stand_twice_is_looked_at_closely(
+    frame: bytes, changes: dict[str, Any]
+) -> None:
+    transaction = json.dumps(AS_THEY_COME[0]["transaction"] | changes, separators=(",", ":")).encode()
+    data = frame % (b'"transaction.created"', transaction, b'"2024-01-01T12:00:00Z"')
+    quick = stated(decode_record(Told(data), LATEST))
+    with patch.object(decode, "_usual_transaction", return_value=None):
+        assert quick == stated(decode_record(Told(data), LATEST))
+    twice = [name for name in (b'""', b'"source"', b'"timestamp"', b'"transaction"') if frame.count(name + b":") > 1]
+    assert ("duplicate_field" in str(quick)) == bool(twice)
+
+
 @pytest.mark.parametrize("whole", AS_THEY_COME)
 def test_what_nearly_all_events_are_like_is_usual(whole: dict[str, Any]) -> None:
     data = json.dumps(whole, ensure_ascii=False).replace("-1e-07", "-0.0000001").encode()

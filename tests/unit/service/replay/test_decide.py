@@ -9,6 +9,8 @@ from fixtures.events import DELETED, encoded, event, moment
 from fixtures.memory.replay import MemoryDocuments, stored, with_headers
 from fixtures.records import Told, undecoded
 from fixtures.servers.replays import MISSING
+from hypothesis import given
+from hypothesis import strategies as some
 
 from activity_common.replay_result import Cause, Counters
 from activity_indexer.dead_letter import Failure, dead_letter, smaller_forms, with_key
@@ -17,13 +19,15 @@ from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.payload import read_facts
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
+from activity_indexer.dead_letters.spans import Span
 from activity_indexer.event import CREATED, UNKNOWN_POSITION, Order, event_version
 from activity_indexer.event import Position as Published
 from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
+from activity_indexer.replay import decide
 from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint, read_ends
 from activity_indexer.replay.correction import parse_correction
-from activity_indexer.replay.decide import Decider, Decision, Fate
+from activity_indexer.replay.decide import Decider, Decision, Fate, Fates
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.plan import MAX_CAUSES, MAX_REFUSALS, Plan
 from activity_indexer.replay.records import lies_at
@@ -194,6 +198,64 @@ async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know
     assert plan.most_common_causes() == [Cause("validate", "missing_field", 4)]
     assert (plan.failing, plan.invalid, plan.old) == (1, 1, 3)
     assert plan.refusals == ["0:0 r"]
+
+
+def fates_of(decisions: list[Decision], made_at: float) -> Fates:
+    found = Fates({Partition("t.dlq", 0): Span(10, 10 + len(decisions))}, made_at)
+    found.keep(decisions)
+    return found
+
+
+async def again(options: ReplayOptions, letters: list[StoredDeadLetter], now: float, planned: Fates) -> list[Decision]:
+    """Decided while no document is known."""
+    return await Decider(options, MemoryDocuments(), (), lambda: now, planned).decide(letters)
+
+
+KINDS = some.sampled_from(["valid", "invalid", "unselected", "often", "elsewhere", "indexed", "cut"])
+
+
+@given(some.lists(KINDS, min_size=1, max_size=12), some.booleans(), some.booleans())
+async def test_what_is_sent_as_planned_is_what_would_be_decided_again(
+    kinds: list[str], is_corrected: bool, include_parked: bool
+) -> None:
+    mend = parse_correction(b'{"transaction": {"currency": "EUR"}}') if is_corrected else None
+    selection = Selection(stages=frozenset({"validate"}))
+    options = replace(OPTIONS, selection=selection, correction=mend, include_parked=include_parked)
+    made = {
+        "valid": lambda at: letter(offset=at),
+        "invalid": lambda at: letter({"event_type": "x"}, at),
+        "unselected": lambda at: with_headers(letter(offset=at), dead_letter_stage="index"),
+        "often": lambda at: letter(offset=at, replay_count="3"),
+        "elsewhere": lambda at: letter(offset=at, topic="other"),
+        "indexed": lambda at: letter(event("indexed"), at),
+        "cut": lambda at: letter(
+            offset=at, dead_letter_truncated="true", dead_letter_size="9", dead_letter_sha256="abc"
+        ),
+    }
+    letters = [made[kind](at) for at, kind in enumerate(kinds, 10)]
+    documents = MemoryDocuments({"indexed": VERSION})
+    decided = await Decider(options, documents, (), lambda: 1e9).decide(letters)
+    planned = await again(options, letters, 1e9 + 1, fates_of(decided, 1e9))
+    assert [(each.fate, each.made and each.made()) for each in planned] == [
+        (each.fate, each.made and each.made()) for each in decided
+    ]
+
+
+async def test_a_plan_holds_for_a_minute_and_only_for_what_it_has_seen() -> None:
+    documents = MemoryDocuments({"a": VERSION})
+    stale = await Decider(OPTIONS, documents, (), lambda: 1e9).decide([letter(offset=10)])
+    planned = fates_of(stale, 1e9)
+    assert [each.fate for each in stale] == [Fate.STALE]
+    for later, offset, wanted in ((59, 10, Fate.STALE), (61, 10, Fate.SENT), (1, 11, Fate.SENT), (1, 9, Fate.SENT)):
+        (found,) = await again(OPTIONS, [letter(offset=offset)], 1e9 + later, planned)
+        assert found.fate is wanted
+
+
+async def test_a_plan_of_very_many_offsets_is_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "MAX_REMEMBERED", 0)
+    stale = await Decider(OPTIONS, MemoryDocuments({"a": VERSION}), (), lambda: 1e9).decide([letter(offset=10)])
+    (found,) = await again(OPTIONS, [letter(offset=10)], 1e9 + 1, fates_of(stale, 1e9))
+    assert found.fate is Fate.SENT
 
 
 def test_a_plan_of_any_size_stays_small() -> None:

@@ -64,7 +64,7 @@ async def test_an_indexer_that_has_just_started_has_a_page(client):
 async def test_what_the_metrics_count_is_on_the_page(client, health, metrics):
     health.started()
     health.assigned(1)
-    emit, place = Subscribers(*metrics.indexer), Partition("transactions", 7)
+    emit, place = Subscribers(metrics.indexer), Partition("transactions", 7)
     emit(PartitionsAssigned([place]))
     health.partition(7, lag_seconds=2.5, behind_transaction=1001, lost=250)
     emit(LagMeasured(place, 12_345))
@@ -106,7 +106,7 @@ async def test_facts_are_shown_with_their_beginning_and_without_secrets(client, 
 
 async def test_the_age_of_the_oldest_event_that_waits_for_the_audit_is_on_the_page(client, metrics):
     lag = {Partition("transactions", 0): Backlog(3, 5.0), Partition("transactions", 1): Backlog(4, 7_500.0)}
-    Subscribers(*metrics.audit)(AuditLagMeasured(lag))
+    Subscribers(metrics.audit)(AuditLagMeasured(lag))
     shown = await text(client, "/")
     assert "the oldest 2.08 h old" in shown
     found = await status(client)

@@ -31,7 +31,7 @@ class Index:
 
 
 async def test_a_bulk_requests_own_time_is_what_elasticsearch_says(metrics: Metrics) -> None:
-    await MeasuredIndex(Index(), Calls(Subscribers(*metrics.indexer), Untraced()), "transactions").bulk(b"{}\n{}\n")
+    await MeasuredIndex(Index(), Calls(Subscribers(metrics.indexer), Untraced()), "transactions").bulk(b"{}\n{}\n")
     assert count(metrics.registry, "bulk_took_seconds_sum") == 0.25
     labels = {"dependency": "elasticsearch", "operation": "bulk"}
     assert count(metrics.registry, "dependency_call_duration_seconds_count", **labels) == 1
@@ -39,7 +39,7 @@ async def test_a_bulk_requests_own_time_is_what_elasticsearch_says(metrics: Metr
 
 
 async def test_a_call_that_raises_is_a_failure_and_raises_on(metrics: Metrics) -> None:
-    seen = MeasuredSeen(MemorySeen(problem="away"), Calls(Subscribers(*metrics.indexer), Untraced()))
+    seen = MeasuredSeen(MemorySeen(problem="away"), Calls(Subscribers(metrics.indexer), Untraced()))
     with pytest.raises(Unavailable, match="away"):
         await seen.seen([b"a" * 16])
     assert count(metrics.registry, "dependency_call_failures_total", dependency="redis", operation="seen") == 1
@@ -48,7 +48,7 @@ async def test_a_call_that_raises_is_a_failure_and_raises_on(metrics: Metrics) -
 async def test_records_that_are_left_over_are_a_failure_and_are_returned(metrics: Metrics) -> None:
     record = OutRecord(None, b"", [])
     topic = MeasuredDeadLetters(
-        MemoryDeadLetters(lambda _: "full"), Calls(Subscribers(*metrics.indexer), Untraced()), "dlq"
+        MemoryDeadLetters(lambda _: "full"), Calls(Subscribers(metrics.indexer), Untraced()), "dlq"
     )
     assert await topic.send([record]) == ([record], "full")
     assert count(metrics.registry, "dependency_call_failures_total", dependency="kafka", operation="send") == 1

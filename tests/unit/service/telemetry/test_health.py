@@ -149,7 +149,7 @@ def test_after_a_wait_the_time_begins_anew(clock, working):
     for _ in range(5):
         passes(clock, working, 100, polls=False)
         working.waiting("elasticsearch", "no connection")
-    working.resumed("elasticsearch")
+    working.settled("elasticsearch")
     assert working.live() == (True, [])
     passes(clock, working, STALL + 1)
     assert not working.live().ok
@@ -167,7 +167,7 @@ def test_blocked_it_lives_is_not_ready_and_says_why(clock, working):
     passes(clock, working, 10 * STALL, polls=False)
     assert working.live() == (True, ["elasticsearch: 401: no such user"])
     assert working.ready() == (False, ["elasticsearch: 401: no such user"])
-    working.unblocked("elasticsearch")
+    working.settled("elasticsearch")
     assert working.live() == (True, [])
     assert working.ready() == (True, [])
 
@@ -181,7 +181,7 @@ def test_what_blocks_is_not_told_as_a_wait_too(working):
 def test_each_block_has_to_go(working):
     working.blocked("elasticsearch", "403")
     working.blocked("breaker", "too many failures")
-    working.unblocked("elasticsearch")
+    working.settled("elasticsearch")
     assert working.ready().reasons == ["breaker: too many failures"]
 
 
@@ -206,7 +206,7 @@ def test_a_fact_keeps_its_beginning_while_it_is_reported_again(clock, working):
     (fact,) = working.facts()
     assert (fact.code, fact.severity, fact.reason) == ("elasticsearch", Severity.BLOCKS, "403")
     assert fact.since == 1_700_001_000.0
-    working.unblocked("elasticsearch")
+    working.settled("elasticsearch")
     working.blocked("elasticsearch", "401")
     assert working.facts()[0].since == 1_700_001_010.0
 

@@ -18,7 +18,7 @@ async def watched():
     health = Health(time.monotonic, 120.0)
     health.ticked = lambda: ticks.append(time.monotonic())
     metrics = Metrics()
-    task = asyncio.create_task(watch_loop(Subscribers(*metrics.indexer, Progress(health)), interval=0.01))
+    task = asyncio.create_task(watch_loop(Subscribers(metrics.indexer, Progress(health)), interval=0.01))
     yield ticks, metrics
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -20,8 +20,6 @@ from activity_indexer.reports import (
     BatchSettled,
     BreakerClosed,
     BreakerOpened,
-    BulkDone,
-    BulkOutcome,
     CommitFailed,
     DeadLettersWritten,
     Dependency,
@@ -40,10 +38,12 @@ from activity_indexer.reports import (
     PartitionsRevoked,
     ProblemChanged,
     RecordsPolled,
+    Reported,
     RequestsInFlight,
     StageDone,
     Subscribers,
     TopicRecreated,
+    subscriptions,
 )
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.log_lines import LogLines
@@ -74,13 +74,13 @@ def health(clock):
 @pytest.fixture
 def emit(health, metrics, clock):
     return Subscribers(
-        *metrics.indexer, Progress(health), Problems(health, longest_wait=40.0, clock=clock), LogLines(clock=clock)
+        metrics.indexer, Progress(health), Problems(health, longest_wait=40.0, clock=clock), LogLines(clock=clock)
     )
 
 
 @pytest.fixture
 def audit(health, metrics):
-    return Subscribers(*metrics.audit, AuditProblems(health), LogLines("audit"))
+    return Subscribers(metrics.audit, AuditProblems(health), LogLines("audit"))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(emit, metrics
     outcomes["dead_lettered", "invalid"] = 1
     emit(DependencyChanged(Dependency.REDIS, None, Severity.WARNS))
     ties = Counter({"later": 2, "earlier": 1})
-    emit(BatchSettled(10, 5000, outcomes, 9, 1, 2, 0.25, [0.1] * 7, ties=ties))
+    emit(BatchSettled(10, 5000, outcomes, 9, 8, 1, 2, 0.25, [0.1] * 7, ties=ties))
     assert logs == [
         {
             "event": "batch.settled",
@@ -157,7 +157,7 @@ def failed(emit, offset=7, events=1):
     )
     record = SimpleNamespace(topic="transactions", partition=3, offset=offset)
     letter = Letter(0, record, Failure(error, 1, 0.0, 0.0, "m-1"), "transaction.created")
-    emit(DeadLettersWritten(range(events), lambda _: letter, UntracedBatch()))
+    emit(DeadLettersWritten((error.stage, error.code), range(events), lambda _: letter, UntracedBatch()))
 
 
 def test_a_dead_letter_is_counted_and_told_without_what_the_event_holds(emit, metrics, logs):
@@ -254,9 +254,17 @@ def test_a_broker_that_is_away_is_a_wait(emit, health, metrics):
     assert health.live() == (True, [])
 
 
+def test_a_server_that_the_start_waits_for_makes_it_not_ready(emit, health, logs):
+    emit(DependencyChanged(Dependency.KAFKA, "no broker", starting=True))
+    assert health.ready() == (False, ["kafka: no broker"])
+    emit(DependencyChanged(Dependency.KAFKA))
+    assert health.facts() == []
+    assert [line["event"] for line in logs] == ["kafka.failed", "kafka.recovered"]
+
+
 def test_a_server_that_answers_from_the_start_is_up_without_a_word(emit, metrics, logs):
     emit(DependencyChanged(Dependency.KAFKA))
-    emit(BulkDone(BulkOutcome.DONE, 0.1, 100))
+    emit(DependencyChanged(Dependency.ELASTICSEARCH))
     assert metrics.snapshot()["dependency_up"] == {"kafka": 1, "elasticsearch": 1}
     assert logs == []
 
@@ -480,3 +488,18 @@ def test_lag_and_age_are_numbers_of_their_partition(emit, health):
     place = Partition("transactions", 3)
     emit(LagMeasured(place, 7, seconds=1.5))
     assert (health.partitions()[3].lag, health.partitions()[3].lag_seconds) == (7, 1.5)
+
+
+def test_every_kind_of_fact_is_subscribed_to(metrics, health):
+    heard = {kind for kind, _ in (*metrics.indexer, *metrics.audit)}
+    for subscriber in (Progress(health), Problems(health), LogLines(), AuditProblems(health)):
+        heard |= {kind for kind, _ in subscriptions(subscriber)}
+    assert set(Reported.__subclasses__()) == heard
+
+
+def test_a_fact_is_handed_to_all_that_subscribe_to_its_kind_in_their_order_and_to_no_other():
+    heard = []
+    emit = Subscribers([(CommitFailed, heard.append), (CommitFailed, lambda failed: heard.append(failed.reason))])
+    emit(CommitFailed("rebalance"))
+    emit(EventsPending(3))
+    assert heard == [CommitFailed("rebalance"), "rebalance"]

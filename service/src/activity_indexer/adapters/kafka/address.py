@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import os
+import socket
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -33,27 +35,45 @@ def http_address(host: str, port: int) -> HttpAddress:
 
 class _UserData(msgspec.Struct, frozen=True):
     http: HttpAddress
+    process: str = ""
 
 
 class AddressAssignor(RoundRobinPartitionAssignor):  # type: ignore[misc]
-    """The client's own round robin; this member's HTTP address goes along with its subscription.
+    """The client's own round robin, in the order of the members' processes; what a member states goes along with it.
 
-    The protocol's name stays, so that members with and without an address share a group.
+    The client has the members in the order of their ids, which are random. A process is a member of the indexer's group
+    and of the audit's: in one order, it has the same partitions in both, and what it has decoded serves both. The
+    protocol's name stays, so that all members share a group, and any of them may be the one that assigns.
     """
 
-    def __init__(self, address: HttpAddress) -> None:
-        self._data = msgspec.json.encode(_UserData(address))
+    def __init__(self, address: HttpAddress, process: str = "") -> None:
+        self._data = msgspec.json.encode(_UserData(address, process or f"{socket.gethostname()}/{os.getpid()}"))
 
     def metadata(self, topics: Iterable[str]) -> Any:
         """What the group keeps of this member."""
         return ConsumerProtocolMemberMetadata(self.version, list(topics), self._data)
 
+    def assign(self, cluster: Any, members: Mapping[str, Any]) -> Any:
+        """The partitions of each member."""
+        stated = {member: _stated(each.user_data) for member, each in members.items()}
+        order = sorted(members, key=lambda member: (each.process if (each := stated[member]) else "", member))
+        places = {f"{at:09}": members[member] for at, member in enumerate(order)}
+        found = super().assign(cluster, places)
+        return {member: found[place] for member, place in zip(order, places, strict=True)}
+
+
+def _stated(data: bytes | None) -> _UserData | None:
+    """None for any other program's data."""
+    try:
+        return msgspec.json.decode(data or b"", type=_UserData)
+    except msgspec.MsgspecError:
+        return None
+
 
 def stated_address(metadata: bytes) -> HttpAddress | None:
     """The address in what the group keeps of a member; None when it states none."""
     try:
-        return msgspec.json.decode(
-            ConsumerProtocolMemberMetadata.decode(metadata).user_data or b"", type=_UserData
-        ).http
+        stated = _stated(ConsumerProtocolMemberMetadata.decode(metadata).user_data)
     except Exception:  # noqa: BLE001 - any client may be a member, and its data is its own
         return None
+    return stated.http if stated else None

@@ -43,7 +43,7 @@ class BesideIndexer:
     def take(
         self, client: Any, places: Sequence[Partition], topic_id: str, at_most: int
     ) -> Iterator[tuple[Partition, Run]]:
-        """What the indexer has of these partitions, at most so many records: a piece of each, in turn."""
+        """What the indexer has of these partitions, at most so many records; the first one differs each time."""
         self._turn += 1
         first = self._turn % max(1, len(places))
         for place in (*places[first:], *places[:first]):

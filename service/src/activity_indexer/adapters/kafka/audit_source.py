@@ -29,7 +29,7 @@ from activity_indexer.published import published_at
 from activity_indexer.reports import Emit, unreported
 from activity_indexer.settings import Settings
 
-BESIDE_INTERVAL: Final = 0.02
+BESIDE_INTERVAL: Final = 0.05
 """How often is looked whether the indexer has decoded more (seconds)."""
 
 LEAVE_TIMEOUT: Final = 5.0
@@ -37,7 +37,7 @@ LEAVE_TIMEOUT: Final = 5.0
 
 
 class KafkaAuditSource:
-    """An audit.RecordSource. It joins the group at the first poll, and joins anew when its client has broken down.
+    """An audit.RecordSource. It joins the group at the first poll, and joins again when its client has broken down.
 
     `_handed` and `_settled` are next offsets: of what poll handed out, and of what is committed. Both are forgotten in
     a rebalance, so that an offset of an earlier assignment is never committed over a newer one.
@@ -51,6 +51,7 @@ class KafkaAuditSource:
     def __init__(
         self,
         settings: Settings,
+        *,
         address: HttpAddress | None = None,
         emit: Emit = unreported,
         decoded: DecodedEvents | None = None,
@@ -107,7 +108,7 @@ class KafkaAuditSource:
         return polled.assignment == self._assignment
 
     async def commit(self, polled: Polled) -> None:
-        """Commit what a poll handed out, unless partitions were assigned anew since. Raises Unavailable or Refused."""
+        """Commit what a poll handed out, unless partitions were assigned again since. Raises Unavailable or Refused."""
         marks = {place: mark for place, mark in polled.reached.items() if self._settled.get(place) != mark.offset}
         if not marks or self._consumer is None or polled.assignment != self._assignment:
             return
@@ -281,7 +282,7 @@ class KafkaAuditSource:
             self._log.warning("audit.consumer_replaced", lag=lag, seconds_without_records=seconds)
             await self.close()
             raise Unavailable(
-                f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group anew"
+                f"Kafka: {lag} records are there, but none came for {seconds:g} s; joining the group again"
             )
 
     def _begin_assignment(self, places: Collection[Partition]) -> None:

@@ -1,13 +1,15 @@
-"""Polls of a Kafka consumer that end at a number of bytes: the client itself counts records only."""
+"""Polls of a Kafka consumer that end at a number of bytes and at a slice of time: the client itself counts records."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
 from activity_indexer.memory import record_sizes
+from activity_indexer.responsive import SLICE
 
 FIRST_STEP: Final = 4
 """Records of the first step of a poll; each further step at most doubles what there is."""
@@ -22,11 +24,13 @@ class BoundedPoll:
     """Takes records in steps, each as large as the records seen so far let fit into the bytes that are left.
 
     What the client holds is compressed: a megabyte may become a gigabyte. One record may be larger than the limit.
-    `taken` is how many bytes the last call gave.
+    The client decompresses while it hands out records, and never lets the event loop have a turn meanwhile: a poll that
+    took a slice ends with what there is. `taken` is how many bytes the last call gave.
     """
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._largest = float(max(1, largest))
+        self._clock = clock
         self.taken = 0
 
     async def __call__(self, consumer: Any, wait: float, max_records: int, max_bytes: int) -> Polled:
@@ -38,13 +42,14 @@ class BoundedPoll:
         more = await consumer.getmany(
             timeout_ms=int(wait * 1000), max_records=self._step(FIRST_STEP, max_records, left)
         )
+        until = self._clock() + SLICE
         while more:
             for partition, records in more.items():
                 polled.setdefault(partition, []).extend(records)
                 count += len(records)
                 left -= self._measure(records)
             self.taken = max_bytes - left
-            if count >= max_records or left < self._largest:
+            if count >= max_records or left < self._largest or self._clock() > until:
                 break
             more = _at_once(consumer.getmany(timeout_ms=0, max_records=self._step(count, max_records - count, left)))
         return polled

@@ -15,13 +15,13 @@ from activity_indexer.cli.lazy import LazyGroup
         "dead-letters list",
         "dead-letters show 0:1234",
         "dead-letters replay --dry-run",
-        codes={Exit.DONE: "done; each command tells its own"},
+        codes={Exit.DONE: "done; each command lists its own"},
     ),
 )
 def command() -> None:
     """Find out why events could not be indexed, correct them, and send them again.
 
-    Every command but `import` and `replay` only reads, without a consumer group: it disturbs nobody.
+    Every command but `import` and `replay` only reads, without a consumer group: it disturbs no consumer.
     """
 
 

@@ -30,9 +30,9 @@ def topic_of(settings: Settings, *, parked: bool) -> str:
 async def matching(
     settings: Settings, topic: str, selection: Selection
 ) -> AsyncGenerator[list[StoredDeadLetter], None]:
-    """The dead letters that are meant, in batches, with a bar on stderr when people look at it.
+    """The dead letters that are selected, in batches, with a bar on stderr when it is a terminal.
 
-    Only what lies in the topic now. Raises Unavailable or Refused.
+    Only what is in the topic now. Raises Unavailable or Refused.
     """
     async with dead_letter_reader(settings.kafka) as reader, aclosing(read(reader, topic, selection)) as batches:
         async for batch in batches:

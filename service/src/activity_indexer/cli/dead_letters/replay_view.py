@@ -48,7 +48,7 @@ class Lines:
         self._now_and_then({"kind": "progress", "searching": what, "passed": progress.passed, "total": progress.total})
 
     async def planned(self, plan: Plan) -> bool:
-        """The plan's line; nobody is asked."""
+        """The plan's line; nothing is asked."""
         _put({"kind": "plan", "replay": self._replay_id, **plan.as_json()})
         return True
 

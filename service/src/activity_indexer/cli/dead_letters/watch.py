@@ -29,7 +29,7 @@ from activity_indexer.settings import Settings
 from activity_indexer.timestamps import format_timestamp, shorten
 
 RETRY: Final = 2.0
-"""How often a topic that is absent is looked for (seconds)."""
+"""How often a topic that does not exist is looked for (seconds)."""
 
 TOP: Final = 20
 Emit = Callable[[StoredDeadLetter], None]
@@ -45,14 +45,14 @@ Batches = AsyncGenerator[Sequence[StoredDeadLetter], None]
     ),
 )
 @selection_options
-@click.option("--for", "seconds", type=Duration(), help="End after so long (30s, 10m); default: with Ctrl-C.")
-@click.option("--max", "limit", type=click.IntRange(1), help="End after so many.")
+@click.option("--for", "seconds", type=Duration(), help="End after this time (30s, 10m); default: with Ctrl-C.")
+@click.option("--max", "limit", type=click.IntRange(1), help="End after this many.")
 @parked_option
 @json_option
 def command(*, selection: Selection, seconds: float | None, limit: int | None, parked: bool, as_json: bool) -> None:
     """Show new dead letters as they come, one a line; with --since, those since then first.
 
-    At the end (Ctrl-C) it tells how many came, how fast, and why.
+    At the end (Ctrl-C) it reports how many came, how fast, and why.
     """
     settings = read_settings()
     quiet_logging(settings)
@@ -94,23 +94,23 @@ async def _until_stopped(batches: Batches) -> Batches:
 
 
 async def _followed(settings: Settings, topic: str, selection: Selection, begin: Callable[[], None]) -> Batches:
-    """From now on, or from the selection's `since`; of a topic that is absent at first, from its beginning.
+    """From now on, or from the selection's `since`; of a topic that is created meanwhile, from its beginning.
 
     `begin` is called once, when nothing that comes can be missed any more.
     """
-    absent = False
+    missing = False
     while True:
         async with dead_letter_reader(settings.kafka) as reader:
             spans = await reader.spans([topic], selection)
-            earlier = absent or selection.since is not None
-            if not absent:
+            earlier = missing or selection.since is not None
+            if not missing:
                 begin()
             if spans:
                 starts = {place: span.start if earlier else span.end for place, span in spans.items()}
                 async with aclosing(reader.follow(starts)) as batches:
                     async for batch in batches:
                         yield batch
-        absent = True
+        missing = True
         yield []
         await asyncio.sleep(RETRY)
 

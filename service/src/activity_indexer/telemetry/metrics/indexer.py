@@ -9,13 +9,15 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from activity_indexer.telemetry.metrics.audit import AuditMetrics
-from activity_indexer.telemetry.metrics.batches import BatchMetrics
-from activity_indexer.telemetry.metrics.distribution import Distribution
-from activity_indexer.telemetry.metrics.instruments import Declaration, Instruments
-from activity_indexer.telemetry.metrics.partitions import PartitionMetrics, lost_events
-from activity_indexer.telemetry.metrics.requests import RequestMetrics
-from activity_indexer.telemetry.metrics.servers import ProcessMetrics, ServerMetrics, servers_up
+from activity_indexer.telemetry.metrics.events import count_events, count_requests, time_batches
+from activity_indexer.telemetry.metrics.instruments import Declaration, Instruments, Shown
+from activity_indexer.telemetry.metrics.members import (
+    count_audit,
+    count_member,
+    count_process,
+    count_servers,
+    measure_partitions,
+)
 
 COLLECTED: Final[Mapping[str, str]] = {
     "process_*": "CPU, memory, file descriptors and start time of the process (Linux).",
@@ -26,19 +28,26 @@ COLLECTED: Final[Mapping[str, str]] = {
 
 
 class Metrics:
-    """All metrics, in a registry of their own; `indexer` and `audit` are what subscribes to the facts of each."""
+    """All metrics, in a registry of their own; `indexer` and `audit` count what each of the two reports.
 
-    def __init__(self, clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+    `ages` has the ages of all events that were written, by bucket (seconds).
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._shown = Shown()
+        indexer, audit, process = Instruments(self._shown), Instruments(self._shown), Instruments(self._shown)
+        count_events(indexer, clock)
+        self.ages = time_batches(indexer)
+        count_requests(indexer)
+        count_member(indexer, audit.subscriptions)
+        measure_partitions(indexer)
+        count_servers(indexer, audit.subscriptions)
+        count_process(process)
+        count_audit(audit)
+        self.indexer = [*indexer.subscriptions, *process.subscriptions]
+        self.audit = [*audit.subscriptions, *process.subscriptions]
         self.registry = CollectorRegistry(auto_describe=False)
-        self._instruments = make = Instruments()
-        batches, requests = BatchMetrics(make, clock), RequestMetrics(make)
-        lost, up = lost_events(make), servers_up(make)
-        partitions = PartitionMetrics(make, lost, monotonic)
-        process, audit = ProcessMetrics(make), AuditMetrics(make, lost, up)
-        self.indexer = batches, requests, partitions, ServerMetrics(up), process
-        self.audit = audit, process
-        self._ages = batches.ages
-        self.registry.register(make)
+        self.registry.register(self._shown)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -46,11 +55,7 @@ class Metrics:
     @property
     def declarations(self) -> list[Declaration]:
         """What is measured."""
-        return self._instruments.declarations
-
-    def ages(self) -> Distribution:
-        """The ages of all events that were written, by bucket (seconds)."""
-        return self._ages
+        return self._shown.declarations
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Body and content type for a scrape, in the form that the Accept header prefers."""
@@ -59,4 +64,4 @@ class Metrics:
 
     def snapshot(self) -> dict[str, Any]:
         """Current values as JSON types: name without prefix → value, or nested by label values."""
-        return self._instruments.snapshot()
+        return self._shown.snapshot()

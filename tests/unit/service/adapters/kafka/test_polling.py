@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from fixtures.clock import Clock
 from fixtures.records import Told
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +55,17 @@ async def test_small_records_come_as_many_as_are_asked_for() -> None:
     assert client.calls[0][0] == 250
     assert {wait for wait, _ in client.calls[1:]} == {0}, "what the client has by now, without waiting"
     assert len(client.calls) < 12
+
+
+async def test_a_poll_that_took_its_slice_of_the_event_loop_ends_with_what_it_has() -> None:
+    clock = Clock(0.0)
+
+    def decompress(call: int) -> None:
+        clock.now += 0.002 if call > 1 else 0.25  # the first one waits
+
+    client = Client([10] * 2000, decompress)
+    poll = BoundedPoll(1, clock)
+    assert [len(await polled(client, poll)) for _ in range(3)] == [FIRST_STEP * 2**3] * 3
 
 
 async def test_large_records_end_a_poll_and_what_is_left_comes_with_the_next() -> None:

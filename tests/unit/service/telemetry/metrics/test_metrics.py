@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from activity_indexer.dead_letter import Failure
-from activity_indexer.errors import DecodeError, EventError
+from activity_indexer.errors import DecodeError
 from activity_indexer.facts import Severity
 from activity_indexer.ports import AuditOutcome, Backlog, Partition
 from activity_indexer.positions import RETENTION, Loss
@@ -52,7 +52,7 @@ from activity_indexer.reports import (
 )
 from activity_indexer.telemetry.metrics.distribution import Distribution
 from activity_indexer.telemetry.metrics.indexer import Metrics
-from activity_indexer.telemetry.metrics.instruments import PREFIX, WORDS, Instruments, Label
+from activity_indexer.telemetry.metrics.instruments import PREFIX, WORDS, Instruments, Label, Shown
 from activity_indexer.tracing import UntracedBatch
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -69,14 +69,14 @@ LETTER = Letter(0, None, Failure(DecodeError("invalid_json", "no JSON"), 1, 0.0,
 
 def used(metrics):
     """Every kind of fact reported once."""
-    emit = Subscribers(*metrics.indexer)
+    emit = Subscribers(metrics.indexer)
     emit(RecordsPolled(10, 1000))
     emit(BatchStarted(0.1))
     emit(DependencyChanged(Dependency.REDIS, None, Severity.WARNS))
     created = {(EventOutcome.INDEXED, "transaction.created"): 5}
-    emit(BatchSettled(10, 1000, created, 10, 1, 0, 0.1, [0.2, 3.0], 1, ties={"later": 1}))
+    emit(BatchSettled(10, 1000, created, 10, 9, 1, 0, 0.1, [0.2, 3.0], 1, ties={"later": 1}))
     emit(StageDone("decode", 0.001))
-    emit(DeadLettersWritten([0], lambda _: LETTER, UntracedBatch()))
+    emit(DeadLettersWritten(("decode", "invalid_json"), [0], lambda _: LETTER, UntracedBatch()))
     emit(DeadLetterTruncated())
     emit(DocumentsRetried("unavailable", 2))
     emit(DocumentsSentAlone(1, "busy"))
@@ -98,7 +98,7 @@ def used(metrics):
     emit(EventsReadAgain(2))
     emit(OffsetsCommitted({ONE: 42}))
     emit(LoopTicked(0.001))
-    audit = Subscribers(*metrics.audit)
+    audit = Subscribers(metrics.audit)
     audit(AuditBatchWritten({AuditOutcome.WRITTEN: 4}, 0.2))
     audit(AuditTiesFound(1))
     audit(AuditLagMeasured({ONE: Backlog(3, 1.5)}))
@@ -155,13 +155,13 @@ def test_process_and_garbage_collector_are_shown(metrics):
 
 def test_two_sets_of_metrics_share_nothing():
     first, second = Metrics(), Metrics()
-    Subscribers(*first.indexer)(RecordsPolled(1, 1))
+    Subscribers(first.indexer)(RecordsPolled(1, 1))
     assert value(second, "events_consumed_total") == 0
 
 
 def test_counts_are_added_by_batch(metrics):
     for count in (3, 4):
-        Subscribers(*metrics.indexer)(BatchSettled(count, 1, {(EventOutcome.LATE, "transaction.updated"): count}))
+        Subscribers(metrics.indexer)(BatchSettled(count, 1, {(EventOutcome.LATE, "transaction.updated"): count}))
     assert value(metrics, "events_total", outcome="late", event_type="transaction.updated") == 7
     assert value(metrics, "last_settled_timestamp_seconds") == 1_700_000_000
 
@@ -173,15 +173,12 @@ def test_counters_of_known_values_begin_at_zero(metrics, outcome):
 
 def test_nothing_from_outside_makes_a_new_series(metrics):
     before = len(list(metrics.exposition()[0].splitlines()))
-    emit = Subscribers(*metrics.indexer)
+    emit = Subscribers(metrics.indexer)
     for number in range(1000):
         outcomes = {(EventOutcome.INDEXED, f"type-{number}"): 1, (f"outcome {number}", "transaction.created"): 1}
         emit(BatchSettled(2, 1, outcomes))
         for stage, code in ((f"stage {number}", f"Error {number}"), ("index", f"error_{number}")):
-            error = EventError(code, "")
-            error.stage = stage
-            letter = LETTER._replace(failure=Failure(error, 1, 0.0, 0.0))
-            emit(DeadLettersWritten([0], lambda _, letter=letter: letter, UntracedBatch()))
+            emit(DeadLettersWritten((stage, code), [0], lambda _: LETTER, UntracedBatch()))
         emit(DocumentsRetried(f"reason_{number}", 1))
         emit(BulkDone(f"{number}", 0.1, 1))
         emit(DependencyChanged(f"server-{number}"))
@@ -192,7 +189,7 @@ def test_nothing_from_outside_makes_a_new_series(metrics):
 
 
 def test_words_of_the_code_stay_and_others_are_other():
-    family = Instruments().counters("found_total", "events", "Found.", Label("word", "words", limit=2))
+    family = Instruments(Shown()).counter("found_total", "events", "Found.", Label("word", "words", limit=2))
     for word in ("a_b", "Not a word", "429", "c", "a_b", ""):
         family.of(word).inc()
     made = family._metric
@@ -201,7 +198,7 @@ def test_words_of_the_code_stay_and_others_are_other():
 
 
 def test_values_of_lost_partitions_are_forgotten(metrics):
-    emit = Subscribers(*metrics.indexer)
+    emit = Subscribers(metrics.indexer)
     emit(PartitionsAssigned([ONE, OTHER]))
     for partition in (ONE, OTHER):
         emit(LagMeasured(partition, 5))
@@ -218,7 +215,7 @@ def test_values_of_lost_partitions_are_forgotten(metrics):
 
 
 def test_histograms_count_each_value_in_its_bucket_and_all_above(metrics):
-    Subscribers(*metrics.indexer)(BatchSettled(4, 1, ages=[0.01, 0.011, 1e6, -5.0]))
+    Subscribers(metrics.indexer)(BatchSettled(4, 1, ages=[0.01, 0.011, 1e6, -5.0]))
     assert value(metrics, "event_age_seconds_bucket", le="0.01") == 2
     assert value(metrics, "event_age_seconds_bucket", le="0.025") == 3
     assert value(metrics, "event_age_seconds_bucket", le="86400.0") == 3

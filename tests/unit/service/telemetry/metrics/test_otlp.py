@@ -28,7 +28,7 @@ def test_every_family_with_values_is_sent_and_no_other(metrics: Metrics) -> None
 
 
 def test_counters_are_cumulative_and_only_grow(metrics: Metrics) -> None:
-    Subscribers(*metrics.indexer)(DocumentsRetried("unavailable", 3))
+    Subscribers(metrics.indexer)(DocumentsRetried("unavailable", 3))
     found = sent(metrics)["activity_indexer_retries"]
     (point,) = found.data.data_points
     assert (point.value, point.attributes) == (3.0, {"reason": "unavailable"})
@@ -38,7 +38,7 @@ def test_counters_are_cumulative_and_only_grow(metrics: Metrics) -> None:
 
 def test_a_histograms_buckets_hold_what_lies_between_their_limits(metrics: Metrics) -> None:
     for seconds in (0.0004, 0.03, 0.04, 100.0):
-        Subscribers(*metrics.indexer)(BulkTook(seconds))
+        Subscribers(metrics.indexer)(BulkTook(seconds))
     found = sent(metrics)["activity_indexer_bulk_took_seconds"]
     (point,) = found.data.data_points
     between = dict(zip([*point.explicit_bounds, float("inf")], point.bucket_counts, strict=True))

@@ -155,7 +155,7 @@ async def test_the_audit_tells_of_each_sampled_event_what_it_did_with_it() -> No
     source = Source(records)
     store = MemoryAudit(refuses=lambda event: event.event.transaction.id == "refused")
     spans, kept = tracing()
-    audit = Audit(source, store, load_settings(), unreported, tracing=spans)
+    audit = Audit(source=source, store=store, settings=load_settings(), emit=unreported, tracing=spans)
     task = asyncio.create_task(audit.run())
     await source.dry.wait()
     await audit.stop(Deadline.after(0.5))

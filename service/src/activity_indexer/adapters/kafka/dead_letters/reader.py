@@ -1,4 +1,4 @@
-"""Reads dead letters from Kafka without a consumer group: it commits nothing and disturbs nobody."""
+"""Reads dead letters from Kafka without a consumer group: it commits nothing and disturbs no consumer."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class DeadLetterReader:
         self._known = known
 
     async def spans(self, names: Sequence[str], selection: Selection | None = None) -> dict[Partition, Span]:
-        """What lies in these topics now and can match; frozen: what comes later is not in it.
+        """What is in these topics now and can match; frozen: what comes later is not in it.
 
-        Only what is committed: a span ends before the first transaction that is open. A topic that is absent has none.
+        Only what is committed: a span ends before the first transaction that is open. A missing topic has none.
         """
         places = [TopicPartition(name, number) for name in names for number in range(self._known.get(name, 0))]
         if not places:
@@ -80,15 +80,18 @@ class DeadLetterReader:
     async def _ask(self, awaitable: Any) -> Any:
         return await within(self._settings.request_timeout, awaitable)
 
-    async def read(self, spans: Spans, tell: Tell | None = None) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
+    async def read(
+        self, spans: Spans, tell: Tell | None = None, holding: bytes = b""
+    ) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """All dead letters of the spans, in batches; those of a partition in order.
 
-        `tell` is called after each batch has been worked on. Raises Unavailable when nothing comes for the request
+        Those whose bytes do not hold `holding` may be left out: looking for it costs less than decoding them. `tell` is
+        called after each batch has been worked on. Raises Unavailable when nothing comes for the request
         timeout, or Refused.
         """
         at = {place: span.start for place, span in spans.items()}
         total, records = sum(span.length for span in spans.values()), 0
-        left = self._begin({place: span.start for place, span in spans.items() if span.length})
+        left = self._begin({place: span.start for place, span in spans.items() if span.length}, holding)
         moved = time.monotonic()
         while left:
             batch = [letter for letter in await self._poll() if letter.offset < _end(spans, letter)]
@@ -128,7 +131,8 @@ class DeadLetterReader:
         )
         return {place: 0 for place in places if place not in at}
 
-    def _begin(self, starts: Mapping[Partition, int]) -> set[Partition]:
+    def _begin(self, starts: Mapping[Partition, int], holding: bytes = b"") -> set[Partition]:
+        self._consumer.pass_over(holding)
         places = {TopicPartition(*place): offset for place, offset in starts.items()}
         self._consumer.assign(list(places))
         for place, offset in places.items():
@@ -150,7 +154,7 @@ class DeadLetterReader:
         if moves:
             return now
         if now - moved > limit:
-            raise Unavailable(f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker away?")
+            raise Unavailable(f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker down?")
         return moved
 
 

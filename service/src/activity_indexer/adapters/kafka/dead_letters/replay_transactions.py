@@ -104,7 +104,7 @@ async def _stop(producer: Any, limit: float) -> None:
     try:
         async with asyncio.timeout(limit):
             await producer.stop()
-    except CLIENT_ERRORS:  # it was fenced, or is away: there is nothing left to lose
+    except CLIENT_ERRORS:  # it was fenced, or is unreachable: there is nothing left to lose
         return
 
 
@@ -180,7 +180,7 @@ def check_sizes(records: Sequence[Addressed], limits: Mapping[str, int], otherwi
 
 
 def _look_at(producer: Any) -> None:
-    """Take note of what became of the transaction: asyncio complains of errors that nobody looked at.
+    """Take note of what became of the transaction: asyncio complains about errors that were not looked at.
 
     The client keeps them in futures of its own, and gives no way to them.
     """

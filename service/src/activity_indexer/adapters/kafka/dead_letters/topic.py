@@ -248,10 +248,10 @@ class DeadLetterTopic:
             self._handed.set()
 
     def _tell_truncated(self, record: OutRecord, form: OutRecord) -> None:
-        told = {name.removeprefix("dead-letter-"): value.decode(errors="replace") for name, value in form.headers}
+        headers = {name.removeprefix("dead-letter-"): value.decode(errors="replace") for name, value in form.headers}
         self._log.warning(
             "dead_letters.truncated",
-            **{name: told.get(name) for name in ("topic", "partition", "offset", "sha256")},
+            **{name: headers.get(name) for name in ("topic", "partition", "offset", "sha256")},
             size=len(record.value or b""),
             kept=len(form.value or b""),
             reason=f"the dead-letter topic {self._settings.dead_letters} refuses the whole: raise its "

@@ -83,13 +83,14 @@ class Reading:
     """How a partition is read.
 
     `max_record_bytes` is the size of the largest record; `aborted` are the transactions that were aborted, as pairs of
-    producer and first offset.
+    producer and first offset. Batches that do not hold the bytes `holding` are passed over.
     """
 
     place: Partition
     max_record_bytes: int
     committed_only: bool = False
     aborted: Sequence[tuple[int, int]] = ()
+    holding: bytes = b""
 
 
 class FetchedPartition:
@@ -127,6 +128,8 @@ class FetchedPartition:
                     readable = True
                     self._corrupt(start, None)
                 passed_over = content[ATTRIBUTES] & MARKED and self._is_passed_over(content)
+                if self._reading.holding and not passed_over:
+                    passed_over = batch.lacks(self._reading.holding)
                 if not passed_over and not (yield from self._as_decoded(batch)):
                     for record in batch.records(self.next_fetch_offset):
                         self.next_fetch_offset = record.offset + 1
@@ -234,6 +237,13 @@ class _Batch:
         if isinstance(content, DecodeError) or len(content) - HEADER_BYTES > self._reading.max_record_bytes:
             return None
         return self._parsed if content is batch else DefaultRecordBatch(content)
+
+    def lacks(self, text: bytes) -> bool:
+        """Whether these bytes stand nowhere in its records; when in doubt, they do."""
+        if self._batch[MAGIC] != 2:
+            return False
+        content = self._content()
+        return not isinstance(content, DecodeError) and text not in bytes(content)
 
     def records(self, position: int) -> Iterator[Record]:
         """The records from an offset on, one by one, or one for all that cannot be decoded."""
@@ -370,6 +380,10 @@ class _OldBatch:
 
     def decoded(self) -> None:
         """Always None: the records are looked at one by one."""
+
+    def lacks(self, text: bytes) -> bool:  # noqa: ARG002 - as the other format has it
+        """Always False: the records are looked at one by one."""
+        return False
 
     def records(self, position: int) -> Iterator[Record]:
         """The records from an offset on."""

@@ -83,6 +83,10 @@ class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             if assignment is not None and place in assignment.tps and _position(assignment, place) == why.offset
         }
 
+    def pass_over(self, holding: bytes) -> None:
+        """Hand out no records of batches that do not hold these bytes; of what is assigned after this."""
+        self._fetcher.holding = holding
+
     def check(self) -> None:
         """Raise Unavailable when a partition cannot go on."""
         for partition, why in self.corrupt().items():
@@ -103,6 +107,7 @@ class _Fetcher(Fetcher):  # type: ignore[misc]
         self._shares = shares
         self._log = structlog.get_logger("activity_indexer.kafka")
         self.corrupt: dict[TopicPartition, CorruptPartition] = {}
+        self.holding = b""
 
     async def _proc_fetch_request(self, assignment: Any, node_id: Any, request: Any) -> Any:
         run = _with(Fetcher._proc_fetch_request, MemoryRecords=_Content, PartitionRecords=self._partition)  # noqa: SLF001
@@ -119,7 +124,7 @@ class _Fetcher(Fetcher):  # type: ignore[misc]
         self, place: TopicPartition, content: _Content, aborted: Sequence[tuple[int, int]] | None, offset: int, *_: Any
     ) -> FetchedPartition:
         committed_only = self._isolation_level == READ_COMMITTED
-        reading = Reading(Partition(*place), self._max_record_bytes, committed_only, tuple(aborted or ()))
+        reading = Reading(Partition(*place), self._max_record_bytes, committed_only, tuple(aborted or ()), self.holding)
         return FetchedPartition(reading, content.content, offset, partial(self._note, place))
 
     def _note(self, place: TopicPartition, offset: int, reason: str | None) -> None:

@@ -26,6 +26,17 @@ BEGIN
 END
 $$;
 
+-- Where rows were deleted as 0002 advises for times after the year 2255, a transaction may have events and no version: such
+-- a transaction is not new, or the function below would not recognize its events from before 0002 when they come again.
+INSERT INTO transaction_versions
+    (pipeline, id, version, nanoseconds, rank, published, published_partition, published_offset, content, deleted)
+SELECT DISTINCT ON (pipeline, transaction_id)
+    pipeline, transaction_id, version, nanoseconds, rank, published, published_partition, published_offset, content, rank = 2
+FROM transaction_events AS e
+WHERE NOT EXISTS (SELECT FROM transaction_versions AS v WHERE v.pipeline = e.pipeline AND v.id = e.transaction_id)
+ORDER BY pipeline, transaction_id, version DESC, nanoseconds DESC, rank DESC,
+    published DESC, published_partition DESC, published_offset DESC;
+
 -- The texts of a column, which came as one: `cut` is between them, and `nothing` in place of a null.
 CREATE FUNCTION audit_split(joined text, cut text, nothing text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN joined = '' THEN '{""}' ELSE string_to_array(joined, cut, nothing) END

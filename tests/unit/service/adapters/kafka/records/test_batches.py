@@ -34,10 +34,15 @@ class Read:
     """What came of the bytes of one fetch."""
 
     def __init__(
-        self, content: bytes, offset: int = 0, aborted: list[tuple[int, int]] | None = None, limit: int = LIMIT
+        self,
+        content: bytes,
+        offset: int = 0,
+        aborted: list[tuple[int, int]] | None = None,
+        limit: int = LIMIT,
+        holding: bytes = b"",
     ) -> None:
         self.notes: list[tuple[int, str | None]] = []
-        reading = Reading(PLACE, limit, committed_only=True, aborted=aborted or [])
+        reading = Reading(PLACE, limit, committed_only=True, aborted=aborted or [], holding=holding)
         fetched = FetchedPartition(reading, content, offset, lambda at, reason: self.notes.append((at, reason)))
         self.records: list[Record] = list(fetched)
         self.next = fetched.next_fetch_offset
@@ -57,6 +62,22 @@ class Read:
     def undecoded(self) -> UndecodedRecord:
         (found,) = [each for each in self.records if isinstance(each, UndecodedRecord)]
         return found
+
+
+@pytest.mark.parametrize("codec", range(5))
+def test_batches_that_do_not_hold_what_is_looked_for_are_passed_over_whole(codec: int) -> None:
+    plain = Batch([record(0, b"x"), record(1, b"y")], 0, codec).encoded()
+    marked = Batch([record(0, b"z"), record(1, b"1", b"key", [(b"replay-from", b"2")])], 2, codec).encoded()
+    read = Read(plain + marked + values(b"end", base=4), holding=b"replay-")
+    assert read.shown == [(2, b"z"), (3, b"1")]
+    assert (read.next, read.corrupt) == (5, None)
+    assert Read(plain, holding=b"replay-").next == 2
+
+
+def test_what_cannot_be_looked_into_is_not_passed_over() -> None:
+    broken = Batch([record(0, b"x")], 0, 2).encoded()
+    read = Read(broken, limit=1, holding=b"replay-")
+    assert [offset for offset, _ in read.shown] == [0]
 
 
 @pytest.mark.parametrize("codec", range(5))
