@@ -1,5 +1,7 @@
 """CPU time of enrichment and searchable content for one event, by kind: `python benchmarks/enrichment.py [events]`.
 
+`--plans` prints the source of the plan of each kind instead.
+
 Each kind is measured with metadata that repeats and with values that are all different; with the plans of declared
 strategies, and without plans. Times are the best of several rounds: compare them with each other.
 """
@@ -86,7 +88,12 @@ def microseconds(ways: Sequence[Callable[[Event], Enriched]], sample: Sequence[E
 
 
 def main() -> None:
-    """Print a line for each kind."""
+    """Print a line for each kind, or its plan."""
+    if "--plans" in sys.argv:
+        registry = load_enrichments()
+        for kind, metadata in METADATA.items():
+            print(f"# {kind}\n{registry.plans(TYPES.get(kind, kind), metadata)}")
+        return
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     print(f"{'CPU µs an event':24} with plans   without")
     for kind in METADATA:

@@ -33,8 +33,8 @@ def version() -> None:
     click.echo(installed_version("activity-indexer"))
 
 
+main.add_later("run", "run", "Index events until SIGTERM or Ctrl-C.", without=("rich",))  # structlog's own tracebacks
 for _name, _module, _summary in (
-    ("run", "run", "Index events until SIGTERM or Ctrl-C."),
     ("check-config", "check_config", "Show every setting, or everything that is wrong with them; exit code 2 then."),
     ("purge-tombstones", "purge", "Remove the tombstones of transactions that were deleted long ago."),
     ("reconcile", "reconcile", "Compare the index with the audit, and repair it."),

@@ -9,6 +9,7 @@ import click
 
 from activity_indexer.cli.common import failing_clearly, read_settings
 from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.lazy import without
 from activity_indexer.telemetry.logging import configure_logging
 
 
@@ -35,7 +36,8 @@ def command(processes: int) -> None:
     """Index events until SIGTERM or Ctrl-C."""
     settings = read_settings()
     configure_logging(settings.consumer.log_level, settings.consumer.log_format)
-    from activity_indexer import app  # noqa: PLC0415 - a second of imports, after the settings are known to be right
+    with without("requests"):  # a second way of the client of Elasticsearch to send requests
+        from activity_indexer import app  # noqa: PLC0415 - most imports, after the settings are known to be right
 
     with failing_clearly():
         if processes == 1:

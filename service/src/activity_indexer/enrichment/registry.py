@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -79,6 +79,11 @@ class Registry:
     def enriches(self, transaction_type: str) -> bool:
         """Whether a strategy is for this type."""
         return bool(self._strategies(transaction_type))
+
+    def plans(self, transaction_type: str, metadata: Iterable[str]) -> str:
+        """The source of the plans for this type and these keys of the metadata, to be read."""
+        compilers = self._routes[transaction_type].compilers or ()
+        return "\n".join([compiler.source(transaction_type, metadata) or "" for compiler in compilers])
 
     def __call__(self, event: Event) -> Enriched:
         """What to add to the document of this event. Raises EnrichmentError."""

@@ -1,9 +1,13 @@
 """What only shows a text imports nothing that only a running program needs."""
 
+import importlib
+import json
 import subprocess
 import sys
 
 import pytest
+
+from activity_indexer.cli.lazy import without
 
 HEAVY = {
     "aiohttp",
@@ -67,12 +71,21 @@ def test_showing_the_settings_imports_no_client_of_a_server() -> None:
 
 
 def test_the_help_of_run_imports_no_client_of_a_server() -> None:
-    clients = {"aiokafka", "aiohttp", "asyncpg", "elasticsearch", "opentelemetry", "redis", "prometheus_client"}
+    clients = {"aiokafka", "aiohttp", "asyncpg", "elasticsearch", "opentelemetry", "redis", "prometheus_client", "rich"}
     assert imported("activity_indexer.cli", "run", "--help") & clients == set()
 
 
 def test_an_indexer_starts_without_what_it_needs_later_or_never() -> None:
-    """The full client of Elasticsearch, tracing and the page's templates; Redis and the audit come beside."""
+    """The full client of Elasticsearch, tracing and the page's templates, another client of Redis, and the audit."""
     script = "import sys, activity_indexer.app; print(*{name.partition('.')[0] for name in sys.modules})"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert set(found.stdout.split()) & {"asyncpg", "elasticsearch", "jinja2", "opentelemetry", "redis"} == set()
+
+
+def test_a_package_that_is_left_out_is_found_again_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "wsgiref", raising=False)
+    with without("wsgiref", "json"):
+        assert importlib.import_module("json") is json, "it is imported already"
+        with pytest.raises(ImportError):
+            importlib.import_module("wsgiref")
+    assert importlib.import_module("wsgiref").__name__ == "wsgiref"

@@ -192,11 +192,15 @@ def _joined(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
     """
     if not columns[0]:
         return [None] * (2 + len(columns))
+    absent = [column.count(None) for column in columns]
+    between = len(columns[0]) - 1
     for cut, nothing in _candidates(columns):
-        texts = [cut.join([nothing if value is None else value for value in column]) for column in columns]
+        texts = [
+            cut.join([nothing if value is None else value for value in column] if gaps else column)  # type: ignore[arg-type]
+            for column, gaps in zip(columns, absent, strict=True)
+        ]
         if all(
-            text.count(cut) == len(column) - 1 and text.count(nothing) == column.count(None)
-            for text, column in zip(texts, columns, strict=True)
+            text.count(cut) == between and text.count(nothing) == gaps for text, gaps in zip(texts, absent, strict=True)
         ):
             return [cut, nothing, *map(_text, texts)]
     raise AuditRejected("the events have every character that could stand between their values")
