@@ -154,9 +154,7 @@ class DeadLetterReader:
         if moves:
             return now
         if now - moved > limit:
-            raise Unavailable(
-                f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker down?"
-            )
+            raise Unavailable(f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker down?")
         return moved
 
 
