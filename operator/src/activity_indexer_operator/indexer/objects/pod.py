@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from activity_common import setting_names as names
-from activity_indexer_operator.indexer.environment import FILES, HTTP_PORT, Environment
+from activity_indexer_operator.indexer.objects.environment import FILES, HTTP_PORT, Environment
 from activity_indexer_operator.indexer.spec import Template
 
 GRACE_SECONDS: Final = 15
