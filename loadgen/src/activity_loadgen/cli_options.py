@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from activity_common import setting_names as names
 from activity_loadgen.cli_help import MixParam, SectionOption, TimeParam
 from activity_loadgen.invalid import HOSTILE_KINDS, INVALID_KINDS
 from activity_loadgen.options import DEFAULT_SERVERS, TIMESTAMPS
@@ -27,7 +28,7 @@ def _together(*options: Decorator) -> Decorator:
 
 def _kafka_servers(section: str) -> Decorator:
     return _option(
-        section, "--kafka-servers", metavar="SERVERS", envvar="KAFKA_BOOTSTRAP_SERVERS", default=DEFAULT_SERVERS,
+        section, "--kafka-servers", metavar="SERVERS", envvar=names.KAFKA_BOOTSTRAP_SERVERS, default=DEFAULT_SERVERS,
         show_default=f"from env KAFKA_BOOTSTRAP_SERVERS, else {DEFAULT_SERVERS}", help="Kafka bootstrap servers.",
     )  # fmt: skip
 
@@ -108,7 +109,7 @@ def sending_options(function: Command) -> Command:
 
 def topic_option(section: str) -> Decorator:
     """Where events go."""
-    return _option(section, "--topic", metavar="TOPIC", envvar="KAFKA_TRANSACTIONS_TOPIC", default="transactions",
+    return _option(section, "--topic", metavar="TOPIC", envvar=names.KAFKA_TRANSACTIONS_TOPIC, default="transactions",
                    show_default="from env KAFKA_TRANSACTIONS_TOPIC, else transactions",
                    help="Topic of the events.")  # fmt: skip
 
@@ -131,9 +132,9 @@ def verify_options(section: str) -> Decorator:
     return _together(
         _option(section, "--verify-timeout", type=click.FloatRange(0), metavar="SECONDS", default=120.0,
                 show_default=True, help="How long it may take until all is searchable."),
-        _option(section, "--elasticsearch-url", metavar="URL", envvar="ELASTICSEARCH_URL",
+        _option(section, "--elasticsearch-url", metavar="URL", envvar=names.ELASTICSEARCH_URL,
                 show_default="from env ELASTICSEARCH_URL", help="Where Elasticsearch is."),
-        _option(section, "--index", metavar="ALIAS", envvar="ELASTICSEARCH_INDEX", default="transactions",
+        _option(section, "--index", metavar="ALIAS", envvar=names.ELASTICSEARCH_INDEX, default="transactions",
                 show_default="from env ELASTICSEARCH_INDEX, else transactions", help="Alias to search."),
         _option(section, "--dead-letter-topic", metavar="TOPIC", show_default="the topic's name with .dlq",
                 help="Where invalid events must turn up."),

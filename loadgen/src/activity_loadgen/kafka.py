@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from activity_common import setting_names as names
 from activity_common.kafka_connection import security_arguments, server_list, tls_context, uses_login, uses_tls
 from activity_loadgen.options import DEFAULT_SERVERS
 
@@ -81,16 +82,16 @@ def connection_from(environment: Mapping[str, str], servers: str) -> KafkaConnec
     Raises:
         KafkaSettingError: naming the variable, what it wants and what it got.
     """
-    protocol = _one_of(environment, "KAFKA_SECURITY_PROTOCOL", PROTOCOLS)
+    protocol = _one_of(environment, names.KAFKA_SECURITY_PROTOCOL, PROTOCOLS)
     connection = KafkaConnection(
         servers=_checked_servers(servers),
         security_protocol=protocol,
-        sasl_mechanism=_one_of(environment, "KAFKA_SASL_MECHANISM", MECHANISMS),
-        sasl_username=environment.get("KAFKA_SASL_USERNAME") or None,
-        sasl_password=environment.get("KAFKA_SASL_PASSWORD") or None,
-        ssl_ca_file=environment.get("KAFKA_SSL_CA_FILE") or None,
-        ssl_cert_file=environment.get("KAFKA_SSL_CERT_FILE") or None,
-        ssl_key_file=environment.get("KAFKA_SSL_KEY_FILE") or None,
+        sasl_mechanism=_one_of(environment, names.KAFKA_SASL_MECHANISM, MECHANISMS),
+        sasl_username=environment.get(names.KAFKA_SASL_USERNAME) or None,
+        sasl_password=environment.get(names.KAFKA_SASL_PASSWORD) or None,
+        ssl_ca_file=environment.get(names.KAFKA_SSL_CA_FILE) or None,
+        ssl_cert_file=environment.get(names.KAFKA_SSL_CERT_FILE) or None,
+        ssl_key_file=environment.get(names.KAFKA_SSL_KEY_FILE) or None,
     )
     if uses_login(protocol) and not (connection.sasl_username and connection.sasl_password):
         wanted = "expected both KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from activity_common import setting_names as names
 from activity_loadgen.state import FIELDS, State, state_of
 
 if TYPE_CHECKING:
@@ -75,10 +76,10 @@ def search_from(environment: Mapping[str, str], url: str | None, index: str) -> 
     return SearchConnection(
         url=url.rstrip("/"),
         index=index,
-        username=environment.get("ELASTICSEARCH_USERNAME") or None,
-        password=environment.get("ELASTICSEARCH_PASSWORD") or None,
-        api_key=environment.get("ELASTICSEARCH_API_KEY") or None,
-        ca_file=environment.get("ELASTICSEARCH_CA_FILE") or None,
+        username=environment.get(names.ELASTICSEARCH_USERNAME) or None,
+        password=environment.get(names.ELASTICSEARCH_PASSWORD) or None,
+        api_key=environment.get(names.ELASTICSEARCH_API_KEY) or None,
+        ca_file=environment.get(names.ELASTICSEARCH_CA_FILE) or None,
     )
 
 

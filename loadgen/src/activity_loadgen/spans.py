@@ -1,7 +1,6 @@
 """Spans of the published events, by OTLP, where the standard OTEL_ variables name a collector."""
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aiokafka.structs import RecordMetadata
 
 from activity_common.otlp_variables import export_is_on
+from activity_common.threads import in_thread
 from activity_common.trace_context import SAMPLED, trace_context
 from activity_loadgen.generate import Event
 
@@ -106,16 +106,9 @@ class _Exported:
         self._processor.on_end(span)
 
     async def stop(self) -> None:
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def stop() -> None:
-            self._processor.shutdown()
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(ended.set)
-
-        threading.Thread(target=stop, daemon=True).start()
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await in_thread("spans.stop", self._processor.shutdown)
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from aiokafka.errors import KafkaError
 
+from activity_common.setting_names import dead_letter_topic
 from activity_loadgen.bodies import transaction_of
 from activity_loadgen.compare import Finding, compare_dead_letters, compare_documents
 from activity_loadgen.expected import ExpectedState
@@ -126,7 +127,7 @@ class _Verification:
         if not self._expected.topics:
             return self._report({}, [])
         topic = _only(self._expected.topics)
-        dead_topic = self._options.dead_letter_topic or f"{topic}.dlq"
+        dead_topic = self._options.dead_letter_topic or dead_letter_topic(topic)
         async with DeadLetters(self._kafka, dead_topic, self._expected.first_ack_us or 0) as dead_letters:
             await self._wait(dead_letters)
             sent = await self._sent(topic)

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from activity_indexer.errors import Refused, Unavailable, UnexpectedIndex
 from activity_indexer.facts import Severity
 from activity_indexer.ports import BulkIndex, BulkReply, Stored
-from activity_indexer.reports import Emit, IndexChecked, ProblemChanged
+from activity_indexer.reports import INDEX, Emit, ProblemChanged
 
 CHECK_INTERVAL: Final = 10.0
 """Longest time between two checks (seconds). Under load each commit checks too: this is for an idle indexer."""
@@ -151,13 +151,13 @@ class IndexWatch:
             self._failure = UnexpectedIndex(str(error)) if unexpected else Refused(str(error))
             self._doubt = self._doubt or unexpected
             self._as_expected.clear()
-            self._emit(IndexChecked(str(error)))
+            self._emit(ProblemChanged(INDEX, str(error)))
         except Unavailable as error:  # requests report it
             self._failure = Unavailable(str(error))
         else:
             self._failure = None
             self._checked_at = self._clock()
-            self._emit(IndexChecked(None))
+            self._emit(ProblemChanged(INDEX))
             self._as_expected.set()
             self._report_history()
 

@@ -34,7 +34,6 @@ from activity_indexer.ports import BulkIndex, BulkReply
 from activity_indexer.reports import (
     BulkDone,
     BulkOutcome,
-    BulkWaited,
     Dependency,
     DependencyChanged,
     DocumentsRetried,
@@ -233,8 +232,7 @@ class BulkWriter:
         """One exchange in one place; `alone`: push-back is about this body, and no reason for fewer requests."""
         asked = time.perf_counter()
         started = await self._limit.acquire()
-        self._emit(BulkWaited(time.perf_counter() - asked))
-        self._emit(RequestsInFlight(self._limit.in_flight, self._limit.limit))
+        self._emit(RequestsInFlight(self._limit.in_flight, self._limit.limit, time.perf_counter() - asked))
         pushed_back: bool | None = None if alone else True
         try:
             reply = await self._index.bulk(body)

@@ -131,6 +131,10 @@ class DependencyChanged(Reported, frozen=True):
     starting: bool = False
 
 
+INDEX: Final = "index"
+"""Code of the problem that the alias or the index behind it is not as an indexer makes them."""
+
+
 class ProblemChanged(Reported, frozen=True):
     """Something does not move or needs attention, until it is reported again without a problem.
 
@@ -143,12 +147,6 @@ class ProblemChanged(Reported, frozen=True):
     severity: Severity = Severity.BLOCKS
     subject: str = ""
     advice: str = ""
-
-
-class IndexChecked(Reported, frozen=True):
-    """The alias and the index behind it are as expected, or there is a problem and what to do."""
-
-    problem: str | None
 
 
 class BreakerOpened(Reported, frozen=True):
@@ -264,12 +262,6 @@ class DeadLetterTruncated(Reported, frozen=True):
 # Bulk requests
 
 
-class BulkWaited(Reported, frozen=True):
-    """A bulk request waited so long for a place."""
-
-    seconds: float
-
-
 class BulkDone(Reported, frozen=True):
     """A bulk request of `size` bytes ended."""
 
@@ -285,10 +277,11 @@ class BulkTook(Reported, frozen=True):
 
 
 class RequestsInFlight(Reported, frozen=True):
-    """Bulk requests under way, and how many may be."""
+    """Bulk requests under way, and how many may be; one that began `waited` so many seconds for its place."""
 
     requests: int
     limit: int
+    waited: float | None = None
 
 
 class DocumentsRetried(Reported, frozen=True):

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsConfigDict
 
 from activity_common.otlp_variables import export_is_on
+from activity_common.setting_names import dead_letter_topic, parked_topic
 from activity_common.settings_section import Section, problems, variable
 from activity_common.trace_context import VARIABLE
 from activity_indexer.database_url import DatabaseAddress, parse_database_url
@@ -173,12 +174,12 @@ class KafkaSettings(Section):
     @property
     def dead_letters(self) -> str:
         """Name of the dead-letter topic."""
-        return self.dead_letter_topic or f"{self.transactions_topic}.dlq"
+        return self.dead_letter_topic or dead_letter_topic(self.transactions_topic)
 
     @property
     def parked(self) -> str:
         """Name of the topic of parked dead letters."""
-        return self.parked_topic or f"{self.dead_letters}.parked"
+        return self.parked_topic or parked_topic(self.dead_letters)
 
     @property
     def audit_group(self) -> str:

@@ -12,7 +12,7 @@ from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, 
 from activity_indexer.facts import Severity
 from activity_indexer.index_watch import IndexWatch, Standing
 from activity_indexer.ports import BulkReply
-from activity_indexer.reports import IndexChecked, ProblemChanged
+from activity_indexer.reports import INDEX, ProblemChanged
 
 pytestmark = pytest.mark.simulated_time
 
@@ -71,6 +71,10 @@ class Subject:
         self.index.checks = 0
         return self
 
+    def checked(self) -> str | None:
+        """What was wrong with the index at the last check."""
+        return [each.problem for each in self.emitted.of(ProblemChanged) if each.code == INDEX][-1]
+
 
 async def test_an_answer_of_the_expected_index_costs_no_check() -> None:
     subject = await Subject().ready()
@@ -99,11 +103,11 @@ async def test_an_answer_of_an_unexpected_index_is_not_believed_and_the_request_
     assert subject.index.requests == 1, "nothing more is sent to it"
     assert not subject.watch.as_expected
     assert subject.watch.namespace == "", "and no id is known of it"
-    assert subject.emitted.of(IndexChecked)[-1] == IndexChecked("rolled over")
+    assert subject.checked() == "rolled over"
     subject.index.problem = None
     await subject.watch.check()
     assert await sending == WRITTEN
-    assert subject.emitted.of(IndexChecked)[-1] == IndexChecked(None)
+    assert subject.checked() is None
 
 
 async def test_an_answer_of_an_index_that_took_the_others_place_is_believed() -> None:
@@ -132,7 +136,7 @@ async def test_a_check_that_is_refused_stops_requests_and_casts_no_doubt_on_what
     sending = asyncio.create_task(subject.watch.bulk(b""))
     await asyncio.sleep(0.01)
     assert not sending.done()
-    assert subject.emitted.of(IndexChecked)[-1] == IndexChecked("no right")
+    assert subject.checked() == "no right"
     assert await subject.watch.confirm() is Standing.SAFE
     subject.index.problem = None
     assert await subject.watch.confirm() is Standing.SAFE

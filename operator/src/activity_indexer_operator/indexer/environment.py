@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from activity_common import setting_names as names
 from activity_indexer_operator.indexer.spec import Database, Elasticsearch, Redis, Spec, Template
 from activity_indexer_operator.kafka.spec import Security
 from activity_indexer_operator.kube.objects import FileRef, KeyRef
@@ -58,59 +59,59 @@ def environment(spec: Spec, template: Template) -> Environment:
 def _kafka(spec: Spec) -> dict[str, str]:
     kafka, security = spec.kafka, spec.kafka.security
     return {
-        "KAFKA_BOOTSTRAP_SERVERS": ",".join(kafka.bootstrap_servers),
-        "KAFKA_TRANSACTIONS_TOPIC": kafka.topic,
-        "KAFKA_TOPIC_PARTITIONS": str(kafka.topic_partitions),
-        "KAFKA_CONSUMER_GROUP": kafka.consumer_group,
-        "KAFKA_DEAD_LETTER_TOPIC": spec.dead_letter_topic,
-        "KAFKA_PARKED_TOPIC": spec.parking_topic,
-        "KAFKA_MAX_REPLAYS": str(spec.dead_letter.max_replays),
-        "KAFKA_AUTO_OFFSET_RESET": kafka.start_from.lower(),
-        "KAFKA_SECURITY_PROTOCOL": security.protocol,
-        "KAFKA_SSL_CHECK_HOSTNAME": _word(security.check_hostname),
-        **({"KAFKA_SASL_MECHANISM": security.sasl_mechanism} if security.sasl_mechanism else {}),
+        names.KAFKA_BOOTSTRAP_SERVERS: ",".join(kafka.bootstrap_servers),
+        names.KAFKA_TRANSACTIONS_TOPIC: kafka.topic,
+        names.KAFKA_TOPIC_PARTITIONS: str(kafka.topic_partitions),
+        names.KAFKA_CONSUMER_GROUP: kafka.consumer_group,
+        names.KAFKA_DEAD_LETTER_TOPIC: spec.dead_letter_topic,
+        names.KAFKA_PARKED_TOPIC: spec.parking_topic,
+        names.KAFKA_MAX_REPLAYS: str(spec.dead_letter.max_replays),
+        names.KAFKA_AUTO_OFFSET_RESET: kafka.start_from.lower(),
+        names.KAFKA_SECURITY_PROTOCOL: security.protocol,
+        names.KAFKA_SSL_CHECK_HOSTNAME: _word(security.check_hostname),
+        **({names.KAFKA_SASL_MECHANISM: security.sasl_mechanism} if security.sasl_mechanism else {}),
     }
 
 
 def _sinks(template: Template) -> dict[str, str]:
     search = template.elasticsearch
     return {
-        "ELASTICSEARCH_INDEX": search.index,
-        "ELASTICSEARCH_CREATE_INDEX": _word(search.create_index),
-        **({"ELASTICSEARCH_URL": search.url} if search.url else {}),
-        **({"REDIS_URL": template.redis.url} if template.redis.url else {}),
-        **({"DATABASE_URL": template.audit.database.url} if template.audit.database.url else {}),
+        names.ELASTICSEARCH_INDEX: search.index,
+        names.ELASTICSEARCH_CREATE_INDEX: _word(search.create_index),
+        **({names.ELASTICSEARCH_URL: search.url} if search.url else {}),
+        **({names.REDIS_URL: template.redis.url} if template.redis.url else {}),
+        **({names.DATABASE_URL: template.audit.database.url} if template.audit.database.url else {}),
     }
 
 
 def _consumer(template: Template) -> dict[str, str]:
     batch = template.batch
     return {
-        "CONSUMER_BATCH_SIZE": str(batch.size),
-        "CONSUMER_BATCH_TIMEOUT": f"{batch.timeout_seconds:g}",
-        **({"CONSUMER_BATCH_BYTES": str(batch.bytes)} if batch.bytes else {}),
-        "CONSUMER_ENABLE_AUDIT_DB": _word(template.audit.enabled),
-        "CONSUMER_ENABLE_DEDUP": _word(template.dedup),
-        "CONSUMER_ENRICHMENTS": ",".join(template.enrichments),
-        "CONSUMER_SHUTDOWN_TIMEOUT": str(template.shutdown_timeout_seconds),
-        "CONSUMER_HTTP_PORT": str(HTTP_PORT),
-        "CONSUMER_LOG_LEVEL": template.log_level,
-        "CONSUMER_LOG_FORMAT": "json",
+        names.CONSUMER_BATCH_SIZE: str(batch.size),
+        names.CONSUMER_BATCH_TIMEOUT: f"{batch.timeout_seconds:g}",
+        **({names.CONSUMER_BATCH_BYTES: str(batch.bytes)} if batch.bytes else {}),
+        names.CONSUMER_ENABLE_AUDIT_DB: _word(template.audit.enabled),
+        names.CONSUMER_ENABLE_DEDUP: _word(template.dedup),
+        names.CONSUMER_ENRICHMENTS: ",".join(template.enrichments),
+        names.CONSUMER_SHUTDOWN_TIMEOUT: str(template.shutdown_timeout_seconds),
+        names.CONSUMER_HTTP_PORT: str(HTTP_PORT),
+        names.CONSUMER_LOG_LEVEL: template.log_level,
+        names.CONSUMER_LOG_FORMAT: "json",
     }
 
 
 def _secrets(security: Security, template: Template) -> Iterator[Secret]:
     if security.protocol.startswith("SASL") and (found := security.credentials_secret_ref):
-        yield Secret("KAFKA_SASL_USERNAME", KeyRef(found.name, found.username_key))
-        yield Secret("KAFKA_SASL_PASSWORD", KeyRef(found.name, found.password_key))
+        yield Secret(names.KAFKA_SASL_USERNAME, KeyRef(found.name, found.username_key))
+        yield Secret(names.KAFKA_SASL_PASSWORD, KeyRef(found.name, found.password_key))
     if own := template.elasticsearch.credentials_secret_ref:
-        yield Secret("ELASTICSEARCH_USERNAME", KeyRef(own.name, "username"), optional=True)
-        yield Secret("ELASTICSEARCH_PASSWORD", KeyRef(own.name, "password"), optional=True)
-        yield Secret("ELASTICSEARCH_API_KEY", KeyRef(own.name, "api-key"), optional=True)
+        yield Secret(names.ELASTICSEARCH_USERNAME, KeyRef(own.name, "username"), optional=True)
+        yield Secret(names.ELASTICSEARCH_PASSWORD, KeyRef(own.name, "password"), optional=True)
+        yield Secret(names.ELASTICSEARCH_API_KEY, KeyRef(own.name, "api-key"), optional=True)
     sinks: tuple[tuple[str, Elasticsearch | Redis | Database], ...] = (
-        ("ELASTICSEARCH_URL", template.elasticsearch),
-        ("REDIS_URL", template.redis),
-        ("DATABASE_URL", template.audit.database),
+        (names.ELASTICSEARCH_URL, template.elasticsearch),
+        (names.REDIS_URL, template.redis),
+        (names.DATABASE_URL, template.audit.database),
     )
     for variable, sink in sinks:
         if sink.url_secret_ref:
@@ -120,17 +121,17 @@ def _secrets(security: Security, template: Template) -> Iterator[Secret]:
 def _files(spec: Spec, template: Template) -> Iterator[Mounted]:
     security = spec.kafka.security
     authorities: tuple[tuple[str, FileRef | None, str], ...] = (
-        ("KAFKA_SSL_CA_FILE", security.ca_secret_ref, "kafka-ca"),
-        ("ELASTICSEARCH_CA_FILE", template.elasticsearch.ca_secret_ref, "elasticsearch-ca"),
-        ("REDIS_CA_FILE", template.redis.ca_secret_ref, "redis-ca"),
-        ("DATABASE_CA_FILE", template.audit.database.ca_secret_ref, "database-ca"),
+        (names.KAFKA_SSL_CA_FILE, security.ca_secret_ref, "kafka-ca"),
+        (names.ELASTICSEARCH_CA_FILE, template.elasticsearch.ca_secret_ref, "elasticsearch-ca"),
+        (names.REDIS_CA_FILE, template.redis.ca_secret_ref, "redis-ca"),
+        (names.DATABASE_CA_FILE, template.audit.database.ca_secret_ref, "database-ca"),
     )
     for variable, ref, folder in authorities:
         if ref:
             yield Mounted(variable, ref.name, ref.key, folder)
     if own := security.client_certificate_secret_ref:
-        yield Mounted("KAFKA_SSL_CERT_FILE", own.name, "tls.crt", "kafka-client")
-        yield Mounted("KAFKA_SSL_KEY_FILE", own.name, "tls.key", "kafka-client")
+        yield Mounted(names.KAFKA_SSL_CERT_FILE, own.name, "tls.crt", "kafka-client")
+        yield Mounted(names.KAFKA_SSL_KEY_FILE, own.name, "tls.key", "kafka-client")
 
 
 def _word(flag: bool) -> str:

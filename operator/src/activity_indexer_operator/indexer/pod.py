@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from activity_common import setting_names as names
 from activity_indexer_operator.indexer.environment import FILES, HTTP_PORT, Environment
 from activity_indexer_operator.indexer.spec import Template
 
@@ -13,7 +14,7 @@ GRACE_SECONDS: Final = 15
 """What the grace period of a pod is above the shutdown limit."""
 CONTAINER: Final = "indexer"
 USER: Final = 65532
-BUDGET_VARIABLE: Final = "CONSUMER_MEMORY_BUDGET"
+BUDGET_VARIABLE: Final = names.CONSUMER_MEMORY_BUDGET
 MEBIBYTE: Final = 1024 * 1024
 DEFAULT_BUDGET: Final = 256 * MEBIBYTE
 """What the indexer's memory budget is unless the variable says otherwise (bytes)."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 
+from activity_common.setting_names import dead_letter_topic, parked_topic
 from activity_indexer_operator.kafka.spec import Kafka, TopicName
 from activity_indexer_operator.kube.objects import (
     FileRef,
@@ -411,9 +412,9 @@ class Spec(View, frozen=True):
     @property
     def dead_letter_topic(self) -> str:
         """Its name, as the indexer makes it up when none is given."""
-        return self.dead_letter.topic or f"{self.kafka.topic}.dlq"
+        return self.dead_letter.topic or dead_letter_topic(self.kafka.topic)
 
     @property
     def parking_topic(self) -> str:
         """Its name, as a replay makes it up when none is given."""
-        return self.dead_letter.parking_topic or f"{self.dead_letter_topic}.parked"
+        return self.dead_letter.parking_topic or parked_topic(self.dead_letter_topic)

@@ -6,7 +6,8 @@ from importlib.metadata import version as installed_version
 
 import click
 
-from activity_indexer.cli.help import Exit, epilog
+from activity_common.exit_codes import Exit
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.lazy import LazyGroup
 
 __all__ = ["main"]

@@ -10,8 +10,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from activity_common.exit_codes import Exit
 from activity_indexer.cli.common import read_settings
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.settings import Settings
 
 

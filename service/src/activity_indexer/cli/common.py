@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import click
 
-from activity_indexer.cli.help import Exit
+from activity_common.exit_codes import Exit
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, SettingsError
 from activity_indexer.settings import Settings, load_settings, unknown_variables

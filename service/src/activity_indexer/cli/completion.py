@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from activity_indexer.cli.help import Exit, epilog
+from activity_common.exit_codes import Exit
+from activity_indexer.cli.help import epilog
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -7,8 +7,6 @@ from typing import Final
 
 from activity_common.exit_codes import MEANINGS, Exit
 
-__all__ = ["COMMON", "Exit", "epilog"]
-
 COMMON: Final[Mapping[Exit, str]] = {
     Exit.DONE: "done",
     Exit.FAILED: MEANINGS[Exit.FAILED],

@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
+from activity_common.exit_codes import Exit
 from activity_indexer.adapters.elasticsearch.bulk import ElasticsearchIndex
 from activity_indexer.adapters.elasticsearch.client import connect
 from activity_indexer.adapters.elasticsearch.index_reader import IndexReader, Stored, write_index
@@ -25,7 +26,7 @@ from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.adapters.redis.store import RedisSeenStore, seen_namespace
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.cli.reconcile_report import summary, summary_table
 from activity_indexer.enrichment.registry import load_enrichments

@@ -14,10 +14,11 @@ import click
 from rich.console import Console
 from rich.progress import Progress as ProgressBar
 
+from activity_common.exit_codes import Exit
 from activity_indexer.adapters.elasticsearch.index_versions import IndexVersions
 from activity_indexer.adapters.kafka.topic_reader import TopicReader
 from activity_indexer.cli.common import quiet_logging, read_settings
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused

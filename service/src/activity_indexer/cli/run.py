@@ -7,8 +7,9 @@ from importlib import import_module
 
 import click
 
+from activity_common.exit_codes import Exit
 from activity_indexer.cli.common import failing_clearly, read_settings
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.lazy import without
 from activity_indexer.telemetry.logging import configure_logging
 

@@ -14,8 +14,9 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from activity_common.exit_codes import Exit
 from activity_indexer.cli.common import Duration, quiet_logging, read_settings
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.status.collect import collect
 from activity_indexer.status.report import Status, to_json
 from activity_indexer.status.table import render

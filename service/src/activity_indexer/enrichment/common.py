@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Raw
 
 from activity_indexer.event import Transaction
-from activity_indexer.timestamps import format_timestamp, parse_timestamp
+from activity_indexer.timestamps import EPOCH, format_timestamp, parse_timestamp, usual_nanoseconds
 
 PROPERTIES: Final[Mapping[str, Any]] = {
     "day": {"type": "date", "format": "strict_date"},
@@ -19,9 +18,7 @@ PROPERTIES: Final[Mapping[str, Any]] = {
     "amount_absolute": {"type": "double"},
     "sign": {"type": "keyword"},
 }
-_TO_THE_SECOND: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d):[0-5]\d(?:\.\d+)?((?:[+-]\d\d:\d\d)?)", re.ASCII)
-"""A time whose day does not depend on its seconds, because no offset has any."""
-
+_DAY: Final = 86_400 * 1_000_000_000
 _NOT_ZERO: Final = frozenset(bytes([digit]) for digit in b"123456789")
 
 
@@ -82,13 +79,16 @@ def day_of(created_at: str) -> str:
     """The day in UTC, `2024-01-01`; empty when the calendar has none."""
     if created_at[-1:] == "Z" and created_at[17:19] != "60" and created_at[10:11] == "T":
         return _known_day(created_at[:10])
-    elsewhere = _TO_THE_SECOND.fullmatch(created_at)
-    return _day_of_minute(f"{elsewhere[1]}:00{elsewhere[2]}") if elsewhere else _parsed_day(created_at)
+    usual = usual_nanoseconds(created_at)
+    return _parsed_day(created_at) if usual is None else _numbered_day(usual // _DAY)
 
 
-@lru_cache(maxsize=4096)
-def _day_of_minute(minute: str) -> str:
-    return _parsed_day(minute)
+@lru_cache(maxsize=1024)
+def _numbered_day(days: int) -> str:
+    try:
+        return (EPOCH + timedelta(days=days)).date().isoformat()
+    except OverflowError:
+        return ""
 
 
 def _parsed_day(created_at: str) -> str:

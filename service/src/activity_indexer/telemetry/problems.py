@@ -19,7 +19,6 @@ from activity_indexer.reports import (
     DependencyChanged,
     DocumentsSentAlone,
     EventsLost,
-    IndexChecked,
     LagMeasured,
     PartitionsCorrupt,
     PartitionsRevoked,
@@ -104,10 +103,6 @@ class Problems:
             self._changed(ProblemChanged(name, changed.problem, changed.severity))
             if changed.problem is not None and changed.starting:
                 self._health.blocked(name, changed.problem)
-
-    @on(IndexChecked)
-    def _index_checked(self, checked: IndexChecked) -> None:
-        self._changed(ProblemChanged("index", checked.problem))
 
     @on(BreakerOpened)
     def _breaker_opened(self, opened: BreakerOpened) -> None:

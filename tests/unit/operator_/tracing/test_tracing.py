@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import StatusCode
 
 from activity_common.log_form import configure_structlog
+from activity_common.otlp import ReportedExporter, span_exporter
 from activity_common.trace_context import parse_traceparent
 from activity_indexer_operator.kafka.observation import Unknown
 from activity_indexer_operator.kafka.spec import Kafka
@@ -29,7 +30,7 @@ from activity_indexer_operator.logs import json_formatter
 from activity_indexer_operator.runtime.queue import Queue
 from activity_indexer_operator.tracing.calls import TracedCluster, TracedKafka, traced_cluster, traced_kafka
 from activity_indexer_operator.tracing.context import context_of
-from activity_indexer_operator.tracing.export import BusyOnly, LoggedOnce, resource_of, span_exporter
+from activity_indexer_operator.tracing.export import BusyOnly, resource_of
 from activity_indexer_operator.tracing.protocol import UNTRACED, Pass, TraceIds
 from activity_indexer_operator.tracing.spans import Spans
 
@@ -421,7 +422,7 @@ def test_a_collector_that_is_away_is_told_of_once(lines: list[dict[str, Any]]) -
     collector = Collector()
     failed, fine = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
     collector.answers = [fine, failed, failed, fine, fine]
-    exporter = LoggedOnce(collector)
+    exporter = ReportedExporter(collector, "activity_indexer_operator.tracing")
     for _ in range(5):
         exporter.export([])
     exporter.shutdown()

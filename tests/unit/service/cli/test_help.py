@@ -9,9 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from activity_common.exit_codes import Exit
 from activity_indexer.cli import main
 from activity_indexer.cli.completion import SHELLS
-from activity_indexer.cli.help import Exit
 from activity_indexer.cli.lazy import Later
 
 

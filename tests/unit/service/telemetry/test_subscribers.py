@@ -13,6 +13,7 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.ports import AuditOutcome, Backlog, Partition
 from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss
 from activity_indexer.reports import (
+    INDEX,
     AuditBatchWritten,
     AuditCrashed,
     AuditLagMeasured,
@@ -28,7 +29,6 @@ from activity_indexer.reports import (
     EventsLost,
     EventsPending,
     EventsReadAgain,
-    IndexChecked,
     IntakeTurned,
     LagMeasured,
     Letter,
@@ -120,13 +120,13 @@ def test_a_batch_is_one_line_with_its_outcomes_and_all_its_numbers(emit, metrics
 def test_an_unexpected_index_makes_the_indexer_not_ready_until_it_is_corrected(emit, health, metrics, logs):
     health.started()
     health.assigned(1)
-    emit(IndexChecked(None))
+    emit(ProblemChanged(INDEX))
     assert metrics.snapshot()["index_as_expected"] == 1
-    emit(IndexChecked("rolled over: POST /_aliases {}"))
+    emit(ProblemChanged(INDEX, "rolled over: POST /_aliases {}"))
     assert health.ready() == (False, ["index: rolled over: POST /_aliases {}"])
     assert health.live().ok
     assert metrics.snapshot()["index_as_expected"] == 0
-    emit(IndexChecked(None))
+    emit(ProblemChanged(INDEX))
     assert health.ready().ok
     assert metrics.snapshot()["index_as_expected"] == 1
     emit(EventsReadAgain(7))

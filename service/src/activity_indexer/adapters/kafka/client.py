@@ -34,8 +34,6 @@ from activity_indexer.errors import ActivityIndexerError, Refused, Unavailable, 
 from activity_indexer.responsive import ResponsiveTimeout
 from activity_indexer.settings import KafkaSettings
 
-__all__ = ["CLIENT_ERRORS", "admin_client", "client_arguments", "create_topic", "explained", "mapped"]
-
 _REFUSED = (*UNAUTHORIZED, InvalidReplicationFactorError, PolicyViolationError, ssl.SSLCertVerificationError)
 
 RECORD_LIMIT: Final = "max.message.bytes"

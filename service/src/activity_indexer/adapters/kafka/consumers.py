@@ -10,15 +10,9 @@ from typing import Any, Final
 from aiokafka import ConsumerRebalanceListener
 from aiokafka.errors import InvalidSessionTimeoutError, KafkaConnectionError
 
+from activity_common.kafka_connection import CLIENT_ERRORS
 from activity_indexer.adapters.kafka.address import AddressAssignor, HttpAddress
-from activity_indexer.adapters.kafka.client import (
-    CLIENT_ERRORS,
-    admin_client,
-    client_arguments,
-    explained,
-    mapped,
-    session_limits,
-)
+from activity_indexer.adapters.kafka.client import admin_client, client_arguments, explained, mapped, session_limits
 from activity_indexer.adapters.kafka.group_member import GroupMember, name_in_use
 from activity_indexer.adapters.kafka.questions import MembersRequest, holder_of
 from activity_indexer.adapters.kafka.records.internals import RecordsConsumer

@@ -10,8 +10,9 @@ import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
+from activity_common.kafka_connection import CLIENT_ERRORS
 from activity_indexer.adapters.kafka.address import HttpAddress
-from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, mapped, within
+from activity_indexer.adapters.kafka.client import mapped, within
 from activity_indexer.adapters.kafka.consumers import check_instance, join_group
 from activity_indexer.adapters.kafka.group_member import GroupMember
 from activity_indexer.adapters.kafka.polling import BoundedPoll

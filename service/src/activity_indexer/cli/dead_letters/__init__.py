@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from activity_indexer.cli.help import Exit, epilog
+from activity_common.exit_codes import Exit
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.lazy import LazyGroup
 
 

@@ -9,9 +9,10 @@ from typing import TextIO
 
 import click
 
+from activity_common.exit_codes import Exit
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.reading import matching, parked_option, topic_of
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.lines import to_line
 from activity_indexer.dead_letters.selection import Selection

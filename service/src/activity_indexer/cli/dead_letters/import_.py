@@ -13,10 +13,11 @@ from typing import BinaryIO
 
 import click
 
+from activity_common.exit_codes import Exit
 from activity_indexer.adapters.kafka.dead_letters.restorer import restore
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.reading import json_option, matching
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar
 from activity_indexer.dead_letters.lines import LineError
 from activity_indexer.dead_letters.restoring import Checked, check, letters_in, refuse_known

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Final
 
 import click
 
+from activity_common.exit_codes import Exit
 from activity_common.replay_result import Outcome
 from activity_indexer.adapters.elasticsearch.document_reader import document_reader
 from activity_indexer.adapters.kafka.client import admin_client
@@ -26,7 +27,7 @@ from activity_indexer.adapters.kafka.dead_letters.replay_positions import GroupP
 from activity_indexer.adapters.kafka.dead_letters.replay_transactions import replay_writing
 from activity_indexer.cli.common import Duration, few_collections, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.replay_view import Lines, Terminal
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.replay.checkpoint import read_ends

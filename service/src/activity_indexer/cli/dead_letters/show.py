@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from activity_common.dead_letter_headers import REPLAY_TIMESTAMP
+from activity_common.exit_codes import Exit
 from activity_indexer.adapters.elasticsearch.document_reader import stored_document
 from activity_indexer.cli.common import failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.reading import json_option, matching, parked_option, topic_of
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import OffsetRange, selection_options
 from activity_indexer.dead_letters.advice import advice
 from activity_indexer.dead_letters.document_state import Outlook, is_document_id, outlook, readable_event, unknown

@@ -14,11 +14,12 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
+from activity_common.exit_codes import Exit
 from activity_indexer.adapters.kafka.dead_letters.reader import dead_letter_reader
 from activity_indexer.cli.common import Duration, failing_clearly, quiet_logging, read_settings
 from activity_indexer.cli.dead_letters.list import groups_table
 from activity_indexer.cli.dead_letters.reading import json_option, parked_option, topic_of
-from activity_indexer.cli.help import Exit, epilog
+from activity_indexer.cli.help import epilog
 from activity_indexer.cli.selection import selection_options
 from activity_indexer.dead_letters.grouping import Groups
 from activity_indexer.dead_letters.lines import summary

@@ -7,6 +7,7 @@ from typing import Final
 
 from activity_indexer.event import CREATED, DELETED, UPDATED
 from activity_indexer.reports import (
+    INDEX,
     OUTCOMES,
     BatchSettled,
     BatchStarted,
@@ -15,13 +16,12 @@ from activity_indexer.reports import (
     BulkDone,
     BulkOutcome,
     BulkTook,
-    BulkWaited,
     DeadLettersWritten,
     DeadLetterTruncated,
     DocumentsRetried,
     DocumentsSentAlone,
-    IndexChecked,
     IntakeTurned,
+    ProblemChanged,
     RecordsPolled,
     RequestsInFlight,
     SearchProbed,
@@ -159,7 +159,7 @@ def count_requests(make: Instruments) -> None:
         BulkDone, lambda done: done.seconds
     )
     make.histogram("bulk_wait_seconds", "seconds", "Time that a bulk request waited for a place.").counts(
-        BulkWaited, lambda waited: waited.seconds
+        RequestsInFlight, lambda under_way: under_way.waited
     )
     make.histogram("bulk_took_seconds", "seconds", "Time of a bulk request as Elasticsearch itself states it.").counts(
         BulkTook, lambda took: took.seconds
@@ -183,4 +183,4 @@ def count_requests(make: Instruments) -> None:
     ).counts(DocumentsSentAlone, lambda alone: alone.documents)
     make.gauge(
         "index_as_expected", "", "1 while the alias and the index behind it are as an indexer makes them."
-    ).counts(IndexChecked, lambda checked: checked.problem is None)
+    ).counts(ProblemChanged, lambda changed: changed.problem is None if changed.code == INDEX else None)

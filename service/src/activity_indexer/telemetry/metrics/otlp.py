@@ -31,9 +31,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.samples import Sample
 
+from activity_common.otlp import STOP_TIMEOUT, ExporterLog
+from activity_common.threads import in_thread
 from activity_indexer.settings import OpenTelemetrySettings
-from activity_indexer.telemetry.threads import in_thread
-from activity_indexer.telemetry.tracing.exporting import STOP_TIMEOUT, LastWords
 
 UNITS: Final = {"seconds": "s", "bytes": "By"}
 CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
@@ -68,12 +68,12 @@ class MetricsExport:
         self._clock = clock
         self._began = clock()
         self._failing = False
-        self._words = LastWords()
+        self._complaints = ExporterLog()
         self._log = structlog.get_logger("activity_indexer.metrics")
 
     async def run(self) -> None:
         """Send for ever, to be cancelled at the end; then the last values are sent, for a moment."""
-        self._words.listen()
+        self._complaints.listen()
         try:
             while True:
                 await asyncio.sleep(self._interval)
@@ -82,7 +82,7 @@ class MetricsExport:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_TIMEOUT):
                     await self.send()
-            self._words.leave()
+            self._complaints.leave()
 
     async def send(self) -> None:
         """Send the values of now; a collector that is away is told of once."""
@@ -90,7 +90,7 @@ class MetricsExport:
         result = await in_thread("metrics.send", partial(self._exporter.export, data))
         failed = result is not MetricExportResult.SUCCESS
         if failed and not self._failing:
-            self._log.warning("metrics.export_failed", reason=self._words.last)
+            self._log.warning("metrics.export_failed", reason=self._complaints.last)
         elif self._failing and not failed:
             self._log.info("metrics.export_recovered")
         self._failing = failed

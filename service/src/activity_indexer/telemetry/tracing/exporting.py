@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, cast
 
-import structlog
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, TraceState, set_span_in_context
 from opentelemetry.util.types import Attributes
 
+from activity_common.otlp import STOP_TIMEOUT, Report, ReportedExporter
+from activity_common.threads import in_thread
 from activity_indexer.settings import OpenTelemetrySettings
-from activity_indexer.telemetry.threads import in_thread
-
-STOP_TIMEOUT: Final = 3.0
-"""Time that the last spans have at the end (seconds)."""
-
-Report = Callable[[str, int], None]
-"""Told of spans that were `exported`, `failed` or `dropped`, from any thread."""
-
-_TALKATIVE: Final = (
-    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
-    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "opentelemetry.exporter.otlp.proto.grpc.exporter",
-)
 
 
 class Export(SpanProcessor):
     """The way of finished spans: a bounded queue, a thread that empties it, an exporter that counts."""
 
     def __init__(self, exporter: SpanExporter, queue: int, report: Report) -> None:
-        self._counting = _Counting(exporter, report)
+        self._counting = ReportedExporter(exporter, "activity_indexer.tracing", report)
         self._batches = BatchSpanProcessor(self._counting, max_queue_size=queue, max_export_batch_size=min(512, queue))
         self._room = queue
         self._ended = 0
@@ -58,60 +44,6 @@ class Export(SpanProcessor):
                 await in_thread("spans.stop", self._batches.shutdown)
         if left := self._ended - self._counting.taken:
             self._report("dropped", left)
-
-
-class _Counting(SpanExporter):
-    """Counts what an exporter does, and says once when it fails and once when it works again."""
-
-    def __init__(self, exporter: SpanExporter, report: Report) -> None:
-        self.taken = 0
-        self._exporter = exporter
-        self._report = report
-        self._failing = False
-        self._words = LastWords()
-        self._words.listen()
-        self._log = structlog.get_logger("activity_indexer.tracing")
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans; called by the thread that empties the queue."""
-        self.taken += len(spans)
-        result = self._exporter.export(spans)
-        failed = result is not SpanExportResult.SUCCESS
-        self._report("failed" if failed else "exported", len(spans))
-        if failed and not self._failing:
-            self._log.warning("spans.export_failed", reason=self._words.last, spans=len(spans))
-        elif self._failing and not failed:
-            self._log.info("spans.export_recovered")
-        self._failing = failed
-        return result
-
-    def shutdown(self) -> None:
-        """Give up what is under way."""
-        self._exporter.shutdown()
-        self._words.leave()
-
-
-class LastWords(logging.Filter):
-    """Keeps the exporters' complaints for our own line, which is told once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = "the collector does not answer"
-
-    def listen(self) -> None:
-        """Take the exporters' lines from now on."""
-        for name in _TALKATIVE:
-            logging.getLogger(name).addFilter(self)
-
-    def leave(self) -> None:
-        """Let them speak again."""
-        for name in _TALKATIVE:
-            logging.getLogger(name).removeFilter(self)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """No line is shown."""
-        self.last = record.getMessage()
-        return False
 
 
 class LinkedSampler(Sampler):
@@ -141,17 +73,6 @@ class LinkedSampler(Sampler):
     def get_description(self) -> str:
         """What it is made of."""
         return f"LinkedSampler({self.inner.get_description()})"
-
-
-def span_exporter(settings: OpenTelemetrySettings) -> SpanExporter:
-    """The exporter of the protocol that is set; it reads the other OTEL_EXPORTER_OTLP_ variables itself."""
-    if (settings.exporter_otlp_traces_protocol or settings.exporter_otlp_protocol) == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as Grpc  # noqa: PLC0415
-
-        return cast("SpanExporter", Grpc())
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http  # noqa: PLC0415
-
-    return Http()
 
 
 def tracer_provider(settings: OpenTelemetrySettings, resource: Resource, export: SpanProcessor) -> TracerProvider:

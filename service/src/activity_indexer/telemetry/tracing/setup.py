@@ -66,10 +66,12 @@ class OpenTelemetry:
             await self._export.stop()
 
     def _open(self, report: Report) -> None:
-        from activity_indexer.telemetry.tracing import exporting  # noqa: PLC0415 - only where tracing is on
+        from activity_common.otlp import span_exporter  # noqa: PLC0415 - only where tracing is on
+        from activity_indexer.telemetry.tracing import exporting  # noqa: PLC0415
 
         otel = self._settings.otel
-        self._export = exporting.Export(exporting.span_exporter(otel), otel.bsp_max_queue_size, report)
+        protocol = otel.exporter_otlp_traces_protocol or otel.exporter_otlp_protocol
+        self._export = exporting.Export(span_exporter(protocol), otel.bsp_max_queue_size, report)
         resource = exporting.resource_of(otel, self._version, instance_id())
         self._provider = exporting.tracer_provider(otel, resource, self._export)
 

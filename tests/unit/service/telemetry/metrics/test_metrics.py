@@ -23,7 +23,6 @@ from activity_indexer.reports import (
     BulkDone,
     BulkOutcome,
     BulkTook,
-    BulkWaited,
     CallEnded,
     DeadLettersWritten,
     DeadLetterTruncated,
@@ -34,7 +33,6 @@ from activity_indexer.reports import (
     EventOutcome,
     EventsLost,
     EventsReadAgain,
-    IndexChecked,
     IntakeTurned,
     LagMeasured,
     Letter,
@@ -43,6 +41,7 @@ from activity_indexer.reports import (
     PartitionsAssigned,
     PartitionsCorrupt,
     PartitionsRevoked,
+    ProblemChanged,
     RecordsPolled,
     RequestsInFlight,
     SearchProbed,
@@ -82,12 +81,11 @@ def used(metrics):
     emit(DocumentsSentAlone(1, "busy"))
     emit(SearchProbed("seen", 1.2))
     emit(BulkDone(BulkOutcome.DONE, 0.05, 2000))
-    emit(BulkWaited(0.001))
     emit(BulkTook(0.04))
-    emit(RequestsInFlight(2, 8))
+    emit(RequestsInFlight(2, 8, 0.001))
     emit(IntakeTurned(3))
     emit(BreakerClosed())
-    emit(IndexChecked(None))
+    emit(ProblemChanged("index"))
     emit(CallEnded(Dependency.REDIS, "seen", 0.001, True))
     emit(SpansExported("exported", 3))
     emit(PartitionsRevoked())

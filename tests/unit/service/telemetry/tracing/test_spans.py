@@ -25,11 +25,12 @@ from opentelemetry.trace import SpanKind
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
+from activity_common.otlp import ReportedExporter
 from activity_common.trace_context import trace_contexts, traceparent
 from activity_indexer.errors import Unavailable
 from activity_indexer.settings import load_settings
 from activity_indexer.telemetry.tracing import exporting
-from activity_indexer.telemetry.tracing.exporting import Export, LinkedSampler, _Counting
+from activity_indexer.telemetry.tracing.exporting import Export, LinkedSampler
 from activity_indexer.telemetry.tracing.spans import Consumed, Spans
 from activity_indexer.tracing import UntracedBatch
 
@@ -274,7 +275,7 @@ class _Answering(SpanExporter):
 def test_what_the_collector_refuses_is_counted_as_failed_and_told_once() -> None:
     told: list[tuple[str, int]] = []
     answering = _Answering()
-    counting = _Counting(answering, lambda outcome, count: told.append((outcome, count)))
+    counting = ReportedExporter(answering, "tracing", lambda outcome, count: told.append((outcome, count)))
     with capture_logs() as logs:
         for takes in (False, False, True, False):
             answering.takes = takes

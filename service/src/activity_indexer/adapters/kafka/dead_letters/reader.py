@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, admin_client, mapped, topics, within
+from activity_common.kafka_connection import CLIENT_ERRORS
+from activity_indexer.adapters.kafka.client import admin_client, mapped, topics, within
 from activity_indexer.adapters.kafka.consumers import reading
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
@@ -154,9 +155,7 @@ class DeadLetterReader:
         if moves:
             return now
         if now - moved > limit:
-            raise Unavailable(
-                f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker down?"
-            )
+            raise Unavailable(f"Kafka: no dead letter came for {limit:g} s, though there are more: is a broker down?")
         return moved
 
 

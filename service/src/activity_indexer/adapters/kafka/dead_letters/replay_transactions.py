@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
+from activity_common.kafka_connection import CLIENT_ERRORS
 from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
 from activity_indexer.adapters.kafka.client import (
-    CLIENT_ERRORS,
     RECORD_LIMIT,
     Shape,
     admin_client,

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
 
+from activity_common.kafka_connection import CLIENT_ERRORS
 from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
-from activity_indexer.adapters.kafka.client import CLIENT_ERRORS, client_arguments, mapped, prepare_topics
+from activity_indexer.adapters.kafka.client import client_arguments, mapped, prepare_topics
 from activity_indexer.adapters.kafka.dead_letters.topic import COMPRESSION
 from activity_indexer.ports import OutRecord
 from activity_indexer.settings import KafkaSettings

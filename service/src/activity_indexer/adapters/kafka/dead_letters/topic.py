@@ -22,14 +22,9 @@ from aiokafka.errors import (
 from msgspec import Struct
 
 from activity_common.dead_letter_headers import PREFIX
+from activity_common.kafka_connection import CLIENT_ERRORS
 from activity_indexer.adapters.kafka.batches import Partitions, batches, handed_over
-from activity_indexer.adapters.kafka.client import (
-    CLIENT_ERRORS,
-    client_arguments,
-    mapped,
-    prepare_topics,
-    record_limits,
-)
+from activity_indexer.adapters.kafka.client import client_arguments, mapped, prepare_topics, record_limits
 from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.dead_letter import smaller_forms, with_key
 from activity_indexer.errors import ActivityIndexerError
