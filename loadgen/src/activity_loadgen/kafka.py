@@ -12,7 +12,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from activity_common import setting_names as names
-from activity_common.kafka_connection import security_arguments, server_list, tls_context, uses_login, uses_tls
+from activity_common.kafka_connection import (
+    CLIENT_ERRORS,
+    security_arguments,
+    server_list,
+    tls_context,
+    uses_login,
+    uses_tls,
+)
 from activity_loadgen.options import DEFAULT_SERVERS
 
 PROTOCOLS: Final = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -127,7 +134,7 @@ async def wait_for(attempt: Callable[[], Awaitable[None]], *, what: str, wait: f
     while True:
         try:
             return await attempt()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             reason = str(error) or type(error).__name__
         if loop.time() >= deadline:
             raise KafkaUnavailableError(f"{what}: gave up after {wait:g} s: {reason}")

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rendering import ROOT, needs, objects, template
 
-from activity_indexer_operator.indexer.manifests import manifests
+from activity_indexer_operator.indexer.objects.manifests import manifests
 from activity_indexer_operator.indexer.spec import Spec
 from activity_indexer_operator.kube.objects import Key, Meta, parsed_spec
 

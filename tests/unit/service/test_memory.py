@@ -7,7 +7,7 @@ import yaml
 from fixtures.records import Told
 
 from activity_indexer.memory import BASE, COPIES, DEFAULT_BUDGET, MEBIBYTE, SMALLEST_BUDGET, MemoryShares, record_bytes
-from activity_indexer_operator.indexer import pod as generate_pod
+from activity_indexer_operator.indexer.objects import pod as generate_pod
 
 ROOT = Path(__file__).parents[3]
 

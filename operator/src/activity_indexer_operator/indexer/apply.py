@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from activity_indexer_operator.indexer.manifests import Manifest, workload_resource
 from activity_indexer_operator.indexer.model import Memory
+from activity_indexer_operator.indexer.objects.manifests import Manifest, workload_resource
 from activity_indexer_operator.indexer.spec import Spec
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import MANAGER, Body, Meta, without_managed_fields

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from activity_indexer_operator.indexer.lag_policy import Need, Rates, Sample, step
-from activity_indexer_operator.indexer.manifests import workload_resource
 from activity_indexer_operator.indexer.model import ActivityIndexer, Memory, Workload, workload_of
+from activity_indexer_operator.indexer.objects.manifests import workload_resource
 from activity_indexer_operator.indexer.spec import Policy, Spec
 from activity_indexer_operator.indexer.status import Status
 from activity_indexer_operator.kafka.observation import Observation, SourceReason, Unknown, nothing

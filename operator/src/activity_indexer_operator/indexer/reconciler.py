@@ -13,8 +13,8 @@ import structlog
 
 from activity_indexer_operator.indexer.apply import Applier
 from activity_indexer_operator.indexer.decide import Decision, decide
-from activity_indexer_operator.indexer.manifests import Manifest, workload_resource
 from activity_indexer_operator.indexer.model import ActivityIndexer, Memory, parse
+from activity_indexer_operator.indexer.objects.manifests import Manifest, workload_resource
 from activity_indexer_operator.indexer.observe import FullReplays, Observed, Observer
 from activity_indexer_operator.indexer.report import (
     Findings,

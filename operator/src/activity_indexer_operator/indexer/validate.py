@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from activity_indexer_operator.indexer.manifests import LAST_GOOD, Manifest, manifests
 from activity_indexer_operator.indexer.model import ActivityIndexer, Memory
+from activity_indexer_operator.indexer.objects.manifests import LAST_GOOD, Manifest, manifests
 from activity_indexer_operator.indexer.spec import Mode, Spec
 from activity_indexer_operator.kube.cache import ObjectCache
 from activity_indexer_operator.kube.objects import InvalidSpec, controller_of

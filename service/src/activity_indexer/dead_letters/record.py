@@ -204,11 +204,6 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
         )
 
     @property
-    def traceparent(self) -> str | None:
-        """The trace context that the event came with."""
-        return self.header("traceparent")
-
-    @property
     def original_headers(self) -> Headers:
         """The headers that the event came with: all but those of the dead letter."""
         return tuple(header for header in self.headers if not header[0].startswith(PREFIX))

@@ -10,8 +10,8 @@ from typing import Final
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.replay.correction import Correction
 
-CHUNK_RECORDS: Final = 5000
-"""Records that a transaction writes at most."""
+CHUNK_RECORDS: Final = 2000
+"""Records that a transaction writes at most: as many as the reader gives at once."""
 
 CHUNK_SECONDS: Final = 1.0
 """With a rate, a transaction writes what may be sent in this time: an even flow."""

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from aiohttp import web
 
-from activity_common.http_connections import Connections
+from activity_common.http_port import Handler, HttpPort
 from activity_indexer.errors import Refused
 from activity_indexer.facts import IndexerFacts
 from activity_indexer.telemetry.health import Health, Verdict
 from activity_indexer.telemetry.masking import masked
 from activity_indexer.telemetry.metrics.indexer import Metrics
-
-PROGRAM: Final = __name__.partition(".")[0]
-CLOSE_TIMEOUT: Final = 1.0
-"""Seconds that an answer under way has at the end."""
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Page(Protocol):
@@ -52,7 +45,8 @@ class HttpServer:
         self._health = health
         self._identity = {"instance": "", "group": "", **(identity or {})}
         self._metrics = metrics
-        app = web.Application(middlewares=[self._progress, _errors_as_json])
+        self._http = HttpPort(__name__.partition(".")[0], [_errors_as_json])
+        app = self._http.app
         app.router.add_get("/livez", _probe(health, health.live))
         app.router.add_get("/readyz", _probe(health, health.ready))
         app.router.add_get("/startupz", _probe(health, health.startup))
@@ -60,41 +54,20 @@ class HttpServer:
         app.router.add_get("/metrics", self._exposition)
         if page is not None:
             page.add_to(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
-        self._server: asyncio.Server | None = None
-        self._connections: Connections | None = None
 
     async def start(self) -> int:
         """Listen; returns the port, which is a free one when 0 was asked for. Raises Refused when it cannot be had."""
-        await self._runner.setup()
-        self._connections = Connections(lambda: self._runner.server and self._runner.server(), PROGRAM)
         try:
-            self._server = await asyncio.get_running_loop().create_server(self._connections, self._host, self._port)
+            return await self._http.start(self._host, self._port)
         except OSError as error:
-            await self._runner.cleanup()
             raise Refused(
                 f"CONSUMER_HTTP_PORT: cannot listen on {self._host}:{self._port} ({error.strerror or error}); choose a "
                 "port that is free and an address of this machine (CONSUMER_HTTP_HOST)"
             ) from error
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
 
     async def stop(self) -> None:
         """Close the port. May be called twice, and without a start."""
-        if self._server is not None:
-            self._server.close()
-        await self._runner.cleanup()
-
-    @web.middleware
-    async def _progress(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Give the connection time for its answer, and for its next request."""
-        if self._connections is not None:
-            self._connections.progressed(request.protocol)
-        try:
-            return await handler(request)
-        finally:
-            if self._connections is not None:
-                self._connections.progressed(request.protocol)
+        await self._http.stop()
 
     async def _facts(self, _request: web.Request) -> web.Response:
         found = IndexerFacts(
@@ -112,7 +85,7 @@ class HttpServer:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
 
-def _probe(health: Health, ask: Callable[[], Verdict]) -> _Handler:
+def _probe(health: Health, ask: Callable[[], Verdict]) -> Handler:
     async def answer(_request: web.Request) -> web.Response:
         ok, reasons = ask()
         status = HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE
@@ -123,7 +96,7 @@ def _probe(health: Health, ask: Callable[[], Verdict]) -> _Handler:
 
 
 @web.middleware
-async def _errors_as_json(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:

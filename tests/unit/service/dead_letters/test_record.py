@@ -44,7 +44,7 @@ def test_it_reads_what_the_indexer_writes() -> None:
     assert found.original == (Partition("transactions", 2), 4711)
     assert found.original_timestamp == 1_714_564_799_500_000
     assert (found.first_failure, found.last_failure) == (1_714_564_800_000_000, 1_714_564_801_500_000)
-    assert (found.message_id, found.traceparent, found.place) == ("abc", "00-4bf9", "0:9")
+    assert (found.message_id, found.header("traceparent"), found.place) == ("abc", "00-4bf9", "0:9")
     assert found.original_headers == (("traceparent", b"00-4bf9"),)
     assert found.unreadable == ()
     assert list(found.as_record().headers) == list(written.headers)

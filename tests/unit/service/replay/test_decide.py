@@ -218,7 +218,7 @@ KINDS = some.sampled_from(["valid", "invalid", "unselected", "often", "elsewhere
 async def test_what_is_sent_as_planned_is_what_would_be_decided_again(
     kinds: list[str], is_corrected: bool, include_parked: bool
 ) -> None:
-    mend = parse_correction(b'{"transaction": {"currency": "EUR"}}') if is_corrected else None
+    mend = parse_correction(b'{"source": "corrected"}') if is_corrected else None
     selection = Selection(stages=frozenset({"validate"}))
     options = replace(OPTIONS, selection=selection, correction=mend, include_parked=include_parked)
     made = {
@@ -234,8 +234,8 @@ async def test_what_is_sent_as_planned_is_what_would_be_decided_again(
     }
     letters = [made[kind](at) for at, kind in enumerate(kinds, 10)]
     documents = MemoryDocuments({"indexed": VERSION})
-    decided = await Decider(options, documents, (), lambda: 1e9).decide(letters)
-    planned = await again(options, letters, 1e9 + 1, fates_of(decided, 1e9))
+    decided = await Decider(options, documents, (), lambda: 2e9).decide(letters)
+    planned = await again(options, letters, 2e9 + 1, fates_of(decided, 2e9))
     assert [(each.fate, each.made and each.made()) for each in planned] == [
         (each.fate, each.made and each.made()) for each in decided
     ]
@@ -243,18 +243,18 @@ async def test_what_is_sent_as_planned_is_what_would_be_decided_again(
 
 async def test_a_plan_holds_for_a_minute_and_only_for_what_it_has_seen() -> None:
     documents = MemoryDocuments({"a": VERSION})
-    stale = await Decider(OPTIONS, documents, (), lambda: 1e9).decide([letter(offset=10)])
-    planned = fates_of(stale, 1e9)
+    stale = await Decider(OPTIONS, documents, (), lambda: 2e9).decide([letter(offset=10)])
+    planned = fates_of(stale, 2e9)
     assert [each.fate for each in stale] == [Fate.STALE]
     for later, offset, wanted in ((59, 10, Fate.STALE), (61, 10, Fate.SENT), (1, 11, Fate.SENT), (1, 9, Fate.SENT)):
-        (found,) = await again(OPTIONS, [letter(offset=offset)], 1e9 + later, planned)
+        (found,) = await again(OPTIONS, [letter(offset=offset)], 2e9 + later, planned)
         assert found.fate is wanted
 
 
 async def test_a_plan_of_very_many_offsets_is_decided_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide, "MAX_REMEMBERED", 0)
-    stale = await Decider(OPTIONS, MemoryDocuments({"a": VERSION}), (), lambda: 1e9).decide([letter(offset=10)])
-    (found,) = await again(OPTIONS, [letter(offset=10)], 1e9 + 1, fates_of(stale, 1e9))
+    stale = await Decider(OPTIONS, MemoryDocuments({"a": VERSION}), (), lambda: 2e9).decide([letter(offset=10)])
+    (found,) = await again(OPTIONS, [letter(offset=10)], 2e9 + 1, fates_of(stale, 2e9))
     assert found.fate is Fate.SENT
 
 

@@ -8,7 +8,7 @@ from contextlib import aclosing, contextmanager
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from activity_indexer.adapters.kafka.dead_letters.reader import DeadLetterReader, dead_letter_reader
 from activity_indexer.cli.common import few_collections
@@ -58,12 +58,8 @@ def _bar(topic: str) -> Iterator[Tell]:
         task = bar.add_task(topic, total=None, told="")
 
         def tell(passed: Passed) -> None:
-            _update(bar, task, passed)
+            elapsed = bar.tasks[0].elapsed or 0
+            rate = f", {passed.records / elapsed:,.0f}/s" if elapsed else ""
+            bar.update(task, total=passed.total, completed=passed.passed, told=f"{passed.records:,} read{rate}")
 
         yield tell
-
-
-def _update(bar: Progress, task: TaskID, passed: Passed) -> None:
-    elapsed = bar.tasks[0].elapsed or 0
-    rate = f", {passed.records / elapsed:,.0f}/s" if elapsed else ""
-    bar.update(task, total=passed.total, completed=passed.passed, told=f"{passed.records:,} read{rate}")

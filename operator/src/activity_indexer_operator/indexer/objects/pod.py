@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from activity_common import setting_names as names
-from activity_indexer_operator.indexer.environment import FILES, HTTP_PORT, Environment
-from activity_indexer_operator.indexer.spec import Template
+from activity_indexer_operator.indexer.objects.environment import FILES, HTTP_PORT, Environment
+from activity_indexer_operator.indexer.template import Template
 
 GRACE_SECONDS: Final = 15
 """What the grace period of a pod is above the shutdown limit."""

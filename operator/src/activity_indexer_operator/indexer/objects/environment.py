@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from activity_common import setting_names as names
-from activity_indexer_operator.indexer.spec import Database, Elasticsearch, Redis, Spec, Template
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.indexer.template import Database, Elasticsearch, Redis, Template
 from activity_indexer_operator.kafka.spec import Security
 from activity_indexer_operator.kube.objects import FileRef, KeyRef
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
-from activity_indexer_operator.indexer.environment import HTTP_PORT, environment
-from activity_indexer_operator.indexer.pod import CONTAINER, pod_spec
-from activity_indexer_operator.indexer.spec import Spec, Template
+from activity_indexer_operator.indexer.objects.environment import HTTP_PORT, environment
+from activity_indexer_operator.indexer.objects.pod import CONTAINER, pod_spec
+from activity_indexer_operator.indexer.spec import Spec
+from activity_indexer_operator.indexer.template import Template
 from activity_indexer_operator.kube.objects import GROUP, MANAGER, Meta, owner_reference
 from activity_indexer_operator.kube.resources import (
     CONFIG_MAPS,

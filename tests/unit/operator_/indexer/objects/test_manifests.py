@@ -9,13 +9,13 @@ import pytest
 from fixtures.memory.cluster import merged
 from fixtures.operator import SPEC
 
-from activity_indexer_operator.indexer.environment import environment
-from activity_indexer_operator.indexer.manifests import CONFIG_HASH, Manifest, manifests
+from activity_indexer_operator.indexer.objects.environment import environment
+from activity_indexer_operator.indexer.objects.manifests import CONFIG_HASH, Manifest, manifests
 from activity_indexer_operator.indexer.spec import Spec
 from activity_indexer_operator.kube.objects import Key, Meta, parsed_spec
 
 META = Meta(Key("ActivityIndexer", "shop", "orders"), "uid-1", 1, {}, deleted=False)
-SETTINGS = Path(__file__).parents[4] / "docs" / "settings.md"
+SETTINGS = Path(__file__).parents[5] / "docs" / "settings.md"
 FULL: dict[str, Any] = merged(
     SPEC,
     {

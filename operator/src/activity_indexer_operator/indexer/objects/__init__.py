@@ -1,0 +1,1 @@
+"""The objects of an indexer that the operator runs: values in, values out."""
