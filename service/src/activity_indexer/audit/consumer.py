@@ -131,9 +131,11 @@ class Audit:
         self._task = asyncio.current_task()
         watch = asyncio.create_task(self._watch())
         self._upcoming = asyncio.create_task(self._read_on())
+        preparing = asyncio.create_task(self.database.call(self._prepare))
         try:
             while not self._stopping.is_set():
                 turn = await self._upcoming
+                await preparing
                 self._upcoming = asyncio.create_task(self._read_on())
                 await self._take_turn(turn)
                 if watch.done():
@@ -142,9 +144,10 @@ class Audit:
             pass
         finally:
             self._task = None
-            watch.cancel()
-            self._upcoming.cancel()
-            await asyncio.wait({watch, self._upcoming})
+            background = {watch, preparing, self._upcoming}
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
         self._log.info("audit.stopped")
 
     async def stop(self, deadline: Deadline) -> None:
