@@ -60,10 +60,6 @@ AUDITING: Final = "activity_indexer.audit.run"
 IMPORTED_LATER: Final = (AUDITING,)
 """Modules that take long to import, and that a start need not wait for."""
 
-COMPUTING: Final = 1
-"""Batches that may be begun beside those that wait for a server, and the one that is prepared beyond the places: as one
-batch computes at a time, more would only take memory."""
-
 AUDIT_DELAY: Final = 2.0
 """Seconds for which the audit leaves the start to the indexer."""
 
@@ -238,7 +234,7 @@ class App:
                 consumer.request_events,
             ),
             processor.process,
-            lambda: min(limit.limit, processor.waiting + COMPUTING) + min(writer.alone, consumer.max_in_flight),
+            lambda: limit.limit + min(writer.alone, consumer.max_in_flight),
             breaker,
             self.emit,
             IntakeLimits(

@@ -120,8 +120,7 @@ class Processor:
     """Processes batches, several at once; they share nothing but what is given here.
 
     What takes time for each event is one batch's at a time and done in slices: so heartbeats and answers wait for one
-    slice, and not for one of each batch under way. `waiting` batches wait for a server; the others compute, or wait for
-    their turn to.
+    slice, and not for one of each batch under way.
     """
 
     def __init__(
@@ -150,7 +149,6 @@ class Processor:
         self._now = now
         self._tracing = tracing or Untraced()
         self._clock = clock
-        self.waiting = 0
         self._let_go_at = float("-inf")
         self._computing = asyncio.Lock()
         self._rereads = rereads if rereads is not None else Rereads()
@@ -169,23 +167,13 @@ class Processor:
                 await self._decode(work)
             await self._skip_known(work)
             await self._index(work, _chains(work))
-            with self._served():
-                await self._bury(work)
-                await self._remember(work)
+            await self._bury(work)
+            await self._remember(work)
         finally:
             self._settle(work)
             work.trace.settled(work.outcomes, {at: failure.error.code for at, failure in work.failures.items()})
             if work.outcomes:
                 self._emit(_settled(work, time.perf_counter() - started))
-
-    @contextmanager
-    def _served(self) -> Iterator[None]:
-        """Time in which a batch waits for a server."""
-        self.waiting += 1
-        try:
-            yield
-        finally:
-            self.waiting -= 1
 
     @contextmanager
     def _stage(self, work: _Work, name: str) -> Iterator[None]:
@@ -221,8 +209,7 @@ class Processor:
             return
         with self._stage(work, "dedup"):
             asked = self._asked(work)
-            with self._served():
-                known = await self._deduplicator.known(asked)
+            known = await self._deduplicator.known(asked)
         work.looked_up = len(asked)
         work.known = known
         if known.memory or known.store:
@@ -257,7 +244,7 @@ class Processor:
             with self._stage(work, "enrich"):
                 documents = await self._documents(work, chains.newest)
             try:
-                with self._stage(work, "bulk"), self._served():
+                with self._stage(work, "bulk"):
                     await self._writer.write(documents)
             finally:
                 chains = self._take_results(work, chains, documents)

@@ -5,7 +5,7 @@ import gc
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -161,34 +161,6 @@ async def test_a_batch_that_may_be_held_keeps_its_place() -> None:
     batch.requests_done = lambda: pytest.fail("its refused event may be tried again")
     await subject.processor.process(batch)
     assert subject.outcomes == {"indexed": 1, "dead_lettered": 2}
-
-
-async def test_a_batch_waits_while_a_server_has_its_turn_and_at_no_other_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[str, int]] = []
-
-    class Store(MemorySeen):
-        async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
-            seen.append(("look up", subject.processor.waiting))
-            return await super().seen(ids)
-
-        async def mark(self, entries: Mapping[bytes, bytes]) -> None:
-            seen.append(("mark", subject.processor.waiting))
-            await super().mark(entries)
-
-    class Index(MemoryIndex):
-        async def bulk(self, body: bytes) -> BulkReply:
-            seen.append(("write", subject.processor.waiting))
-            return await super().bulk(body)
-
-    def watched(event: Event) -> Enriched:
-        seen.append(("enrich", subject.processor.waiting))
-        return enrich(event)
-
-    subject = Subject(Index(), Store())
-    monkeypatch.setattr(subject.processor, "_enricher", watched)
-    await subject.process(value("a"))
-    assert seen == [("look up", 1), ("enrich", 0), ("write", 1), ("mark", 1)]
-    assert subject.processor.waiting == 0
 
 
 async def test_the_event_loop_has_its_turns_while_a_batch_computes() -> None:
