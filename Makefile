@@ -7,7 +7,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .build/uv/bin/uv
 RUN := .venv/bin/python
-SOURCES := shared/src service/src operator/src loadgen/src stack/src demo tests benchmarks charts/crds.py charts/values_schema.py charts/dashboard*.py consumer_worker.py publish_test_data_to_kafka.py
+SOURCES := shared/src service/src operator/src loadgen/src stack/src demo tests benchmarks charts/crds.py charts/values_schema.py charts/dashboard*.py docs/language.py consumer_worker.py publish_test_data_to_kafka.py
 
 .PHONY: help
 help: ## Show this list.
@@ -78,7 +78,7 @@ bench-baseline: setup ## Renew what the test of the hot path's cost compares wit
 	@PYTHONPATH=benchmarks $(RUN) -m bench.guard --write
 
 .PHONY: check
-check: setup ## Lint, check types and layers.
+check: setup ## Lint, check types, layers, generated files and words.
 	@.venv/bin/ruff format --check $(SOURCES)
 	@.venv/bin/ruff check $(SOURCES)
 	@.venv/bin/mypy
@@ -88,6 +88,7 @@ check: setup ## Lint, check types and layers.
 	@$(RUN) charts/values_schema.py --check
 	@$(RUN) charts/crds.py --check
 	@$(RUN) charts/dashboard.py --check
+	@$(RUN) docs/language.py
 
 .PHONY: format
 format: setup ## Format the code.

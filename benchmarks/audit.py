@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--partitions", type=int, default=3)
     parser.add_argument(
-        "--rate", type=float, default=0, help="publish so many events a second; else there is a backlog"
+        "--rate", type=float, default=0, help="publish this many events a second; else there is a backlog"
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, help="checkout of an earlier commit to measure beside this one")

@@ -27,7 +27,8 @@ from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.decode import decode_event, decode_record
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
-from activity_indexer.ports import BulkReply, Enricher, OutRecord, Partition, Stored
+from activity_indexer.ports import BulkReply, Enricher, OutRecord, Stored
+from activity_indexer.positions import Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import Subscribers
 from activity_indexer.telemetry.health import Health

@@ -4,7 +4,7 @@ Three indexers on six partitions of the local stack, under a steady load. A clea
 then one is stopped for good, as by a scale-down, and two are started, as by a scale-up. For each: events that were
 delivered again, and the longest time for which a partition that had events made no progress.
 
-`… membership.py sessions 6 9 15` compares session timeouts (seconds): how long partitions stand still after one of
+`… membership.py sessions 6 9 15` compares session timeouts (seconds): how long partitions are not consumed after one of
 three indexers is killed, and what a pause of its process for PAUSE_SECONDS costs.
 """
 

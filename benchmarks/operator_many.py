@@ -128,7 +128,7 @@ def is_ready(body: Body, generation: int = 1) -> bool:
 
 
 def kubectl(*arguments: str) -> None:
-    """Runs it; its output is nobody's interest."""
+    """Runs it; its output is discarded."""
     subprocess.run(["kubectl", *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, S607
 
 
@@ -140,7 +140,7 @@ def load() -> str:
 async def patiently(count: Callable[[], Awaitable[float]], wanted: float, stall: float, what: str = "") -> float:
     """Seconds until the count is reached; an API server that does not answer has not moved. Raises StalledError."""
     begun = moved = time.monotonic()
-    best, told = -1.0, begun
+    best, reported = -1.0, begun
     while best < wanted:
         try:
             found = await count()
@@ -150,9 +150,9 @@ async def patiently(count: Callable[[], Awaitable[float]], wanted: float, stall:
         now = time.monotonic()
         best, moved = (found, now) if found > best else (best, moved)
         if now - moved > stall:
-            raise StalledError(f"{best:g} of {wanted:g} after {now - begun:.0f} s, and no more for {stall:g} s")
-        if what and (now - told > SAY_SECONDS or best >= wanted):
-            told = now
+            raise StalledError(f"{best:g} of {wanted:g} after {now - begun:.0f} s, and no change for {stall:g} s")
+        if what and (now - reported > SAY_SECONDS or best >= wanted):
+            reported = now
             print(f"  {what}: {best:g} of {wanted:g} after {now - begun:.0f} s, load {load()}", file=sys.stderr)
         await asyncio.sleep(0.0 if best >= wanted else (LOOK_SECONDS if what else 0.05))
     return time.monotonic() - begun

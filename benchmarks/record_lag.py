@@ -33,7 +33,7 @@ FOLDER: Final = Path(__file__).parent / "traces"
 
 @dataclass(frozen=True)
 class Layer:
-    """A load generator: it begins and ends so many seconds after the recording, and publishes so many events/s."""
+    """A load generator: it begins and ends this many seconds after the recording, and publishes this many events/s."""
 
     begin: float
     end: float
@@ -97,7 +97,7 @@ async def generate(place: Place, layer: Layer) -> None:
 
 @asynccontextmanager
 async def looking(place: Place) -> AsyncIterator[AIOKafkaConsumer]:
-    """Somebody who may ask for offsets."""
+    """A user who may ask for offsets."""
     consumer = AIOKafkaConsumer(bootstrap_servers=place.servers.kafka)
     await consumer.start()
     try:

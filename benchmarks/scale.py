@@ -199,9 +199,9 @@ class StopCost:
 
 
 def stories(processes: int, pause: float = 3.8, session: float = 9.0, start: float = 10.0) -> list[Story]:
-    """What happens to a group of so many processes.
+    """What happens to a group of this many processes.
 
-    `pause` is how long the group stands when a member comes or goes, `session` the session timeout, and `start` how
+    `pause` is how long the group pauses when a member comes or goes, `session` the session timeout, and `start` how
     long a new process takes until it joins.
     """
     lost = (Stop(0, session, everywhere=False), Stop(session, pause))

@@ -27,7 +27,7 @@ Graph = dict[str, set[str]]
 ROOT = Path(__file__).resolve().parents[1]
 SPREADS = ("files per folder", "lines per file", "lines per function")
 PREFIX_OF = 3
-"""So many files of one folder that share a name's first word count as a package."""
+"""This many files of one folder that share a name's first word count as a package."""
 
 PASSES = {
     "reconcile an indexer": (("IndexerReconciler.reconcile",), "operator_/**/test_*reconcil*.py"),
@@ -147,7 +147,7 @@ def _used_once(tree: ast.Module) -> int:
 
 
 def _imports(package: Path, trees: dict[Path, ast.Module]) -> Graph:
-    """Which module of a package imports which other one, wherever the import stands, but not for types only."""
+    """Which module of a package imports which other one, wherever the import is, but not for types only."""
     names = {
         path: ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
         for path in trees
@@ -248,7 +248,7 @@ def _run(folder: Path, *command: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def _as_text(name: str, measured: Measured) -> str:
-    """A table for people: a row per program."""
+    """A readable table: a row per program."""
     programs = measured["programs"]
     table = [["", "lines", "files", *SPREADS, "used once", "circles: files", "packages"]]
     for program, of in programs.items():

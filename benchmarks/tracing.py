@@ -31,7 +31,8 @@ from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
-from activity_indexer.ports import BulkReply, OutRecord, Partition, Stored
+from activity_indexer.ports import BulkReply, OutRecord, Stored
+from activity_indexer.positions import Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import Emit, Subscribers
 from activity_indexer.settings import load_settings
@@ -39,9 +40,9 @@ from activity_indexer.telemetry.calls import Calls, MeasuredIndex
 from activity_indexer.telemetry.health import Health
 from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.telemetry.open_telemetry import OpenTelemetry
 from activity_indexer.telemetry.problems import Problems
 from activity_indexer.telemetry.progress import Progress
-from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
 from activity_loadgen.generate import generate
 from activity_loadgen.options import LoadOptions

@@ -22,7 +22,7 @@ from activity_indexer_operator.replay.model import ReplaySpec, ReplayStatus
 from activity_indexer_operator.tasks.model import Tasks, TaskStatus
 
 FOLDER: Final = Path(__file__).parents[1] / "k8s" / "crd"
-STATUS: Final = "What the operator saw and did; a number that is not known is absent."
+STATUS: Final = "What the operator saw and did; a number that is not known is left out."
 SIMPLE: Final = {inspect.BoolType: "boolean", inspect.FloatType: "number", inspect.StrType: "string"}
 LIMITS: Final = {
     "ge": "minimum",
@@ -235,8 +235,8 @@ def _limits(kind: Any) -> dict[str, Any]:
 
 
 def _rule(rule: Rule) -> dict[str, str]:
-    told = {"rule": rule.rule, "message": rule.message, "fieldPath": rule.field_path, "reason": rule.reason}
-    return {name: value for name, value in told.items() if value}
+    reported = {"rule": rule.rule, "message": rule.message, "fieldPath": rule.field_path, "reason": rule.reason}
+    return {name: value for name, value in reported.items() if value}
 
 
 def _first_line(view: type) -> str:

@@ -51,7 +51,7 @@ LOAD = {
 
 @dataclass
 class Shown(Silent):
-    """Progress bars for people; where there is no terminal they are left out."""
+    """Progress bars; left out where there is no terminal."""
 
     progress: Progress
     tasks: dict[str, TaskID] = field(default_factory=dict)

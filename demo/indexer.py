@@ -1,4 +1,4 @@
-"""The demonstration's indexer: a process of its own, run as people run it, and what its metrics say."""
+"""The demonstration's indexer: a process of its own, run as users run it, and what its metrics say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the system says of a process: CPU time of all its threads, and memory."""
+"""What the system reports about a process: CPU time of all its threads, and memory."""
 
 from __future__ import annotations
 

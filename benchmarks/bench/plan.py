@@ -55,7 +55,7 @@ class Size:
 
 
 def with_choices(size: Size, rounds: int, events: int) -> Size:
-    """The same with so many rounds, and so many events in the longest run; 0 leaves it as it is."""
+    """The same with this many rounds, and this many events in the longest run; 0 leaves it as it is."""
     if rounds:
         size = replace(size, rounds=rounds, growth_rounds=rounds)
     return replace(size, on_the_way=events) if events else size

@@ -172,7 +172,7 @@ def _line(row: Row) -> str:
 
 
 def save(results: Results, file: Path) -> None:
-    """Readable by people and programs."""
+    """Readable by users and programs."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 

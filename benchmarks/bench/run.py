@@ -49,7 +49,7 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A process after so many documents, since its first one."""
+    """A process after this many documents, since its first one."""
 
     documents: int
     cpu_seconds: float

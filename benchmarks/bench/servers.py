@@ -66,7 +66,7 @@ class Servers:
         return self._topics[load]
 
     async def create(self, topic: str, partitions: int) -> None:
-        """The broker compresses it anew, if need be: all publishers' batches are read as the same codec."""
+        """The broker compresses it again, if need be: all publishers' batches are read as the same codec."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
         await admin.start()
         try:

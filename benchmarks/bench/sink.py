@@ -27,14 +27,14 @@ ITEM: Final[dict[str, object]] = {
     "_primary_term": 1,
     "status": 201,
 }
-"""What Elasticsearch says of one written document."""
+"""What Elasticsearch answers for one written document."""
 
 HEAD_END: Final = b"\r\n\r\n"
 
 
 @functools.cache
 def answer(documents: int, alias: str, filter_path: str) -> bytes:
-    """The body of the answer to a bulk request of so many documents."""
+    """The body of the answer to a bulk request of this many documents."""
     written = {**ITEM, "_index": f"{alias}-000001"}  # the name that the indexer gives the index behind its alias
     wanted = [path for path in filter_path.split(",") if path]
     whole: dict[str, object] = {"errors": False, "took": 1}

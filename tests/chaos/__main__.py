@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chaos import small_disk, table
-from chaos.bounds import HEAD, elasticsearch_away
+from chaos.bounds import HEAD, elasticsearch_unavailable
 from chaos.outcome import Outcome, read
 from chaos.run import Load, run
 from chaos.schedule import Plan, plan, plan_of
@@ -28,7 +28,7 @@ LOGS = HOME / "runs"
 def main() -> None:
     """Run the seeds, and exit with 1 when a promise was broken."""
     asked = _arguments()
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every fault, many times
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it reports every fault, many times
     if asked.summary:
         sys.stdout.write(table.summary(read(asked.results)) + "\n")
         return
@@ -54,7 +54,7 @@ def _show_bounds(stack: Stack, events: int) -> None:
     LOGS.mkdir(parents=True, exist_ok=True)
     (LOGS / "waiting.log").unlink(missing_ok=True)
     try:
-        found = asyncio.run(elasticsearch_away(stack, events, LOGS / "waiting.log", 3600.0, {}))
+        found = asyncio.run(elasticsearch_unavailable(stack, events, LOGS / "waiting.log", 3600.0, {}))
     finally:
         stack.down()
     sys.stdout.write(f"{HEAD}\n{found}\n")
@@ -92,13 +92,13 @@ def _seeds(text: str) -> Iterator[int]:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="chaos", description="Break everything, and see whether a promise is broken.")
     parser.add_argument("--seeds", default="0-9", help="such as 7 or 0-59 or 3,5,9 (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin no seed after so long (%(default)g)")
+    parser.add_argument("--minutes", type=float, default=24 * 60, help="begin no seed after this long (%(default)g)")
     parser.add_argument("--events", type=int, default=20_000, help="events of a seed, about (%(default)s)")
     parser.add_argument("--rate", type=float, default=800, help="events a second (%(default)g)")
     parser.add_argument("--faults", default="", help="these faults instead of the seed's, separated by commas")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where a line of JSON is added for each seed")
     parser.add_argument("--keep", action="store_true", help="keep the logs of good seeds too")
-    parser.add_argument("--waiting", type=int, default=0, help="instead: let so many events wait for Elasticsearch")
+    parser.add_argument("--waiting", type=int, default=0, help="instead: let this many events wait for Elasticsearch")
     parser.add_argument("--home", type=Path, default=HOME, help="where the servers of this run live")
     parser.add_argument("--port-offset", type=int, default=PORT_OFFSET, help="their ports (%(default)s)")
     parser.add_argument("--summary", action="store_true", help="run nothing, and sum up the results")

@@ -1,4 +1,4 @@
-"""How much an indexer takes while Elasticsearch is away and many events wait, and how long it needs afterwards."""
+"""What an indexer takes while Elasticsearch is unavailable and many events wait, and how long it needs then."""
 
 import asyncio
 import time
@@ -61,8 +61,10 @@ HEAD = """| events waiting | of them in the indexer | RSS before | at most | pro
 | --- | --- | --- | --- | --- | --- |"""
 
 
-async def elasticsearch_away(stack: Stack, events: int, log: Path, limit: float, more: Mapping[str, str]) -> Bounds:
-    """Let so many events wait for Elasticsearch, then let it come back; `limit` is for the time to rest (seconds)."""
+async def elasticsearch_unavailable(
+    stack: Stack, events: int, log: Path, limit: float, more: Mapping[str, str]
+) -> Bounds:
+    """Let this many events wait for Elasticsearch, then let it come back; `limit` is for the time to rest (seconds)."""
     async with Place.on(Servers(stack)) as place:
         process = Indexer(place, log, {**VARIABLES, **more})
         try:

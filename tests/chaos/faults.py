@@ -26,7 +26,7 @@ FARTHEST_CLOCK = 20 * 3600.0
 
 @dataclass(frozen=True)
 class Fault:
-    """`inject` makes it and gives what heals it. It lasts so many seconds (least and most).
+    """`inject` makes it and gives what heals it. It lasts this many seconds (least and most).
 
     `touches` names what two faults at a time must not both touch.
     """
@@ -53,7 +53,7 @@ def server(action: str, name: str) -> Inject:
 
 
 def between(make: Callable[[random.Random], proxy.Trouble]) -> Inject:
-    """What stands before Elasticsearch makes trouble."""
+    """A proxy before Elasticsearch makes trouble."""
 
     async def inject(system: System, rng: random.Random) -> Heal:
         system.proxy.trouble = make(rng)
@@ -145,7 +145,7 @@ async def partitions_added(system: System, rng: random.Random) -> Heal:
 
 
 async def index_read_only(system: System, rng: random.Random) -> Heal:
-    """The block that Elasticsearch itself sets when its disk is nearly full, or one that people set."""
+    """The block that Elasticsearch itself sets when its disk is nearly full, or one that operators set."""
     kind = rng.choice(("read_only_allow_delete", "read_only", "write"))
 
     async def block(state: bool | None) -> None:
@@ -229,7 +229,7 @@ async def ports_flooded(system: System, _: random.Random) -> Heal:
 def redis_configured(broken: Mapping[str, str], working: Mapping[str, str]) -> Inject:
     """The server answers, and refuses to help."""
 
-    async def tell(system: System, settings: Mapping[str, str]) -> None:
+    async def notify(system: System, settings: Mapping[str, str]) -> None:
         async def attempt() -> None:
             async with Redis.from_url(system.place.servers.redis_url) as client:
                 try:
@@ -241,8 +241,8 @@ def redis_configured(broken: Mapping[str, str], working: Mapping[str, str]) -> I
         await patiently(attempt)
 
     async def inject(system: System, _: random.Random) -> Heal:
-        await tell(system, broken)
-        return lambda: tell(system, working)
+        await notify(system, broken)
+        return lambda: notify(system, working)
 
     return inject
 

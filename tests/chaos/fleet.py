@@ -69,7 +69,7 @@ class Fleet:
         process.process.send_signal(signal.SIGCONT)
 
     def look(self) -> None:
-        """Take note of memory, and of processes that ended though nobody asked them to; those are replaced."""
+        """Take note of memory, and of processes that ended without being asked to; those are replaced."""
         for process in list(self.running):
             self.largest_bytes = max(self.largest_bytes, resident_bytes(process))
             if (code := process.process.poll()) is not None:
@@ -78,7 +78,7 @@ class Fleet:
                 self.start()
 
     def look_into_logs(self) -> None:
-        """Take note of defects that an indexer told of and survived."""
+        """Take note of defects that an indexer reported and survived."""
         for process in self.ever:
             for line in process.log.read_text().splitlines():
                 if any(sign in line for sign in DEFECTS):

@@ -32,7 +32,7 @@ class Ledger:
         self._unseen[entry.topic, entry.partition].append(event)
 
     def below(self, committed: dict[PartitionKey, int]) -> list[Event]:
-        """Acknowledged events below these offsets that `seen` was not told of."""
+        """Acknowledged events below these offsets that `seen` does not have."""
         return [
             event
             for place, events in self._unseen.items()

@@ -1,4 +1,4 @@
-"""A server of ours before Elasticsearch: it passes everything on, or makes the trouble that it is told to."""
+"""A server of ours before Elasticsearch: it passes everything on, or makes the trouble that it is asked to."""
 
 import asyncio
 import random
@@ -138,7 +138,7 @@ async def _items(exchange: Exchange, body: bytes) -> list[object] | None:
 
 
 def _unfiltered(request: Message) -> Message:
-    """The same request, answered with all items: a filter leaves those out that have nothing to tell."""
+    """The same request, answered with all items: a filter leaves those out that have nothing to report."""
     start, _, rest = request.start.partition("?")
     query, _, protocol = rest.partition(" ")
     kept = "&".join(part for part in query.split("&") if not part.startswith("filter_path="))
@@ -146,7 +146,7 @@ def _unfiltered(request: Message) -> Message:
 
 
 async def resetting(exchange: Exchange) -> None:
-    """Break the connection: half of the time before Elasticsearch sees the request, else before the client is told."""
+    """Break the connection: half of the time before Elasticsearch gets the request, else before the answer."""
     if exchange.rng.random() < 0.5:
         await exchange.passed_on()
     exchange.reset()

@@ -20,7 +20,7 @@ from chaos.outcome import Outcome
 from chaos.proxy import Proxy
 from chaos.schedule import Plan, Step
 from chaos.system import System, patiently
-from chaos.watch import AWAY, Watch, committed_offsets
+from chaos.watch import UNAVAILABLE, Watch, committed_offsets
 from checker.check import check
 from checker.history import History
 from fixtures.servers.place import Place, Servers
@@ -48,7 +48,7 @@ VARIABLES = {
 """The indexers' limits, shorter than usual, so that a fault of some seconds is a long one."""
 
 KINDS = (*INVALID_KINDS, *(kind for kind in HOSTILE_KINDS if kind != "repeated_id"))
-"""A repeated id is refused by Elasticsearch alone: the audit, which asks nobody, has such an event."""
+"""A repeated id is refused by Elasticsearch alone: the audit, which asks no other store, has such an event."""
 
 EVENTS_PER_PRODUCER = 2500
 """Then another producer goes on: it knows of new partitions."""
@@ -198,7 +198,7 @@ async def _guard(fleet: Fleet) -> None:
 
 
 async def _publish(system: System, load: Load, seed: int, ledger: Ledger) -> None:
-    """Send everything; when Kafka is away for too long, what was under way may be there or not, and the next go on."""
+    """Send everything; when Kafka is unavailable too long, what was under way may be there or not; the next go on."""
     options = load.options(seed)
     left = load.sent(seed)
     connection = KafkaConnection(system.place.servers.kafka)
@@ -220,7 +220,7 @@ async def _rest(system: System, limit: float) -> float:
     place = system.place
 
     async def left() -> int:
-        with suppress(*AWAY):
+        with suppress(*UNAVAILABLE):
             async with asyncio.timeout(10):
                 return await lag(place, place.group) + await lag(place, f"{place.group}.audit")
         return -1

@@ -19,7 +19,7 @@ TRIES = 200
 
 @dataclass(frozen=True)
 class Step:
-    """A fault that begins and is healed so many seconds after the start; `seed` is for what it chooses itself."""
+    """A fault that begins and is healed this many seconds after the start; `seed` is for what it chooses itself."""
 
     fault: Fault
     begins: float
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(seed: int, duration: float) -> Plan:
-    """The plan of a seed for a load of so many seconds.
+    """The plan of a seed for a load of this many seconds.
 
     The first seeds have one fault each, twice if there is time; all others a mixture, in which faults may overlap
     unless they touch the same thing.

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass
 class System:
-    """The servers, the indexers and what stands between; `notes` tell what was done to them, and when."""
+    """The servers, the indexers and the proxies between; `notes` say what was done to them, and when."""
 
     stack: Stack
     place: Place

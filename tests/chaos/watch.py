@@ -20,7 +20,7 @@ LIMIT = 5.0
 """Seconds that one question may take; a look that finds a server away is not a look."""
 
 IDS_PER_QUESTION = 1000
-AWAY = (KafkaError, OSError, TimeoutError, aiohttp.ClientError, LookupError)
+UNAVAILABLE = (KafkaError, OSError, TimeoutError, aiohttp.ClientError, LookupError)
 
 
 class _Found(msgspec.Struct):
@@ -55,10 +55,10 @@ class Watch:
             await asyncio.sleep(INTERVAL)
 
     async def try_to_look(self) -> bool:
-        """One look; False when a server was away."""
+        """One look; False when a server was unavailable."""
         try:
             await self._look()
-        except AWAY:
+        except UNAVAILABLE:
             return False
         return True
 

@@ -52,10 +52,10 @@ def check(history: History) -> Report:
 
 def origin(letter: DeadLetter) -> Position | None:
     """Where a dead letter's headers lead back to; None when they lead nowhere."""
-    told = dict(letter.headers)
+    reported = dict(letter.headers)
     with suppress(KeyError, ValueError):
-        place = told[f"{PREFIX}partition"], told[f"{PREFIX}offset"]
-        return Position(told[f"{PREFIX}topic"].decode(), *map(int, place))
+        place = reported[f"{PREFIX}partition"], reported[f"{PREFIX}offset"]
+        return Position(reported[f"{PREFIX}topic"].decode(), *map(int, place))
     return None
 
 
@@ -154,13 +154,13 @@ def _dead_letters(history: History) -> Iterator[Anomaly]:
 
 
 def _headers_problem(letter: DeadLetter) -> str:
-    told = {name.removeprefix(PREFIX): value for name, value in letter.headers if name.startswith(PREFIX)}
-    if missing := [name for name in REQUIRED if not told.get(name)]:
+    reported = {name.removeprefix(PREFIX): value for name, value in letter.headers if name.startswith(PREFIX)}
+    if missing := [name for name in REQUIRED if not reported.get(name)]:
         return f"no header {PREFIX}{missing[0]}"
-    if told["stage"].decode() not in STAGES:
-        return f"unknown stage {told['stage']!r}"
-    if odd := [name for name in NUMBERS if not told[name].isdigit()]:
-        return f"{PREFIX}{odd[0]} is no number: {told[odd[0]]!r}"
+    if reported["stage"].decode() not in STAGES:
+        return f"unknown stage {reported['stage']!r}"
+    if odd := [name for name in NUMBERS if not reported[name].isdigit()]:
+        return f"{PREFIX}{odd[0]} is no number: {reported[odd[0]]!r}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the checker found, and how it is told: the first witness of each kind with its whole history."""
+"""What the checker found, and how it is reported: the first witness of each kind with its whole history."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -113,8 +113,8 @@ def unlike(value: bytes, source: bytes) -> str:
         return _unlike_deletion(event, found)
     if "_deleted_at" in found:
         return "a tombstone stands for an event that deletes nothing"
-    told = {"event_type": event.event_type, "_updated_at": event.timestamp}
-    if (got := _text(found, "event_type")) != told["event_type"]:
+    reported = {"event_type": event.event_type, "_updated_at": event.timestamp}
+    if (got := _text(found, "event_type")) != reported["event_type"]:
         return f"event_type is {got!r}, the event's is {event.event_type!r}"
     if moment(_text(found, "_updated_at")) != moment(event.timestamp):
         return f"_updated_at is {_text(found, '_updated_at')!r}, the event's timestamp {event.timestamp!r}"

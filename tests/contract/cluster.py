@@ -35,8 +35,8 @@ def name_of(body: Body) -> str:
 
 def condition(kind: str, status: str = "True") -> dict[str, Any]:
     """A condition as the CRD wants it."""
-    told = {"reason": "Because", "message": "It is so.", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    return {"type": kind, "status": status, "observedGeneration": 1, **told}
+    reported = {"reason": "Because", "message": "It is so.", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    return {"type": kind, "status": status, "observedGeneration": 1, **reported}
 
 
 class ClusterContract:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from activity_indexer.errors import AuditRejected, AuditWentBack
-from activity_indexer.ports import AuditEvent, Partition, Read
-from activity_indexer.positions import RECREATED, RETENTION, Commit, Loss
+from activity_indexer.ports import AuditEvent, Read
+from activity_indexer.positions import RECREATED, RETENTION, Commit, Loss, Partition
 
 SERIAL = itertools.count()
 
@@ -79,7 +79,7 @@ async def test_a_delete_of_an_unknown_transaction_is_remembered(audit: Audited) 
     assert len(found.history) == 2
 
 
-async def test_a_transaction_created_anew_after_its_delete_is_live(audit: Audited) -> None:
+async def test_a_transaction_created_again_after_its_delete_is_live(audit: Audited) -> None:
     await audit.store.write([audit_event("a", 1, "deleted")])
     await audit.store.write([audit_event("a", 2)])
     assert list((await audit.tables()).live) == ["a"]
@@ -208,7 +208,7 @@ async def test_it_has_no_say_in_a_topic_that_took_its_topics_name(audit: Audited
     assert await audit.store.offsets() == {FIRST: Commit(2, "new")}
 
 
-async def test_reading_begins_where_it_is_told_to(audit: Audited) -> None:
+async def test_reading_begins_where_it_is_asked_to(audit: Audited) -> None:
     await audit.store.write([], {FIRST: Read(0, 9, "id")})
     await audit.store.begin(FIRST, Commit(20, "id"), Loss(FIRST, RETENTION, 9, 11))
     await audit.store.begin(SECOND, Commit(3, "id"))

@@ -94,7 +94,7 @@ async def test_a_newer_version_takes_the_documents_place(subject: Subject) -> No
 
 
 @pytest.mark.parametrize("version", [5, 4])
-async def test_no_newer_version_is_a_conflict_that_tells_the_current_one(subject: Subject, version: int) -> None:
+async def test_no_newer_version_is_a_conflict_that_names_the_current_one(subject: Subject, version: int) -> None:
     await subject.index.prepare()
     await subject.index.bulk(lines("a", 5))
     (item,) = items(await subject.index.bulk(lines("a", version, b'{"id":"late"}')))
@@ -201,7 +201,7 @@ async def test_a_malformed_request_is_refused_as_a_whole(subject: Subject, body:
 
 
 async def test_the_trial_document_is_parsed_and_never_written(subject: Subject) -> None:
-    """So a document that is refused can be told from an index that refuses all."""
+    """So a document that is refused can be distinguished from an index that refuses all."""
     await subject.index.prepare()
     for _ in range(2):
         (item,) = items(await subject.index.bulk(trial_document()))

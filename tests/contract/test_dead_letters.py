@@ -17,7 +17,7 @@ from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.ports import DeadLetters, HeaderName, OutRecord
 from activity_indexer.settings import KafkaSettings
 
-Told = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
+Reported = tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
 NOISE = random.Random(1).randbytes(100_000)  # noqa: S311 - no secret
@@ -36,7 +36,7 @@ class Subject:
     """A dead-letter topic, and a way to read all that is in it."""
 
     topic: DeadLetters
-    read: Callable[[], Awaitable[list[Told]]]
+    read: Callable[[], Awaitable[list[Reported]]]
     compact: Callable[[], Awaitable[object]] = unchanged
 
 
@@ -45,8 +45,8 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     if request.param == "memory":
         memory = MemoryDeadLetters()
 
-        async def kept() -> list[Told]:
-            return [told(record) for record in memory.records]
+        async def kept() -> list[Reported]:
+            return [reported(record) for record in memory.records]
 
         yield Subject(memory, kept)
         return
@@ -58,15 +58,15 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
         await prepare_topics(settings)
         topic = DeadLetterTopic(settings)
 
-        async def read() -> list[Told]:
-            return [told(record) for record in await place.dead_letters()]
+        async def read() -> list[Reported]:
+            return [reported(record) for record in await place.dead_letters()]
 
         resource = ConfigResource(ConfigResourceType.TOPIC, place.dead_letter_topic, {"cleanup.policy": "compact"})
         yield Subject(topic, read, partial(place.admin.alter_configs, [resource]))
         await topic.stop()
 
 
-def told(record: OutRecord) -> Told:
+def reported(record: OutRecord) -> Reported:
     return record.key, record.value, [(name, value) for name, value in record.headers]
 
 
@@ -83,7 +83,7 @@ RECORDS: Sequence[OutRecord] = (
 async def test_records_arrive_as_they_were_with_their_headers(subject: Subject) -> None:
     assert await subject.topic.send(RECORDS) == ([], "")
     found = await eventually(subject.read, lambda read: len(read) >= len(RECORDS))
-    assert sorted(found, key=repr) == sorted(map(told, RECORDS), key=repr)
+    assert sorted(found, key=repr) == sorted(map(reported, RECORDS), key=repr)
 
 
 async def test_sending_nothing_is_nothing(subject: Subject) -> None:
@@ -114,13 +114,13 @@ async def test_of_a_record_that_is_too_large_as_much_is_written_as_the_topic_tak
     large, small = OutRecord(b"k", NOISE, [("h", b"1"), *PLACE]), OutRecord(b"k", b"small", [("h", b"2")])
     assert await subject.topic.send([large, small]) == ([], "")
     found = await eventually(subject.read, lambda read: len(read) == 2)
-    told = {value: dict(headers) for _, value, headers in found}
-    assert told[b"small"] == {"h": b"2"}
-    (cut,) = told.keys() - {b"small"}
+    reported = {value: dict(headers) for _, value, headers in found}
+    assert reported[b"small"] == {"h": b"2"}
+    (cut,) = reported.keys() - {b"small"}
     assert cut == NOISE[:4096]
-    assert told[cut]["dead-letter-sha256"] == hashlib.sha256(NOISE).hexdigest().encode()
-    assert (told[cut]["dead-letter-size"], told[cut]["dead-letter-truncated"]) == (b"100000", b"true")
-    assert (told[cut]["dead-letter-offset"], told[cut]["dead-letter-headers-dropped"]) == (b"17", b"1")
+    assert reported[cut]["dead-letter-sha256"] == hashlib.sha256(NOISE).hexdigest().encode()
+    assert (reported[cut]["dead-letter-size"], reported[cut]["dead-letter-truncated"]) == (b"100000", b"true")
+    assert (reported[cut]["dead-letter-offset"], reported[cut]["dead-letter-headers-dropped"]) == (b"17", b"1")
 
 
 async def test_a_compacted_topic_takes_records_without_a_key(subject: Subject) -> None:

@@ -14,7 +14,8 @@ from activity_indexer.adapters.kafka.client import admin_client
 from activity_indexer.adapters.kafka.dead_letters.replay_positions import committed
 from activity_indexer.adapters.kafka.dead_letters.replay_transactions import replay_transactions
 from activity_indexer.dead_letters.spans import Span
-from activity_indexer.ports import OutRecord, Partition
+from activity_indexer.ports import OutRecord
+from activity_indexer.positions import Partition
 from activity_indexer.replay.ports import Commits, Overtaken, RecordRefused, Transactions
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
@@ -113,7 +114,7 @@ async def test_a_record_that_is_too_large_takes_all_with_it_and_the_next_transac
     assert await subject.positions() == subject.places(1)
 
 
-async def test_whoever_takes_over_fences_the_holder_before(subject: Subject) -> None:
+async def test_the_next_holder_fences_the_one_before(subject: Subject) -> None:
     first = await subject.holder()
     await first.commit(subject.to(0, b"a"), subject.places(1))
     second = await subject.holder()

@@ -15,7 +15,7 @@ from fixtures.servers.place import Servers
 
 from activity_indexer.adapters.redis.store import RedisSeenStore
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.settings import RedisSettings
 
 Make = Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Our chart on the tests' cluster: the values that people would write, and `helm` in a story's namespace."""
+"""Our chart on the tests' cluster: the values that users would write, and `helm` in a story's namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Helm:
 
 
 def values(story: Story, tag: str = "dev") -> dict[str, Any]:
-    """What people would write: their servers, their names, and the images' tag."""
+    """What users would write: their servers, their names, and the images' tag."""
     image = {"tag": tag}
     return {
         "image": image,

@@ -31,7 +31,7 @@ def run(
     check: bool = True,
     cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a program, at the project's root if not told otherwise; its output is in the result, or in the error."""
+    """Runs a program, at the project's root by default; its output is in the result, or in the error."""
     done = subprocess.run(
         command, cwd=cwd, env=os.environ | dict(env or {}), input=stdin, timeout=timeout, check=False,
         capture_output=True, text=True, errors="replace",
@@ -73,7 +73,7 @@ def missing_image(*images: str) -> str | None:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on now."""
+    """A TCP port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -120,7 +120,7 @@ def deployed(dependencies: Cluster) -> Cluster:
 
 @pytest.fixture(scope="module")
 def shown() -> Show:
-    """Where a story leaves what people want to see of it: below .build/e2e."""
+    """Where a story leaves what is worth seeing of it: below .build/e2e."""
     return Show(ROOT / ".build" / "e2e")
 
 
@@ -153,7 +153,7 @@ def elasticsearch_address(deployed: Cluster) -> Iterator[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The steps of the stories with their times, also as .build/e2e/stories.md."""
     reports = [report for group in ("", "passed", "failed", "error") for report in terminalreporter.getreports(group)]
-    if told := table([report for report in reports if "tests/e2e/" in report.nodeid]):
-        Show(ROOT / ".build" / "e2e").keep("stories.md", told)
+    if reported := table([report for report in reports if "tests/e2e/" in report.nodeid]):
+        Show(ROOT / ".build" / "e2e").keep("stories.md", reported)
         terminalreporter.section("stories, end to end")
-        terminalreporter.write_line(told)
+        terminalreporter.write_line(reported)

@@ -41,7 +41,7 @@ class Cluster:
         return replace(self, namespace=namespace)
 
     def exists(self) -> bool:
-        """Whether kind knows a cluster of this name; its kubeconfig is then written anew."""
+        """Whether kind knows a cluster of this name; its kubeconfig is then written again."""
         if self.name not in run("kind", "get", "clusters", timeout=60).stdout.split():
             return False
         run("kind", "export", "kubeconfig", "--name", self.name, "--kubeconfig", str(self.kubeconfig), timeout=60)

@@ -46,7 +46,7 @@ class Line:
 
     @property
     def bad(self) -> bool:
-        """Whether it tells of an error."""
+        """Whether it reports an error."""
         return self.entry.get("level") in BAD_LEVELS or (not self.entry and "Traceback (most recent" in self.text)
 
 
@@ -80,7 +80,7 @@ class PodLogs:
         return [line for line in self._read() if re.search(pods, line.pod)]
 
     def unexpected(self, allowed: tuple[Allowed, ...] = ()) -> list[Line]:
-        """Lines that tell of errors nobody has foreseen."""
+        """Lines that report unexpected errors."""
         return [
             line
             for line in self._read()
@@ -89,7 +89,7 @@ class PodLogs:
 
     def _watch(self) -> None:
         while not self._over.wait(POLL_SECONDS):
-            # While the API server is away nothing new can be learned.
+            # While the API server is unavailable nothing new can be learned.
             with contextlib.suppress(CommandFailedError, subprocess.TimeoutExpired, ValueError):
                 for pod in self.cluster.get("pods")["items"]:
                     self._follow(pod)
@@ -100,7 +100,7 @@ class PodLogs:
                 continue
             key = f"{pod['metadata']['name']}.{status['name']}.{status['restartCount']}"
             attached = self._followed.setdefault(key, [])
-            # What follows may break off while the container runs: then it begins anew, from the first line.
+            # What follows may break off while the container runs: then it begins again, from the first line.
             if not attached or (attached[-1].poll() is not None and "running" in status["state"]):
                 self._attach(key, pod["metadata"]["name"], status["name"])
 

@@ -1,4 +1,4 @@
-"""What people want to see of the end-to-end tests: a table of their steps, and what the tools showed on the way."""
+"""What is worth seeing of the end-to-end tests: a table of their steps, and what the tools showed on the way."""
 
 from __future__ import annotations
 

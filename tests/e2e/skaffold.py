@@ -55,7 +55,7 @@ class Skaffold:
             process.wait(_ENDED_SECONDS)
 
     def _command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
-        """By the current context of the cluster's own kubeconfig: not every command can be told another."""
+        """By the current context of the cluster's own kubeconfig: not every command takes another."""
         options = ("--interactive=false", "--update-check=false")
         return ["skaffold", *arguments, *options], {"KUBECONFIG": str(self.cluster.kubeconfig)}
 

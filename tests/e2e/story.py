@@ -46,7 +46,7 @@ class Story:
         return cls(name, cluster, logs)
 
     def end(self) -> None:
-        """Removes the namespace; topics, index and database stay, under names that nobody uses again."""
+        """Removes the namespace; topics, index and database stay, under names that are not used again."""
         self.logs.stop()
         self.cluster.kubectl("delete", "namespace", self.cluster.namespace, "--ignore-not-found", "--timeout=180s")
 
@@ -56,7 +56,7 @@ class Story:
         return self.cluster.within(NAMESPACE).kubectl(*command, stdin=stdin).stdout
 
     def publish(self, *events: dict[str, Any], traceparent: str = "") -> None:
-        """Publishes events with the broker's own tool, each keyed by its user, as parts of a trace if one is told."""
+        """Publishes events with the broker's own tool, each keyed by its user, as parts of a trace if one is given."""
         head = f"traceparent:{traceparent}\t" if traceparent else ""
         lines = "".join(f"{head}{event['transaction']['user_id']}|{json.dumps(event)}\n" for event in events)
         properties = ("parse.key=true", "key.separator=|", f"parse.headers={str(bool(head)).lower()}")
@@ -75,14 +75,14 @@ class Story:
 
     def ask(self, *command: str, codes: tuple[int, ...] = (0,)) -> str:
         """The JSON that a command of the indexer's prints in one of its pods."""
-        told = self.cluster.kubectl(
+        reported = self.cluster.kubectl(
             "exec", self.indexer(), "--", "activity-indexer", *command, "--json", check=False, timeout=180
         )
-        assert told.returncode in codes, told.stdout + told.stderr
-        return told.stdout
+        assert reported.returncode in codes, reported.stdout + reported.stderr
+        return reported.stdout
 
     def status(self) -> dict[str, Any]:
-        """What `activity-indexer status` knows; code 7 says that not all is well, which the answer tells too."""
+        """What `activity-indexer status` knows; code 7 says that not all is well, which the answer says too."""
         return dict(json.loads(self.ask("status", codes=(0, 7))))
 
     def differences(self) -> dict[str, int]:
@@ -128,7 +128,7 @@ class Story:
         return next((c["reason"] for c in conditions if c["type"] == kind), None)
 
     def depth(self, resource: str) -> int | None:
-        """Dead letters that wait, as the resource tells."""
+        """Dead letters that wait, as the resource reports."""
         depth = self.cluster.get(resource).get("status", {}).get("deadLetter", {}).get("depth")
         return None if depth is None else int(depth)
 

@@ -59,7 +59,7 @@ class TestApiServer(ClusterContract):
 
 
 def with_token(place: Cluster, token: str, path: Path) -> Path:
-    """The kubeconfig for somebody who has nothing but a token."""
+    """The kubeconfig for a user who has nothing but a token."""
     body = yaml.safe_load(place.kubeconfig.read_text())
     for user in body["users"]:
         user["user"] = {"token": token}
@@ -84,7 +84,7 @@ async def test_what_another_manager_claims_stays(api: KubernetesCluster, namespa
 
 
 def refusals() -> list[tuple[str, dict[str, Any], str]]:
-    """A change of the spec, and what the API server says of it."""
+    """A change of the spec, and what the API server answers."""
     return [
         ("schema", {"scaling": {"policy": "Guess"}}, r'422 .*spec\.scaling\.policy: Unsupported value: "Guess"'),
         ("rule", {"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "422 .*minReplicas must not exceed maxReplicas"),
@@ -104,7 +104,7 @@ async def test_a_wrong_object_is_refused_with_the_servers_reason(
     assert await api.get(INDEXERS, namespace, name_of(body)) is None
 
 
-async def test_a_quantity_that_nobody_can_read_is_the_objects_fault(api: KubernetesCluster, namespace: str) -> None:
+async def test_a_quantity_that_cannot_be_read_is_the_objects_fault(api: KubernetesCluster, namespace: str) -> None:
     spec: dict[str, Any] = copy.deepcopy(DEPLOYMENT)
     spec["template"]["spec"]["containers"][0]["resources"] = {"limits": {"memory": "a lot"}}
     with pytest.raises(RejectedError, match="quantities must match"):

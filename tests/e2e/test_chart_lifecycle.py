@@ -95,12 +95,12 @@ def test_index_audit_dead_letters_and_status_agree(shop: Story) -> None:
     assert status["elasticsearch"]["found"]["tombstones"] == DELETED
     assert status["deadLetters"]["found"]["total"] == INVALID
     assert shop.differences() == {}
-    eventually(lambda: shop.depth(OURS) == INVALID, "the resource tells of the dead letters", timeout=90)
+    eventually(lambda: shop.depth(OURS) == INVALID, "the resource reports the dead letters", timeout=90)
     assert shop.condition(OURS, "DeadLetterEmpty") == "EventsWaiting"
 
 
 def searched(story: Story, documents: int) -> bool:
-    """Whether searches find so many documents. Raises ValueError with what is wrong, if anything is."""
+    """Whether searches find this many documents. Raises ValueError with what is wrong, if anything is."""
     status = story.status()
     if status["problems"]:
         raise ValueError("; ".join(status["problems"]))
@@ -156,7 +156,7 @@ def test_the_resource_belongs_to_the_release_after_the_upgrade(shop: Story, helm
     assert "helm.sh/hook" not in shop.cluster.get(OURS)["metadata"]["annotations"]
 
 
-def test_what_people_see_of_it(shop: Story, shown: Show) -> None:
+def test_what_users_see_of_it(shop: Story, shown: Show) -> None:
     see = shop.cluster.kubectl
     shown.keep("helm-get.txt", see("get", "aidx,deployments,pods", "-o", "wide").stdout)
     shown.keep("helm-describe.txt", see("describe", "aidx").stdout)
@@ -174,11 +174,11 @@ def test_an_uninstall_leaves_the_crds_and_nothing_else(shop: Story, helm: Helm) 
     assert len(shop.cluster.get(*CRDS)["items"]) == 2
 
 
-def test_the_crds_go_when_they_are_told_to(shop: Story) -> None:
+def test_the_crds_go_when_they_are_asked_to(shop: Story) -> None:
     shop.cluster.kubectl("delete", *CRDS, "--timeout=60s")
     assert shop.cluster.get(*CRDS)["items"] == []
 
 
-def test_no_log_tells_of_an_error_that_nobody_expects(shop: Story) -> None:
+def test_no_log_reports_an_error_that_is_not_expected(shop: Story) -> None:
     assert [f"{line.pod}: {line.text}" for line in shop.logs.unexpected()] == []
     assert shop.logs.lines("operator")

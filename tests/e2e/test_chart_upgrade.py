@@ -120,10 +120,12 @@ def stop(story: Story, workload: str, selector: str) -> None:
 
 def refusing(story: Story) -> str | None:
     """A pod that runs and says why it is not ready."""
-    told = [line.pod for line in story.logs.lines("^activity-indexer-") if "versions of an older release" in line.text]
+    reported = [
+        line.pod for line in story.logs.lines("^activity-indexer-") if "versions of an older release" in line.text
+    ]
     pods = story.cluster.get("pods", "-l", INDEXERS)["items"]
     running = {pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"}
-    return next((pod for pod in told if pod in running), None)
+    return next((pod for pod in reported if pod in running), None)
 
 
 def test_its_objects_are_those_of_this_release(old: Story) -> None:
@@ -154,6 +156,6 @@ def test_an_uninstall_leaves_nothing(old: Story, helm: Helm) -> None:
     old.cluster.kubectl("delete", *CRDS, "--timeout=60s")
 
 
-def test_no_log_tells_of_an_error_that_nobody_expects(old: Story) -> None:
+def test_no_log_reports_an_error_that_is_not_expected(old: Story) -> None:
     assert [f"{line.pod}: {line.text}" for line in old.logs.unexpected(ALLOWED)] == []
     assert old.logs.lines("operator")

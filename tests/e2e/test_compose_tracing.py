@@ -51,11 +51,11 @@ def test_a_published_event_is_found_by_its_trace_id_from_its_producer_to_the_ind
 
 
 def test_the_indexers_metrics_arrive_by_otlp(started: Compose) -> None:
-    def told() -> bool:
+    def reported() -> bool:
         with urllib.request.urlopen(f"{started.address('OTLP_METRICS_PORT')}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         return any(
             line.startswith("activity_indexer_events_total{") and line.endswith(" 5") for line in text.splitlines()
         )
 
-    eventually(told, "activity_indexer_events_total is 5 at the collector")
+    eventually(reported, "activity_indexer_events_total is 5 at the collector")

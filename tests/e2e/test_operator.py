@@ -143,7 +143,7 @@ def test_what_others_change_of_it_is_repaired(operated: Cluster) -> None:
     )
 
 
-def test_a_spec_that_only_the_api_server_can_judge_is_told_while_the_last_good_one_runs(operated: Cluster) -> None:
+def test_a_spec_that_only_the_api_server_can_judge_is_reported_while_the_last_good_one_runs(operated: Cluster) -> None:
     change(operated, OWN, workload={"template": {"resources": {"limits": {"memory": "much"}}}})
     eventually(lambda: reason(operated, OWN) == "InvalidSpec", "the reason", timeout=30)
     assert len(operated.ready_pods("app.kubernetes.io/instance=orders")) == 2
@@ -160,12 +160,12 @@ def test_replicas_are_set_by_hand_and_to_zero(operated: Cluster) -> None:
     eventually(lambda: reason(operated, OWN) == "Suspended", "the status, which comes last", timeout=30)
 
 
-def test_replicas_stay_while_kafka_is_away(operated: Cluster) -> None:
+def test_replicas_stay_while_kafka_is_unavailable(operated: Cluster) -> None:
     operated.kubectl("scale", "statefulset/kafka", "--replicas", "0")
     try:
         eventually(
             lambda: reason(operated, TARGETED, "SourceReachable") == "BrokerUnreachable",
-            "the resource says that Kafka is away",
+            "the resource says that Kafka is unavailable",
             timeout=180,
         )
         assert "partitions" not in operated.get(TARGETED)["status"]
@@ -175,7 +175,7 @@ def test_replicas_stay_while_kafka_is_away(operated: Cluster) -> None:
     eventually(lambda: reason(operated, TARGETED) == "ReplicasAvailable", "the resource is ready again", timeout=240)
 
 
-def test_events_tell_of_its_life(operated: Cluster) -> None:
+def test_events_report_its_life(operated: Cluster) -> None:
     events = operated.get("events", "--field-selector", "involvedObject.kind=ActivityIndexer")["items"]
     assert {"Scaled", "ReplicasAvailable", "BrokerUnreachable", "InvalidSpec"} <= {event["reason"] for event in events}
 

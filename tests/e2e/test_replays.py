@@ -84,17 +84,19 @@ def test_the_sample_of_a_replay_waits_for_its_approval_and_brings_the_documents(
     eventually(lambda: paid.documents() == POISON, f"{POISON} documents", timeout=60)
 
 
-def test_one_trace_tells_of_its_event_from_the_first_failure_to_the_index(paid: Story) -> None:
+def test_one_trace_reports_its_event_from_the_first_failure_to_the_index(paid: Story) -> None:
     process, send, kept = f"process {paid.name}", f"send {paid.name}", f"send {paid.name}.dlq"
     with jaeger(paid.cluster) as address:
-        found = eventually(lambda: told(address, TRACE, {process: 2, kept: 1, send: 1}), f"trace {TRACE}", timeout=60)
+        found = eventually(
+            lambda: reported(address, TRACE, {process: 2, kept: 1, send: 1}), f"trace {TRACE}", timeout=60
+        )
         replay = next(trace for span in found if span.name == send for trace in span.links - {TRACE})
         both = {"activity-indexer", "activity-indexer-operator"}
         eventually(lambda: {span.service for span in spans(address, replay)} == both, f"trace {replay}", timeout=60)
 
 
-def told(address: str, trace: str, wanted: dict[str, int]) -> list[Span] | None:
-    """The spans of a trace, once there are so many of each name."""
+def reported(address: str, trace: str, wanted: dict[str, int]) -> list[Span] | None:
+    """The spans of a trace, once there are this many of each name."""
     found = spans(address, trace)
     names = [span.name for span in found]
     return found if all(names.count(name) >= count for name, count in wanted.items()) else None
@@ -193,7 +195,7 @@ def test_the_history_stays_until_its_time_is_over(paid: Story) -> None:
     assert {f"deadletterreplay.activityindexer.io/{name}" for name in kept} <= set(history(paid, "deadletterreplay"))
 
 
-def test_what_people_see_of_it(paid: Story, shown: Show) -> None:
+def test_what_users_see_of_it(paid: Story, shown: Show) -> None:
     see = paid.cluster.kubectl
     shown.keep("replay-get.txt", see("get", "aidx,dlr", "-o", "wide").stdout)
     shown.keep("replay-describe.txt", see("describe", SAMPLE).stdout)
@@ -207,7 +209,7 @@ def test_what_people_see_of_it(paid: Story, shown: Show) -> None:
 def test_a_stateful_set_takes_the_place_of_what_the_operator_made(paid: Story) -> None:
     bodies = stateful(paid)
     paid.cluster.change(RESOURCE, workload={"template": None, "targetRef": {"kind": "StatefulSet", "name": STATEFUL}})
-    eventually(lambda: paid.condition(RESOURCE) == "TargetNotFound", "that it is not there is told", timeout=60)
+    eventually(lambda: paid.condition(RESOURCE) == "TargetNotFound", "that it is missing is reported", timeout=60)
     assert paid.cluster.ready_pods("app.kubernetes.io/instance=transactions"), "those that run go on until it is"
     paid.cluster.apply(*bodies)
     eventually(lambda: paid.replicas(f"statefulset/{STATEFUL}") == PARTITIONS, "a replica per partition", timeout=60)
@@ -256,6 +258,6 @@ def test_it_uses_exactly_the_rights_that_it_was_given(paid: Story, shown: Show) 
     assert refused == [], "but for the status of replays, which was forbidden for a while"
 
 
-def test_no_log_tells_of_an_error_that_nobody_expects(paid: Story) -> None:
+def test_no_log_reports_an_error_that_is_not_expected(paid: Story) -> None:
     assert [f"{line.pod}: {line.text}" for line in paid.logs.unexpected()] == []
     assert paid.logs.lines("operator")

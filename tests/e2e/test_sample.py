@@ -21,9 +21,7 @@ STILL_SECONDS = 8
 LOAD = ("--count=5000", "--rate=50", "--users=50", "--update-ratio=0.2", "--delete-ratio=0.1", "--late-ratio=0.05")
 KILL_API_SERVER = "for p in /proc/[0-9]*; do grep -qz ^kube-apiserver $p/cmdline && kill -9 ${p#/proc/}; done; true"
 
-ALLOWED = (
-    Allowed("^.*Request attempt .* failed", "the API server is killed; kopf tells of each request that it repeats"),
-)
+ALLOWED = (Allowed("^.*Request attempt .* failed", "the API server is killed; kopf logs each request that it repeats"),)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def test_a_minimal_object_alone_is_a_running_indexer(sample: Story) -> None:
     eventually(lambda: len(sample.cluster.ready_pods(INDEXERS)) == PARTITIONS, "a pod per partition", timeout=240)
 
 
-def test_paused_leaves_what_people_do_alone(sample: Story) -> None:
+def test_paused_leaves_what_users_do_alone(sample: Story) -> None:
     sample.cluster.change(RESOURCE, mode="Paused")
     eventually(lambda: sample.condition(RESOURCE) == "Paused", "it is paused", timeout=60)
     sample.cluster.kubectl("scale", WORKLOAD, "--replicas=1")
@@ -121,7 +119,7 @@ def test_nothing_is_lost_for_all_that(sample: Story) -> None:
     eventually(lambda: sample.differences() == {}, "audit and index agree", timeout=180, interval=3)
 
 
-def test_no_log_tells_of_an_error_that_nobody_expects(sample: Story) -> None:
+def test_no_log_reports_an_error_that_is_not_expected(sample: Story) -> None:
     assert [f"{line.pod}: {line.text}" for line in sample.logs.unexpected(ALLOWED)] == []
     assert sample.logs.lines("operator")
 

@@ -57,7 +57,7 @@ def test_a_saved_file_runs_in_the_pods_that_are_there(skaffold: Skaffold) -> Non
         file.write_text(file.read_text().replace('info("app.started", ', 'info("app.started", edited=True, '))
         edited = eventually(lambda: [e for e in entries(skaffold.cluster) if e.get("edited")], "the edit", timeout=120)
         assert edited[0]["event"] == "app.started"
-        assert "app.stopped" in {entry["event"] for entry in entries(skaffold.cluster)}, "the old one ended in peace"
+        assert "app.stopped" in {entry["event"] for entry in entries(skaffold.cluster)}, "the old one stopped cleanly"
         assert before.items() <= pods(skaffold.cluster).items()
 
 

@@ -33,7 +33,7 @@ def jaeger(cluster: Cluster) -> Iterator[str]:
 
 
 def spans(address: str, trace_id: str) -> list[Span]:
-    """The spans of a trace, in the order of their beginnings; none as long as nobody has told of it."""
+    """The spans of a trace, in the order of their beginnings; none as long as it was not reported."""
     try:
         with urlopen(f"{address}/api/traces/{trace_id}", timeout=10) as answer:
             [trace] = json.loads(answer.read())["data"]

@@ -20,7 +20,8 @@ from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.audit.consumer import Audit
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import Backlog, Partition
+from activity_indexer.ports import Backlog
+from activity_indexer.positions import Partition
 from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, Reported
 from activity_indexer.settings import load_settings
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.integration
 
 
 class Metrics:
-    """Remembers what it was told."""
+    """Remembers what was reported."""
 
     def __init__(self) -> None:
         self.outcomes: dict[str, int] = {}
@@ -239,7 +240,7 @@ async def test_a_consumer_that_gets_nothing_though_records_are_there_is_replaced
         assert audit.source._consumer is not stuck
 
 
-async def test_kafka_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_kafka_that_is_unavailable_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     source = KafkaAuditSource(load_settings())
     with pytest.raises(Unavailable, match="Kafka"):
@@ -248,17 +249,19 @@ async def test_kafka_that_is_away_is_unavailable(monkeypatch: pytest.MonkeyPatch
     await source.close()
 
 
-async def test_the_watch_tells_the_lag_of_each_partition(
+async def test_the_watch_says_the_lag_of_each_partition(
     place: Place, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("activity_indexer.audit.consumer.WATCH_INTERVAL", 0.2)
     async with run() as audit:
         await place.publish(events(10))
         await audited(place, 10)
-        await eventually(lambda: told(audit), {Partition(place.name, number): Backlog(0, 0.0) for number in range(3)})
+        await eventually(
+            lambda: reported(audit), {Partition(place.name, number): Backlog(0, 0.0) for number in range(3)}
+        )
 
 
-async def told(audit: Running) -> Mapping[Partition, Backlog]:
+async def reported(audit: Running) -> Mapping[Partition, Backlog]:
     return audit.metrics.lags
 
 

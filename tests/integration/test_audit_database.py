@@ -268,7 +268,7 @@ async def test_a_schema_that_is_up_to_date_is_only_read(audit: InPostgres) -> No
         (lambda url: f"{url}&default_transaction_read_only=perhaps", "correct the parameters of DATABASE_URL"),
     ],
 )
-async def test_what_people_must_correct_is_refused_with_advice(
+async def test_what_an_operator_must_correct_is_refused_with_advice(
     empty: InPostgres, change: Callable[[str], str], message: str
 ) -> None:
     refused = await refusal(PostgresAudit(DatabaseSettings(url=change(empty.url)), PIPELINE))
@@ -291,9 +291,9 @@ async def test_a_database_that_is_only_read_is_waited_for(audit: InPostgres) -> 
     await store.close()
 
 
-async def test_nobody_at_the_address_is_waited_for() -> None:
+async def test_no_server_at_the_address_is_waited_for() -> None:
     store = PostgresAudit(DatabaseSettings(url="postgresql://a:b@127.0.0.1:1/c", timeout=2), PIPELINE)
-    assert "is away" in await unavailability(store.prepare())
+    assert "is unavailable" in await unavailability(store.prepare())
     await store.close()
 
 

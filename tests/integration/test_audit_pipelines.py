@@ -12,8 +12,8 @@ from activity_indexer.adapters.postgres.audit_reader import AuditReader
 from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.adapters.postgres.schema import _HISTORY, _apply, migrations
 from activity_indexer.errors import Refused
-from activity_indexer.ports import AuditEvent, Partition, Read
-from activity_indexer.positions import Commit
+from activity_indexer.ports import AuditEvent, Read
+from activity_indexer.positions import Commit, Partition
 from activity_indexer.settings import DatabaseSettings, Pipeline
 from activity_indexer.status.servers import audit_status
 

@@ -1,4 +1,4 @@
-"""An indexer stays small and quiet while servers are away, and ends in time whoever is away."""
+"""An indexer stays small and quiet while servers are unavailable, and ends in time whichever server is unavailable."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from chaos.bounds import elasticsearch_away
+from chaos.bounds import elasticsearch_unavailable
 from fixtures.events import event
 from fixtures.servers.indexer import Indexer
 from fixtures.servers.place import Place, Servers
@@ -30,7 +30,7 @@ SILENT = ["elasticsearch", "kafka", "redis", "postgres"]
 
 
 async def test_events_that_wait_for_elasticsearch_wait_in_kafka(own_servers: Servers, tmp_path: Path) -> None:
-    found = await elasticsearch_away(own_servers.stack, WAITING, tmp_path / "log", limit=200, more={})
+    found = await elasticsearch_unavailable(own_servers.stack, WAITING, tmp_path / "log", limit=200, more={})
     assert 0 < found.taken <= found.allowed < WAITING / 4
     assert found.most - found.before < CLIENT_BYTES
     assert found.busy < BUSY
@@ -59,18 +59,18 @@ async def worked(place: Place, start_on: Start, **variables: str) -> Indexer:
 
 
 @pytest.mark.parametrize("away", SILENT)
-async def test_the_end_comes_in_time_whoever_is_silent(
-    own_servers: Servers, place: Place, start_on: Start, away: str
+async def test_the_end_comes_in_time_whichever_server_is_silent(
+    own_servers: Servers, place: Place, start_on: Start, unavailable: str
 ) -> None:
     process = await worked(place, start_on, CONSUMER_ENABLE_AUDIT_DB="true")
     publishing = asyncio.create_task(place.publish([event(f"b{number}") for number in range(2000)]))
     await eventually(process.outcomes, lambda found: sum(found.values()) > 100)
-    await asyncio.to_thread(own_servers.pause, away)
+    await asyncio.to_thread(own_servers.pause, unavailable)
     try:
         await asyncio.sleep(1)
         assert await ends(process) < SHUTDOWN_TIMEOUT + LEAVING
     finally:
-        await asyncio.to_thread(own_servers.resume, away)
+        await asyncio.to_thread(own_servers.resume, unavailable)
     await publishing
     again = await start_on(place).ready()
     await eventually(place.lag, 0)
@@ -83,13 +83,13 @@ async def test_the_end_comes_in_time_with_nothing_to_do_and_all_servers_silent(
 ) -> None:
     process = await worked(place, start_on, CONSUMER_ENABLE_AUDIT_DB="true")
     await eventually(place.lag, 0)
-    for away in SILENT:
-        await asyncio.to_thread(own_servers.pause, away)
+    for unavailable in SILENT:
+        await asyncio.to_thread(own_servers.pause, unavailable)
     try:
         assert await ends(process) < SHUTDOWN_TIMEOUT + LEAVING
     finally:
-        for away in SILENT:
-            await asyncio.to_thread(own_servers.resume, away)
+        for unavailable in SILENT:
+            await asyncio.to_thread(own_servers.resume, unavailable)
 
 
 async def test_the_end_comes_in_time_when_kafka_is_silent_at_the_start(
@@ -117,5 +117,5 @@ async def test_what_is_done_is_committed_though_all_the_time_goes_to_what_cannot
         assert await ends(process) < SHUTDOWN_TIMEOUT + LEAVING
     finally:
         await asyncio.to_thread(own_servers.resume, "elasticsearch")
-    assert process.logged("offsets.commit_failed") == process.logged("goodbye.given_up") == []
+    assert process.logged("offsets.commit_failed") == process.logged("close.given_up") == []
     assert await place.lag() == 40

@@ -24,7 +24,7 @@ Start = Callable[..., Indexer]
 
 @pytest.fixture
 async def front(place: Place) -> AsyncIterator[Front]:
-    """Stands before Elasticsearch for every indexer of the test."""
+    """Is before Elasticsearch for every indexer of the test."""
     async with Front.before(place.servers.elasticsearch_url) as found:
         place.environment["ELASTICSEARCH_URL"] = found.url
         yield found
@@ -35,7 +35,7 @@ def events(count: int, prefix: str = "t") -> list[dict[str, Any]]:
 
 
 def first(count: int, rule: Rule) -> Rule:
-    """The rule, for so many requests."""
+    """The rule, for this many requests."""
     left = [rule] * count
 
     async def answer(bulk: Bulk) -> Answer:
@@ -128,7 +128,7 @@ PASSING: dict[str, Rule] = {
 
 
 async def test_what_passes_by_itself_costs_no_event(place: Place, front: Front, indexer: Start) -> None:
-    """Also a plain 500 or an answer that nobody can explain, as long as a further try passes."""
+    """Also a plain 500 or an answer without a known cause, as long as a further try passes."""
     process = await indexer(ELASTICSEARCH_REQUEST_TIMEOUT="2").ready()
     for number, (name, rule) in enumerate(PASSING.items()):
         front.rule = first(2, rule)
@@ -168,7 +168,7 @@ async def test_during_an_outage_intake_waits_and_says_why_and_liveness_stays_goo
 # Halt
 
 
-async def test_a_refused_login_stops_intake_until_it_is_mended(place: Place, front: Front, indexer: Start) -> None:
+async def test_a_refused_login_stops_intake_until_it_is_fixed(place: Place, front: Front, indexer: Start) -> None:
     process = await indexer().ready()
     for number, (code, error) in enumerate([(401, "security_exception"), (403, "security_exception")]):
         front.rule = status(code, error, "no such user")
@@ -222,7 +222,7 @@ async def test_of_a_request_that_is_refused_as_a_whole_the_guilty_document_is_fo
 
 
 @pytest.mark.parametrize("rule", [status(500, "null_pointer_exception"), odd_item])
-async def test_what_nobody_can_explain_is_tried_three_times_more_and_then_dead_lettered(
+async def test_what_has_no_known_cause_is_tried_three_times_more_and_then_dead_lettered(
     place: Place, front: Front, indexer: Start, rule: Rule
 ) -> None:
     front.rule = holding("t5", rule)
@@ -255,7 +255,7 @@ GATEWAYS: dict[str, Callable[[], web.Response]] = {
 }
 
 
-async def test_an_answer_of_a_gateway_is_an_outage_that_tells_what_came(
+async def test_an_answer_of_a_gateway_is_an_outage_that_says_what_came(
     place: Place, front: Front, indexer: Start
 ) -> None:
     process = await indexer(CONSUMER_BACKOFF_MAX="0.3").ready()
@@ -414,7 +414,9 @@ async def test_a_blocked_index_is_waited_for(place: Place, indexer: Start, kind:
     assert await nothing_dead_lettered(place)
 
 
-async def test_a_closed_index_needs_people_and_is_gone_on_with_when_it_is_open(place: Place, indexer: Start) -> None:
+async def test_a_closed_index_needs_an_operator_and_is_gone_on_with_when_it_is_open(
+    place: Place, indexer: Start
+) -> None:
     process = await indexer().ready()
     await place.es.indices.close(index=place.index)
     await place.publish(events(60))
@@ -440,7 +442,7 @@ async def test_an_index_that_was_deleted_is_made_again_with_its_mapping_and_alia
 
 
 async def make_index(place: Place) -> None:
-    """As people make it who do not leave that to the indexer."""
+    """As users make it who do not leave that to the indexer."""
     alias = {place.name: {"filter": NOT_DELETED}}
     await place.es.indices.create(
         index=place.index, aliases=alias, settings=settings(1, 0, "1s"), mappings={"dynamic": False}
@@ -448,7 +450,7 @@ async def make_index(place: Place) -> None:
 
 
 async def break_mapping(place: Place, *, broken: bool) -> None:
-    """A field of somebody's own, which refuses the test's events as long as it is broken."""
+    """A field of another program, which refuses the test's events as long as it is broken."""
     await place.es.indices.put_mapping(
         index=place.index, properties={"note": {"type": "ip", "ignore_malformed": not broken}}
     )
@@ -502,7 +504,7 @@ async def test_a_broken_mapping_stops_intake_instead_of_moving_the_topic_into_th
     assert await place.count() == 501 - few
 
 
-async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_mapping_is_mended(
+async def test_a_document_that_stays_bad_does_not_keep_intake_stopped_when_the_mapping_is_fixed(
     place: Place, indexer: Start
 ) -> None:
     process = await indexer(

@@ -19,7 +19,7 @@ HOURS = 3 * 3600.0
 
 @pytest.fixture
 def start(place: Place, tmp_path: Path) -> Iterator[Start]:
-    """Starts an indexer with a clock that is so many seconds off."""
+    """Starts an indexer with a clock that is this many seconds off."""
     started: list[Indexer] = []
 
     def start_with(offset: float) -> Indexer:
@@ -56,8 +56,8 @@ async def test_a_dead_letter_topic_that_goes_by_the_indexers_clock_is_waited_for
     assert reasons.startswith("503")
     assert "set the clock right" in reasons
     assert await place.dead_letters() == []
-    mended = {"message.timestamp.type": "LogAppendTime"}
-    await place.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, place.dead_letter_topic, mended)])
+    fixed = {"message.timestamp.type": "LogAppendTime"}
+    await place.admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, place.dead_letter_topic, fixed)])
     assert await process.settled(2) == {"indexed": 1, "dead_lettered": 1}
     assert [letter.value for letter in await place.dead_letters()] == [b"no JSON"]
     await process.ready()

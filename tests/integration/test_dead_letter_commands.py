@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import NewTopic
-from fixtures.dead_letters import told
+from fixtures.dead_letters import reported
 from fixtures.events import UPDATED, encoded, event, moment
 from fixtures.servers.indexer import Indexer
 from fixtures.servers.place import Place, environment
@@ -22,7 +22,7 @@ from fixtures.waiting import eventually
 
 from activity_indexer.adapters.kafka.dead_letters.reader import CLOCK_MARGIN, dead_letter_reader
 from activity_indexer.dead_letters.selection import Selection
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.settings import KafkaSettings
 
 pytestmark = pytest.mark.integration
@@ -73,7 +73,7 @@ async def bury(
     await place.admin.create_topics([NewTopic(topic, place.partitions, 1)])
     letters = []
     for number, value in enumerate(values):
-        headers = told(topic=place.name, offset=str(100 + number), **more.get("told", {}))
+        headers = reported(topic=place.name, offset=str(100 + number), **more.get("reported", {}))
         sending = more.get("producer", place.producer).send(
             topic, encoded(value), key=b"user_1", headers=headers, partition=partition, timestamp_ms=more.get("written")
         )
@@ -128,9 +128,9 @@ async def test_real_dead_letters_are_listed_by_cause_and_each_is_explained(
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-async def test_what_people_see_fits_their_terminal(place: Place, run: Run, columns: int) -> None:
-    await bury(place, [event("t", metadata={"note": "x" * 5000})] * 3, told={"stage": "index", "error": "e" * 60})
-    await bury(place, [b"\x1b[2J{"], told={"stage": "decode", "error": "invalid_json", "message": "\x1b[2J"})
+async def test_what_users_see_fits_their_terminal(place: Place, run: Run, columns: int) -> None:
+    await bury(place, [event("t", metadata={"note": "x" * 5000})] * 3, reported={"stage": "index", "error": "e" * 60})
+    await bury(place, [b"\x1b[2J{"], reported={"stage": "decode", "error": "invalid_json", "message": "\x1b[2J"})
     code, table = await run("list", COLUMNS=str(columns))
     assert code == 0
     assert max(len(line) for line in table.splitlines()) <= columns
@@ -144,7 +144,7 @@ async def test_what_people_see_fits_their_terminal(place: Place, run: Run, colum
 async def test_filters_choose_what_is_counted(place: Place, run: Run) -> None:
     await bury(place, [event("a"), event("b", user_id="u2"), event("c")])
     await bury(
-        place, [event("d", UPDATED)], partition=1, told={"stage": "index", "last_failure": "2024-06-01T00:00:00Z"}
+        place, [event("d", UPDATED)], partition=1, reported={"stage": "index", "last_failure": "2024-06-01T00:00:00Z"}
     )
     assert (await listed(run, "--user", "u2"))["matched"] == 1
     assert (await listed(run, "--stage", "index", "--event-type", UPDATED))["matched"] == 1
@@ -183,15 +183,15 @@ async def test_what_comes_after_the_start_is_not_read(place: Place) -> None:
     async with dead_letter_reader(KafkaSettings(bootstrap_servers=place.servers.kafka)) as reader:
         spans = await reader.spans([place.dead_letter_topic])
         await bury(place, [event("b")] * 3)
-        told_at_the_end: list[Any] = []
-        read = [letter async for batch in reader.read(spans, told_at_the_end.append) for letter in batch]
+        reported_at_the_end: list[Any] = []
+        read = [letter async for batch in reader.read(spans, reported_at_the_end.append) for letter in batch]
     assert [letter.facts.transaction_id for letter in read] == ["a"] * 3
-    assert (told_at_the_end[-1].passed, told_at_the_end[-1].total, told_at_the_end[-1].records) == (3, 3, 3)
+    assert (reported_at_the_end[-1].passed, reported_at_the_end[-1].total, reported_at_the_end[-1].records) == (3, 3, 3)
 
 
 async def test_one_reader_looks_for_some_and_then_reads_all(place: Place) -> None:
     await bury(place, [event("a")] * 3)
-    await bury(place, [event("b")], told={"replay_from": "t:0:1:2"}, partition=1)
+    await bury(place, [event("b")], reported={"replay_from": "t:0:1:2"}, partition=1)
     async with dead_letter_reader(KafkaSettings(bootstrap_servers=place.servers.kafka)) as reader:
         spans = await reader.spans([place.dead_letter_topic])
         found = [
@@ -207,14 +207,14 @@ async def test_without_dead_letters_all_commands_say_so(place: Place, run: Run) 
     assert (await run("export"))[0] == 3
 
 
-async def test_show_tells_the_rest_when_elasticsearch_is_away(place: Place, run: Run) -> None:
+async def test_show_says_the_rest_when_elasticsearch_is_unavailable(place: Place, run: Run) -> None:
     await bury(place, [event("a")])
     found = await shown(run, "0:0", ELASTICSEARCH_URL="http://127.0.0.1:1")
     assert found["document"]["outlook"].startswith("its state is unknown: Elasticsearch")
     assert found["transaction"] == "a"
 
 
-async def test_a_broker_that_is_away_is_told_in_one_line(run: Run) -> None:
+async def test_a_broker_that_is_unavailable_is_reported_in_one_line(run: Run) -> None:
     code, text = await run("list", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", KAFKA_REQUEST_TIMEOUT="2")
     assert code == 1
     assert "Kafka: " in text
@@ -246,7 +246,7 @@ async def test_exported_dead_letters_come_back_after_they_are_lost_and_never_twi
     assert (await run("import", str(file), "--dry-run"))[0] == 0
     assert await place.dead_letters() == []
 
-    _, text = await run("import", str(file), "--json")  # the log stands there too: a new topic has no leader at first
+    _, text = await run("import", str(file), "--json")  # the log is there too: a new topic has no leader at first
     assert json.loads(text.splitlines()[-1])["imported"] == 3
     # The broker answers a commit before its end mark is in each partition.
     after = await eventually(place.dead_letters, lambda found: len(found) == 3)
@@ -265,7 +265,7 @@ def original(record: Any) -> bytes:
 
 
 async def test_watch_shows_what_comes_and_sums_up(place: Place, begin: Callable[..., tuple[Any, Path]]) -> None:
-    """It waits for a topic that is absent, too."""
+    """It waits for a topic that does not exist, too."""
     process, log = begin("watch", "--json", "--stage", "validate")
 
     async def lines() -> list[dict[str, Any]]:
@@ -273,7 +273,7 @@ async def test_watch_shows_what_comes_and_sums_up(place: Place, begin: Callable[
 
     await eventually(lines, lambda found: bool(found) and found[0]["kind"] == "watching")
     await bury(place, [event("a"), event("b")])
-    await bury(place, [event("c")], told={"stage": "index"})
+    await bury(place, [event("c")], reported={"stage": "index"})
     await bury(place, [event("d")], partition=1)
 
     seen = await eventually(lines, lambda found: len(found) >= 4)
@@ -296,7 +296,7 @@ async def test_a_dead_letter_is_one_line_on_a_terminal(place: Place, run: Run) -
 
 
 async def fill(place: Place, number: int) -> None:
-    """So many small dead letters, in large batches."""
+    """This many small dead letters, in large batches."""
     await place.admin.create_topics([NewTopic(place.dead_letter_topic, place.partitions, 1)])
     producer = AIOKafkaProducer(bootstrap_servers=place.servers.kafka, max_batch_size=900_000)
     await producer.start()
@@ -304,7 +304,7 @@ async def fill(place: Place, number: int) -> None:
     pending = []
     for count in range(number):
         value = b'{"event_type":"transaction.created","transaction":{"id":"t-%d","user_id":"u"}}' % count
-        headers = told(offset=str(count), error=f"error_{count % 5}")
+        headers = reported(offset=str(count), error=f"error_{count % 5}")
         while batch.append(key=b"u", value=value, timestamp=None, headers=headers) is None:
             pending.append(await producer.send_batch(batch, place.dead_letter_topic, partition=len(pending) % 3))
             batch = producer.create_batch()
@@ -336,6 +336,6 @@ async def test_any_number_of_dead_letters_is_listed_in_bounded_memory(place: Pla
     while not output.done():
         peak = max(peak, peak_memory(process.pid))
         await asyncio.wait([output], timeout=0.2)
-    told_last = json.loads((await output)[0])
-    assert (told_last["matched"], told_last["others"]["count"]) == (LISTED, LISTED - 20)
+    reported_last = json.loads((await output)[0])
+    assert (reported_last["matched"], reported_last["others"]["count"]) == (LISTED, LISTED - 20)
     assert 10 * 1024 < peak < MEMORY, f"{peak} KiB"

@@ -72,17 +72,17 @@ async def test_each_stage_dead_letters_its_bad_event_alone_with_its_bytes_header
     assert letters.keys() == bad.keys()
     for stage, letter in letters.items():
         value, error = bad[stage]
-        told = {name: content.decode() for name, content in letter.headers if name.startswith("dead-letter-")}
+        reported = {name: content.decode() for name, content in letter.headers if name.startswith("dead-letter-")}
         assert (letter.key, letter.value) == (key, value)
         assert list(letter.headers[:3]) == headers
-        assert told["dead-letter-topic"] == place.name
-        assert int(told["dead-letter-partition"]) == sent[stage].partition
-        assert int(told["dead-letter-offset"]) == sent[stage].offset
-        assert told["dead-letter-error"] in (error, "document_parsing_exception", "x_content_parse_exception")
-        assert told["dead-letter-message"]
-        assert told["dead-letter-attempts"] == "1"
-        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", told[name]) for name in TIMES)
-        assert ("dead-letter-message-id" in told) == (stage in ("enrich", "index"))
+        assert reported["dead-letter-topic"] == place.name
+        assert int(reported["dead-letter-partition"]) == sent[stage].partition
+        assert int(reported["dead-letter-offset"]) == sent[stage].offset
+        assert reported["dead-letter-error"] in (error, "document_parsing_exception", "x_content_parse_exception")
+        assert reported["dead-letter-message"]
+        assert reported["dead-letter-attempts"] == "1"
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", reported[name]) for name in TIMES)
+        assert ("dead-letter-message-id" in reported) == (stage in ("enrich", "index"))
         assert await process.metric("dead_letters_total", stage=stage) == 1
     assert (await place.documents())["good"]["enrichment"]["voucher"] == "SPRING"
     assert await eventually(place.lag, 0) == 0
@@ -99,7 +99,7 @@ async def test_the_topic_is_made_with_the_source_topics_partitions_and_holds_not
     assert await place.dead_letters() == []
 
 
-async def test_a_dead_letter_that_is_sent_again_after_its_cause_is_mended_is_indexed_and_no_duplicate(
+async def test_a_dead_letter_that_is_sent_again_after_its_cause_is_fixed_is_indexed_and_no_duplicate(
     place: Place, indexer: Start, installed: str
 ) -> None:
     """The same bytes, and so the same message id."""

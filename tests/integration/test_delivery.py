@@ -24,7 +24,7 @@ SMALL_STEPS = {
 
 
 async def stream(place: Place, count: int, seconds: float = 0.0) -> None:
-    """Publish events of many users, keyed by user, over so many seconds."""
+    """Publish events of many users, keyed by user, over this many seconds."""
     for start in range(0, count, 100):
         numbers = range(start, min(start + 100, count))
         sent = [
@@ -156,7 +156,7 @@ async def test_offsets_reach_the_end_also_behind_the_marker_of_a_transaction(pla
     assert (await place.documents()).keys() == {"p0", "p1", "p2"}
 
 
-async def test_all_events_of_a_transaction_end_in_its_newest_state_whoever_handles_them(
+async def test_all_events_of_a_transaction_end_in_its_newest_state_wherever_they_are_handled(
     place: Place, indexer: Start
 ) -> None:
     first, second = indexer(**SMALL_STEPS), indexer(**SMALL_STEPS)

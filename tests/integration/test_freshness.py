@@ -1,4 +1,4 @@
-"""The measured freshness, against what somebody sees who searches all the time."""
+"""The measured freshness, against what a user sees who searches all the time."""
 
 import asyncio
 import time

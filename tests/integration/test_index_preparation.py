@@ -81,7 +81,7 @@ async def test_new_fields_of_a_strategy_are_added_to_the_mapping(place: Place, c
     assert set(mapping["properties"]["enrichment"]["properties"]) == {"day", "city"}
 
 
-async def test_a_field_that_is_mapped_another_way_needs_people(place: Place, connect: Connect) -> None:
+async def test_a_field_that_is_mapped_another_way_needs_an_operator(place: Place, connect: Connect) -> None:
     await connect({"day": {"type": "date"}}).prepare()
     with pytest.raises(
         UnexpectedIndex, match=r"enrichment.day: type is date, expected keyword.*activity-indexer reindex"
@@ -120,7 +120,7 @@ async def test_an_index_that_lost_its_alias_gets_it_back(place: Place, connect: 
     assert "_deleted_at" in str(alias["filter"])
 
 
-async def test_several_indexes_behind_the_alias_need_people(place: Place, connect: Connect) -> None:
+async def test_several_indexes_behind_the_alias_need_an_operator(place: Place, connect: Connect) -> None:
     index = connect()
     await index.prepare()
     first, new = index.identity, f"{place.name}-000002"
@@ -172,7 +172,7 @@ async def test_a_shard_without_a_primary_is_waited_for(place: Place, connect: Co
         await connect().check()
 
 
-async def test_a_plain_index_of_the_aliass_name_needs_people(place: Place, connect: Connect) -> None:
+async def test_a_plain_index_of_the_aliass_name_needs_an_operator(place: Place, connect: Connect) -> None:
     await place.es.indices.create(index=place.name)
     try:
         with pytest.raises(Refused, match="must be an alias"):
@@ -181,6 +181,6 @@ async def test_a_plain_index_of_the_aliass_name_needs_people(place: Place, conne
         await place.es.indices.delete(index=place.name)
 
 
-async def test_an_absent_alias_that_may_not_be_made_needs_people(connect: Connect) -> None:
+async def test_an_absent_alias_that_may_not_be_made_needs_an_operator(connect: Connect) -> None:
     with pytest.raises(Refused, match="ELASTICSEARCH_CREATE_INDEX"):
         await connect(create_index=False).prepare()

@@ -46,7 +46,7 @@ async def make(place: Place, name: str, **more: Any) -> None:
 
 
 async def move(place: Place, old: str, new: str) -> None:
-    """The alias leads to another index, as people move it by hand."""
+    """The alias leads to another index, as operators move it by hand."""
     entry = {"index": new, "alias": place.name, "filter": NOT_DELETED, "is_write_index": True}
     await place.es.indices.update_aliases(actions=[{"remove": {"index": old, "alias": place.name}}, {"add": entry}])
 
@@ -298,7 +298,7 @@ async def test_a_snapshot_that_is_restored_makes_all_ids_of_before_unknown(
         uuid = (await place.es.indices.get_settings(index=place.index))[place.index]["settings"]["index"]["uuid"]
         await restore()
         after = (await place.es.indices.get_settings(index=place.index))[place.index]["settings"]["index"]["uuid"]
-        assert after == uuid, "the index's own id does not tell"
+        assert after == uuid, "the index's own id does not show it"
         await place.publish(events(COUNT))
         await eventually(place.count, 2 * COUNT)
         await eventually(place.lag, 0)

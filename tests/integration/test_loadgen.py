@@ -149,7 +149,7 @@ async def test_everything_in_its_place_is_fine(place: PlainlyIndexed, tmp_path: 
 
 
 async def test_of_a_tie_the_later_event_must_be_there(place: PlainlyIndexed, tmp_path: Path) -> None:
-    """Both updates have the same version: only content and position tell which of them the document stands for."""
+    """Both updates have the same version: only content and position show which of them the document stands for."""
     ledger = tmp_path / "run.jsonl"
     load = LoadOptions(count=20, users=5, update_ratio=1.0, tie_ratio=1.0, timestamps="seconds", scatter_ratio=0.5)
     expected, records = await published(place, ledger, load)
@@ -336,7 +336,7 @@ async def test_an_older_run_counts_again_after_it_was_published_twice(place: Pla
     assert (await verified(place, again)).ok
 
 
-async def test_a_killed_run_leaves_a_ledger_that_tells_the_truth(place: PlainlyIndexed, tmp_path: Path) -> None:
+async def test_a_killed_run_leaves_a_ledger_that_is_true(place: PlainlyIndexed, tmp_path: Path) -> None:
     ledger = tmp_path / "run.jsonl"
     options = ["--kafka-servers", place.servers.kafka, "--topic", place.name, "--users", "20", "--update-ratio", "0.5"]
     command = [sys.executable, "-m", "activity_loadgen", *options, "--ledger", str(ledger), "--duration", "60"]
@@ -396,12 +396,12 @@ async def test_a_difference_found_by_the_command_is_its_exit_code(place: Plainly
     assert (code, report["missing"]) == (6, {"documents": 1})
 
 
-async def test_kafka_away_is_reported_in_time() -> None:
+async def test_kafka_unavailable_is_reported_in_time() -> None:
     said: list[str] = []
-    away = KafkaConnection("127.0.0.1:1")
+    unavailable = KafkaConnection("127.0.0.1:1")
     started = time.monotonic()
     with pytest.raises(KafkaUnavailableError, match="gave up after 1 s"):
-        await publish([], "r", away, PublishOptions(wait=1), say=said.append)
+        await publish([], "r", unavailable, PublishOptions(wait=1), say=said.append)
     assert time.monotonic() - started < 10
     assert said
     assert said[0].startswith("waiting for Kafka at 127.0.0.1:1 (up to 1 s)")

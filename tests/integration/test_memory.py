@@ -60,7 +60,7 @@ def highest(process: Indexer) -> int:
 
 
 async def publish_large(place: Place, count: int, size: int, compression: str | None, keys: int = 64) -> None:
-    """Events whose transaction has a note of so many characters."""
+    """Events whose transaction has a note of this many characters."""
     async with AIOKafkaProducer(
         bootstrap_servers=place.servers.kafka, max_request_size=2 * size + 100_000, compression_type=compression
     ) as producer:

@@ -130,7 +130,7 @@ async def test_added_partitions_are_seen_over_the_open_connection(place: Place, 
     assert (await reader.observe(question(place))).partitions == 5
 
 
-async def test_a_topic_that_is_not_there_is_told_and_not_made(place: Place, reader: KafkaReader) -> None:
+async def test_a_topic_that_is_not_there_is_reported_and_not_made(place: Place, reader: KafkaReader) -> None:
     seen = await reader.observe(question(place, topic=f"{place.name}-no"))
     assert isinstance(seen.partitions, Unknown)
     assert seen.partitions.reason == "TopicNotFound"
@@ -151,7 +151,7 @@ async def test_dead_letters_count_up_to_what_replays_have_read(place: Place, rea
     assert offsets((await reader.observe(replace(question(place), handled={0: 2}))).dead).lag == 2
 
 
-async def test_a_broker_that_is_away_is_told_and_shared(place: Place, reader: KafkaReader) -> None:
+async def test_a_broker_that_is_unavailable_is_reported_and_shared(place: Place, reader: KafkaReader) -> None:
     asked = question(place, bootstrap_servers=("127.0.0.1:1",))
     answers: list[Observation] = await asyncio.gather(*(reader.observe(asked) for _ in range(20)))
     assert {seen.partitions.reason for seen in answers if isinstance(seen.partitions, Unknown)} == {"BrokerUnreachable"}
@@ -184,7 +184,7 @@ async def test_a_login_over_tls_with_what_the_secrets_hold(
 
 
 class StrictBroker(Broker):
-    """A broker that talks over TLS to nobody without a certificate of its authority's."""
+    """A broker that talks over TLS only with a certificate of its authority's."""
 
     def _security(self) -> dict[str, object]:
         return super()._security() | {"ssl.client.auth": "required"}
@@ -204,7 +204,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def certificate(strict: Stack, cluster: FakeCluster) -> Security:
-    """What a client that shows the right certificate says of itself."""
+    """What a client that shows the right certificate gets."""
     folder = Path(strict.addresses.authority).parent
     entries = {"ca_crt": "ca.pem", "tls_crt": "client.pem", "tls_key": "client.key"}
     secret(cluster, "mine", **{entry: (folder / name).read_text("utf-8") for entry, name in entries.items()})
@@ -239,10 +239,10 @@ async def test_a_broker_that_wants_a_certificate_is_shown_the_secrets(shown: Que
 
 
 async def test_a_broker_that_wants_a_certificate_refuses_who_has_none(shown: Question, reader: KafkaReader) -> None:
-    told = refusal(await reader.observe(with_security(shown, client_certificate_secret_ref=None)))
-    assert told.startswith("Unauthorized: ")
-    assert told.endswith("; check security.clientCertificateSecretRef")
-    assert "certificate required" in told
+    reported = refusal(await reader.observe(with_security(shown, client_certificate_secret_ref=None)))
+    assert reported.startswith("Unauthorized: ")
+    assert reported.endswith("; check security.clientCertificateSecretRef")
+    assert "certificate required" in reported
 
 
 async def test_a_broker_that_wants_a_certificate_refuses_another_authoritys(
@@ -251,6 +251,6 @@ async def test_a_broker_that_wants_a_certificate_refuses_another_authoritys(
     other = trustme.CA().issue_cert("client@activity.stack")
     chain, key = other.cert_chain_pems[0].bytes().decode(), other.private_key_pem.bytes().decode()
     secret(cluster, "other", tls_crt=chain, tls_key=key)
-    told = refusal(await reader.observe(with_security(shown, client_certificate_secret_ref=NameRef("other"))))
-    assert told.startswith("Unauthorized: ")
-    assert told.endswith("; check security.clientCertificateSecretRef")
+    reported = refusal(await reader.observe(with_security(shown, client_certificate_secret_ref=NameRef("other"))))
+    assert reported.startswith("Unauthorized: ")
+    assert reported.endswith("; check security.clientCertificateSecretRef")

@@ -84,7 +84,7 @@ async def operating(server: ApiServer, folder: Path, **variables: str) -> AsyncI
 
 
 def indexer_object(server: ApiServer, place: Place) -> None:
-    """An ActivityIndexer whose pods somebody else runs, and the Deployment of these."""
+    """An ActivityIndexer whose pods another program runs, and the Deployment of these."""
     kafka = {"bootstrapServers": [place.servers.kafka], "topic": place.name, "consumerGroup": place.group}
     target = {"targetRef": {"kind": "Deployment", "name": "orders"}}
     server.put(DEPLOYMENTS, SHOP, "orders", spec={"template": POD_TEMPLATE, "replicas": 3}, status={"readyReplicas": 3})
@@ -92,7 +92,7 @@ def indexer_object(server: ApiServer, place: Place) -> None:
 
 
 async def run_job(server: ApiServer, name: str, place: Place, variables: dict[str, str], folder: Path) -> None:
-    """What Kubernetes does with a Job: runs its container to its end, and tells what it said last."""
+    """What Kubernetes does with a Job: runs its container to its end, and reports its termination message."""
 
     async def made() -> bool:
         return server.of(JOBS, SHOP, name) is not None
@@ -139,9 +139,9 @@ async def test_an_events_trace_leads_through_the_replay_that_an_operator_ran(
         for stage in ("plan", "replay"):
             await run_job(server, f"orders-fix-{stage}", place, to(collector), tmp_path)
         await running.settled(2)
-        status = await eventually(lambda: replay_of(server), lambda told: "completionTime" in told, 30)
+        status = await eventually(lambda: replay_of(server), lambda reported: "completionTime" in reported, 30)
         assert status["phase"] == "Succeeded"
-        told = operator.lines("job.created")
+        reported = operator.lines("job.created")
     assert (await place.documents())["again"]["_trace_id"] == trace_id
 
     # One query by the event's trace id.
@@ -165,7 +165,7 @@ async def test_an_events_trace_leads_through_the_replay_that_an_operator_ran(
     [maker] = [span for span in collector.spans if span.span_id == whole.links[0].span_id]
     assert (maker.name, maker.attributes["activity_indexer.object.name"]) == ("reconcile IndexerTasks", "orders")
     passes = collector.named("reconcile DeadLetterReplay")
-    assert {line["span_id"] for line in told} <= {span.span_id for span in passes}
+    assert {line["span_id"] for line in reported} <= {span.span_id for span in passes}
     assert all(link.trace_id == status["traceId"] for span in passes for link in span.links)
     assert {"POST /apis/batch/v1/namespaces/{namespace}/jobs"} <= children(collector, passes)
 

@@ -197,8 +197,8 @@ async def test_a_replayed_event_does_not_win_over_a_tie_that_was_published_after
     await place.publish([later])
     await process.settled(1)
     position = (await place.documents())["a"]["_position"].split(":")
-    told = [("replay-timestamp", b"2024-01-01T00:00:00Z"), ("replay-partition", b"0"), ("replay-offset", b"0")]
-    await place.publish([event("a", UPDATED, moment(0), status="earlier")], headers=told)
+    reported = [("replay-timestamp", b"2024-01-01T00:00:00Z"), ("replay-partition", b"0"), ("replay-offset", b"0")]
+    await place.publish([event("a", UPDATED, moment(0), status="earlier")], headers=reported)
     assert (await process.settled(2))["late"] == 1
     document = (await place.documents())["a"]
     assert (document["status"], document["_position"].split(":")) == ("later", position)

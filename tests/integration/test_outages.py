@@ -1,4 +1,4 @@
-"""Servers that are away: nothing is lost, nothing is dead-lettered for it, and the indexer says what it waits for."""
+"""Unavailable servers: nothing is lost or dead-lettered for it, and the indexer says what it waits for."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,7 +45,7 @@ async def busy(process: Indexer, seconds: float = 4.0) -> float:
 
 
 async def all_is_well(place: Place, process: Indexer, count: int) -> None:
-    """So many transactions are there, none is dead-lettered, nothing is left to do, and the probes are good."""
+    """This many transactions are there, none is dead-lettered, nothing is left to do, and the probes are good."""
     await eventually(place.count, count)
     assert await place.dead_letters() == []
     await eventually(place.lag, 0)
@@ -81,7 +81,7 @@ async def test_redis_killed_and_paused(place: Place, start_on: Start) -> None:
     process = await start_on(place, REDIS_RETRY_INTERVAL="1").ready()
     await publish(place, 50, "a")
     await process.settled(50)
-    for disturbance, mended in ((place.servers.kill, place.servers.start), (place.servers.pause, place.servers.resume)):
+    for disturbance, fixed in ((place.servers.kill, place.servers.start), (place.servers.pause, place.servers.resume)):
         name = disturbance.__name__
         await eventually(place.lag, 0)
         await disturb(disturbance, "redis")
@@ -93,7 +93,7 @@ async def test_redis_killed_and_paused(place: Place, start_on: Start) -> None:
         assert after["duplicate"] == before.get("duplicate", 0) + 100
         await eventually(up(process, "redis"), 0)
         assert (await process.get("/readyz"))[0] == 200
-        await disturb(mended, "redis")
+        await disturb(fixed, "redis")
 
         async def answers() -> float:
             await place.publish([event()])
@@ -186,7 +186,7 @@ async def test_an_indexer_that_is_started_first_waits_for_its_servers(place: Pla
     await all_is_well(place, process, 50)
 
 
-async def test_an_indexer_that_waits_for_its_servers_ends_when_it_is_told_to(place: Place, start_on: Start) -> None:
+async def test_an_indexer_that_waits_for_its_servers_ends_when_it_is_asked_to(place: Place, start_on: Start) -> None:
     process = start_on(place, ELASTICSEARCH_URL=f"http://{NOWHERE}")
     await eventually(process.reasons, lambda found: "elasticsearch: " in found)
     assert process.terminate(20) == 0

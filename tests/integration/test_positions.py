@@ -133,7 +133,7 @@ async def test_a_topic_that_is_gone_is_a_reason_not_to_be_ready(place: Place, in
     wanted = f"topic: topic {place.name} does not exist: create it"
     await eventually(reasons, lambda text: text.startswith("503") and wanted in text)
     assert (await process.get("/livez"))[0] == 200
-    await asyncio.sleep(5)  # nobody's question for the topic creates it
+    await asyncio.sleep(5)  # no question for the topic creates it
     assert await place.partition_count(place.name) == 0
     await recreate(place, events("b", 5))
     await process.ready()
@@ -254,7 +254,7 @@ async def test_what_an_open_transaction_holds_back_is_lag_with_since_when(place:
         assert await process.metric("held_seconds") >= 10
         assert await process.metric("consumer_lag_seconds") >= 10
         await asyncio.sleep(5)
-        assert (await process.get("/livez"))[0] == 200, "what nobody can read is no stall"
+        assert (await process.get("/livez"))[0] == 200, "what cannot be read is no stall"
         assert not process.logged("audit.consumer_replaced")
         assert await process.metric("audit_lag_events") == 51
     await eventually(lambda: found(place, "a"), 50)

@@ -64,7 +64,7 @@ async def audit(place: Place, value: dict[str, Any]) -> None:
     await store.close()
 
 
-async def test_what_is_in_order_is_told_to_be(place: Place, filled: Filled) -> None:
+async def test_what_is_in_order_is_asked_to_be(place: Place, filled: Filled) -> None:
     ids = ["a", "A", "ä", "ü1", "_", "~", "\U0001f600", "\ufffd", "z" * 512, "a b", 'quote"', "\\"]
     values = [event(identifier) for identifier in ids]
     values += [event("gone"), event("gone", DELETED, moment(5)), event("numbers", amount=12345678901234567890.125)]
@@ -94,9 +94,9 @@ async def test_every_kind_of_difference_is_found_and_repaired(place: Place, fill
     assert seen.last["differences"] == {**dict.fromkeys(wanted, 1), "newer": 0, "stray": 1}
     assert output.read_text() == seen.stdout
 
-    mended = await called(place, "reconcile", "--repair", "--yes", "--json")
-    assert mended.code == 6, mended
-    assert {line["id"]: line["repair"] for line in mended.lines if "id" in line} == {
+    fixed = await called(place, "reconcile", "--repair", "--yes", "--json")
+    assert fixed.code == 6, fixed
+    assert {line["id"]: line["repair"] for line in fixed.lines if "id" in line} == {
         "missing": "done",
         "older": "done",
         "different": "done",
@@ -169,7 +169,7 @@ async def test_without_an_audit_it_is_refused(place: Place) -> None:
 
 
 async def test_a_created_event_is_no_difference_for_its_bytes(place: Place, filled: Filled) -> None:
-    """Bytes that a tool wrote anew, in another order of fields, are the same content."""
+    """Bytes that a tool wrote again, in another order of fields, are the same content."""
     await filled([event("a", CREATED)])
     found = json.loads(await place.raw_source("a"))
     version = (await place.documents())["a"]["_version"]
@@ -199,9 +199,7 @@ async def test_a_deletion_at_a_later_version_is_said_while_elasticsearch_remembe
 # What a repair may do
 
 
-async def test_a_repair_asks_first_and_changes_nothing_where_there_is_nobody_to_ask(
-    place: Place, filled: Filled
-) -> None:
+async def test_a_repair_asks_first_and_changes_nothing_where_no_user_can_be_asked(place: Place, filled: Filled) -> None:
     await filled([event("a"), event("b")])
     await remove(place, "a")
     found = await called(place, "reconcile", "--repair", "--json")
@@ -289,8 +287,8 @@ async def test_the_audit_of_another_pipeline_is_no_audit_of_this_one(place: Plac
         found = await called(place, *command, **other)
         assert found.code in {1, 4}, found
         assert f"belongs to the pipeline {place.group}" in found.stderr
-    told = await called(place, "status", "--json", **other)
-    assert "belongs to the pipeline" in json.loads(told.stdout)["postgresql"]["reason"]
+    reported = await called(place, "status", "--json", **other)
+    assert "belongs to the pipeline" in json.loads(reported.stdout)["postgresql"]["reason"]
 
 
 async def test_ties_are_repaired_in_their_order(place: Place, filled: Filled) -> None:
@@ -299,8 +297,8 @@ async def test_ties_are_repaired_in_their_order(place: Place, filled: Filled) ->
     await audit(place, event("a", status="second"))
     seen = await called(place, "reconcile", "--json", "--settle-timeout", "1s")
     assert seen.kinds() == {"a": "older"}, seen
-    mended = await called(place, "reconcile", "--repair", "--yes", "--json")
-    assert mended.code == 0, mended
+    fixed = await called(place, "reconcile", "--repair", "--yes", "--json")
+    assert fixed.code == 0, fixed
     documents = await place.documents()
     assert (documents["a"]["status"], documents["a"]["_version"] % 256) == ("second", 1)
     assert (await called(place, "reconcile", "--json")).code == 0

@@ -1,4 +1,4 @@
-"""The index is built anew beside a running indexer, on real servers."""
+"""The index is built again beside a running indexer, on real servers."""
 
 import asyncio
 import json

@@ -13,7 +13,7 @@ import pytest
 from fixtures.events import DELETED, UPDATED, encoded, event, moment
 from fixtures.servers.indexer import Indexer
 from fixtures.servers.place import Place
-from fixtures.servers.replays import Replay, bury, evict, letters, planned, told
+from fixtures.servers.replays import Replay, bury, evict, letters, planned, reported
 from fixtures.waiting import eventually
 
 from activity_indexer.errors import ValidationError
@@ -52,7 +52,7 @@ def without(name: str, value: dict[str, object]) -> dict[str, object]:
     return {**value, "transaction": {key: each for key, each in value["transaction"].items() if key != name}}
 
 
-async def test_what_matches_goes_back_once_with_its_key_its_bytes_and_headers_that_tell_its_way(
+async def test_what_matches_goes_back_once_with_its_key_its_bytes_and_headers_that_say_its_way(
     place: Place, replay: Send
 ) -> None:
     headers = [("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), ("bytes", b"\x00\xff")]
@@ -65,7 +65,7 @@ async def test_what_matches_goes_back_once_with_its_key_its_bytes_and_headers_th
     for record in sent:
         assert record.key == b"user_1"
         assert list(record.headers[:2]) == headers
-        found = told(record)
+        found = reported(record)
         assert (found["replay-id"], found["replay-count"], found["replay-topic"]) == ("first", "1", place.name)
         assert record.partition == int(found["replay-partition"])
         assert not [name for name in found if name.startswith("dead-letter-")]
@@ -87,7 +87,7 @@ async def test_a_replay_that_is_killed_anywhere_goes_on_and_loses_nothing_and_se
         await evict(place)
     code, result = await replay("--id", "killed", "--no-wait", "--include-stale").ended()
     assert (code, result["outcome"], result["sent"]) == (0, "done", 10_000)
-    places = Counter(told(record)["replay-offset"] for record in await place.records(place.name))
+    places = Counter(reported(record)["replay-offset"] for record in await place.records(place.name))
     assert len(places) == 10_000
     assert set(places.values()) == {1}
 
@@ -113,7 +113,7 @@ async def test_a_stopped_replay_ends_after_its_transaction_and_goes_on_as_it_was
         assert "begun with another selection" in refused["message"]
     code, result = await replay("--id", "slow", "--error", "missing_field", "--no-wait").ended()
     assert (code, result["sent"]) == (0, 120)
-    places = Counter(told(record)["replay-offset"] for record in await place.records(place.name))
+    places = Counter(reported(record)["replay-offset"] for record in await place.records(place.name))
     assert (len(places), set(places.values())) == (120, {1})
 
 
@@ -146,7 +146,7 @@ async def test_of_two_that_begin_at_once_one_is_refused(place: Place, replay: Se
     ends = [await each.ended() for each in both]
     assert sorted(code for code, _ in ends) == [0, 4]
     winner = next(result["replay"] for code, result in ends if code == 0)
-    sent = [told(record)["replay-id"] for record in await place.records(place.name)]
+    sent = [reported(record)["replay-id"] for record in await place.records(place.name)]
     assert Counter(sent)[winner] == 60
 
 
@@ -161,11 +161,11 @@ async def test_a_whole_class_of_errors_is_corrected_indexed_and_reported(
     patch = tmp_path / "patch.json"
     patch.write_text('{"transaction": {"currency": "EUR", "fee": 1.10}}')
 
-    code, plan = await replay("--id", "mend", "--error", "missing_field", "--patch", str(patch), "--dry-run").ended()
+    code, plan = await replay("--id", "fix", "--error", "missing_field", "--patch", str(patch), "--dry-run").ended()
     assert (code, plan["dryRun"], plan["matched"], plan["sent"]) == (0, True, 30, 0)
     assert plan["causes"] == [{"stage": "validate", "error": "missing_field", "matched": 30}]
     options = ("--error", "missing_field", "--patch", str(patch), "--up-to", plan["upTo"])
-    code, result = await replay("--id", "mend", *options).ended()
+    code, result = await replay("--id", "fix", *options).ended()
     assert (code, result["sent"]) == (0, 30)
     assert result["report"] == {"indexed": 30, "stale": 0, "deadLettered": 0, "unknown": 0, "errors": {}}
     documents = await place.documents()
@@ -173,9 +173,9 @@ async def test_a_whole_class_of_errors_is_corrected_indexed_and_reported(
     body = await place.raw_source("t3")
     assert '"amount": 12.50' in body
     assert '"fee": 1.10' in body
-    sent = [record for record in await place.records(place.name) if "replay-id" in told(record)]
+    sent = [record for record in await place.records(place.name) if "replay-id" in reported(record)]
     assert {zlib.decompress(dict(record.headers)["replay-original"]) for record in sent} == set(originals)
-    assert json.loads(told(sent[0])["replay-history"])[0]["corrected"] is True
+    assert json.loads(reported(sent[0])["replay-history"])[0]["corrected"] is True
 
     code, result = await replay("--patch", str(patch)).ended()
     assert (code, result["outcome"]) == (4, "refused")
@@ -196,18 +196,20 @@ async def test_poison_comes_back_is_sent_no_more_than_allowed_and_then_parked_on
         assert (code, result["sent"], result["parked"]) == (0, 1, 0)
         assert result["report"]["deadLettered"] == 1
         assert sum(result["report"]["errors"].values()) == 1
-        (last,) = [letter for letter in await place.dead_letters() if told(letter).get("replay-count") == str(number)]
-    assert told(last)["replay-offset"] == "0"
-    assert told(last)["replay-first-failure"] == told(last)["dead-letter-first-failure"]
-    assert [stay["replay"] for stay in json.loads(told(last)["replay-history"])] == ["r1", "r2"]
+        (last,) = [
+            letter for letter in await place.dead_letters() if reported(letter).get("replay-count") == str(number)
+        ]
+    assert reported(last)["replay-offset"] == "0"
+    assert reported(last)["replay-first-failure"] == reported(last)["dead-letter-first-failure"]
+    assert [stay["replay"] for stay in json.loads(reported(last)["replay-history"])] == ["r1", "r2"]
 
     code, result = await replay("--id", "r3", "--max-replays", "2").ended()
     assert (code, result["sent"], result["parked"]) == (0, 0, 1)
     code, result = await replay("--id", "r4", "--max-replays", "2").ended()
     assert (code, result["outcome"]) == (3, "nothing")
     (parked,) = await place.records(f"{place.dead_letter_topic}.parked")
-    assert (parked.value, told(parked)["replay-count"]) == (bad("poison"), "2")
-    assert told(parked)["dead-letter-stage"] == "index"
+    assert (parked.value, reported(parked)["replay-count"]) == (bad("poison"), "2")
+    assert reported(parked)["dead-letter-stage"] == "index"
     code, result = await replay("--include-parked", "--max-replays", "2").ended()
     assert (code, result["sent"], result["parked"], result["report"]["deadLettered"]) == (0, 1, 0, 1)
 
@@ -221,7 +223,7 @@ async def test_a_stale_event_never_undoes_a_newer_document_and_never_brings_a_de
     await place.publish([event("newer", UPDATED, moment(9), status="refunded"), event("deleted", DELETED, moment(9))])
     await process.settled(5)
     patch = tmp_path / "patch.json"
-    patch.write_text("{}")  # an object that is written anew has each key once
+    patch.write_text("{}")  # an object that is written again has each key once
     code, result = await replay("--patch", str(patch)).ended()
     assert (code, result["sent"], result["stale"]) == (0, 1, 2)
     assert result["report"]["indexed"] == 1

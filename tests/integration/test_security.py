@@ -1,4 +1,4 @@
-"""Secured servers: the right secrets open them, wrong ones are told of, and none is ever shown."""
+"""Secured servers: the right secrets open them, wrong ones are reported, and none is ever shown."""
 
 import asyncio
 import base64
@@ -79,7 +79,7 @@ async def test_kafka_over_tls_with_a_login(
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
-async def test_a_wrong_kafka_password_is_told(
+async def test_a_wrong_kafka_password_is_reported(
     place: Place, indexer: Start, kafka_sasl: dict[str, str], mechanism: str
 ) -> None:
     process = indexer(
@@ -93,7 +93,7 @@ async def test_a_wrong_kafka_password_is_told(
     assert shown(process, WRONG) == []
 
 
-async def test_a_kafka_certificate_that_nobody_trusts_is_told(
+async def test_a_kafka_certificate_that_is_not_trusted_is_reported(
     place: Place, indexer: Start, kafka_ssl: dict[str, str]
 ) -> None:
     untrusting = {name: value for name, value in kafka_ssl.items() if name != "KAFKA_SSL_CA_FILE"}
@@ -166,7 +166,7 @@ async def test_postgresql_over_tls(place: Place, indexer: Start) -> None:
     assert shown(process, str(urlsplit(secured).password) + "@") == []
 
 
-async def test_a_wrong_postgresql_password_is_told_and_stops_no_indexing(place: Place, indexer: Start) -> None:
+async def test_a_wrong_postgresql_password_is_reported_and_stops_no_indexing(place: Place, indexer: Start) -> None:
     parts = urlsplit(place.database_url)
     url = urlunsplit(parts._replace(netloc=f"nobody:{WRONG}@{parts.hostname}:{parts.port}"))
     process = indexer(CONSUMER_ENABLE_AUDIT_DB="true", CONSUMER_LOG_LEVEL="debug", DATABASE_URL=url)
@@ -253,7 +253,9 @@ async def test_elasticsearch_with_an_api_key_that_is_withdrawn_and_given_back(
     assert await with_the_user.settled(2) == {"indexed": 2}
 
 
-async def test_a_wrong_elasticsearch_password_is_told_and_nothing_is_lost(secure_place: Place, start_on: Start) -> None:
+async def test_a_wrong_elasticsearch_password_is_reported_and_nothing_is_lost(
+    secure_place: Place, start_on: Start
+) -> None:
     process = start_on(secure_place, ELASTICSEARCH_PASSWORD=WRONG)
     await secure_place.publish([event("a")])
     reasons = await eventually(process.reasons, lambda found: "elasticsearch: " in found)

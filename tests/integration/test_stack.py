@@ -110,7 +110,7 @@ async def test_a_killed_server_is_started_again_with_its_data(stack: Stack, name
         assert (await client.get("kept"), await ask(stack, "SELECT id FROM kept")) == (b"1", 1)
 
 
-def test_a_lost_state_file_ends_nobody_elses_process_and_says_who_has_the_port(stack: Stack) -> None:
+def test_a_lost_state_file_ends_no_other_process_and_says_who_has_the_port(stack: Stack) -> None:
     path = stack.settings.home / "state.json"
     saved, running = path.read_text(), pids(stack)
     path.unlink()

@@ -58,7 +58,7 @@ async def test_a_system_that_runs_is_shown_as_it_is(place: Place, indexer: Calla
     assert found["redis"]["up"]
 
 
-async def test_servers_that_are_away_or_silent_hide_nothing_of_the_others(place: Place) -> None:
+async def test_servers_that_are_unavailable_or_silent_hide_nothing_of_the_others(place: Place) -> None:
     connections: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
@@ -213,7 +213,7 @@ async def test_records_removed_before_they_were_read_are_reported(place: Place) 
     assert any("lost 4 records (partition 1)" in problem for problem in problems)
 
 
-async def test_it_watches_until_it_is_told_to_end(place: Place) -> None:
+async def test_it_watches_until_it_is_asked_to_end(place: Place) -> None:
     process = await begun(place, "status", "--watch", "--json", "--interval", "0.2s")
     assert process.stdout is not None
     async with asyncio.timeout(60):

@@ -140,7 +140,7 @@ async def test_a_dead_letter_carries_the_span_that_sent_it(place: Place, indexer
     assert (line["trace_id"], line["span_id"]) == (trace_id, processed.span_id)
 
 
-async def test_one_trace_tells_of_an_event_that_was_dead_lettered_replayed_and_indexed(
+async def test_one_trace_reports_an_event_that_was_dead_lettered_replayed_and_indexed(
     place: Place, indexer: Start, collector: Receiver, tmp_path: Path
 ) -> None:
     trace_id, _, headers = context()
@@ -169,8 +169,8 @@ async def test_one_trace_tells_of_an_event_that_was_dead_lettered_replayed_and_i
     first, dead, sent, second = collector.of_trace(trace_id)
     assert [each.attributes.get("activity_indexer.outcome") for each in (first, second)] == ["dead_lettered", "indexed"]
     assert sent.links[0].span_id == dead.span_id
-    told = {each.attributes.get("activity_indexer.link"): each.span_id for each in second.links}
-    assert (told["replay"], told["dead_letter"]) == (sent.span_id, dead.span_id)
+    reported = {each.attributes.get("activity_indexer.link"): each.span_id for each in second.links}
+    assert (reported["replay"], reported["dead_letter"]) == (sent.span_id, dead.span_id)
     (whole,) = collector.named(f"replay {place.name}")
     assert (whole.trace_id, whole.parent_id) == (caller, caller_span)
     assert (await place.documents())["again"]["_trace_id"] == trace_id
@@ -209,7 +209,7 @@ async def test_one_trace_id_leads_from_publishing_through_dead_letter_and_replay
     assert trace_id in {document.get("_trace_id") for document in (await place.documents()).values()}
 
 
-async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
+async def test_a_collector_that_is_unavailable_costs_spans_and_nothing_else(
     place: Place, indexer: Start, collector: Receiver
 ) -> None:
     collector.status = 400
@@ -235,10 +235,10 @@ async def test_the_metrics_of_the_port_are_sent_as_well(place: Place, indexer: S
             each.as_double for each in points if {a.key: a.value.string_value for a in each.attributes} == wanted
         )
 
-    async def told() -> float:
+    async def reported() -> float:
         return indexed()
 
-    await eventually(told, 2, 10)
+    await eventually(reported, 2, 10)
     (point,) = collector.metrics[-1]["activity_indexer_batch_events"].histogram.data_points
     assert (point.count, point.sum, sum(point.bucket_counts)) == (1, 2.0, 1)
     assert not point.HasField("min")
@@ -256,22 +256,22 @@ VOLATILE = (
 async def test_by_grpc_a_collector_receives_the_same_as_by_http_and_with_tls_too(
     place: Place, indexer: Start, collector: Receiver, tmp_path: Path
 ) -> None:
-    by_http = await told_to(collector, place, indexer(**to(collector)))
+    by_http = await reported_to(collector, place, indexer(**to(collector)))
     with receiving_grpc() as plain:
-        by_grpc = await told_to(plain, place, indexer(**to(plain, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")))
+        by_grpc = await reported_to(plain, place, indexer(**to(plain, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")))
     authority = trustme.CA()
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(trusted))
     with receiving_grpc(credentials(authority)) as secure:
         more = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_CERTIFICATE": str(trusted)}
-        by_tls = await told_to(secure, place, indexer(**to(secure, **more)))
+        by_tls = await reported_to(secure, place, indexer(**to(secure, **more)))
     assert len(by_http["spans"]) >= 10
     for other in (by_grpc, by_tls):
         assert set(other["spans"]) ^ set(by_http["spans"]) == set()
         assert other == by_http
 
 
-async def test_a_collector_that_is_not_trusted_is_told_nothing(place: Place, indexer: Start, tmp_path: Path) -> None:
+async def test_a_collector_that_is_not_trusted_gets_nothing(place: Place, indexer: Start, tmp_path: Path) -> None:
     trusted = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(trusted))
     with receiving_grpc(credentials(trustme.CA())) as secure:
@@ -291,8 +291,8 @@ def credentials(authority: trustme.CA) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([(certificate.private_key_pem.bytes(), chain)])
 
 
-async def told_to(collector: Receiver, place: Place, running: Indexer) -> dict[str, Any]:
-    """What a collector is told of one event that is written and one that is not; without what differs every time."""
+async def reported_to(collector: Receiver, place: Place, running: Indexer) -> dict[str, Any]:
+    """What a collector gets for one event that is written and one that is not; without what differs every time."""
     trace_id, span_id, headers = context()
     await running.ready()
     await place.publish([event(f"by {collector.address}")], headers=headers)
@@ -311,8 +311,8 @@ async def told_to(collector: Receiver, place: Place, running: Indexer) -> dict[s
 
 def shown(span: Span, named: Mapping[str, str]) -> str:
     links = [(named[each.span_id], sorted(without_volatile(each.attributes).items())) for each in span.links]
-    told = sorted(without_volatile(span.attributes).items())
-    return repr((span.name, span.kind, named[span.parent_id], told, links, span.failed, span.service, span.schema))
+    reported = sorted(without_volatile(span.attributes).items())
+    return repr((span.name, span.kind, named[span.parent_id], reported, links, span.failed, span.service, span.schema))
 
 
 def without_volatile(attributes: Mapping[str, Any]) -> dict[str, Any]:

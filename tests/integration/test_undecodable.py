@@ -63,7 +63,7 @@ def events(*names: str) -> list[bytes]:
 
 
 async def audited(place: Place, transactions: int) -> None:
-    """The audit has read everything, and written so many transactions."""
+    """The audit has read everything, and written this many transactions."""
     await eventually(lambda: place.lag(f"{place.group}.audit"), 0)
     assert len(await place.rows("SELECT id FROM transactions")) == transactions
 
@@ -133,10 +133,10 @@ async def test_a_damaged_record_that_the_broker_accepts_is_isolated_with_its_byt
     assert await process.settled(4) == {"indexed": 3, "dead_lettered": 1}
     assert sorted(await place.documents()) == ["a", "c", "d"]
     (letter,) = await place.dead_letters()
-    told = headers(letter)
+    reported = headers(letter)
     assert field(letter.value) == damaged
-    assert (told["stage"], told["error"], told["content"]) == ("decode", "undecodable_record", "record")
-    assert int(told["offset"]) == first + 1
+    assert (reported["stage"], reported["error"], reported["content"]) == ("decode", "undecodable_record", "record")
+    assert int(reported["offset"]) == first + 1
     await eventually(place.lag, 0)
     await audited(place, 3)
     code, shown = await command(place, tmp_path, "dead-letters", "list")
@@ -164,8 +164,8 @@ async def test_a_bomb_costs_little_memory_and_stops_nothing(place: Place, indexe
     await eventually(lambda: place.lag(f"{place.group}.audit"), 0)
     assert memory(process) - before < 130 * 1024, "64 MiB are unpacked at most, by the indexer and by the audit"
     letters = await place.dead_letters()
-    told = headers(letters[0])
-    assert (told["error"], told["content"]) == ("batch_too_large", "batch")
+    reported = headers(letters[0])
+    assert (reported["error"], reported["content"]) == ("batch_too_large", "batch")
     assert letters[0].value[61:] == bomb[61:]
     code, shown = await command(place, tmp_path, "dead-letters", "list")
     assert (code, "batch_too_large" in shown) == (0, True)
@@ -194,13 +194,13 @@ async def test_a_record_that_is_too_large_is_dead_lettered_with_its_beginning(
     first = await produce(place, batch(*events("a"), large, *events("b"), codec=4))
     assert await process.settled(3) == {"indexed": 2, "dead_lettered": 1}
     (letter,) = await place.dead_letters()
-    told = headers(letter)
+    reported = headers(letter)
     assert letter.value == large[:65_536]
-    assert (told["error"], told["truncated"], told["size"]) == ("record_too_large", "true", str(len(large)))
-    assert told["sha256"] == hashlib.sha256(large).hexdigest()
-    assert int(told["offset"]) == first + 1
+    assert (reported["error"], reported["truncated"], reported["size"]) == ("record_too_large", "true", str(len(large)))
+    assert reported["sha256"] == hashlib.sha256(large).hexdigest()
+    assert int(reported["offset"]) == first + 1
     code, shown = await command(place, tmp_path, "dead-letters", "show")
-    assert (code, f"of {len(large):,} bytes, SHA-256 {told['sha256']}" in " ".join(shown.split())) == (0, True)
+    assert (code, f"of {len(large):,} bytes, SHA-256 {reported['sha256']}" in " ".join(shown.split())) == (0, True)
     code, result = await Replay(place, tmp_path / "replay").ended()
     assert (result["sent"], result["refused"]) == (0, 1)
     code, shown = await command(place, tmp_path, "dead-letters", "replay", "--dry-run", "--include-parked")
@@ -223,9 +223,9 @@ async def test_a_dead_letter_that_is_too_large_for_its_topic_is_truncated(place:
     await place.publish([large, small, event("good"), b"x" * 400_000])
     assert await process.settled(4) == {"indexed": 1, "dead_lettered": 3}
     found = {letter.value[:10]: letter for letter in await place.dead_letters()}
-    told = headers(found[large[:10]])
+    reported = headers(found[large[:10]])
     assert found[large[:10]].value == large[:65_536]
-    assert (told["size"], told["sha256"]) == ("400000", hashlib.sha256(large).hexdigest())
+    assert (reported["size"], reported["sha256"]) == ("400000", hashlib.sha256(large).hexdigest())
     assert found[small].value == small
     assert found[b"x" * 10].value == b"x" * 400_000, "compressed, it fits"
     assert process.logged("dead_letters.truncated")[0]["size"] == 400_000
@@ -254,9 +254,9 @@ async def test_a_compacted_dead_letter_topic_takes_events_without_a_key(place: P
     letters = await place.dead_letters()
     assert len({letter.key for letter in letters}) == 2
     for letter in letters:
-        told = headers(letter)
-        assert letter.key.decode() == f"{place.name}:{told['partition']}:{told['offset']}"
-        assert told["no-key"] == "true"
+        reported = headers(letter)
+        assert letter.key.decode() == f"{place.name}:{reported['partition']}:{reported['offset']}"
+        assert reported["no-key"] == "true"
     assert process.logged("dead_letters.blocked") == []
 
 
@@ -268,7 +268,7 @@ async def test_a_damaged_batch_holds_only_its_partition_and_is_named_with_advice
 ) -> None:
     for name in ("a", "b", "c"):
         await produce(place, batch(*events(name)))
-    mend = spoil(place, b'"b"')
+    fix = spoil(place, b'"b"')
     process = indexer(CONSUMER_ENABLE_AUDIT_DB="true")
     await eventually(process.reasons, lambda text: "cannot go on" in text)
     await produce(place, batch(*events("x")), partition=1)
@@ -285,7 +285,7 @@ async def test_a_damaged_batch_holds_only_its_partition_and_is_named_with_advice
         with pytest.raises(Unavailable, match="cannot go on at the offset 1"):
             async for _ in it.read({}, await it.ends()):
                 pass
-    mend()
+    fix()
     assert await process.settled(4) == {"indexed": 4}
     await eventually(process.reasons, "200 ")
     await audited(place, 4)
@@ -301,12 +301,12 @@ def spoil(place: Place, found: bytes) -> Callable[[], None]:
         file.seek(at)
         file.write(byte)
 
-    def mend() -> None:
+    def fix() -> None:
         put(found[1:2])
         file.close()
 
     put(b"!")
-    return mend
+    return fix
 
 
 async def command(place: Place, tmp_path: Path, *arguments: str, **variables: str) -> tuple[int, str]:

@@ -79,7 +79,7 @@ def event_options(function: Command) -> Command:
                 help="Give every event a traceparent header, and sample this share of them; their spans are sent by "
                 "OTLP where OTEL_EXPORTER_OTLP_ENDPOINT says."),
         _option(section, "--spread", type=int, metavar="N", default=50, show_default=True,
-                help="At most so many transactions start between two events of one."),
+                help="At most this many transactions start between two events of one."),
         _option(section, "--seed", type=int, metavar="SEED", show_default="random",
                 help="With the same seed, --start-time and other options the events are the same, byte for byte."),
         _option(section, "--timestamps", type=click.Choice(TIMESTAMPS), default="microseconds", show_default=True,

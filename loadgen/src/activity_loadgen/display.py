@@ -1,4 +1,4 @@
-"""Progress for people: a bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress: a bar on a terminal, a plain line every few seconds elsewhere."""
 
 import time
 from types import TracebackType

@@ -45,7 +45,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     `timestamp` is in nanoseconds, and `version` the event's base version (see `base_version`). Both are None for an
     invalid event, whose `reason` says what is wrong with it; `transaction_id` is then the transaction it was made from.
-    `delivery` tells a repeated or a late record from one that comes in its turn.
+    `delivery` distinguishes a repeated or a late record from one that comes in its turn.
     """
 
     key: bytes

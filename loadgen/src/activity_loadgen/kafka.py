@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 
 class KafkaUnavailableError(Exception):
-    """Kafka could not be reached, or refused, for as long as we were told to wait."""
+    """Kafka could not be reached, or refused, within the time to wait."""
 
 
 class KafkaSettingError(ValueError):
@@ -124,13 +124,13 @@ def _checked_servers(servers: str) -> str:
 
 
 async def wait_for(attempt: Callable[[], Awaitable[None]], *, what: str, wait: float, say: Say) -> None:
-    """Try until it works, telling `say` the first reason and every new one.
+    """Try until it works, reporting the first reason and every new one to `say`.
 
     Raises:
         KafkaUnavailableError: when it has not worked for `wait` seconds.
     """
     loop = asyncio.get_running_loop()
-    deadline, told = loop.time() + wait, ""
+    deadline, reported = loop.time() + wait, ""
     while True:
         try:
             return await attempt()
@@ -138,9 +138,9 @@ async def wait_for(attempt: Callable[[], Awaitable[None]], *, what: str, wait: f
             reason = str(error) or type(error).__name__
         if loop.time() >= deadline:
             raise KafkaUnavailableError(f"{what}: gave up after {wait:g} s: {reason}")
-        if reason != told:
+        if reason != reported:
             say(f"waiting for {what} (up to {wait:g} s): {reason}")
-            told = reason
+            reported = reason
         await asyncio.sleep(RETRY_SECONDS)
 
 
@@ -164,7 +164,7 @@ async def partitions_of(client: AIOKafkaAdminClient, topic: str) -> int:
 
 
 async def ensure_topic(connection: KafkaConnection, topic: str, partitions: int, *, wait: float, say: Say) -> None:
-    """Create the topic when it is absent, and wait until it can be written to.
+    """Create the topic when it does not exist, and wait until it can be written to.
 
     Raises:
         KafkaUnavailableError: when that has not come about in `wait` seconds.
@@ -190,8 +190,8 @@ async def has_brokers_time(connection: KafkaConnection, topic: str) -> bool:
             answers = await client.describe_configs([resource])
     except KafkaError:
         return False
-    told = [each for answer in answers for each in answer.to_object()["resources"]]
-    entries = [entry for each in told for entry in each.get("config_entries") or ()]
+    reported = [each for answer in answers for each in answer.to_object()["resources"]]
+    entries = [entry for each in reported for entry in each.get("config_entries") or ()]
     return any(entry["config_value"] == "LogAppendTime" for entry in entries)
 
 
@@ -199,7 +199,7 @@ async def _create(client: AIOKafkaAdminClient, topic: str, partitions: int) -> N
     answer = await client.create_topics([NewTopic(topic, partitions, BROKER_DEFAULT, replica_assignments={})])
     for _, code, *message in answer.topic_errors:
         if code not in {0, TOPIC_ALREADY_EXISTS}:
-            raise KafkaError(f"topic {topic} is absent and could not be created: error {code} {message}")
+            raise KafkaError(f"topic {topic} does not exist and could not be created: error {code} {message}")
 
 
 def _name(connection: KafkaConnection) -> str:

@@ -37,7 +37,7 @@ class OptionError(ValueError):
 
 
 def default_mix() -> dict[str, float]:
-    """Shares of the transaction types when nobody says otherwise."""
+    """Shares of the transaction types when nothing else is given."""
     return {"card": 0.6, "p2p": 0.25, "crypto": 0.15}
 
 

@@ -1,4 +1,4 @@
-"""What a run came to: a table for people, a JSON object for programs."""
+"""What a run came to: a readable table, a JSON object for programs."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -52,31 +52,31 @@ def print_report(console: Console, report: VerifyReport) -> None:
 def outcome_json(outcome: Outcome, ledger: Path | None) -> bytes:
     """The run as one JSON object in a line."""
     counts = outcome.counts
-    told: dict[str, Any] = {
+    reported: dict[str, Any] = {
         "run": outcome.run,
         "seed": outcome.seed,
         "ledger": None if ledger is None else str(ledger),
         "published": {name.replace(" ", "_"): value for name, value in _published(counts).items()},
         "seconds": round(counts.seconds, 3),
         "events_per_second": round(counts.rate, 1),
-        "verified": None if outcome.report is None else _told(outcome.report),
+        "verified": None if outcome.report is None else _stated(outcome.report),
     }
-    return msgspec.json.encode(told)
+    return msgspec.json.encode(reported)
 
 
 def report_json(report: VerifyReport) -> bytes:
     """A verification as one JSON object in a line."""
-    return msgspec.json.encode(_told(report))
+    return msgspec.json.encode(_stated(report))
 
 
 def _published(counts: PublishCounts) -> dict[str, int]:
     kinds = counts.kinds
-    told = {"transactions": counts.transactions, "events": counts.acknowledged}
+    reported = {"transactions": counts.transactions, "events": counts.acknowledged}
     for kind in KINDS:
-        told[kind] = sum(kinds[kind, delivery] for delivery in ("normal", "late"))
+        reported[kind] = sum(kinds[kind, delivery] for delivery in ("normal", "late"))
     for delivery in DELIVERIES:
-        told[delivery] = sum(kinds[kind, delivery] for kind in KINDS)
-    return {**told, "failed": counts.failed, "bytes": counts.bytes}
+        reported[delivery] = sum(kinds[kind, delivery] for kind in KINDS)
+    return {**reported, "failed": counts.failed, "bytes": counts.bytes}
 
 
 def _remarks(report: VerifyReport) -> list[str]:
@@ -96,7 +96,7 @@ def _remarks(report: VerifyReport) -> list[str]:
     return [*lines, f"{verdict} ({report.seconds:.1f} s)"]
 
 
-def _told(report: VerifyReport) -> dict[str, Any]:
+def _stated(report: VerifyReport) -> dict[str, Any]:
     problems = {problem: {} for problem in PROBLEMS}  # type: dict[str, dict[str, int]]
     for (problem, what), number in report.counts.items():
         problems[problem][what.replace(" ", "_") + "s"] = number

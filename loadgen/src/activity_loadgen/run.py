@@ -21,7 +21,7 @@ from activity_loadgen.verify import VerifyOptions, VerifyProgress, VerifyReport,
 
 
 class Display(Protocol):
-    """Shows a run to somebody."""
+    """Shows a run."""
 
     def say(self, line: str) -> None:
         """Show a line."""

@@ -30,7 +30,7 @@ class SpanSettingError(ValueError):
 
 
 class Spans(Protocol):
-    """Told of every event that is acknowledged."""
+    """Called for every event that is acknowledged."""
 
     def sent(self, event: Event, record: RecordMetadata, started: int, ended: int) -> None:
         """An event was sent and acknowledged at these times (nanoseconds since the epoch)."""

@@ -1,4 +1,4 @@
-"""Doing work only until somebody says stop."""
+"""Doing work only until asked to stop."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 async def unless_stopped(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
-    """The work's result, or None as soon as we are told to stop; the work is cancelled then."""
+    """The work's result, or None as soon as a stop is asked for; the work is cancelled then."""
     task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)

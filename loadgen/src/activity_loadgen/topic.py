@@ -26,7 +26,7 @@ class ReadTimeoutError(Exception):
 
 
 class TopicMismatchError(Exception):
-    """A position of the topic holds another value than the ledger says: it is another topic, or was made anew."""
+    """A position of the topic holds another value than the ledger says: it is another topic, or was made again."""
 
 
 @contextlib.asynccontextmanager
@@ -87,7 +87,7 @@ def _keep(record: ConsumerRecord, wanted: Mapping[Position, str | None], values:
         return
     if digest(record.value) != wanted[position]:
         where = f"{record.topic}, partition {record.partition}, offset {record.offset}"
-        raise TopicMismatchError(f"{where} holds another value than the ledger says: was the topic made anew?")
+        raise TopicMismatchError(f"{where} holds another value than the ledger says: was the topic made again?")
     values[position] = record.value or b""
 
 

@@ -1,4 +1,4 @@
-"""Makes one transaction: a card payment, a transfer between people, or a crypto movement.
+"""Makes one transaction: a card payment, a transfer between users, or a crypto movement.
 
 A transaction is kept as JSON text in parts, because its text is most of what an event costs: the words are encoded once
 for a run, and an update shares every part with the transaction before except those that it changes.

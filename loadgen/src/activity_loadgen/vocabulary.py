@@ -1,4 +1,4 @@
-"""The words the synthetic transactions are made of. People and most shops are made up."""
+"""The words the synthetic transactions are made of. Persons and most shops are made up."""
 
 from typing import Final, NamedTuple
 

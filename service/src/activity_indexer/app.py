@@ -22,18 +22,18 @@ from activity_indexer.adapters.kafka.client import prepare_topics
 from activity_indexer.adapters.kafka.dead_letters.topic import DeadLetterTopic
 from activity_indexer.adapters.kafka.source import GroupSource
 from activity_indexer.adapters.redis.store import RedisSeenStore, seen_namespace
-from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.consumer import POLL_TIMEOUT, Indexer, IntakeLimits
-from activity_indexer.ending import Deadline, Ending, say_goodbye
+from activity_indexer.ending import Deadline, Ending, close_all
 from activity_indexer.enrichment.registry import Registry, load_enrichments
 from activity_indexer.errors import Refused, Unavailable
 from activity_indexer.freshness import Freshness
 from activity_indexer.index_watch import IndexWatch
 from activity_indexer.indexing import BulkWriter, Tries
 from activity_indexer.pipeline.batch import Batcher
+from activity_indexer.pipeline.decoded_events import DecodedEvents
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
 from activity_indexer.pipeline.rereads import Rereads
 from activity_indexer.processor import Limits, Processor
@@ -46,9 +46,9 @@ from activity_indexer.telemetry.http import HttpServer
 from activity_indexer.telemetry.log_lines import LogLines
 from activity_indexer.telemetry.loop import watch_loop
 from activity_indexer.telemetry.metrics.indexer import Metrics
+from activity_indexer.telemetry.open_telemetry import OpenTelemetry
 from activity_indexer.telemetry.problems import Problems
 from activity_indexer.telemetry.progress import Progress
-from activity_indexer.telemetry.tracing.setup import OpenTelemetry
 from activity_indexer.ties import OrderedWriter
 from activity_indexer.tracing import Tracing
 from activity_indexer.trial import trial_document
@@ -86,7 +86,7 @@ class App:
         self._started = asyncio.Event()
         self._decoded = DecodedEvents(consumer.memory.decoded)
         self._seen: RedisSeenStore | None = None
-        self._goodbyes: dict[str, Callable[[], Awaitable[None]]] = {}
+        self._closers: dict[str, Callable[[], Awaitable[None]]] = {}
         self._log = structlog.get_logger("activity_indexer.app")
 
     def stop(self) -> None:
@@ -117,7 +117,7 @@ class App:
         identity = {"instance": _instance(), "group": self._settings.kafka.consumer_group}
         server = HttpServer(consumer.http_host, consumer.http_port, self.health, self.metrics, page, identity)
         self.http_port = await server.start()
-        self._goodbyes["http"] = server.stop
+        self._closers["http"] = server.stop
         self._log.info("http.listening", port=self.http_port)
 
     async def _index(self, background: list[asyncio.Task[None]]) -> None:
@@ -129,8 +129,8 @@ class App:
         telemetry = OpenTelemetry(self._settings, self.emit, self.metrics.registry)
         freshness = Freshness(index, self.emit, self._settings.consumer.freshness_interval)
         self.emit.add(freshness)
-        self._goodbyes |= {"elasticsearch": index.stop, "kafka": source.stop}
-        self._goodbyes |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
+        self._closers |= {"elasticsearch": index.stop, "kafka": source.stop}
+        self._closers |= {"telemetry": telemetry.stop, "freshness": freshness.stop}
         calls = Calls(self.emit, telemetry.indexer())
         alias = self._settings.elasticsearch.index
         watch = IndexWatch(index, MeasuredIndex(index, calls, alias), alias, self.emit)
@@ -193,7 +193,7 @@ class App:
 
     async def _part(self, background: list[asyncio.Task[None]]) -> None:
         self.stop()
-        await say_goodbye(self._goodbyes, self._ending.deadline)
+        await close_all(self._closers, self._ending.deadline)
         await _finish(background, self._ending.deadline)
 
     def _indexer(
@@ -208,7 +208,7 @@ class App:
         limit = AdaptiveLimit(consumer.max_in_flight, consumer.latency_target, time.monotonic)
         breaker = Breaker(consumer.breaker_threshold, consumer.breaker_window, consumer.breaker_min_failures)
         dead_letters = DeadLetterTopic(self._settings.kafka, emit=self.emit)
-        self._goodbyes["dead letters"] = dead_letters.stop
+        self._closers["dead letters"] = dead_letters.stop
         rereads = Rereads(self._seen)
         tries = Tries(consumer.max_retries, consumer.push_back_tries, consumer.push_back_timeout)
         writer = BulkWriter(watch, limit, self._backoff, self.emit, tries, trial=trial_document(registry))
@@ -257,7 +257,7 @@ class App:
             lambda: min(ttl, index.remembers),
         )
         self._seen = store
-        self._goodbyes["redis"] = store.stop
+        self._closers["redis"] = store.stop
         return Deduplicator(
             RecentIds(consumer.dedup_memory_size),
             MeasuredSeen(store, calls),

@@ -83,12 +83,12 @@ class Breaker:
         return not self._open or self._polls > 0
 
     def polled(self, records: int) -> None:
-        """So many records were taken in."""
+        """This many records were taken in."""
         if records and self._polls:
             self._polls -= 1
 
     def record(self, events: int, failures: int) -> bool:
-        """A batch had so many valid events, so many of which failed for good; returns whether it is open now."""
+        """A batch had this many valid events, this many of which failed for good; returns whether it is open now."""
         if not events:
             return self._open
         self._window.add(events, failures)
@@ -118,7 +118,7 @@ class Breaker:
         return self._threshold < 1 and window.failures >= self._min_failures and window.share > share
 
     def bears(self, events: int, failures: int) -> bool:
-        """Whether so many failures among so many events are still the exception."""
+        """Whether this many failures among this many events are still the exception."""
         return failures <= self._threshold * events
 
     def half_open(self) -> None:

@@ -18,8 +18,8 @@ from activity_indexer.memory import MemoryShares
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import Partition, Record
-from activity_indexer.positions import Ends
+from activity_indexer.ports import Record
+from activity_indexer.positions import Ends, Partition
 from activity_indexer.published import published_at
 from activity_indexer.reports import (
     BreakerClosed,
@@ -43,7 +43,7 @@ class RecordSource(Protocol):
     """A member of the consumer group."""
 
     async def poll(self, timeout: float, max_records: int) -> Mapping[Partition, Sequence[Record]]:  # noqa: ASYNC109
-        """Records of the current assignment, waiting for them so many seconds at most. Raises Unavailable."""
+        """Records of the current assignment, waiting for them this many seconds at most. Raises Unavailable."""
 
     async def commit(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets. Raises Unavailable when they are not committed."""
@@ -66,7 +66,7 @@ class Sink(Protocol):
         """Whether it takes events."""
 
     async def confirm(self, within: float) -> Standing:
-        """What holds for all that was settled before the call; an answer is waited for at most so long (seconds)."""
+        """What holds for all that was settled before the call; an answer is waited for at most this long (seconds)."""
 
 
 class _Trusted:
@@ -142,7 +142,7 @@ class Indexer:
         self._committing = asyncio.Lock()
 
     async def run(self) -> None:
-        """Take in and process until told to stop. Raises what a batch raised unexpectedly."""
+        """Take in and process until asked to stop. Raises what a batch raised unexpectedly."""
         tasks = [asyncio.create_task(self._commit_often()), asyncio.create_task(self._watch())]
         try:
             while not self._stopping:
@@ -182,7 +182,7 @@ class Indexer:
         return self._batcher.footprint + self._footprint_under_way >= self._limits.memory
 
     def _take(self, polled: Mapping[Partition, Sequence[Record]]) -> None:
-        for partition in polled:  # records may come before `assigned` is told of their partition
+        for partition in polled:  # records may come before `assigned` is called for their partition
             self._offsets.setdefault(partition, PartitionOffsets())
         size = self._batcher.add(polled, self._offsets)
         records = sum(map(len, polled.values()))
@@ -298,7 +298,7 @@ class Indexer:
         await self._rereads.assigned(partitions)
 
     async def revoked(self) -> None:
-        """The group takes all partitions back, to hand them out anew."""
+        """The group takes all partitions back, to hand them out again."""
         self._revoked_at = self._clock()
         self._emit(PartitionsRevoked())
         await self.drain(Deadline.after(self._limits.drain_timeout, self._clock))

@@ -241,7 +241,7 @@ def _options(text: str) -> dict[str, str]:
 
 
 def _whole(given: Mapping[str, str], name: str) -> int | None:
-    """A whole number; None when it is absent, or leaves the choice to the system (0 and less)."""
+    """A whole number; None when it is missing, or leaves the choice to the system (0 and less)."""
     if not (text := given.get(name, "").strip()):
         return None
     if not re.fullmatch(r"-?\d{1,9}", text):

@@ -84,7 +84,7 @@ _stored: Final = msgspec.json.Decoder(_Stored).decode
 
 
 ORDER_FIELDS: Final = ("event_type", "_updated_at", "_deleted_at", "_position")
-"""Fields of a document that tell the order of the event that wrote it."""
+"""Fields of a document that give the order of the event that wrote it."""
 
 
 def order_of(source: bytes) -> Order | None:
@@ -101,9 +101,9 @@ def order_of(source: bytes) -> Order | None:
 def holds(source: bytes, event: Event) -> bool:
     """Whether a document or tombstone says what the event says, whatever the timestamps and positions are."""
     if not event.deleted:
-        told = b"" if event.source is None else b'"source":%b,' % encode(event.source)
+        reported = b"" if event.source is None else b'"source":%b,' % encode(event.source)
         return source.startswith(
-            b'%b,"event_type":"%b",%b"_updated_at":' % (event.body[:-1], event.event_type.encode(), told)
+            b'%b,"event_type":"%b",%b"_updated_at":' % (event.body[:-1], event.event_type.encode(), reported)
         )
     try:
         found = _stored(source)

@@ -12,7 +12,7 @@ import structlog
 FOR_COMMIT = 0.15
 """Share of the budget that is kept for the last commit: what is done is committed, however much is not."""
 
-FOR_GOODBYES = 0.1
+FOR_CLOSING = 0.1
 """Share of the budget that is kept for leaving groups and closing connections."""
 
 
@@ -29,7 +29,7 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
-        """So many seconds from now."""
+        """This many seconds from now."""
         return cls(clock() + seconds, seconds, clock)
 
     def left(self, keeping: float = 0.0) -> float:
@@ -39,16 +39,16 @@ class Deadline:
     @property
     def to_finish(self) -> float:
         """Seconds left to finish what is under way."""
-        return self.left(FOR_COMMIT + FOR_GOODBYES)
+        return self.left(FOR_COMMIT + FOR_CLOSING)
 
     @property
     def to_commit(self) -> float:
         """Seconds left to commit what is done."""
-        return self.left(FOR_GOODBYES)
+        return self.left(FOR_CLOSING)
 
 
 class Ending:
-    """Tells everybody when the end begins, and by when it has to be over: `budget` seconds later."""
+    """Informs all parts when the end begins, and by when it has to be over: `budget` seconds later."""
 
     def __init__(self, budget: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._budget = budget
@@ -76,14 +76,14 @@ class Ending:
         await self._begun.wait()
 
 
-async def say_goodbye(goodbyes: Mapping[str, Callable[[], Awaitable[None]]], deadline: Deadline) -> None:
-    """Say all goodbyes at once: one that fails, or is not answered in time, holds up neither the others nor the end."""
-    tasks = {name: asyncio.ensure_future(goodbye()) for name, goodbye in goodbyes.items()}
+async def close_all(closers: Mapping[str, Callable[[], Awaitable[None]]], deadline: Deadline) -> None:
+    """Close all of them at once: one that fails, or is not answered in time, delays neither the others nor the end."""
+    tasks = {name: asyncio.ensure_future(close()) for name, close in closers.items()}
     if tasks:
         await asyncio.wait(tasks.values(), timeout=deadline.left())
     log = structlog.get_logger("activity_indexer.ending")
     for name, task in tasks.items():
         if task.cancel():
-            log.warning("goodbye.given_up", server=name)
+            log.warning("close.given_up", server=name)
         elif not task.cancelled() and (error := task.exception()):
-            log.warning("goodbye.failed", server=name, error=f"{type(error).__name__}: {error}")
+            log.warning("close.failed", server=name, error=f"{type(error).__name__}: {error}")

@@ -60,11 +60,11 @@ class DocumentError(EventError):
 
 
 class Unavailable(ActivityIndexerError):
-    """A server is away or busy: the same call may pass later."""
+    """A server is unavailable or busy: the same call may pass later."""
 
 
 class Refused(ActivityIndexerError):
-    """A server answers, but needs people: credentials, rights, a missing index, a wrong setting."""
+    """A server answers, but an operator is needed: credentials, rights, a missing index, a wrong setting."""
 
 
 class UnexpectedIndex(Refused):

@@ -128,7 +128,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def checksum(self) -> int:
-        """As `content`, but cheaper and weaker: it may tell a copy from a tie, and decide nothing."""
+        """As `content`, but cheaper and weaker: it may distinguish a copy from a tie, and decide nothing."""
         return zlib.crc32(self.body or self.transaction.user_id.encode())
 
 

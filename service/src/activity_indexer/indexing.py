@@ -63,7 +63,7 @@ class Result:
 class Tries:
     """How often a document is tried before it is refused for good.
 
-    `suspect`: further tries after an error that nobody can explain. `push_back`: tries alone, over at least
+    `suspect`: further tries after an error that has no known cause. `push_back`: tries alone, over at least
     `push_back_timeout` seconds, of a document that is pushed back while the index takes others.
     """
 
@@ -151,7 +151,7 @@ class BulkWriter:
         self._trial = trial or trial_document()
         self._written = asyncio.Event()
         self._troubled = False
-        self._away = False
+        self._unavailable = False
         self._passed = 0
         self._held: set[Document] = set()
         self._alone: set[Document] = set()
@@ -334,7 +334,7 @@ class BulkWriter:
 
     def _unheard(self, documents: list[Document], error: ItemError) -> _Round:
         """No answer, or none of Elasticsearch's own."""
-        self._trouble(documents, error.reason or error.type, away=True)
+        self._trouble(documents, error.reason or error.type, unavailable=True)
         return _Round(documents, error.type, unheard=True, error=error)
 
     async def _isolated(self, pending: list[Document], error: ItemError) -> bool:
@@ -443,7 +443,7 @@ class BulkWriter:
     async def _report(self, outcome: Outcome, error: ItemError) -> None:
         """Why the index does not take a document that is known to be good."""
         if outcome in (Outcome.RETRY, Outcome.SPLIT):
-            self._trouble((), error.words, away=True)
+            self._trouble((), error.words, unavailable=True)
         elif outcome is Outcome.HALT:
             await self._halt(error)
         else:
@@ -472,8 +472,8 @@ class BulkWriter:
         if error.type == "index_not_found_exception":
             try:
                 await self._index.prepare()
-            except Unavailable as away:
-                self._trouble((), str(away), away=True)
+            except Unavailable as unavailable:
+                self._trouble((), str(unavailable), unavailable=True)
                 return
             except Refused as refused:
                 reason = str(refused)
@@ -482,7 +482,7 @@ class BulkWriter:
         self._halted(reason)
 
     def _halted(self, reason: str) -> None:
-        self._troubled = self._away = True
+        self._troubled = self._unavailable = True
         self._emit(DependencyChanged(Dependency.ELASTICSEARCH, reason, Severity.BLOCKS))
 
     def _hold(self, accused: Accused) -> None:
@@ -496,17 +496,17 @@ class BulkWriter:
         document.last_failure = self._now()
         document.first_failure = document.first_failure or document.last_failure
 
-    def _trouble(self, documents: Sequence[Document], reason: str, *, away: bool = False) -> None:
+    def _trouble(self, documents: Sequence[Document], reason: str, *, unavailable: bool = False) -> None:
         if len(documents) == 1 and documents[0] in self._alone:
             return  # others pass
         self._troubled = True
-        self._away = self._away or away
+        self._unavailable = self._unavailable or unavailable
         self._emit(DependencyChanged(Dependency.ELASTICSEARCH, reason))
 
     def _recover(self) -> None:
         """A request passed: no trouble is left, unless documents wait for an operator."""
-        if self._away:
-            self._away = False
+        if self._unavailable:
+            self._unavailable = False
             self._written.set()
         if self._troubled and not self._held:
             self._troubled = False

@@ -71,7 +71,7 @@ class MemoryShares:
         return self.budget // 16
 
     def fetch_of_each(self, partitions: int) -> int:
-        """Bytes that a consumer asks of each of so many partitions; the broker gives one batch at least."""
+        """Bytes that a consumer asks of each of this many partitions; the broker gives one batch at least."""
         return max(16 * 1024, min(MEBIBYTE, self.fetch // max(1, partitions)))
 
 
@@ -98,5 +98,5 @@ def records_bytes(records: Sequence[Record]) -> int:
 
 
 def footprint(records: int, size: int) -> int:
-    """What so many records of so many bytes together take while they are under way (bytes)."""
+    """What this many records of this many bytes together take while they are under way (bytes)."""
     return RECORD * records + COPIES * size

@@ -27,8 +27,8 @@ def position_of(record: Record) -> Position:
 
 def noted_position(headers: Sequence[tuple[str, bytes | None]]) -> Position | None:
     """The position of the original that a replay noted in the headers, if it did."""
-    told = dict(headers)
-    timestamp, partition, offset = (told.get(name) for name in (REPLAY_TIMESTAMP, REPLAY_PARTITION, REPLAY_OFFSET))
+    reported = dict(headers)
+    timestamp, partition, offset = (reported.get(name) for name in (REPLAY_TIMESTAMP, REPLAY_PARTITION, REPLAY_OFFSET))
     return position_in(timestamp, partition, offset) if timestamp and partition and offset else None
 
 

@@ -1,4 +1,4 @@
-"""Calls a server until it answers, and says once when it is away and once when it is back."""
+"""Calls a server until it answers, and says once when it is unavailable and once when it is back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The program ends while a server is away."""
+    """The program ends while a server is unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class State:
 
 
 class Patience:
-    """One server's calls, repeated with backoff for as long as it is away or refuses."""
+    """One server's calls, repeated with backoff for as long as it is unavailable or refuses."""
 
     def __init__(self, dependency: Dependency, backoff: Backoff, stopping: asyncio.Event, emit: Emit) -> None:
         self._dependency = dependency
@@ -87,5 +87,5 @@ class Patience:
         self.state = State("up", "", time.monotonic())
         self._emit(DependencyChanged(self._dependency, None, Severity.WARNS))
         if before.condition != "unknown":
-            away = round(self.state.since - before.since, 1)
-            self._log.info("audit.resumed", dependency=self._dependency, seconds_away=away)
+            unavailable = round(self.state.since - before.since, 1)
+            self._log.info("audit.resumed", dependency=self._dependency, seconds_unavailable=unavailable)

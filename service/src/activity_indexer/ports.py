@@ -6,26 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from activity_indexer.errors import DecodeError
+from activity_indexer.errors import DecodeError, EventError
 from activity_indexer.event import Event
-
-if TYPE_CHECKING:
-    from activity_indexer.positions import Commit, Loss
-
-
-class Partition(NamedTuple):
-    """A topic's partition; equal to the client's own type."""
-
-    topic: str
-    partition: int
+from activity_indexer.positions import Begun, Commit, Loss, Partition
+from activity_indexer.positions import Stored as StoredOffsets
 
 
 class Backlog(NamedTuple):
-    """What waits in a partition: so many records, the oldest published so long ago (seconds; 0 without any)."""
+    """What waits in a partition: this many records, the oldest published this long ago (seconds; 0 without any)."""
 
     events: int
     seconds: float
@@ -156,7 +148,7 @@ class BulkIndex(Protocol):
         """
 
     async def prepare(self) -> None:
-        """Create index, mapping and alias when absent. Raises Unavailable, or Refused when people are needed."""
+        """Create index, mapping and alias when absent. Raises Unavailable, or Refused when an operator is needed."""
 
 
 class SeenStore(Protocol):
@@ -229,6 +221,46 @@ class Read(NamedTuple):
 NOTHING_READ: Final[Mapping[Partition, Read]] = MappingProxyType({})
 
 
+NOTHING_REACHED: Final[Mapping[Partition, Commit]] = MappingProxyType({})
+
+
+class Polled(NamedTuple):
+    """What a poll gave: records in order of offset in each partition, nothing after a while without any.
+
+    `begun` has the partitions whose reading began since the last poll, `reached` the next offset of each partition
+    after these records. All that belongs to one `assignment` of partitions has its number. `found` has for each record
+    the event in it, or why there is none; None where the record has to be decoded. When empty, all have to be.
+    """
+
+    records: Sequence[Record]
+    begun: Sequence[Begun] = ()
+    reached: Mapping[Partition, Commit] = NOTHING_REACHED
+    assignment: int = 0
+    found: Sequence[Event | EventError | None] = ()
+
+
+class AuditSource(Protocol):
+    """The audit's own consumer group."""
+
+    def begin_from(self, stored: StoredOffsets) -> None:
+        """Ask this where the partitions of an assignment begin, whatever the group has committed."""
+
+    async def poll(self) -> Polled:
+        """The next records. Raises Unavailable or Refused."""
+
+    def is_current(self, polled: Polled) -> bool:
+        """Whether the partitions are assigned as they were at this poll."""
+
+    async def commit(self, polled: Polled) -> None:
+        """Commit all that this poll and those before handed out. Raises Unavailable or Refused."""
+
+    async def close(self) -> None:
+        """Leave the group; the next poll joins it again."""
+
+    async def lag(self) -> Mapping[Partition, Backlog]:
+        """What of each assigned partition is not committed. Raises Unavailable or Refused."""
+
+
 class AuditStore(Protocol):
     """The audit database."""
 
@@ -269,7 +301,7 @@ class Enriched(Struct, frozen=True, gc=False):
 
 
 class Enricher(Protocol):
-    """Adds what people search and filter by."""
+    """Adds what users search and filter by."""
 
     def __call__(self, event: Event) -> Enriched:
         """What to add to the document of this event. Raises EnrichmentError."""

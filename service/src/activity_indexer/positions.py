@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final, NamedTuple
 
-from activity_indexer.ports import Partition
-
 RETENTION: Final = "retention"
 TRUNCATION: Final = "truncation"
 RECREATED: Final = "recreated"
 LOSS_REASONS: Final = (RETENTION, TRUNCATION, RECREATED)
 
 _TOPIC_ID: Final = "topic-id="
+
+
+class Partition(NamedTuple):
+    """A topic's partition; equal to the client's own type."""
+
+    topic: str
+    partition: int
 
 
 class Commit(NamedTuple):
@@ -60,7 +65,7 @@ class Ends(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """Events that were gone before they were read: so many offsets, from `first` on.
+    """Events that were gone before they were read: this many offsets, from `first` on.
 
     `reason` is one of LOSS_REASONS.
     """
@@ -87,7 +92,7 @@ class Begun(NamedTuple):
 
 
 Stored = Callable[[Collection[Partition]], Awaitable[Mapping[Partition, Commit]]]
-"""Tells where reading of partitions goes on."""
+"""Says where reading of partitions continues."""
 
 
 def begin(partition: Partition, commit: Commit | None, bounds: Bounds, topic_id: str) -> Start:

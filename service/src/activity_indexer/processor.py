@@ -385,7 +385,7 @@ class Processor:
             await self._dead_letter(work, sorted(failures.keys() - invalid))
 
     async def _dead_letter(self, work: _Work, places: Sequence[int]) -> None:
-        """Send these to the dead-letter topic, some at a time: so many are made without a break for anything else."""
+        """Send these to the dead-letter topic, some at a time: this many are made without a break for anything else."""
         records, failures, sent_by = work.batch.records, work.failures, work.trace.dead_letter
         for start in range(0, len(places), LETTERS):
             some = places[start : start + LETTERS]

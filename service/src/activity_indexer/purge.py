@@ -26,7 +26,7 @@ class Progress:
 
 
 async def purge_tombstones(client: AsyncElasticsearch, alias: str, before: int) -> AsyncIterator[Progress]:
-    """Delete the tombstones of deletions before `before` (microseconds since the epoch); tells after each page.
+    """Delete the tombstones of deletions before `before` (microseconds since the epoch); reports after each page.
 
     A tombstone that changes meanwhile stays. Raises Unavailable or Refused.
     """

@@ -15,8 +15,8 @@ from msgspec import Struct
 from activity_indexer.dead_letter import Failure
 from activity_indexer.event import Event
 from activity_indexer.facts import Severity
-from activity_indexer.ports import AuditOutcome, Backlog, Partition, Record
-from activity_indexer.positions import Loss
+from activity_indexer.ports import AuditOutcome, Backlog, Record
+from activity_indexer.positions import Loss, Partition
 from activity_indexer.tracing import BatchTrace
 
 
@@ -189,7 +189,7 @@ class BatchDecoded(Reported, frozen=True):
 
 
 class StageDone(Reported, frozen=True):
-    """A batch spent so long in `decode`, `dedup`, `enrich`, `bulk` or `settle`."""
+    """A batch spent this long in `decode`, `dedup`, `enrich`, `bulk` or `settle`."""
 
     stage: str
     seconds: float
@@ -277,7 +277,7 @@ class BulkTook(Reported, frozen=True):
 
 
 class RequestsInFlight(Reported, frozen=True):
-    """Bulk requests under way, and how many may be; one that began `waited` so many seconds for its place."""
+    """Bulk requests under way, and how many may be; one that began `waited` this many seconds for its place."""
 
     requests: int
     limit: int
@@ -384,7 +384,7 @@ class CallEnded(Reported, frozen=True):
 
 
 class SearchProbed(Reported, frozen=True):
-    """A document was searched for: `seen`, so many `seconds` after its event was published, `missed` or `failed`."""
+    """A document was searched for: `seen`, this many `seconds` after its event was published, `missed` or `failed`."""
 
     outcome: str
     seconds: float | None = None

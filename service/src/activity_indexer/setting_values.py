@@ -158,7 +158,7 @@ ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
 
 
 def shown(value: Any) -> str:
-    """A value as people may see it: passwords in URLs and other secrets are masked."""
+    """A value as users may see it: passwords in URLs and other secrets are masked."""
     if not isinstance(value, SecretStr):
         return "" if value is None else str(value)
     text = value.get_secret_value()

@@ -505,7 +505,7 @@ class Settings:
         return Pipeline(name, self.kafka.transactions_topic, self.database.shared)
 
     def in_force(self) -> Iterator[tuple[str, str, str]]:
-        """Variable, value as people may see it, and meaning of every setting."""
+        """Variable, value as users may see it, and meaning of every setting."""
         for section, field, name, info in declared():
             yield name, shown(getattr(self._sections[section], field)), info.description or ""
 
@@ -535,14 +535,14 @@ def declared() -> Iterator[tuple[type[Section], str, str, FieldInfo]]:
 
 
 def callers_trace() -> str:
-    """The trace that this process is part of, as whoever started it says in TRACEPARENT; empty: none."""
+    """The trace that this process is part of, as its starter says in TRACEPARENT; empty: none."""
     return os.environ.get(VARIABLE, "")
 
 
 def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
     """Variables that look like settings and are none, each with the setting that may be meant.
 
-    Only those that resemble a setting are told: Kubernetes itself sets variables such as KAFKA_PORT.
+    Only those that resemble a setting are reported: Kubernetes itself sets variables such as KAFKA_PORT.
     """
     ours = [section for section in SECTIONS if section is not OpenTelemetrySettings]  # OTEL_ has many that others read
     names = [name for _, _, name, _ in declared()]

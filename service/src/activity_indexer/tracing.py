@@ -1,4 +1,4 @@
-"""What the indexer and its audit tell of traces: one protocol, so that no other part knows of OpenTelemetry."""
+"""What the indexer and its audit report to tracing: one protocol, so that no other part knows of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Call(Protocol):
 
     @property
     def recorded(self) -> bool:
-        """Whether what it is told is kept."""
+        """Whether what is reported to it is kept."""
 
-    def tell(self, attributes: Attributes) -> None:
+    def notify(self, attributes: Attributes) -> None:
         """What is known when the answer is there."""
 
 
@@ -75,7 +75,7 @@ class UntracedBatch:
 
     recorded = False
 
-    def tell(self, attributes: Attributes) -> None:
+    def notify(self, attributes: Attributes) -> None:
         """Nothing."""
 
 

@@ -1,4 +1,4 @@
-"""Exit codes of the three programs: one table, so that a code means the same whoever ended with it."""
+"""Exit codes of the three programs: one table, so that a code means the same in each of them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ MAX_RESULT: Final = 4000
 
 
 def described(text: str) -> msgspec.Meta:
-    """What the schema of a DeadLetterReplay says of a number."""
+    """What the schema of a DeadLetterReplay says about a number."""
     return msgspec.Meta(description=text, extra_json_schema={"format": "int64"})
 
 

@@ -19,11 +19,11 @@ async def in_thread(name: str, work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            tell = partial(_succeed, ended, work())
+            notify = partial(_succeed, ended, work())
         except Exception as error:  # noqa: BLE001 - raised by who waits
-            tell = partial(_fail, ended, error)
+            notify = partial(_fail, ended, error)
         with suppress(RuntimeError):  # the loop may be closed by now
-            loop.call_soon_threadsafe(tell)
+            loop.call_soon_threadsafe(notify)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await ended

@@ -51,7 +51,7 @@ class Java:
 
     @property
     def key(self) -> str:
-        """What tells it from every other Java of the machine, also from another build of its version."""
+        """What distinguishes it from every other Java of the machine, also from another build of its version."""
         return f"java-{self.full}-{hashlib.sha256(str(self.home).encode()).hexdigest()[:8]}"
 
     def archive_options(self, training: Training) -> list[str]:

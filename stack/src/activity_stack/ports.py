@@ -35,7 +35,7 @@ def describe_holder(port: int) -> str:
 
 
 def holder(port: int) -> int | None:
-    """The pid that listens on a port of this machine; None if nobody does or the process is not ours to see."""
+    """The pid that listens on a port of this machine; None if there is none or the process is not ours to see."""
     inodes = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listeners(table, port)}
     if not inodes:
         return None

@@ -65,7 +65,7 @@ class Postgres(Server):
         return f"{self._dsn(port)}?sslmode=verify-full&sslrootcert={self.instance.certificates().authority}"
 
     def clear_leftovers(self) -> None:
-        """Wait for the children of a killed server, and remove its lock: its pid may be somebody else's by now."""
+        """Wait for the children of a killed server, and remove its lock: its pid may be another process by now."""
         deadline = time.monotonic() + LEFTOVER_LIMIT
         while pids := _working_in(self.data):
             if time.monotonic() > deadline:
@@ -208,7 +208,7 @@ class Postgres(Server):
         folder = OUTSIDE / f"activity-stack-{os.geteuid()}"
         folder.mkdir(mode=0o755, exist_ok=True)
         if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-            msg = f"{folder} belongs to somebody else: remove it, or move the stack with ACTIVITY_STACK_HOME"
+            msg = f"{folder} belongs to another user: remove it, or move the stack with ACTIVITY_STACK_HOME"
             raise StackError(msg)
         return folder
 

@@ -15,7 +15,7 @@ from activity_stack.errors import StackError
 
 POLL_INTERVAL = 0.05
 _DETACH = '"$@" >&2 & echo $!'
-"""A shell starts the server and ends at once: the server belongs to nobody who could take it along."""
+"""A shell starts the server and ends at once: the server has no parent that could take it along."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Process:
-    """A process as the kernel tells it from every other: the pid alone may be used again."""
+    """A process as the kernel distinguishes it from every other: the pid alone may be used again."""
 
     pid: int
     born: int

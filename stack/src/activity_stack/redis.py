@@ -45,7 +45,7 @@ class Redis(Server):
         return f"{version} ({self._executable().name})"
 
     def launch(self) -> Launch:
-        """From a configuration file, written anew at each start."""
+        """From a configuration file, written again at each start."""
         configuration = self.instance.config(self.name) / "redis.conf"
         settings = self._settings() | (self._tls() if self.has_tls() else {})
         configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))

@@ -33,7 +33,7 @@ class Instance:
         return self.settings.home / "data" / name
 
     def config(self, name: str) -> Path:
-        """A server's configuration folder, which is written anew at each start."""
+        """A server's configuration folder, which is written again at each start."""
         folder = self.settings.home / "config" / name
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -26,7 +26,7 @@ BOOTSTRAP = "--bootstrap-server"
 def tool_command(stack: Stack, tool: str, arguments: tuple[str, ...]) -> tuple[str, ...]:
     """The command line of a tool, pointed at the stack's broker unless the arguments name one."""
     kafka = stack.servers[Kafka.name]
-    assert isinstance(kafka, Kafka)  # noqa: S101 - tells mypy what the catalog says
+    assert isinstance(kafka, Kafka)  # noqa: S101 - mypy does not know what the catalog says
     named = any(word.split("=")[0] in {BOOTSTRAP, "--bootstrap-controller"} for word in arguments)
     target = () if named else (BOOTSTRAP, stack.addresses.kafka)
     return kafka.tool_command(TOOLS[tool], (*target, *arguments))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from activity_stack.server import Server
 
 ASSEMBLE = 'nice "$@" && mv -f "$MADE" "$KEPT"; rm -f "$MADE" "$RECORDED"'
-"""It takes Java a while, for which nobody waits: starts in the meantime are slower, that is all."""
+"""It takes Java a while, which is not waited for: starts in the meantime are slower, that is all."""
 
 
 def recording(server: Server) -> str:

@@ -66,8 +66,8 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def test_an_answer_holds_what_its_filter_asks_for():
-    told = json.loads(answer(2, "feed", "errors,took,items.*._index,items.*.status,items.*.error.type"))
-    assert told == {
+    reported = json.loads(answer(2, "feed", "errors,took,items.*._index,items.*.status,items.*.error.type"))
+    assert reported == {
         "errors": False,
         "took": 1,
         "items": [{"index": {"_index": "feed-000001", "status": 201}}] * 2,
@@ -79,9 +79,9 @@ def test_an_answer_without_anything_of_its_items_has_none():
 
 
 def test_an_answer_without_a_filter_is_whole():
-    told = json.loads(answer(1, "feed", ""))
-    assert told["items"][0]["index"]["result"] == "created"
-    assert told["items"][0]["index"]["_index"] == "feed-000001"
+    reported = json.loads(answer(1, "feed", ""))
+    assert reported["items"][0]["index"]["result"] == "created"
+    assert reported["items"][0]["index"]["_index"] == "feed-000001"
 
 
 async def test_documents_and_requests_are_counted_and_kept(url, client, counts):

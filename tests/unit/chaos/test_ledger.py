@@ -29,7 +29,7 @@ def test_an_event_has_its_place_in_the_order_of_its_transaction() -> None:
     assert orders == [(10**18, rank, 50 + at, 2, at) for at, rank in enumerate((0, 1, 1))]
 
 
-def test_copies_with_keys_of_their_own_are_told_apart() -> None:
+def test_copies_with_keys_of_their_own_are_distinguished() -> None:
     options = LoadOptions(count=50, duplicate_ratio=1.0, scatter_ratio=0.5, update_ratio=0, seed=7)
     ledger, sent = Ledger(), list(generate(options))
     for offset, event in enumerate(ledger.sending(sent)):

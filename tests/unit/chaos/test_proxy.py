@@ -150,10 +150,10 @@ async def test_silence_lasts_until_the_client_has_enough() -> None:
         assert behind.bodies == [LINES]
 
 
-async def test_a_server_that_is_away_behind_is_away_in_front() -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        target = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+async def test_a_server_that_is_unavailable_behind_is_unavailable_in_front() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        target = f"http://127.0.0.1:{closed.getsockname()[1]}"
         async with Proxy.before(target) as proxy, aiohttp.ClientSession(proxy.url) as session:
             with pytest.raises(aiohttp.ClientError):
                 await session.get("/")

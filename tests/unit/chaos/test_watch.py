@@ -1,4 +1,4 @@
-"""What Elasticsearch says of documents is read as it is: bodies, errors, and neither."""
+"""What Elasticsearch answers for documents is read as it is: bodies, errors, and neither."""
 
 import msgspec
 from chaos.watch import Answer

@@ -26,7 +26,7 @@ def needs(*programs: str) -> pytest.MarkDecorator:
 
 
 def run(*command: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """The finished command; its output stands in the error where it fails."""
+    """The finished command; its output is in the error where it fails."""
     done = subprocess.run(command, cwd=ROOT, input=stdin, capture_output=True, text=True, check=False)
     assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done

@@ -72,7 +72,7 @@ def test_panels_lead_to_the_runbooks_of_alerts_that_there_are(dashboard: dict[st
 
 
 @needs("helm")
-def test_the_chart_tells_the_dashboard_where_the_runbooks_are() -> None:
+def test_the_chart_says_the_dashboard_where_the_runbooks_are() -> None:
     values = "dashboard.enabled=true,prometheusRule.runbookUrl=https://runbooks.example.com/aidx"
     bodies = objects(template("activity-indexer", "--set", values), "ConfigMap")
     [made] = [body["data"] for body in bodies if "activity-indexer.json" in body["data"]]

@@ -47,23 +47,23 @@ def invalid(offset: int | None, key: str = "broken", text: bytes | None = b"no J
 
 def document(event: Event, **changes: object) -> Document:
     """The document that stands for an event; `changes` are fields that are otherwise."""
-    told = envelope(event.value or b"")
-    transaction = json.loads(bytes(told.transaction))
+    reported = envelope(event.value or b"")
+    transaction = json.loads(bytes(reported.transaction))
     if event.deletes:
-        body = {"id": transaction["id"], "user_id": transaction["user_id"], "_deleted_at": told.timestamp}
+        body = {"id": transaction["id"], "user_id": transaction["user_id"], "_deleted_at": reported.timestamp}
     else:
-        body = {**transaction, "event_type": told.event_type, "_updated_at": told.timestamp, "_enriched": True}
-        body |= {"source": told.source} if told.source else {}
+        body = {**transaction, "event_type": reported.event_type, "_updated_at": reported.timestamp, "_enriched": True}
+        body |= {"source": reported.source} if reported.source else {}
     place = event.order
     body["_position"] = f"{place.published}:{place.partition}:{place.offset}" if place else "77:0:77"
     return Document(event.transaction_id, event.version or 0, json.dumps({**body, **changes}).encode())
 
 
 def letter(event: Event, number: int = 0, **headers: str) -> DeadLetter:
-    """The dead letter of an event; `headers` are those that say otherwise, by their last word."""
+    """The dead letter of an event; `headers` are those that say otherwise, by the end of their names."""
     place = event.position
     assert place
-    told = {
+    reported = {
         "topic": place.topic,
         "partition": str(place.partition),
         "offset": str(place.offset),
@@ -76,7 +76,7 @@ def letter(event: Event, number: int = 0, **headers: str) -> DeadLetter:
         "last-failure": "2024-01-01T12:00:00Z",
         **headers,
     }
-    added = tuple((PREFIX + name, text.encode()) for name, text in told.items())
+    added = tuple((PREFIX + name, text.encode()) for name, text in reported.items())
     return DeadLetter(Position(f"{TOPIC}.dlq", 0, number), event.key, event.value, (*event.headers, *added))
 
 

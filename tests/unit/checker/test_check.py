@@ -108,7 +108,7 @@ def test_an_event_that_was_never_acknowledged_explains_a_document_and_need_not_b
     assert check(but(history, documents={"a": document(maybe)}, audit=None)).anomalies == ()
 
 
-def test_a_valid_event_among_the_dead_letters_is_told() -> None:
+def test_a_valid_event_among_the_dead_letters_is_reported() -> None:
     history = good(*ALL)
     letters = [*history.dead_letters, letter(OTHER, 1)]
     assert kinds(but(history, dead_letters=letters)) == {"valid event dead-lettered"}
@@ -160,12 +160,12 @@ def test_dead_letters_of_one_event_beyond_the_first_are_counted() -> None:
 
 
 @pytest.mark.parametrize("version", [None, CREATED.version])
-def test_an_offset_past_an_event_that_the_index_does_not_have_is_told(version: int | None) -> None:
+def test_an_offset_past_an_event_that_the_index_does_not_have_is_reported(version: int | None) -> None:
     history = good(CREATED, UPDATED, observations=[look(1, {"a": CREATED.version}), look(2, {"a": version})])
     assert kinds(history) == {"offset past an unsettled event"}
 
 
-def test_an_offset_past_an_invalid_event_without_a_dead_letter_is_told() -> None:
+def test_an_offset_past_an_invalid_event_without_a_dead_letter_is_reported() -> None:
     assert kinds(good(*ALL, observations=[look(4, {})])) == {"offset past an unsettled event"}
 
 
@@ -187,7 +187,7 @@ def test_an_event_above_the_committed_offset_may_be_unsettled() -> None:
     assert check(good(CREATED, observations=[look(0, {"a": None})])).anomalies == ()
 
 
-def test_an_event_that_is_not_committed_at_the_end_is_told() -> None:
+def test_an_event_that_is_not_committed_at_the_end_is_reported() -> None:
     assert kinds(but(good(CREATED, UPDATED), committed={("transactions", 0): 1})) == {"not committed at the end"}
 
 
@@ -225,7 +225,7 @@ def test_a_row_that_the_audit_lacks_or_has_alone_differs() -> None:
     assert kinds(but(history, audit=dataclasses.replace(audit, live=alone))) == {"audit differs"}
 
 
-def test_an_event_that_the_audit_never_saw_is_told() -> None:
+def test_an_event_that_the_audit_never_saw_is_reported() -> None:
     history = good(*ALL)
     audit = audit_without(history, UPDATED)
     assert kinds(but(history, audit=audit)) == {"audit differs"}
@@ -310,7 +310,7 @@ def test_the_audits_row_is_the_same_event_of_a_tie_as_the_document() -> None:
     assert kinds(but(history, audit=audit)) == {"audit differs"}
 
 
-def test_an_offset_past_a_tie_that_is_not_there_is_told() -> None:
+def test_an_offset_past_a_tie_that_is_not_there_is_reported() -> None:
     version, copy = FIRST.version, valid(1, "t", 1, "updated", status="first", published=10)
     for later, wanted in ((TIE, {"offset past an unsettled event"}), (copy, set())):
         looks = [look(1, {"t": version}), look(2, {"t": version}, orders={"t": FIRST.order or TIE.order})]  # type: ignore[dict-item]

@@ -72,7 +72,7 @@ def test_a_wrong_setting_is_named(environment: dict[str, str], said: str) -> Non
     assert said in result.output
 
 
-def test_kafka_away_is_exit_code_1() -> None:
+def test_kafka_unavailable_is_exit_code_1() -> None:
     result = call("--kafka-servers", "127.0.0.1:1", "--wait", "0")
     assert result.exit_code == 1
     assert "Error: Kafka at 127.0.0.1:1: gave up after 0 s" in result.output

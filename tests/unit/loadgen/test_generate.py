@@ -111,18 +111,18 @@ def test_a_ratio_above_one_updates_some_transactions_more_often() -> None:
 
 def test_events_say_what_is_known_about_them() -> None:
     for event in valid(MIXED):
-        told = body(event)
-        assert told["event_type"] == f"transaction.{event.kind}"
-        assert told["source"] == "synthetic_data_generator"
-        assert told["transaction"]["id"] == event.transaction_id
-        assert told["transaction"]["user_id"] == event.user_id == event.key.decode()
-        assert told["transaction"]["metadata"]["load_run"] == MIXED.run
+        reported = body(event)
+        assert reported["event_type"] == f"transaction.{event.kind}"
+        assert reported["source"] == "synthetic_data_generator"
+        assert reported["transaction"]["id"] == event.transaction_id
+        assert reported["transaction"]["user_id"] == event.user_id == event.key.decode()
+        assert reported["transaction"]["metadata"]["load_run"] == MIXED.run
 
 
 def test_the_event_version_holds_the_timestamp_in_microseconds_and_the_rank() -> None:
     for event in valid(MIXED):
-        told = body(event)
-        assert event.version == (micros(told["timestamp"]) * 4 + RANKS[told["event_type"]]) * 256
+        reported = body(event)
+        assert event.version == (micros(reported["timestamp"]) * 4 + RANKS[reported["event_type"]]) * 256
 
 
 def test_timestamps_come_with_a_z_with_an_offset_and_without_either() -> None:
@@ -200,10 +200,10 @@ def test_transaction_types_come_by_the_mix() -> None:
 def test_amounts_have_the_decimals_of_their_currency() -> None:
     decimals = {"JPY": 0, "CLP": 0, "KWD": 3}
     for event in valid(PLAIN):
-        told = json.loads(event.value or b"", parse_float=str, parse_int=str)["transaction"]
-        _, point, part = told["amount"].partition(".")
-        if len(told["amount"]) < 15:
-            assert len(part) == decimals.get(told["currency"], 2)
+        reported = json.loads(event.value or b"", parse_float=str, parse_int=str)["transaction"]
+        _, point, part = reported["amount"].partition(".")
+        if len(reported["amount"]) < 15:
+            assert len(part) == decimals.get(reported["currency"], 2)
             assert bool(point) == bool(part)
 
 

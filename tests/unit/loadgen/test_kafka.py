@@ -56,10 +56,10 @@ async def test_a_ca_file_that_cannot_be_read_is_named() -> None:
             pass
 
 
-async def test_waiting_for_kafka_ends_when_told_to_stop() -> None:
+async def test_waiting_for_kafka_ends_when_asked_to_stop() -> None:
     stop = asyncio.Event()
     started = time.monotonic()
-    away = KafkaConnection("127.0.0.1:1")
-    counts = await publish([], "r", away, PublishOptions(wait=60), say=lambda _: stop.set(), stop=stop)
+    unavailable = KafkaConnection("127.0.0.1:1")
+    counts = await publish([], "r", unavailable, PublishOptions(wait=60), say=lambda _: stop.set(), stop=stop)
     assert counts.sent == 0
     assert time.monotonic() - started < 20

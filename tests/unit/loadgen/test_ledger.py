@@ -75,7 +75,7 @@ def test_appending_removes_the_torn_line_at_once(path: Path) -> None:
     assert path.read_bytes() == whole
 
 
-def test_a_file_with_nothing_but_a_torn_line_starts_anew(path: Path) -> None:
+def test_a_file_with_nothing_but_a_torn_line_starts_from_scratch(path: Path) -> None:
     path.write_bytes(b'{"run":"half a li')
     assert list(read(path)) == []
     write(path, ENTRIES, append=True)

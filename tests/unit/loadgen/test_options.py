@@ -1,4 +1,4 @@
-"""Options are refused by name, and the run's id tells runs apart."""
+"""Options are refused by name, and the run's id distinguishes runs."""
 
 import re
 from dataclasses import replace

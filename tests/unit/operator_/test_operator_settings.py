@@ -35,7 +35,7 @@ def test_namespaces_are_a_list_and_empty_variables_count_as_absent(load: Load) -
     assert (settings.namespaces, settings.resync_interval) == (("a", "b"), 25.0)
 
 
-def test_everything_that_is_wrong_is_told_at_once(load: Load) -> None:
+def test_everything_that_is_wrong_is_reported_at_once(load: Load) -> None:
     wrong = {
         "OPERATOR_KAFKA_TIMEOUT": "soon",
         "OPERATOR_LOG_LEVEL": "loud",
@@ -81,7 +81,7 @@ def test_the_protocol_of_traces_alone_wins(load: Load) -> None:
 
 
 @pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_TRACES_EXPORTER"])
-def test_a_word_that_is_not_known_is_told(load: Load, name: str) -> None:
+def test_a_word_that_is_not_known_is_reported(load: Load, name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: input should be .* or .*, got 'pigeon'"):
         load({name: "pigeon"})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from fixtures.emitted import Emitted
 from fixtures.events import NOW, TOPIC
-from fixtures.records import Told
+from fixtures.records import Reported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +21,8 @@ from activity_indexer.index_watch import Standing
 from activity_indexer.memory import footprint
 from activity_indexer.pipeline.batch import Batch, Batcher
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import Partition, Record
-from activity_indexer.positions import Ends
+from activity_indexer.ports import Record
+from activity_indexer.positions import Ends, Partition
 from activity_indexer.reports import (
     BreakerClosed,
     CommitFailed,
@@ -47,7 +47,7 @@ class Broker:
     Polls wait while the group rebalances, as the real client's do. `trouble` is raised by the calls that it names.
     """
 
-    log: dict[Partition, list[Told]] = field(default_factory=dict)
+    log: dict[Partition, list[Reported]] = field(default_factory=dict)
     offsets: dict[Partition, int] = field(default_factory=dict)
     positions: dict[Partition, int] = field(default_factory=dict)
     trouble: dict[str, Exception] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Broker:
     def publish(self, count: int, partition: Partition = ONE, start: int | None = None) -> None:
         log = self.log.setdefault(partition, [])
         first = start if start is not None else log[-1].offset + 1 if log else 0
-        log += [Told(b"x", first + number, partition.partition) for number in range(count)]
+        log += [Reported(b"x", first + number, partition.partition) for number in range(count)]
 
     def end(self, partition: Partition) -> int:
         log = self.log.get(partition)
@@ -143,7 +143,7 @@ async def at_once(batch: Batch) -> None:
 
 @dataclass
 class Gate:
-    """A process that waits to be told; then it settles all, and what was cancelled settles nothing."""
+    """A process that waits to be asked; then it settles all, and what was cancelled settles nothing."""
 
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     started: list[Batch] = field(default_factory=list)
@@ -240,7 +240,7 @@ class Subject:
 
     async def until(self, check: Callable[[], object]) -> None:
         async with asyncio.timeout(2):
-            while not check():  # noqa: ASYNC110 - waits for what no event tells
+            while not check():  # noqa: ASYNC110 - waits for what no event reports
                 await asyncio.sleep(0.001)
 
 
@@ -571,7 +571,7 @@ async def test_a_rebalance_finishes_and_commits_before_the_partitions_go() -> No
         assert subject.emitted.of(PartitionsRevoked)
 
 
-async def test_records_that_come_before_the_assignment_is_told_are_not_lost() -> None:
+async def test_records_that_come_before_the_assignment_is_reported_are_not_lost() -> None:
     gate = Gate()
     subject = Subject(gate)
     subject.broker.publish(5)
@@ -587,7 +587,7 @@ async def test_records_that_come_before_the_assignment_is_told_are_not_lost() ->
     await task
 
 
-async def test_a_partition_that_comes_back_begins_anew() -> None:
+async def test_a_partition_that_comes_back_begins_again() -> None:
     subject = Subject()
     subject.broker.publish(5)
     async with subject.running():
@@ -597,13 +597,13 @@ async def test_a_partition_that_comes_back_begins_anew() -> None:
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
 
 
-async def test_a_commit_that_fails_is_told_and_made_up_for() -> None:
+async def test_a_commit_that_fails_is_reported_and_made_up_for() -> None:
     subject = Subject()
     subject.broker.publish(5)
-    subject.broker.trouble["commit"] = Unavailable("Kafka is away")
+    subject.broker.trouble["commit"] = Unavailable("Kafka is unavailable")
     async with subject.running():
         await subject.until(lambda: subject.emitted.of(CommitFailed))
-        assert CommitFailed("Kafka is away") in subject.emitted
+        assert CommitFailed("Kafka is unavailable") in subject.emitted
         assert subject.broker.offsets == {}
         del subject.broker.trouble["commit"]
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
@@ -668,7 +668,7 @@ async def test_what_waits_behind_an_open_transaction_is_lag_and_cannot_be_settle
         await subject.until(lambda: subject.lag.events == 7)
         await subject.until(lambda: subject.lag.held == 7 and subject.lag.held_seconds > 0.01)
         assert subject.emitted.of(EventsPending)[-1] == EventsPending(0)
-        assert subject.lag.seconds == subject.lag.held_seconds, "nobody can read when what is held was published"
+        assert subject.lag.seconds == subject.lag.held_seconds, "it cannot be read when what is held was published"
         held_for = subject.lag.held_seconds
         subject.broker.moved = 1
         await subject.until(lambda: subject.lag.held == 6)
@@ -691,7 +691,7 @@ async def test_offsets_without_records_are_passed_and_committed() -> None:
 async def test_a_lag_that_cannot_be_measured_stops_nothing(call: str) -> None:
     subject = Subject()
     subject.broker.publish(5)
-    subject.broker.trouble[call] = Unavailable("Kafka is away")
+    subject.broker.trouble[call] = Unavailable("Kafka is unavailable")
     async with subject.running() as task:
         await subject.until(lambda: subject.broker.offsets == {ONE: 5})
         await asyncio.sleep(0.01)
@@ -898,7 +898,7 @@ async def test_a_partition_whose_oldest_record_has_no_time_that_can_be_true_has_
 ) -> None:
     gate = Gate()
     subject = Subject(gate)
-    subject.broker.log[ONE] = [Told(b"x", 0, timestamp=published)]
+    subject.broker.log[ONE] = [Reported(b"x", 0, timestamp=published)]
     async with subject.running():
         await subject.until(lambda: subject.lag.events == 1)
         assert subject.lag.seconds is None

@@ -141,7 +141,7 @@ def stored(event: Event) -> bytes:
 
 @pytest.mark.parametrize("kind", [CREATED, UPDATED, DELETED])
 @pytest.mark.parametrize("timestamp", ["2024-01-01T12:00:00Z", "2024-01-01T12:00:00.000000001Z"])
-def test_a_document_tells_the_order_of_its_event(kind: str, timestamp: str) -> None:
+def test_a_document_says_the_order_of_its_event(kind: str, timestamp: str) -> None:
     event = decode_event(encoded(made("a", kind, timestamp)), LATEST, POSITION)
     assert order_of(stored(event)) == event.order
 

@@ -6,7 +6,7 @@ import pytest
 from fixtures.clock import Clock
 from structlog.testing import capture_logs
 
-from activity_indexer.ending import Deadline, Ending, say_goodbye
+from activity_indexer.ending import Deadline, Ending, close_all
 
 pytestmark = pytest.mark.simulated_time
 
@@ -63,7 +63,7 @@ async def test_the_end_counts_from_its_first_beginning() -> None:
     assert ending.deadline.at == 70
 
 
-async def test_goodbyes_are_said_at_once_and_none_holds_up_the_others() -> None:
+async def test_all_are_closed_at_once_and_none_holds_up_the_others() -> None:
     said: list[str] = []
 
     async def slow() -> None:
@@ -73,23 +73,23 @@ async def test_goodbyes_are_said_at_once_and_none_holds_up_the_others() -> None:
     async def fail() -> None:
         raise ConnectionError("gone")
 
-    goodbyes = {"silent": for_ever, "slow": slow, "failing": fail, "good": at_once}
+    closers = {"silent": for_ever, "slow": slow, "failing": fail, "good": at_once}
     with capture_logs() as logs:
         async with asyncio.timeout(1):
-            await say_goodbye(goodbyes, Deadline.after(0.05))
+            await close_all(closers, Deadline.after(0.05))
     assert said == ["slow"]
     assert [(line["event"], line["server"]) for line in logs] == [
-        ("goodbye.given_up", "silent"),
-        ("goodbye.failed", "failing"),
+        ("close.given_up", "silent"),
+        ("close.failed", "failing"),
     ]
 
 
 async def test_when_all_have_parted_the_rest_of_the_time_is_not_waited_for() -> None:
     async with asyncio.timeout(1):
-        await say_goodbye({"good": at_once}, Deadline.after(60))
-        await say_goodbye({}, Deadline.after(60))
+        await close_all({"good": at_once}, Deadline.after(60))
+        await close_all({}, Deadline.after(60))
 
 
-async def test_with_no_time_left_nobody_is_waited_for() -> None:
+async def test_with_no_time_left_nothing_is_waited_for() -> None:
     async with asyncio.timeout(1):
-        await say_goodbye({"silent": for_ever}, Deadline.after(0))
+        await close_all({"silent": for_ever}, Deadline.after(0))

@@ -63,7 +63,7 @@ def test_versions_never_contradict_the_order(one: tuple[int, str], other: tuple[
 
 
 @given(st.integers(1, LAST_TIMESTAMP), st.sampled_from(EVENT_TYPES), st.integers(0, MAX_TIES))
-def test_a_version_tells_its_base_and_its_microsecond(timestamp: int, kind: str, ties: int) -> None:
+def test_a_version_says_its_base_and_its_microsecond(timestamp: int, kind: str, ties: int) -> None:
     base = event_version(kind, timestamp)
     assert base_version(base + ties) == base
     assert version_microseconds(base + ties) == timestamp // 1000

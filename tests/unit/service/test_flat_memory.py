@@ -19,7 +19,8 @@ from activity_indexer.indexing import BulkWriter, Tries
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batcher
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds
-from activity_indexer.ports import OutRecord, Partition
+from activity_indexer.ports import OutRecord
+from activity_indexer.positions import Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import Subscribers
 from activity_indexer.settings import ElasticsearchSettings
@@ -112,7 +113,7 @@ async def test_what_is_in_memory_does_not_grow_with_the_number_of_events(index: 
     offset = 0
 
     async def one_round() -> tuple[int, int]:
-        """Objects that are tracked, and bytes that are traced, after so many events more."""
+        """Objects that are tracked, and bytes that are traced, after this many events more."""
         nonlocal offset
         fresh = b'"id":"%d-' % offset
         records = [

@@ -11,7 +11,7 @@ from fixtures.emitted import Emitted
 from fixtures.events import DELETED, NOW, UPDATED, event, value
 from fixtures.hostile_inputs import damaged
 from fixtures.memory.stores import MemoryDeadLetters
-from fixtures.records import Told, taken
+from fixtures.records import Reported, taken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,7 +70,7 @@ async def indexed(values: list[bytes]) -> tuple[list[bytes], int]:
         limits,
         clock,
     )
-    batch = Batch(0.0, [Told(each, at) for at, each in enumerate(values)])
+    batch = Batch(0.0, [Reported(each, at) for at, each in enumerate(values)])
     await processor.process(batch)
     assert sum(emitted.outcomes.values()) == len(values)
     assert set(emitted.outcomes) <= {"indexed", "updated", "deleted", "duplicate", "late", "dead_lettered"}
@@ -128,14 +128,14 @@ def check(values: list[bytes]) -> None:
 
 @MANY
 @given(st.integers(0, 2**63))
-def test_damaged_events_harm_nobody(seed: int) -> None:
+def test_damaged_events_harm_nothing(seed: int) -> None:
     rng = random.Random(seed)  # noqa: S311 - reproducible, not secret
     check([damaged(rng, rng.choice((CARD, P2P, CRYPTO, GONE))) for _ in range(INPUTS_PER_SEED)])
 
 
 @SOME
 @given(st.lists(st.binary(max_size=300), max_size=5))
-def test_any_bytes_harm_nobody(values: list[bytes]) -> None:
+def test_any_bytes_harm_nothing(values: list[bytes]) -> None:
     check(values)
 
 
@@ -152,13 +152,13 @@ json_texts = st.recursive(
         st.dictionaries(st.sampled_from(list(CARD["transaction"])) | st.text(), json_texts, max_size=3), max_size=2
     )
 )
-def test_any_fields_harm_nobody(changes: list[dict[str, Any]]) -> None:
+def test_any_fields_harm_nothing(changes: list[dict[str, Any]]) -> None:
     events = [{**CARD, "transaction": {**CARD["transaction"], **each}} for each in changes]
     check([json.dumps(each).encode() for each in events])
 
 
 @SOME
 @given(st.lists(json_texts, max_size=4))
-def test_any_metadata_harms_nobody(metadata: list[Any]) -> None:
+def test_any_metadata_harms_nothing(metadata: list[Any]) -> None:
     kinds = ("card", "p2p", "crypto", "else")
     check([value(f"t{at}", transaction_type=kinds[at % 4], metadata=each) for at, each in enumerate(metadata)])

@@ -54,7 +54,7 @@ class Subject:
     async def until_alone(self) -> None:
         """Wait until a document is sent by itself."""
         async with asyncio.timeout(2):
-            while self.writer.alone == 0:  # noqa: ASYNC110 - the writer tells nobody else
+            while self.writer.alone == 0:  # noqa: ASYNC110 - the writer reports it to nothing else
                 await asyncio.sleep(0.0005)
 
     async def write(self, *wanted: Document) -> Sequence[Document]:
@@ -145,7 +145,7 @@ async def test_push_back_is_waited_for_however_long_and_never_an_error() -> None
     ],
     ids=str,
 )
-async def test_an_outage_is_waited_for_and_told_once_it_is_over(answer: BulkReply | Exception) -> None:
+async def test_an_outage_is_waited_for_and_reported_once_it_is_over(answer: BulkReply | Exception) -> None:
     subject = Subject(MemoryIndex(on_request=first(20, answer)))
     written = await subject.write(*documents(2))
     assert {each.result for each in written} == {"written"}
@@ -248,7 +248,7 @@ async def test_what_can_never_pass_is_refused_at_once_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
-async def test_a_suspect_is_tried_so_many_times_more_and_then_refused(max_retries: int) -> None:
+async def test_a_suspect_is_tried_that_many_times_more_and_then_refused(max_retries: int) -> None:
     subject = Subject(MemoryIndex(on_item=items({"d1": [ODD] * 99})), tries=Tries(suspect=max_retries))
     written = await subject.write(*documents(3))
     assert [each.attempts for each in written] == [1, 1 + max_retries, 1]
@@ -268,7 +268,7 @@ async def test_push_back_between_suspicions_costs_no_try() -> None:
     assert (written.result, written.attempts) == ("written", 6)
 
 
-async def test_first_and_last_failure_are_told() -> None:
+async def test_first_and_last_failure_are_reported() -> None:
     subject = Subject(MemoryIndex(on_item=items({"a": [ODD] * 9})))
 
     async def later() -> None:
@@ -363,14 +363,14 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("answer", "told"), BROKEN)
-async def test_an_index_that_refuses_a_good_document_refuses_none_for_good(answer: Item, told: str) -> None:
+@pytest.mark.parametrize(("answer", "reported"), BROKEN)
+async def test_an_index_that_refuses_a_good_document_refuses_none_for_good(answer: Item, reported: str) -> None:
     broken = True
     subject = Subject(MemoryIndex(on_item=lambda _: answer if broken else None), Backoff(0.001, 0.001))
     writing = asyncio.create_task(subject.write(*documents(20)))
     await asyncio.sleep(0.05)
     assert not writing.done()
-    assert told in subject.emitted.halts[-1]
+    assert reported in subject.emitted.halts[-1]
     assert len(subject.index.requests) > 5
     broken = False
     written = await writing
@@ -541,7 +541,7 @@ async def test_who_gives_up_waits_alone_no_more() -> None:
     [refusal(401, "security_exception", "missing credentials"), refusal(403, "security_exception", "unauthorized")],
     ids=["401", "403"],
 )
-async def test_a_halt_is_told_waited_for_and_recovered_from(answer: BulkReply) -> None:
+async def test_a_halt_is_reported_waited_for_and_recovered_from(answer: BulkReply) -> None:
     subject = Subject(MemoryIndex(on_request=first(10, answer)))
     written = await subject.write(*documents(2))
     assert {each.result for each in written} == {"written"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fixtures.records import Told
+from fixtures.records import Reported
 
 from activity_indexer.memory import BASE, COPIES, DEFAULT_BUDGET, MEBIBYTE, SMALLEST_BUDGET, MemoryShares, record_bytes
 from activity_indexer_operator.indexer.objects import pod as generate_pod
@@ -31,8 +31,8 @@ def test_what_is_fetched_of_each_partition_is_kept_within_the_share_of_all(parti
 
 
 def test_the_bytes_of_a_record_are_all_of_its_bytes() -> None:
-    assert record_bytes(Told(b"12345", key=b"678", headers=[("h", b"9")])) == 10
-    assert record_bytes(Told(None, key=None)) == 0
+    assert record_bytes(Reported(b"12345", key=b"678", headers=[("h", b"9")])) == 10
+    assert record_bytes(Reported(None, key=None)) == 0
 
 
 def test_the_operator_knows_the_same_budget() -> None:

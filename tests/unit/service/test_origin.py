@@ -2,7 +2,7 @@
 
 import pytest
 from fixtures.events import NOW
-from fixtures.records import Told
+from fixtures.records import Reported
 
 from activity_indexer.dead_letter import LATEST, Failure, dead_letter
 from activity_indexer.dead_letters.record import StoredDeadLetter
@@ -15,14 +15,14 @@ PUBLISHED = int(NOW * 1000)
 ORIGINAL = {"replay-timestamp": b"2024-01-01T12:00:00.005Z", "replay-partition": b"3", "replay-offset": b"9"}
 
 
-def replayed(**changes: bytes | None) -> Told:
-    told = {**ORIGINAL, **{name.replace("_", "-"): value for name, value in changes.items()}}
-    return Told(b"{}", 70, 1, headers=[(name, value) for name, value in told.items() if value is not None])
+def replayed(**changes: bytes | None) -> Reported:
+    reported = {**ORIGINAL, **{name.replace("_", "-"): value for name, value in changes.items()}}
+    return Reported(b"{}", 70, 1, headers=[(name, value) for name, value in reported.items() if value is not None])
 
 
 def test_a_record_has_its_own_position() -> None:
-    assert position_of(Told(b"{}", 7, 2)) == Position(PUBLISHED, 2, 7)
-    assert position_of(Told(b"{}", 7, 2, headers=[("traceparent", b"00")])) == Position(PUBLISHED, 2, 7)
+    assert position_of(Reported(b"{}", 7, 2)) == Position(PUBLISHED, 2, 7)
+    assert position_of(Reported(b"{}", 7, 2, headers=[("traceparent", b"00")])) == Position(PUBLISHED, 2, 7)
 
 
 def test_a_replayed_record_has_the_position_of_its_original() -> None:
@@ -50,16 +50,16 @@ def test_headers_that_make_no_position_do_not_count(changes: dict[str, bytes | N
 
 @pytest.mark.parametrize(("timestamp", "published"), [(-1, 0), (-(2**62), 0), (2**62, LATEST)])
 def test_a_timestamp_that_is_none_is_the_nearest_one(timestamp: int, published: int) -> None:
-    assert position_of(Told(b"{}", 7, 2, timestamp=timestamp)).published == published
+    assert position_of(Reported(b"{}", 7, 2, timestamp=timestamp)).published == published
 
 
 @pytest.mark.parametrize("timestamp", [PUBLISHED, 1_704_110_400_001, -1, 2**62])
 def test_dead_letters_and_replays_keep_the_position_however_often(timestamp: int) -> None:
-    record = Told(b"{}", 7, 2, timestamp=timestamp)
+    record = Reported(b"{}", 7, 2, timestamp=timestamp)
     position = position_of(record)
     for stay in range(3):
         out = dead_letter(record, Failure(ValidationError("wrong_type", "no"), 1, NOW, NOW))
         letter = StoredDeadLetter("t.dlq", 0, stay, PUBLISHED + stay, out.key, out.value, tuple(out.headers))
         again = sent_again(letter, "r", "transactions", letter.value).record
-        record = Told(again.value, 100 + stay, 5, headers=again.headers)
+        record = Reported(again.value, 100 + stay, 5, headers=again.headers)
         assert position_of(record) == position

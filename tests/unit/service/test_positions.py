@@ -2,8 +2,7 @@
 
 import pytest
 
-from activity_indexer.ports import Partition
-from activity_indexer.positions import RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss, Start, begin
+from activity_indexer.positions import RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss, Partition, Start, begin
 
 ONE = Partition("transactions", 0)
 LOG = Bounds(60, 100)

@@ -14,7 +14,7 @@ from fixtures.clock import Clock
 from fixtures.emitted import Emitted
 from fixtures.events import CREATED, DELETED, LATEST, NOW, TOPIC, UPDATED, at, value
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen, refusal, reply
-from fixtures.records import Told, enriched, headers, one_batch, undecoded
+from fixtures.records import Reported, enriched, headers, one_batch, undecoded
 from fixtures.waiting import until
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +33,8 @@ from activity_indexer.pipeline.decode import decode_event
 from activity_indexer.pipeline.dedup import Deduplicator, RecentIds, entry_of
 from activity_indexer.pipeline.outcome import Item, ItemError
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord, Partition
+from activity_indexer.ports import BulkReply, Content, Enriched, OutRecord
+from activity_indexer.positions import Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import (
     BatchDecoded,
@@ -99,7 +100,7 @@ class Subject:
         )
 
     def batch(self, *values: bytes | None) -> Batch:
-        records = [Told(each, self.offset + number) for number, each in enumerate(values)]
+        records = [Reported(each, self.offset + number) for number, each in enumerate(values)]
         self.offset += len(values)
         return one_batch(records, self.tracker, self.clock())
 
@@ -132,16 +133,16 @@ async def test_events_become_documents_and_the_batch_is_settled() -> None:
 
 async def test_what_was_decoded_is_handed_on_before_it_is_indexed() -> None:
     subject = Subject()
-    told: list[tuple[list[str | None], int]] = []
+    reported: list[tuple[list[str | None], int]] = []
 
     def decoded(batch: Batch, events: Sequence[Event | None]) -> None:
         ids = [event.transaction.id if event else None for event in events]
         assert len(batch.records) == len(ids)
-        told.append((ids, len(subject.index.documents)))
+        reported.append((ids, len(subject.index.documents)))
 
     subject.processor._decoded = decoded
     await subject.process(value("a"), b"no event")
-    assert told == [(["a", None], 0)]
+    assert reported == [(["a", None], 0)]
     assert subject.outcomes == {"indexed": 1, "dead_lettered": 1}
 
 
@@ -231,17 +232,17 @@ async def test_a_record_that_cannot_be_decoded_is_dead_lettered_with_its_bytes_e
 ):
     subject = Subject()
     records: list[Any] = [
-        Told(value("a"), 0),
+        Reported(value("a"), 0),
         undecoded(value("b"), 4, first=1, content=Content.RECORDS),
-        Told(value("c"), 5),
+        Reported(value("c"), 5),
     ]
     await subject.processor.process(one_batch(records, subject.tracker))
     assert subject.outcomes == {"indexed": 2, "dead_lettered": 1}
     assert subject.tracker.mark() == 6
     (found,) = subject.dead_letters.records
-    told = headers(found)
-    assert (found.value, told["stage"], told["error"]) == (value("b"), "decode", "undecodable_record")
-    assert (told["first-offset"], told["offset"]) == ("1", "4")
+    reported = headers(found)
+    assert (found.value, reported["stage"], reported["error"]) == (value("b"), "decode", "undecodable_record")
+    assert (reported["first-offset"], reported["offset"]) == ("1", "4")
 
 
 @pytest.fixture
@@ -269,30 +270,30 @@ async def test_what_cannot_be_indexed_does_not_keep_its_batch_in_memory(
     await subject.process(value("a"), spoilt)
     assert subject.outcomes == {"indexed": 1, "dead_lettered": 1}
     del subject
-    assert not {Batch, Told, Document} & uncollected()
+    assert not {Batch, Reported, Document} & uncollected()
 
 
-async def test_an_index_that_is_away_does_not_keep_what_it_did_not_take_in_memory(
+async def test_an_index_that_is_unavailable_does_not_keep_what_it_did_not_take_in_memory(
     uncollected: Callable[[], set[type]],
 ) -> None:
     answers = iter([True] * 3)
 
-    def away_at_first(_: list[str]) -> None:
+    def unavailable_at_first(_: list[str]) -> None:
         if next(answers, False):
             raise Unavailable("away")
 
-    subject = Subject(MemoryIndex(on_request=away_at_first))
+    subject = Subject(MemoryIndex(on_request=unavailable_at_first))
     await subject.process(value("a"))
     assert (subject.outcomes, len(subject.index.requests)) == ({"indexed": 1}, 4)
     del subject
-    assert not {Batch, Told, Document} & uncollected()
+    assert not {Batch, Reported, Document} & uncollected()
 
 
 @pytest.mark.parametrize("timestamp", [-1, 0, int(NOW), int(NOW * 1e6), int((NOW + 3601) * 1000)])
 async def test_a_record_whose_timestamp_cannot_be_true_has_no_age_and_is_not_followed(timestamp: int) -> None:
     """None, zero, seconds, microseconds, and too far ahead."""
     subject = Subject()
-    records = [Told(value("a"), 0, timestamp=timestamp), Told(value("b"), 1)]
+    records = [Reported(value("a"), 0, timestamp=timestamp), Reported(value("b"), 1)]
     await subject.processor.process(one_batch(records, subject.tracker))
     (summary,) = subject.emitted.of(BatchSettled)
     assert subject.outcomes == {"indexed": 2}
@@ -360,7 +361,7 @@ async def test_what_another_indexer_took_is_known_from_the_store() -> None:
     assert subject.store.calls == 2, "one to mark it, one to ask for it, none to mark it again"
 
 
-async def test_without_dedup_the_event_version_still_tells_duplicates() -> None:
+async def test_without_dedup_the_event_version_still_says_duplicates() -> None:
     subject = Subject(dedup=False)
     await subject.process(value("a"))
     await subject.process(value("a"))
@@ -368,11 +369,11 @@ async def test_without_dedup_the_event_version_still_tells_duplicates() -> None:
     assert subject.store.calls == 0
 
 
-async def test_a_store_that_is_away_costs_nothing_but_a_report() -> None:
-    subject = Subject(store=MemorySeen(problem="Redis is away"))
+async def test_a_store_that_is_unavailable_costs_nothing_but_a_report() -> None:
+    subject = Subject(store=MemorySeen(problem="Redis is unavailable"))
     await subject.process(value("a"), value("b"))
     assert subject.outcomes == {"indexed": 2}
-    assert subject.emitted.problems(Dependency.REDIS) == [("Redis is away", Severity.WARNS)]
+    assert subject.emitted.problems(Dependency.REDIS) == [("Redis is unavailable", Severity.WARNS)]
 
 
 async def test_an_older_event_is_late_and_changes_nothing() -> None:
@@ -424,10 +425,10 @@ async def test_one_bad_event_is_dead_lettered_alone(stage: str, case: tuple[byte
     subject = Subject(MemoryIndex(on_item=lambda each: BAD if each == "bad" else None))
     await subject.process(value("a"), data, value("b"))
     (letter,) = subject.dead_letters.records
-    told = headers(letter)
+    reported = headers(letter)
     assert letter.value == data
-    assert (told["stage"], told["error"], told["offset"], told["attempts"]) == (stage, code, "1", "1")
-    assert ("message-id" in told) is (identifier is not None)
+    assert (reported["stage"], reported["error"], reported["offset"], reported["attempts"]) == (stage, code, "1", "1")
+    assert ("message-id" in reported) is (identifier is not None)
     assert set(subject.index.documents) == {"a", "b"}
     assert subject.tracker.mark() == 3
     assert subject.emitted.outcomes["dead_lettered"] == 1
@@ -461,14 +462,14 @@ async def test_a_dead_letter_is_never_marked_as_seen_so_that_its_replay_is_proce
     assert "bad" in subject.index.documents
 
 
-async def test_while_the_dead_letter_topic_is_away_nothing_is_settled_and_no_record_is_sent_twice() -> None:
-    problem: str | None = "Kafka is away"
+async def test_while_the_dead_letter_topic_is_unavailable_nothing_is_settled_and_no_record_is_sent_twice() -> None:
+    problem: str | None = "Kafka is unavailable"
     subject = Subject(dead_letters=MemoryDeadLetters(refuse=lambda record: problem if record.value == b"1" else None))
     processing = asyncio.create_task(subject.process(b"1", b"2", value("a")))
     await until(lambda: subject.emitted.problems(Dependency.DEAD_LETTERS))
     assert subject.tracker.mark() == 0
     assert subject.store.calls == 1
-    assert subject.emitted.problems(Dependency.DEAD_LETTERS)[-1] == ("Kafka is away", Severity.BLOCKS)
+    assert subject.emitted.problems(Dependency.DEAD_LETTERS)[-1] == ("Kafka is unavailable", Severity.BLOCKS)
     problem = None
     await processing
     assert [record.value for record in subject.dead_letters.records] == [b"2", b"1"]
@@ -479,11 +480,11 @@ async def test_while_the_dead_letter_topic_is_away_nothing_is_settled_and_no_rec
 async def test_an_outage_dead_letters_nothing_however_long() -> None:
     answers = iter([Unavailable("away")] * 20)
 
-    def away(_: list[str]) -> None:
+    def unavailable(_: list[str]) -> None:
         if error := next(answers, None):
             raise error
 
-    subject = Subject(MemoryIndex(on_request=away))
+    subject = Subject(MemoryIndex(on_request=unavailable))
     await subject.process(value("a"), value("b"))
     assert subject.outcomes == {"indexed": 2}
     assert subject.dead_letters.calls == 0

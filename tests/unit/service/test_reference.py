@@ -48,13 +48,13 @@ def test_tables_have_as_many_cells_in_each_row_as_in_their_head():
             assert len(cells) == 1
 
 
-def test_a_page_that_is_not_current_is_told_and_renewed(tmp_path):
+def test_a_page_that_is_not_current_is_reported_and_renewed(tmp_path):
     page = tmp_path / "metrics.md"
     old = (DOCS / "metrics.md").read_text(encoding="utf-8").replace("`activity_indexer_events_total`", "`gone`")
     page.write_text(old, encoding="utf-8")
-    told = run("metrics", "--check", "--docs", tmp_path)
-    assert told.exit_code == 1
-    assert "python -m activity_indexer.reference metrics --write" in told.output
+    reported = run("metrics", "--check", "--docs", tmp_path)
+    assert reported.exit_code == 1
+    assert "python -m activity_indexer.reference metrics --write" in reported.output
     assert run("metrics", "--write", "--docs", tmp_path).exit_code == 0
     assert page.read_text(encoding="utf-8") == (DOCS / "metrics.md").read_text(encoding="utf-8")
 

@@ -9,7 +9,7 @@ from activity_indexer.responsive import ResponsiveTimeout
 
 
 async def hold(seconds: float) -> None:
-    """Hold the loop at each turn for so long."""
+    """Hold the loop at each turn for this long."""
     while True:
         time.sleep(seconds)  # noqa: ASYNC251 - what is tested
         await asyncio.sleep(0)

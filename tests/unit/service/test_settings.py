@@ -91,7 +91,7 @@ def test_an_empty_variable_counts_as_absent(environment: pytest.MonkeyPatch) -> 
     assert load_settings().kafka.bootstrap_servers == "kafka:9093"
 
 
-def test_every_error_is_told_at_once_with_variable_value_and_wish(environment: pytest.MonkeyPatch) -> None:
+def test_every_error_is_reported_at_once_with_variable_value_and_wish(environment: pytest.MonkeyPatch) -> None:
     given_values(
         environment,
         KAFKA_BOOTSTRAP_SERVERS="kafka",
@@ -235,12 +235,12 @@ SECRET = st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size
 @given(SECRET.map("S3CR3T".__add__), st.sampled_from(["redis://u:{}@h:1/0", "redis://{}", "redis://h:{}", "{}"]))
 def test_no_password_is_ever_shown_well_formed_or_not(environment: pytest.MonkeyPatch, secret: str, form: str) -> None:
     given_values(environment, REDIS_URL=form.format(secret))
-    told = ""
+    reported = ""
     try:
-        told = shown(load_settings().redis.url) if "@" in form else ""
+        reported = shown(load_settings().redis.url) if "@" in form else ""
     except SettingsError as error:
-        told = str(error)
-    assert "s3cr3t" not in told.lower()
+        reported = str(error)
+    assert "s3cr3t" not in reported.lower()
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ async def test_what_a_redis_url_may_say_is_what_the_client_takes(environment: py
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "reported"),
     [
         ("redis://redis/cache", "path is '/cache'"),
         ("redis://redis/1/2", "path is '/1/2'"),
@@ -298,12 +298,14 @@ async def test_what_a_redis_url_may_say_is_what_the_client_takes(environment: py
         ("rediss://redis?ssl_cert_reqs=maybe", "option ssl_cert_reqs expects one of required, optional, none"),
     ],
 )
-def test_what_a_redis_url_may_not_say_is_refused_by_name(environment: pytest.MonkeyPatch, url: str, told: str) -> None:
+def test_what_a_redis_url_may_not_say_is_refused_by_name(
+    environment: pytest.MonkeyPatch, url: str, reported: str
+) -> None:
     given_values(environment, REDIS_URL=url)
     (line,) = refusal()
     assert line.startswith("REDIS_URL: ")
-    assert told in line
-    if "path" in told or "not known" in told or "set by" in told or "several" in told:
+    assert reported in line
+    if "path" in reported or "not known" in reported or "set by" in reported or "several" in reported:
         assert not re.fullmatch(PATTERN, url)
 
 
@@ -363,7 +365,7 @@ def test_settings_do_not_change() -> None:
         load_settings().consumer.batch_size = 3
 
 
-def test_a_variable_that_resembles_a_setting_is_told() -> None:
+def test_a_variable_that_resembles_a_setting_is_reported() -> None:
     environ = {"CONSUMER_BATCHSIZE": "1", "KAFKA_PORT": "tcp://10.0.0.1:9092", "CONSUMER_BATCH_SIZE": "1", "PATH": "x"}
     assert list(unknown_variables(environ)) == [("CONSUMER_BATCHSIZE", "CONSUMER_BATCH_SIZE")]
 

@@ -12,7 +12,7 @@ from fixtures.clock import Clock
 from fixtures.emitted import Emitted
 from fixtures.events import CREATED, DELETED, NOW, UPDATED, encoded, event
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex, MemorySeen
-from fixtures.records import Told, enriched
+from fixtures.records import Reported, enriched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,10 +39,10 @@ FAST = Backoff(0.0001, 0.0002)
 LATEST = 2**60
 
 
-def tie(offset: int = 0, partition: int = 0, second: str = "00", kind: str = UPDATED, **fields: Any) -> Told:
+def tie(offset: int = 0, partition: int = 0, second: str = "00", kind: str = UPDATED, **fields: Any) -> Reported:
     """A record whose timestamp is as late as its offset."""
     value = encoded(event("a", kind, f"2024-01-01T12:00:{second}Z", **fields))
-    return Told(value, offset, partition, timestamp=int(NOW * 1000) + offset)
+    return Reported(value, offset, partition, timestamp=int(NOW * 1000) + offset)
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Indexer:
             Clock(NOW),
         )
 
-    async def process(self, *records: Told) -> None:
+    async def process(self, *records: Reported) -> None:
         async with asyncio.timeout(5):
             await self.processor.process(Batch(0.0, list(records)))
 
@@ -321,10 +321,10 @@ EVENTS = st.tuples(SECONDS, KINDS, st.integers(0, 3), st.integers(0, 2), st.inte
 """Timestamp, type, content, partition, and when it was published."""
 
 
-def records(events: Sequence[tuple[str, str, int, int, int]]) -> list[Told]:
+def records(events: Sequence[tuple[str, str, int, int, int]]) -> list[Reported]:
     """Each at an offset of its own; record timestamps need not rise with the offsets."""
     return [
-        Told(
+        Reported(
             encoded(event("a", kind, f"2024-01-01T12:00:{second}Z", user_id=f"u{content}", status=f"s{content}")),
             offset,
             partition,
@@ -334,7 +334,7 @@ def records(events: Sequence[tuple[str, str, int, int, int]]) -> list[Told]:
     ]
 
 
-def decoded(record: Told) -> Event:
+def decoded(record: Reported) -> Event:
     return decode_event(record.value, LATEST, position_of(record))
 
 

@@ -14,12 +14,12 @@ from activity_common.kafka_connection import connection_errors, security_argumen
 
 def test_what_the_protocol_does_not_use_is_left_out() -> None:
     context = ssl.create_default_context()
-    told = {"tls": context, "mechanism": "PLAIN", "username": "u", "password": "p"}
+    reported = {"tls": context, "mechanism": "PLAIN", "username": "u", "password": "p"}
     login = {"sasl_mechanism": "PLAIN", "sasl_plain_username": "u", "sasl_plain_password": "p"}
-    assert security_arguments("PLAINTEXT", **told) == {"security_protocol": "PLAINTEXT"}
-    assert security_arguments("SSL", **told) == {"security_protocol": "SSL", "ssl_context": context}
-    assert security_arguments("SASL_PLAINTEXT", **told) == {"security_protocol": "SASL_PLAINTEXT", **login}
-    assert security_arguments("SASL_SSL", **told) == {
+    assert security_arguments("PLAINTEXT", **reported) == {"security_protocol": "PLAINTEXT"}
+    assert security_arguments("SSL", **reported) == {"security_protocol": "SSL", "ssl_context": context}
+    assert security_arguments("SASL_PLAINTEXT", **reported) == {"security_protocol": "SASL_PLAINTEXT", **login}
+    assert security_arguments("SASL_SSL", **reported) == {
         "security_protocol": "SASL_SSL",
         "ssl_context": context,
         **login,

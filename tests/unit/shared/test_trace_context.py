@@ -1,7 +1,7 @@
 """The producer's trace context, as W3C Trace Context has it."""
 
 import pytest
-from fixtures.records import Told
+from fixtures.records import Reported
 
 from activity_common.trace_context import TraceContext, trace_context, trace_contexts, traceparent
 
@@ -48,7 +48,7 @@ def test_a_later_version_may_say_more() -> None:
     assert trace_context(header(b"01-%b-%b-01-more" % (TRACE, SPAN))) == TraceContext(TRACE, SPAN, 1)
 
 
-def test_of_several_headers_the_last_counts_and_a_null_harms_nobody() -> None:
+def test_of_several_headers_the_last_counts_and_a_null_harms_nothing() -> None:
     later = b"00-%b-%b-00" % (TRACE[::-1], SPAN)
     assert trace_context([*header(b"00-%b-%b-01" % (TRACE, SPAN)), *header(later)]) == TraceContext(
         TRACE[::-1], SPAN, 0
@@ -56,6 +56,6 @@ def test_of_several_headers_the_last_counts_and_a_null_harms_nobody() -> None:
     assert trace_context([("traceparent", None)]) is None  # type: ignore[list-item]
 
 
-def test_contexts_of_a_batch_are_told_by_place() -> None:
-    records = [Told(b""), Told(b"", headers=header(traceparent(1, 2))), Told(b"", headers=[("x", b"")])]
+def test_contexts_of_a_batch_are_reported_by_place() -> None:
+    records = [Reported(b""), Reported(b"", headers=header(traceparent(1, 2))), Reported(b"", headers=[("x", b"")])]
     assert trace_contexts(records) == {1: TraceContext(b"%032x" % 1, b"%016x" % 2, 1)}

@@ -30,5 +30,5 @@ def test_a_taken_port_is_refused_with_the_port_the_process_and_the_way_out(taken
         assert part in str(refused.value)
 
 
-def test_nobody_holds_a_port_that_none_listens_on() -> None:
+def test_no_process_holds_a_port_that_none_listens_on() -> None:
     assert holder(1) is None

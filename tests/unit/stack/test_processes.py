@@ -74,7 +74,7 @@ def test_a_process_that_took_over_the_pid_is_never_signalled() -> None:
     assert processes.stop(stranger, signal.SIGKILL, limit=0.1)
 
 
-def test_a_paused_server_is_told_from_a_running_one(spawn: Callable[[str], Process]) -> None:
+def test_a_paused_server_is_distinguished_from_a_running_one(spawn: Callable[[str], Process]) -> None:
     process = spawn("exec sleep 60")
     assert not processes.is_paused(process)
     processes.send_to_family(process, signal.SIGSTOP)
@@ -83,7 +83,7 @@ def test_a_paused_server_is_told_from_a_running_one(spawn: Callable[[str], Proce
     assert process.alive()
 
 
-def test_a_missing_program_is_told_in_the_log(tmp_path: Path) -> None:
+def test_a_missing_program_is_reported_in_the_log(tmp_path: Path) -> None:
     process = processes.spawn(Launch(("/no/such/server",)), tmp_path / "log")
     assert processes.wait_gone(process, limit=5)
     wait_for(lambda: "/no/such/server" in (tmp_path / "log").read_text())

@@ -58,5 +58,5 @@ def test_a_kafka_tool_asks_the_stacks_broker(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("named", [("--bootstrap-server", "a:1"), ("--bootstrap-server=a:1",)])
-def test_a_kafka_tool_asks_another_broker_if_told_so(stack: Stack, named: tuple[str, ...]) -> None:
+def test_a_kafka_tool_asks_another_broker_on_request(stack: Stack, named: tuple[str, ...]) -> None:
     assert tool_command(stack, "kafka-topics", (*named, "--list"))[-len(named) - 1 :] == (*named, "--list")

@@ -53,7 +53,7 @@ def test_ports_once_asked_for_stay_when_all_servers_are_gone(tmp_path: Path) -> 
     assert state.settle_ports(settings(tmp_path)).ports == Ports().moved(100)
 
 
-def test_ports_nobody_asked_for_give_way_to_the_defaults(tmp_path: Path) -> None:
+def test_ports_that_were_not_asked_for_give_way_to_the_defaults(tmp_path: Path) -> None:
     assert State(Ports().moved(100)).settle_ports(settings(tmp_path)).ports == Ports()
 
 
@@ -63,13 +63,13 @@ def test_new_ports_replace_the_old_when_all_servers_are_gone(tmp_path: Path) -> 
     assert state.settle_ports(asked_for).ports == Ports().moved(200)
 
 
-def test_a_lock_file_left_behind_locks_nobody_out(tmp_path: Path) -> None:
+def test_a_lock_file_left_behind_locks_nothing(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("left by a killed command")
     with exclusive(tmp_path / "lock", limit=0.1):
         pass
 
 
-def test_a_second_command_is_told_which_lock_is_held(tmp_path: Path) -> None:
+def test_a_second_command_is_shown_which_lock_is_held(tmp_path: Path) -> None:
     with (
         exclusive(tmp_path / "lock", limit=1),
         pytest.raises(StackError, match="lock"),

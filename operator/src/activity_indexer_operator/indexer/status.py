@@ -1,4 +1,4 @@
-"""Typed view of an ActivityIndexer's status; a number that is not known is absent, never zero."""
+"""Typed view of an ActivityIndexer's status; a number that is not known is left out, never zero."""
 
 from __future__ import annotations
 

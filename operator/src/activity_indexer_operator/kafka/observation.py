@@ -36,7 +36,7 @@ class Offsets:
     """Of each partition: where it begins and ends, and where the group reads on.
 
     `committed` is what the group has committed, which may be before the beginning; `stable` where a transaction that is
-    still open begins, else the end. A partition of which that is not known is absent.
+    still open begins, else the end. A partition of which that is not known is left out.
     """
 
     first: Mapping[int, int]

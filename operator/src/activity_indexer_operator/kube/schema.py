@@ -1,4 +1,4 @@
-"""What a CRD says of a field beyond its type. `charts/crds.py` writes the CRDs from the views and from this."""
+"""What a CRD says about a field beyond its type. `charts/crds.py` writes the CRDs from the views and from this."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 def described(
     description: str, *, list_type: Literal["", "set", "map"] = "", keys: Sequence[str] = (), **facts: Any
 ) -> msgspec.Meta:
-    """What the CRD says of a field: `facts` are JSON Schema's. The view itself does not check them."""
+    """What the CRD says about a field: `facts` are JSON Schema's. The view itself does not check them."""
     if list_type:
         facts["x-kubernetes-list-type"] = list_type
     if keys:

@@ -44,7 +44,7 @@ def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
         ),
         GaugeMetricFamily(
             f"{PREFIX}_indexer_schedule_stopped",
-            "1 while the schedule makes no more replays, because too many failed in a row.",
+            "1 while the schedule has stopped, because too many failed in a row.",
             labels=LABELS,
         ),
     )

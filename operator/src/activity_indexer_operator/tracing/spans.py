@@ -53,7 +53,7 @@ class Spans:
         if not span.is_recording():
             yield UNTRACED
             return
-        context = _told(span.get_span_context())
+        context = _stated(span.get_span_context())
         recorded = Recorded(context.trace_id.decode(), context.span_id.decode())
         token = CURRENT.set(recorded)
         done = _Span(span)
@@ -93,7 +93,7 @@ class Spans:
     def current(self) -> TraceContext | None:
         """See tracing.Tracing."""
         span = trace.get_current_span()
-        return _told(span.get_span_context()) if span.is_recording() else None
+        return _stated(span.get_span_context()) if span.is_recording() else None
 
     def of_replay(self, uid: str) -> TraceContext | None:
         """See tracing.Tracing."""
@@ -144,11 +144,11 @@ def _object(key: Key) -> dict[str, str]:
     }
 
 
-def _told(span: SpanContext) -> TraceContext:
+def _stated(span: SpanContext) -> TraceContext:
     return TraceContext(b"%032x" % span.trace_id, b"%016x" % span.span_id, span.trace_flags)
 
 
-def _context(told: TraceContext) -> SpanContext:
+def _context(reported: TraceContext) -> SpanContext:
     return SpanContext(
-        int(told.trace_id, 16), int(told.span_id, 16), is_remote=True, trace_flags=TraceFlags(told.flags)
+        int(reported.trace_id, 16), int(reported.span_id, 16), is_remote=True, trace_flags=TraceFlags(reported.flags)
     )

@@ -19,7 +19,7 @@ class PageSize:
     largest: int = LARGEST
 
     def learn(self, rows: int, size: int) -> None:
-        """The last page had so many rows, with so many bytes in all. A page grows fourfold at most."""
+        """The last page had this many rows, with this many bytes in all. A page grows fourfold at most."""
         if rows:
             fitting = self.target * rows // max(1, size)
             self.rows = max(1, min(self.largest, fitting, self.rows * 4))

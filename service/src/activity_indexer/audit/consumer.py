@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from itertools import zip_longest
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -18,20 +17,18 @@ from activity_common.trace_context import trace_contexts
 from activity_indexer.backoff import Backoff
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import AuditRejected, AuditWentBack, EventError, Refused, Unavailable
-from activity_indexer.event import Event
 from activity_indexer.patience import Patience, Stopped
 from activity_indexer.pipeline.decode import decode_record
 from activity_indexer.ports import (
     NOTHING_READ,
     AuditEvent,
     AuditOutcome,
+    AuditSource,
     AuditStore,
-    Backlog,
-    Partition,
+    Polled,
     Read,
-    Record,
 )
-from activity_indexer.positions import Begun, Commit, Stored
+from activity_indexer.positions import Begun, Commit, Partition
 from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, Dependency, Emit
 from activity_indexer.responsive import SLICE
 from activity_indexer.settings import Settings
@@ -41,44 +38,6 @@ WATCH_INTERVAL = 5.0
 """How often the lag is measured (seconds)."""
 LOOK_BACK_INTERVAL = 5.0
 """How often it is made sure that the database still has what was written (seconds)."""
-NOTHING_REACHED: Final[Mapping[Partition, Commit]] = MappingProxyType({})
-
-
-class Polled(NamedTuple):
-    """What a poll gave: records in order of offset in each partition, nothing after a while without any.
-
-    `begun` has the partitions whose reading began since the last poll, `reached` the next offset of each partition
-    after these records. All that belongs to one `assignment` of partitions has its number. `found` has for each record
-    the event in it, or why there is none; None where the record has to be decoded. When empty, all have to be.
-    """
-
-    records: Sequence[Record]
-    begun: Sequence[Begun] = ()
-    reached: Mapping[Partition, Commit] = NOTHING_REACHED
-    assignment: int = 0
-    found: Sequence[Event | EventError | None] = ()
-
-
-class RecordSource(Protocol):
-    """The audit's own consumer group."""
-
-    def begin_from(self, stored: Stored) -> None:
-        """Ask this where the partitions of an assignment begin, whatever the group has committed."""
-
-    async def poll(self) -> Polled:
-        """The next records. Raises Unavailable or Refused."""
-
-    def is_current(self, polled: Polled) -> bool:
-        """Whether the partitions are assigned as they were at this poll."""
-
-    async def commit(self, polled: Polled) -> None:
-        """Commit all that this poll and those before handed out. Raises Unavailable or Refused."""
-
-    async def close(self) -> None:
-        """Leave the group; the next poll joins it again."""
-
-    async def lag(self) -> Mapping[Partition, Backlog]:
-        """What of each assigned partition is not committed. Raises Unavailable or Refused."""
 
 
 class _Turn(NamedTuple):
@@ -98,7 +57,7 @@ class Audit:
     def __init__(
         self,
         *,
-        source: RecordSource,
+        source: AuditSource,
         store: AuditStore,
         settings: Settings,
         emit: Emit,
@@ -355,7 +314,7 @@ class Audit:
 
 
 def batches(events: Sequence[AuditEvent], limit: int, limit_bytes: int) -> Iterator[Sequence[AuditEvent]]:
-    """The events in runs of at most `limit` events and `limit_bytes` bytes of bodies; a bigger event stands alone."""
+    """The events in runs of at most `limit` events and `limit_bytes` bytes of bodies; a bigger event is alone."""
     start = size = 0
     for position, event in enumerate(events):
         body = len(event.event.body)

@@ -11,8 +11,8 @@ from activity_indexer.adapters.kafka.address import HttpAddress
 from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource
 from activity_indexer.adapters.postgres.audit_store import PostgresAudit
 from activity_indexer.audit.consumer import Audit
-from activity_indexer.audit.decoded_events import DecodedEvents
-from activity_indexer.ending import Ending, say_goodbye
+from activity_indexer.ending import Ending, close_all
+from activity_indexer.pipeline.decoded_events import DecodedEvents
 from activity_indexer.reports import AuditCrashed, Emit, Subscribers
 from activity_indexer.settings import Settings
 from activity_indexer.telemetry.calls import Calls, MeasuredAudit
@@ -70,6 +70,6 @@ async def _run_once(
     finally:
         ended.cancel()
         running.cancel()
-        await say_goodbye({"kafka (audit)": source.close, "postgres": store.close}, ending.deadline)
+        await close_all({"kafka (audit)": source.close, "postgres": store.close}, ending.deadline)
     if running.done() and not running.cancelled():
         running.result()

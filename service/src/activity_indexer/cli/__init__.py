@@ -17,7 +17,7 @@ __all__ = ["main"]
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=epilog(
-        "check-config", "run", "status", "reindex --help", codes={Exit.DONE: "done; each command tells its own"}
+        "check-config", "run", "status", "reindex --help", codes={Exit.DONE: "done; each command lists its own"}
     ),
 )
 @click.version_option(installed_version("activity-indexer"), package_name="activity-indexer")
@@ -40,7 +40,7 @@ for _name, _module, _summary in (
     ("purge-tombstones", "purge", "Remove the tombstones of transactions that were deleted long ago."),
     ("reconcile", "reconcile", "Compare the index with the audit, and repair it."),
     ("dead-letters", "dead_letters", "Find out why events could not be indexed, correct them, and send them again."),
-    ("reindex", "reindex", "Build the index anew, with the present mapping, and move the alias to it."),
+    ("reindex", "reindex", "Build the index again, with the present mapping, and move the alias to it."),
     (
         "status",
         "status",

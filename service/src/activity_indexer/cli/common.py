@@ -58,13 +58,13 @@ def few_collections() -> Iterator[None]:
 
 
 def quiet_logging(settings: Settings) -> None:
-    """Warnings only, and on stderr: the command's own output is what people came for."""
+    """Warnings only, and on stderr: only the command's own output matters."""
     configure_logging("warning", settings.consumer.log_format, sys.stderr)
 
 
 @contextmanager
 def failing_clearly() -> Iterator[None]:
-    """What a server or a person must mend ends the program in one line."""
+    """What a server or a person must fix ends the program in one line."""
     try:
         yield
     except ActivityIndexerError as error:

@@ -16,7 +16,7 @@ COMMON: Final[Mapping[Exit, str]] = {
 
 def epilog(*examples: str, codes: Mapping[Exit, str | None] | None = None) -> str:
     """Examples without the program's name, and the exit codes; `codes` adds to the common ones, None takes one away."""
-    told = dict(sorted(({**COMMON, **(codes or {})}).items()))
+    reported = dict(sorted(({**COMMON, **(codes or {})}).items()))
     lines = ["\b", "Examples:", *(f"  activity-indexer {example}".rstrip() for example in examples), ""]
-    lines += ["\b", "Exit codes:", *(f"  {code.value}  {text}" for code, text in told.items() if text)]
+    lines += ["\b", "Exit codes:", *(f"  {code.value}  {text}" for code, text in reported.items() if text)]
     return "\n".join(lines)

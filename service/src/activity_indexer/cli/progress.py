@@ -9,19 +9,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar(unit: str, *, show: bool) -> Progress:
-    """A bar with so many of how many, and the time that is left."""
+    """A bar with how many of how many, and the time that is left."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit)
     return Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not show)
 
 
 def waiting(bar: Progress) -> Callable[[str], None]:
-    """Tells beside the bar what is waited for, each reason once at a time."""
+    """Reports beside the bar what is waited for, each reason once at a time."""
     last = ""
 
-    def tell(reason: str) -> None:
+    def notify(reason: str) -> None:
         nonlocal last
         if reason and reason != last:
             bar.console.print(reason, style="yellow", markup=False)
         last = reason
 
-    return tell
+    return notify

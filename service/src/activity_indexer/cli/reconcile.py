@@ -93,7 +93,7 @@ class NotRepaired(Exception):
 
 @dataclass(slots=True)
 class Run:
-    """What one run found, and what it mended, by (kind, outcome)."""
+    """What one run found, and what it fixed, by (kind, outcome)."""
 
     tally: Tally = field(default_factory=Tally)
     repairs: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -107,7 +107,7 @@ class Run:
                 self.reasons[repair.reason] += 1
 
     @property
-    def mended(self) -> int:
+    def fixed(self) -> int:
         """Differences that are none any more."""
         return sum(count for (_, outcome), count in self.repairs.items() if outcome in {DONE, SUPERSEDED})
 
@@ -154,11 +154,11 @@ def command(**given: Any) -> None:
         except NotRepaired as problem:
             click.echo(str(problem), err=True)
             code = Exit.REFUSED
-    _tell(run, options)
-    sys.exit(code or (Exit.DONE if run.tally.differences == run.mended else Exit.DIFFERENT))
+    _notify(run, options)
+    sys.exit(code or (Exit.DONE if run.tally.differences == run.fixed else Exit.DIFFERENT))
 
 
-def _tell(run: Run, options: Options) -> None:
+def _notify(run: Run, options: Options) -> None:
     line = json.dumps(summary(run.tally, run.repairs, run.reasons))
     if options.output:
         with options.output.open("a", encoding="utf-8") as lines:
@@ -303,15 +303,15 @@ def _write(
     differences: Sequence[Difference], repairs: Sequence[Repair] | None, output: TextIO | None, *, as_json: bool
 ) -> None:
     for at, each in enumerate(differences):
-        told: dict[str, Any] = {
+        reported: dict[str, Any] = {
             "kind": each.kind.value,
             "id": each.id,
             "auditVersion": each.audit,
             "indexVersion": each.index,
         }
         if repairs is not None:
-            told |= {"repair": repairs[at].outcome} | ({"reason": repairs[at].reason} if repairs[at].reason else {})
-        line = json.dumps(told)
+            reported |= {"repair": repairs[at].outcome} | ({"reason": repairs[at].reason} if repairs[at].reason else {})
+        line = json.dumps(reported)
         if output:
             output.write(f"{line}\n")
         if as_json:

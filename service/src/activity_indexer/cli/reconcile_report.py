@@ -1,4 +1,4 @@
-"""What `reconcile` tells at its end: a table for people, an object for machines."""
+"""What `reconcile` reports at its end: a table, or a JSON object for programs."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def summary_table(tally: Tally, repairs: Repairs, reasons: Counter[str], *, repa
     """Counts and first examples, within 80 columns."""
     table = Table("", "Found", *(["Repaired"] if repair else []), "First examples", title="Index against audit")
     for kind in kinds():
-        mended = repairs[kind, DONE] + repairs[kind, SUPERSEDED]
+        fixed = repairs[kind, DONE] + repairs[kind, SUPERSEDED]
         examples = ", ".join(tally.examples.get(kind, ()))
-        table.add_row(kind.value, f"{tally.found[kind]:,}", *([f"{mended:,}"] if repair else []), Text(examples))
+        table.add_row(kind.value, f"{tally.found[kind]:,}", *([f"{fixed:,}"] if repair else []), Text(examples))
     return Group(table, *(Text(line) for line in _remarks(tally, reasons)))
 
 

@@ -22,8 +22,8 @@ from activity_indexer.cli.help import epilog
 from activity_indexer.cli.progress import progress_bar, waiting
 from activity_indexer.enrichment.registry import load_enrichments
 from activity_indexer.errors import ActivityIndexerError, Refused
-from activity_indexer.reindex.fill import told
-from activity_indexer.reindex.run import FROM_AUDIT, FROM_TOPIC, Reindex, Result, Tell, Wishes
+from activity_indexer.reindex.fill import reported
+from activity_indexer.reindex.run import FROM_AUDIT, FROM_TOPIC, Notify, Reindex, Result, Wishes
 from activity_indexer.settings import Settings
 
 EPILOG = epilog(
@@ -32,7 +32,7 @@ EPILOG = epilog(
     "reindex --from audit --json | tail -n 1",
     codes={
         Exit.DONE: "done: the alias stands for the new index",
-        Exit.FAILED: "failed: a server is away, or refuses; run it again to go on",
+        Exit.FAILED: "failed: a server is unavailable, or refuses; run it again to go on",
         Exit.REFUSED: "refused: documents would be lost, another reindex is at work, or there is no index",
         Exit.INTERRUPTED: "interrupted: run it again to go on",
     },
@@ -52,10 +52,10 @@ PROGRESS_EVERY = 1.0
 )
 @click.option("--keep-old/--drop-old", default=True, show_default=True, help="What becomes of the old index.")
 @click.option("--accept-loss", is_flag=True, help="Move the alias though the new index lacks documents of the old one.")
-@click.option("--anew", is_flag=True, help="Begin anew instead of going on with a half-built index.")
+@click.option("--from-scratch", is_flag=True, help="Start from scratch instead of continuing a half-built index.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line: progress, then a result.")
-def command(*, source: str, keep_old: bool, accept_loss: bool, anew: bool, as_json: bool) -> None:
-    """Build the index anew, with the present mapping, and move the alias to it.
+def command(*, source: str, keep_old: bool, accept_loss: bool, from_scratch: bool, as_json: bool) -> None:
+    """Build the index again, with the present mapping, and move the alias to it.
 
     Indexers go on meanwhile, and no search misses a document. Before the move both indexes are compared: when the new
     one lacks anything that searches find in the old one, the alias stays where it is.
@@ -65,7 +65,7 @@ def command(*, source: str, keep_old: bool, accept_loss: bool, anew: bool, as_js
     if source == FROM_AUDIT and not settings.consumer.enable_audit_db:
         click.echo("CONSUMER_ENABLE_AUDIT_DB is off: there is no audit; use --from topic", err=True)
         sys.exit(Exit.REFUSED)
-    wishes = Wishes(source, accept_loss=accept_loss, drop_old=not keep_old, anew=anew)
+    wishes = Wishes(source, accept_loss=accept_loss, drop_old=not keep_old, from_scratch=from_scratch)
     sys.exit(asyncio.run(_command(settings, wishes, as_json=as_json)))
 
 
@@ -86,16 +86,18 @@ async def _command(settings: Settings, wishes: Wishes, *, as_json: bool) -> Exit
         code, message = Exit.REFUSED if not result.new else Exit.FAILED, str(error)
     except ActivityIndexerError as error:
         message = str(error)
-    _tell(result, code, message or _conclusion(result, wishes), time.monotonic() - started, as_json=as_json)
+    _notify(result, code, message or _conclusion(result, wishes), time.monotonic() - started, as_json=as_json)
     return code
 
 
-async def _prepared(stack: AsyncExitStack, settings: Settings, wishes: Wishes, tell: Tell, bar: ProgressBar) -> Reindex:
+async def _prepared(
+    stack: AsyncExitStack, settings: Settings, wishes: Wishes, notify: Notify, bar: ProgressBar
+) -> Reindex:
     names = [name.strip() for name in settings.consumer.enrichments.split(",") if name.strip()]
     registry = load_enrichments(names)
     versions = await stack.enter_async_context(IndexVersions.open(settings.elasticsearch, registry.properties))
     topic = await stack.enter_async_context(TopicReader.open(settings.kafka))
-    return Reindex(settings, wishes, versions, topic, registry, tell, waiting(bar))
+    return Reindex(settings, wishes, versions, topic, registry, notify, waiting(bar))
 
 
 def _on_signals(reindex: Reindex) -> None:
@@ -111,11 +113,11 @@ def _on_signals(reindex: Reindex) -> None:
             asyncio.get_running_loop().add_signal_handler(number, interrupt)
 
 
-def _teller(bar: ProgressBar, *, as_json: bool) -> Tell:
+def _teller(bar: ProgressBar, *, as_json: bool) -> Notify:
     tasks: dict[str, Any] = {}
     last = 0.0
 
-    def tell(phase: str, done: int, total: int | None) -> None:
+    def notify(phase: str, done: int, total: int | None) -> None:
         nonlocal last
         if phase not in tasks:
             tasks[phase] = bar.add_task(phase, total=total)
@@ -125,7 +127,7 @@ def _teller(bar: ProgressBar, *, as_json: bool) -> Tell:
             last = time.monotonic()
             click.echo(json.dumps({"kind": "progress", "phase": phase, "done": done, "total": total}))
 
-    return tell
+    return notify
 
 
 def _conclusion(result: Result, wishes: Wishes) -> str:
@@ -139,7 +141,7 @@ def _conclusion(result: Result, wishes: Wishes) -> str:
     return f"the alias stands for {result.new} now, with {result.documents} documents; {result.old} {kept}"
 
 
-def _tell(result: Result, code: Exit, message: str, seconds: float, *, as_json: bool) -> None:
+def _notify(result: Result, code: Exit, message: str, seconds: float, *, as_json: bool) -> None:
     if not as_json:
         if result.counts.refused:
             reasons = "; ".join(f"{reason} ({count})" for reason, count in result.counts.reasons.most_common(3))
@@ -154,7 +156,7 @@ def _tell(result: Result, code: Exit, message: str, seconds: float, *, as_json: 
         "new": result.new,
         "resumed": result.resumed,
         "documents": result.documents,
-        **told(result.counts),
+        **reported(result.counts),
         "lost": result.lost.count,
         "lostExamples": result.lost.examples,
         "movingSeconds": round(result.moving, 3),

@@ -50,11 +50,11 @@ def first_place(letter: StoredDeadLetter) -> str | None:
 
 def history(letter: StoredDeadLetter) -> list[dict[str, Any]]:
     """Earlier stays in the dead-letter topic, the oldest first; nothing when it cannot be read."""
-    told = letter.header(REPLAY_HISTORY)
-    if not told:
+    reported = letter.header(REPLAY_HISTORY)
+    if not reported:
         return []
     try:
-        found = msgspec.json.decode(told)
+        found = msgspec.json.decode(reported)
     except (ValueError, RecursionError):
         return []
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []

@@ -1,4 +1,4 @@
-"""JSON with all that a decoder throws away: where each value stands, keys that come twice, numbers as written."""
+"""JSON with all that a decoder throws away: where each value is, keys that come twice, numbers as written."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Node:
     text: str = ""
     """What a string says, or what a plain value looks like."""
     members: tuple[tuple[str | int, int, Node], ...] = ()
-    """Key, where the key stands, and value; in order, also when a key comes twice."""
+    """Key, where the key is, and value; in order, also when a key comes twice."""
 
     def find(self, key: str | int) -> tuple[int, Node] | None:
-        """Where a key stands, and its value; of a key that comes twice, the last."""
+        """Where a key is, and its value; of a key that comes twice, the last."""
         return next(((start, node) for name, start, node in reversed(self.members) if name == key), None)
 
 
@@ -103,7 +103,7 @@ def resolve(root: Node, path: Path) -> tuple[int, Node] | None:
 
 
 def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, int, Node]]:
-    """Every value below a node: its path, where its key stands, and itself."""
+    """Every value below a node: its path, where its key is, and itself."""
     stack = [(path, node)]
     while stack:
         above, parent = stack.pop()

@@ -35,7 +35,7 @@ def name_as_json(name: str) -> str | dict[str, str]:
 
 def to_line(letter: StoredDeadLetter) -> str:
     """One line of JSON, without its line break."""
-    told = {
+    reported = {
         "topic": letter.topic,
         "partition": letter.partition,
         "offset": letter.offset,
@@ -44,27 +44,27 @@ def to_line(letter: StoredDeadLetter) -> str:
         "value": as_json(letter.value),
         "headers": [[name_as_json(name), as_json(value)] for name, value in letter.headers],
     }
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(reported, ensure_ascii=False)
 
 
 def from_line(line: str | bytes) -> StoredDeadLetter:
     """The dead letter in a line, exactly as it was. Raises LineError."""
-    told = _object(line)
-    if unknown := sorted(told.keys() - set(FIELDS)):
+    reported = _object(line)
+    if unknown := sorted(reported.keys() - set(FIELDS)):
         raise LineError(f"expected the fields {', '.join(FIELDS)}, got {', '.join(map(repr, unknown))} too")
-    if missing := [name for name in FIELDS if name not in told]:
+    if missing := [name for name in FIELDS if name not in reported]:
         raise LineError(f"expected the fields {', '.join(FIELDS)}, got none named {', '.join(missing)}")
-    topic = told["topic"]
+    topic = reported["topic"]
     if not isinstance(topic, str):
         raise LineError(f"topic: expected a string, got {_got(topic)}")
     return StoredDeadLetter(
         topic,
-        _number("partition", told["partition"]),
-        _number("offset", told["offset"]),
-        _number("timestamp", told["timestamp"], least=-1),
-        _bytes("key", told["key"]),
-        _bytes("value", told["value"]),
-        _headers(told["headers"]),
+        _number("partition", reported["partition"]),
+        _number("offset", reported["offset"]),
+        _number("timestamp", reported["timestamp"], least=-1),
+        _bytes("key", reported["key"]),
+        _bytes("value", reported["value"]),
+        _headers(reported["headers"]),
     )
 
 
@@ -76,12 +76,12 @@ def importable(letter: StoredDeadLetter) -> None:
 
 def _object(line: str | bytes) -> dict[str, Any]:
     try:
-        told = json.loads(line)
+        reported = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise LineError(f"expected a JSON object: {error}") from None
-    if not isinstance(told, dict):
-        raise LineError(f"expected a JSON object, got {_got(told)}")
-    return told
+    if not isinstance(reported, dict):
+        raise LineError(f"expected a JSON object, got {_got(reported)}")
+    return reported
 
 
 def _number(name: str, value: object, least: int = 0) -> int:

@@ -121,7 +121,7 @@ def _steps(node: Node, parts: list[str]) -> Iterator[str | int]:
 def _closer(path: Path, place: int, node: Node) -> tuple[Path, int, str]:
     """Elasticsearch names a field of the mapping; the cause is often somewhere within it."""
     if twice := repeated_key(node, path):
-        return *twice, "the same key stands here a second time"
+        return *twice, "the same key appears here a second time"
     for below, start, child in walk(node, path):
         if len(below) - len(path) >= MAX_DEPTH and child.members:
             return below, start, f"nested deeper than the {MAX_DEPTH} levels that Elasticsearch takes"

@@ -26,7 +26,8 @@ from activity_common.dead_letter_headers import (
     TOPIC,
 )
 from activity_indexer.dead_letters.payload import Facts, read_facts
-from activity_indexer.ports import Content, OutRecord, Partition, Record, Truncation, UndecodedRecord
+from activity_indexer.ports import Content, OutRecord, Record, Truncation, UndecodedRecord
+from activity_indexer.positions import Partition
 from activity_indexer.timestamps import format_timestamp, parse_timestamp, shorten
 
 UNKNOWN: Final = "unknown"
@@ -169,8 +170,8 @@ class StoredDeadLetter(msgspec.Struct, frozen=True, dict=True):
     @property
     def content(self) -> str | None:
         """What the value holds when it is not the whole value of the event: see ports.Content."""
-        told = self.header(_CONTENT)
-        return Content.VALUE if told is None and self.truncation is not None else told
+        reported = self.header(_CONTENT)
+        return Content.VALUE if reported is None and self.truncation is not None else reported
 
     @property
     def truncation(self) -> Truncation | None:

@@ -10,7 +10,7 @@ from typing import Final
 from activity_indexer.dead_letters.lines import LineError, from_line, importable
 from activity_indexer.dead_letters.record import StoredDeadLetter
 
-MAX_TOLD: Final = 20
+MAX_REPORTED: Final = 20
 """Problems that are reported one by one."""
 
 
@@ -39,7 +39,7 @@ class Checked:
     def refuse(self, problem: str) -> None:
         """Count a problem, and keep the first ones."""
         self.wrong += 1
-        if len(self.problems) < MAX_TOLD:
+        if len(self.problems) < MAX_REPORTED:
             self.problems.append(problem)
 
 

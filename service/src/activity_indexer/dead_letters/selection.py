@@ -114,11 +114,11 @@ class Selection:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def __str__(self) -> str:
-        told = (
+        reported = (
             f"{name.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, list) else value}"
             for name, value in self._parts()
         )
-        return "; ".join(told) or "all"
+        return "; ".join(reported) or "all"
 
 
 def _order(each: Offsets) -> tuple[int, int, float]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from activity_indexer.dead_letters.selection import Selection
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Progress:
     records: int
 
 
-Tell = Callable[[Progress], None]
+Notify = Callable[[Progress], None]
 
 
 def narrowed(spans: Spans, selection: Selection) -> dict[Partition, Span]:

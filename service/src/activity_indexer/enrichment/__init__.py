@@ -1,4 +1,4 @@
-"""What people search and filter by: strategies by transaction type, and the searchable content."""
+"""What users search and filter by: strategies by transaction type, and the searchable content."""
 
 from activity_indexer.enrichment.declared import DeclaredStrategy, Part, Text
 from activity_indexer.enrichment.registry import Registry, load_enrichments

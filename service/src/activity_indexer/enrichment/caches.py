@@ -9,7 +9,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 ADMITTED: Final = 8
-"""Of the values that a cache lacks, it keeps one in so many once it was full."""
+"""Of the values that a cache lacks, it keeps one in this many once it was full."""
 
 
 class Cache(dict[K, V]):
@@ -17,7 +17,7 @@ class Cache(dict[K, V]):
 
     `weigh` says how much a value takes with its key (characters); one without weight, or heavier than `heaviest`, is
     not kept. A full cache is emptied. From then on it keeps one value in `ADMITTED` that it lacks: what comes often is
-    soon back, and what never comes again costs nearly nothing. A dictionary, because a hit then costs no Python call.
+    soon back, and what does not come again costs nearly nothing. A dictionary, because a hit then costs no Python call.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ _BEGINNING: Final = re.compile(
 
 
 def masked(last_four: str) -> str:
-    """How people know a card: `•••• 1234`."""
+    """The usual short form of a card: `•••• 1234`."""
     return f"•••• {last_four}"
 
 

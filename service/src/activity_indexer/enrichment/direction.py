@@ -64,7 +64,7 @@ _OUT: Final = frozenset(
 
 @lru_cache(maxsize=1024)
 def direction_said(transaction_type: str, said: str) -> Direction | None:
-    """What the producer's word means, else what the type's last word gives away: `p2p_received`, `crypto_sell`."""
+    """What the producer's word means, else what the end of the type's name implies: `p2p_received`, `crypto_sell`."""
     direction = _meaning(word(said)) if said else None
     if direction is None and not transaction_type.isalnum():
         direction = _meaning(word(transaction_type).rpartition("_")[2])

@@ -32,7 +32,7 @@ _VOWELS: Final = frozenset("AEIOUY")
 
 
 class Merchant(NamedTuple):
-    """The name as people know it, and the category that it gives away, if any."""
+    """The common name, and the category that it implies, if any."""
 
     name: str
     category: str | None

@@ -27,7 +27,7 @@ from activity_indexer.timestamps import shorten
 
 MAX_ERROR_CHARACTERS: Final = 300
 MANY: Final = 16
-"""After so many events of a type for which there was no plan, only one in so many is tried."""
+"""After this many events of a type for which there was no plan, only one in this many is tried."""
 
 _decode: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _decode_flat: Final = msgspec.json.Decoder(dict[str, str | int | float | bool | list[Any] | None]).decode

@@ -1,4 +1,4 @@
-"""The searchable content: one folded string of everything that people remember of a transaction."""
+"""The searchable content: one folded string of everything that users remember of a transaction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def search_content(transaction: Transaction, terms: Sequence[str], day: str) -> 
 class UsualContent:
     """The same text for transactions of which nothing has to be cut, put together from folded words.
 
-    Most words come out of caches, where their hashes are kept with them: to see that no word stands there twice is
+    Most words come out of caches, where their hashes are kept with them: to see that no word appears twice is
     then cheaper than to fold the whole text.
     """
 

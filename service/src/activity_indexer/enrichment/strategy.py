@@ -14,7 +14,7 @@ class Enrichment(msgspec.Struct, frozen=True, gc=False):
     """What a strategy adds to one document: an immutable value.
 
     `fields` go below `enrichment` and must be JSON to msgspec (`msgspec.Raw` keeps the digits of a number);
-    `terms` are words and phrases, as people write them, that `search_content` shall find.
+    `terms` are words and phrases, as users write them, that `search_content` is to find.
     """
 
     fields: Mapping[str, Any] = {}

@@ -77,7 +77,7 @@ def _visible(character: str) -> str:
 def fold(text: str) -> str:
     """Case folded, accents removed, words in order and once each.
 
-    A word that is not Latin stands there as it was written too: Elasticsearch folds Latin letters only, and a
+    A word that is not Latin is kept as it was written too: Elasticsearch folds Latin letters only, and a
     query for such a word must meet it.
     """
     if text.isascii():

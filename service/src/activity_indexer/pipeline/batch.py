@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from activity_indexer.memory import footprint, records_bytes
 from activity_indexer.offsets import PartitionOffsets, Span
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Record
+from activity_indexer.positions import Partition
 
 
 @dataclass(slots=True)

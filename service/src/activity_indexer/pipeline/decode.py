@@ -108,7 +108,7 @@ class _Whole(Transaction, frozen=True, gc=False, kw_only=True):
 
 
 class _Usual(_Whole, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """A transaction that carries nothing else, and that can be told from others."""
+    """A transaction that carries nothing else, and that can be distinguished from others."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES // 4)]
     user_id: Annotated[str, msgspec.Meta(min_length=1)]

@@ -154,7 +154,7 @@ class Deduplicator:
     rely: Callable[[], None] = lambda: None
     patience: float = 0.25
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
-    _away_until: float = field(default=float("-inf"), init=False)
+    _unavailable_until: float = field(default=float("-inf"), init=False)
     _known_of: str | None = field(default=None, init=False)
     _failing: bool = field(default=False, init=False)
 
@@ -197,7 +197,7 @@ class Deduplicator:
                 await self._asking.acquire()
         except TimeoutError:
             return False
-        if self.clock() < self._away_until or namespace != self.namespace():
+        if self.clock() < self._unavailable_until or namespace != self.namespace():
             self._asking.release()
             return False
         return True
@@ -236,5 +236,5 @@ class Deduplicator:
 
     def _failed(self, error: Unavailable) -> None:
         self._failing = True
-        self._away_until = self.clock() + self.retry_interval
+        self._unavailable_until = self.clock() + self.retry_interval
         self.emit(DependencyChanged(Dependency.REDIS, str(error), Severity.WARNS))

@@ -43,12 +43,12 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class _Error(msgspec.Struct, frozen=True):
-    """An error as it stands in an answer: a Java exception without a message has no reason."""
+    """An error as it is in an answer: a Java exception without a message has no reason."""
 
     type: str | None = None
     reason: str | None = None
 
-    def told(self) -> ItemError:
+    def reported(self) -> ItemError:
         return ItemError(self.type or "", self.reason or "")
 
 
@@ -138,7 +138,7 @@ _failure: Final = msgspec.json.Decoder(_RequestFailure).decode
 
 
 def all_done(body: bytes, documents: int) -> bool:
-    """Whether a bulk answer of status 200 says that each of so many documents was written.
+    """Whether a bulk answer of status 200 says that each of this many documents was written.
 
     Raises ValueError when it is no answer to a request of that size. Without errors nothing but items has a status.
     """
@@ -160,8 +160,8 @@ def is_push_back(error: ItemError) -> bool:
 
 
 def read_items(body: bytes, documents: int) -> list[Item]:
-    """The items of the bulk answer to so many documents. Raises ValueError when it is none."""
-    items = [Item(action.index.status, action.index.error.told()) for action in _answer(body).items]
+    """The items of the bulk answer to this many documents. Raises ValueError when it is none."""
+    items = [Item(action.index.status, action.index.error.reported()) for action in _answer(body).items]
     if len(items) != documents:
         raise ValueError(f"expected {documents} items, got {len(items)}")
     return items
@@ -214,7 +214,7 @@ def read_failure(status: int, body: bytes) -> ItemError:
     if isinstance(error, str) or not error.type:
         text = error if isinstance(error, str) else error.reason or ""
         return ItemError(f"{_NO_VERDICT}{status}", text)
-    return error.told()
+    return error.reported()
 
 
 def quoted(body: bytes) -> str:

@@ -1,7 +1,7 @@
 """Records that are read again on purpose: Elasticsearch is asked about them, not what is remembered of it.
 
 After an unclean end the group reads on from what it committed last. So a record below that is read again on purpose:
-somebody set the group's offsets back.
+the group's offsets were set back.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import OffsetStore, Partition, Record
+from activity_indexer.ports import OffsetStore, Record
+from activity_indexer.positions import Partition
 
 
 class Rereads:

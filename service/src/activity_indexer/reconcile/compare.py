@@ -39,7 +39,7 @@ REPAIRABLE: Final = frozenset({Kind.MISSING, Kind.OLDER, Kind.DIFFERENT})
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A transaction in which audit and index differ; the versions are event versions, None where it is absent."""
+    """A transaction in which audit and index differ; the versions are event versions, None where it is missing."""
 
     kind: Kind
     id: str

@@ -1,4 +1,4 @@
-"""Repairs the index from the audit, beside a running indexer: the newest event wins, whoever writes it."""
+"""Repairs the index from the audit, beside a running indexer: the newest event wins, whichever program writes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SUPERSEDED: Final = "superseded"
 LEFT: Final = "left"
 """Only reported."""
 DELETED_BY_HAND: Final = (
-    "somebody deleted it a moment ago, and Elasticsearch remembers that for index.gc_deletes (60 s): repair again then"
+    "it was deleted a moment ago, and Elasticsearch remembers that for index.gc_deletes (60 s): repair again then"
 )
 
 
@@ -40,7 +40,7 @@ class Repair:
 class Repairer:
     """Raises Unavailable or Refused for the audit; Elasticsearch is waited for.
 
-    `forget` is told the message ids of what was deleted: else an event that is sent again would be a known one.
+    `forget` gets the message ids of what was deleted: else an event that is sent again would be a known one.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Repairer:
         return [outcomes[each.id] for each in wanted]
 
     async def _forgotten(self, ids: Sequence[str]) -> dict[str, Repair]:
-        """A version conflict where there is no document: Elasticsearch still knows that somebody deleted it."""
+        """A version conflict where there is no document: Elasticsearch still knows that it was deleted."""
         there = await self._reader.these(ids)
         return {each: Repair(REFUSED, DELETED_BY_HAND) for each in ids if each not in there}
 

@@ -50,7 +50,7 @@ class Tally:
 async def compare(
     audit: AuditReader, index: IndexReader, settler: Settler, tally: Tally
 ) -> AsyncIterator[Sequence[Difference]]:
-    """Confirmed differences, some at a time; an empty turn only tells of progress, which `tally` holds.
+    """Confirmed differences, some at a time; an empty turn only reports progress, which `tally` holds.
 
     Raises Unavailable, Refused or OutOfOrder.
     """
@@ -76,5 +76,5 @@ async def _confirmed(candidates: Sequence[Difference], settler: Settler, tally: 
 
 
 def kinds() -> list[Kind]:
-    """All kinds, in the order that people want to read them."""
+    """All kinds, in the order of a report."""
     return list(Kind)

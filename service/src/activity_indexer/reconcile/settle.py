@@ -1,4 +1,4 @@
-"""Tells what is in flight from what differs: indexer and audit must have passed what was there when it was seen."""
+"""Separates what is in flight from what differs: indexer and audit must have passed what was there before."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Settler:
     stuck: bool = field(default=False, init=False)
 
     async def confirmed(self, candidates: Sequence[Difference]) -> list[Difference]:
-        """Those of the candidates that are differences; what cannot be told yet is counted in `in_flight`."""
+        """Those of the candidates that are differences; what cannot be decided yet is counted in `in_flight`."""
         found: list[Difference] = []
         left = await self.again(candidates)
         for _ in range(ROUNDS):

@@ -51,12 +51,12 @@ class Filler:
     """
 
     def __init__(
-        self, rewriter: Rewriter, topic: TopicReader, state: State, skew: float, tell: Callable[[int], None]
+        self, rewriter: Rewriter, topic: TopicReader, state: State, skew: float, notify: Callable[[int], None]
     ) -> None:
         self._rewriter = rewriter
         self._topic = topic
         self._skew = skew
-        self.tell = tell
+        self.notify = notify
         self.state = state
         self.counts = Counts()
 
@@ -112,7 +112,7 @@ class Filler:
             if document.error:
                 self.counts.refuse(f"{document.error.code}: {document.error.message}")
         self.counts.read += read
-        self.tell(self.counts.read)
+        self.notify(self.counts.read)
 
 
 def behind(state: State, ends: Offsets, beginnings: Offsets) -> int:
@@ -128,7 +128,7 @@ async def _generator(pages: AsyncIterator[T]) -> Any:
         yield page
 
 
-def told(counts: Counts) -> Mapping[str, Any]:
+def reported(counts: Counts) -> Mapping[str, Any]:
     """The counts as JSON."""
     return {
         "read": counts.read,

@@ -16,7 +16,7 @@ R = TypeVar("R")
 async def in_order(
     batches: AsyncIterator[B], write: Callable[[B], Awaitable[R]], at_once: int = UNDER_WAY
 ) -> AsyncIterator[tuple[B, R]]:
-    """Each batch with what writing it gave, in order: when one is told, all before it are written too."""
+    """Each batch with what writing it gave, in order: when one is reported, all before it are written too."""
     under_way: deque[tuple[B, asyncio.Task[R]]] = deque()
     try:
         async for batch in batches:

@@ -51,7 +51,7 @@ class Wishes:
     source: str
     accept_loss: bool = False
     drop_old: bool = False
-    anew: bool = False
+    from_scratch: bool = False
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class Result:
     moving: float = 0.0
 
 
-Tell = Callable[[str, int, int | None], None]
-"""Phase, how many are done, and how many there are (None: nobody knows)."""
+Notify = Callable[[str, int, int | None], None]
+"""Phase, how many are done, and how many there are (None: not known)."""
 
 
 class Reindex:
@@ -82,16 +82,16 @@ class Reindex:
         versions: IndexVersions,
         topic: TopicReader,
         enricher: Enricher,
-        tell: Tell,
-        tell_waiting: Callable[[str], None],
+        notify: Notify,
+        notify_waiting: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._wishes = wishes
         self._versions = versions
         self._topic = topic
         self._enricher = enricher
-        self._tell = tell
-        self._tell_waiting = tell_waiting
+        self._notify = notify
+        self._notify_waiting = notify_waiting
         self.result = Result()
         self.moving = False
 
@@ -106,7 +106,7 @@ class Reindex:
         result.resumed = found is not None
         target = NamedIndex(self._settings.elasticsearch, result.new)
         try:
-            rewriter = Rewriter(target, self._enricher, self._settings.consumer, self._tell_waiting)
+            rewriter = Rewriter(target, self._enricher, self._settings.consumer, self._notify_waiting)
             filler = Filler(rewriter, self._topic, state, self._settings.consumer.max_clock_skew, lambda _: None)
             result.counts = filler.counts
             await self._build(filler, turned=found is not None and found.written)
@@ -133,18 +133,18 @@ class Reindex:
         found = await self._versions.building()
         if found is None:
             return None
-        await self._nobody_builds(found)
+        await self._not_being_built(found)
         if found.older and found.written:
             raise Refused(
                 f"an older release has begun to move the alias to {found.index}: finish that with its own reindex first"
             )
         other = found.state.source != self._wishes.source
-        if found.written or not (other or found.older or self._wishes.anew):
+        if found.written or not (other or found.older or self._wishes.from_scratch):
             return found
         await self._versions.discard(found.index)
         return None
 
-    async def _nobody_builds(self, found: Found) -> None:
+    async def _not_being_built(self, found: Found) -> None:
         if not found.state.owner:
             return
         await asyncio.sleep(SILENCE)
@@ -164,7 +164,7 @@ class Reindex:
 
     @asynccontextmanager
     async def _alive(self, filler: Filler) -> AsyncIterator[None]:
-        """Saves the state now and then; at the end the index is left to whoever comes next."""
+        """Saves the state now and then; at the end the index is left to the next run."""
         beating = asyncio.create_task(self._beat(filler))
         try:
             yield
@@ -178,7 +178,7 @@ class Reindex:
     async def _beat(self, filler: Filler) -> None:
         while True:
             filler.state = replace(filler.state, beats=filler.state.beats + 1)
-            with suppress(Exception):  # the writes tell what is wrong, and wait for it
+            with suppress(Exception):  # the writes report what is wrong, and wait for it
                 await self._versions.save(self.result.new, filler.state)
             await asyncio.sleep(BEAT)
 
@@ -188,7 +188,7 @@ class Reindex:
         audit, old = AuditReader(self._settings.database, self._settings.pipeline), await self._old_index()
         try:
             total = await audit.estimate()
-            filler.tell = lambda done: self._tell("fill from the audit", done, total)
+            filler.notify = lambda done: self._notify("fill from the audit", done, total)
             await filler.from_audit(audit, old)
         finally:
             await audit.close()
@@ -200,13 +200,13 @@ class Reindex:
             ends = await self._topic.ends()
             left = behind(filler.state, ends, await self._topic.beginnings())
             before = filler.counts.read
-            filler.tell = self._reading(before, left)
+            filler.notify = self._reading(before, left)
             await filler.from_topic(ends)
             if left <= close_enough:
                 return
 
     def _reading(self, before: int, left: int) -> Callable[[int], None]:
-        return lambda done: self._tell("read the topic", done - before, left)
+        return lambda done: self._notify("read the topic", done - before, left)
 
     async def _old_index(self) -> IndexReader:
         older = await self._versions.is_of_older_scale(self.result.old)
@@ -221,7 +221,7 @@ class Reindex:
             await filler.from_topic(await self._topic.ends())
 
         try:
-            self.result.lost = await find_lost(old, new, catch_up, lambda done: self._tell("verify", done, total))
+            self.result.lost = await find_lost(old, new, catch_up, lambda done: self._notify("verify", done, total))
         finally:
             await old.close()
             await new.close()
@@ -230,7 +230,7 @@ class Reindex:
         self.moving = True
         started = time.monotonic()
         old, new = self.result.old, self.result.new
-        self._tell("move the alias", 0, None)
+        self._notify("move the alias", 0, None)
         await self._versions.turn_writes(old, new)
         await self._read_to_the_end(filler)
         await self._versions.refresh(new)
@@ -245,7 +245,7 @@ class Reindex:
             try:
                 await filler.from_topic(await self._topic.ends())
             except Unavailable as error:
-                self._tell_waiting(f"waiting for Kafka: {error}")
+                self._notify_waiting(f"waiting for Kafka: {error}")
                 await asyncio.sleep(1.0)
             else:
                 return

@@ -30,7 +30,7 @@ class Lost:
 
 
 async def find_lost(
-    old: IndexReader, new: IndexReader, catch_up: Callable[[], Awaitable[None]], tell: Callable[[int], None]
+    old: IndexReader, new: IndexReader, catch_up: Callable[[], Awaitable[None]], notify: Callable[[int], None]
 ) -> Lost:
     """Compare ids and versions of both; what may be in flight is looked at again when `catch_up` has passed it."""
     lost, candidates, compared = Lost(), list[str](), 0
@@ -43,7 +43,7 @@ async def find_lost(
             lost.add(await _again(candidates, old, new, catch_up))
             candidates = []
         if compared % REPORT_EVERY == 0:
-            tell(compared)
+            notify(compared)
     lost.add(await _again(candidates, old, new, catch_up))
     lost.add([each.id for each in old.stray_examples])
     lost.count += old.strays - len(old.stray_examples)

@@ -10,7 +10,7 @@ import msgspec
 
 from activity_common.replay_result import COUNTED, Counters
 from activity_indexer.dead_letters.spans import Span, Spans
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.ports import Commits, Groups, Letters, ReplayRefused
 

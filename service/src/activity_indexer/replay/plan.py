@@ -11,7 +11,7 @@ import msgspec
 
 from activity_common.dead_letter_headers import REPLAY_FROM, REPLAY_PARKED_FROM, REPLAY_PREFIX
 from activity_common.replay_result import Cause, Counters
-from activity_indexer.dead_letters.spans import Spans, Tell
+from activity_indexer.dead_letters.spans import Notify, Spans
 from activity_indexer.event import version_microseconds
 from activity_indexer.replay.decide import Decision, Fate
 from activity_indexer.replay.ports import Letters
@@ -111,13 +111,13 @@ class Settled:
         return len(self._hashes)
 
 
-async def find_settled(letters: Letters, spans: Spans, tell: Tell | None = None) -> Settled:
+async def find_settled(letters: Letters, spans: Spans, notify: Notify | None = None) -> Settled:
     """The dead letters whose copies count: what a replay sent and came back, and what was parked.
 
     Those are the places that later dead letters in these spans name as theirs. Raises Unavailable or Refused.
     """
     found = Settled()
-    async for batch in letters.read(spans, tell, REPLAY_PREFIX.encode()):
+    async for batch in letters.read(spans, notify, REPLAY_PREFIX.encode()):
         for letter in batch:
             for name, value in letter.headers:
                 if value and name in (REPLAY_FROM, REPLAY_PARKED_FROM):

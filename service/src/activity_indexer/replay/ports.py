@@ -8,9 +8,9 @@ from typing import Protocol
 from activity_indexer.dead_letters.document_state import StoredDocument
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
-from activity_indexer.dead_letters.spans import Span, Spans, Tell
+from activity_indexer.dead_letters.spans import Notify, Span, Spans
 from activity_indexer.errors import ActivityIndexerError
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay.records import Addressed
 
 Commits = Mapping[Partition, tuple[int, str]]
@@ -36,7 +36,7 @@ class Letters(Protocol):
         """What is in these topics now and can match. Raises Unavailable or Refused."""
 
     def read(
-        self, spans: Spans, tell: Tell | None = None, holding: bytes = b""
+        self, spans: Spans, notify: Notify | None = None, holding: bytes = b""
     ) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """All of the spans, in batches; those of a partition in order. Raises Unavailable or Refused.
 

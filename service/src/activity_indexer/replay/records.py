@@ -101,8 +101,8 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
     # replays once noted no timestamp
     noted = letter.raw(REPLAY_TOPIC) and letter.raw(REPLAY_PARTITION) and letter.raw(REPLAY_OFFSET)
     for name, own in _PLACE.items():
-        if told := letter.raw(name) if noted else _bytes(letter, own):
-            headers.append((name, told))
+        if reported := letter.raw(name) if noted else _bytes(letter, own):
+            headers.append((name, reported))
     if first := _bytes(letter, REPLAY_FIRST_FAILURE) or _bytes(letter, FIRST_FAILURE):
         headers.append((REPLAY_FIRST_FAILURE, first))
     headers.append((REPLAY_HISTORY, _history(letter, place, replay_id, is_corrected=value != letter.value)))
@@ -117,8 +117,8 @@ def sent_again(letter: StoredDeadLetter, replay_id: str, topic: str, value: byte
 def parked(letter: StoredDeadLetter, topic: str) -> Addressed:
     """The dead letter as it is stored, with a header that says where."""
     kept: list[Any] = [header for header in letter.headers if header[0] != REPLAY_PARKED_FROM]
-    told = (REPLAY_PARKED_FROM, lies_at(letter).encode())
-    return Addressed(topic, None, OutRecord(letter.key, letter.value, [*kept, told]))
+    reported = (REPLAY_PARKED_FROM, lies_at(letter).encode())
+    return Addressed(topic, None, OutRecord(letter.key, letter.value, [*kept, reported]))
 
 
 def _bytes(letter: StoredDeadLetter, name: str) -> bytes | None:

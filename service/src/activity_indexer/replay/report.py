@@ -18,7 +18,7 @@ from activity_indexer.dead_letters.earlier import original_position
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.spans import Spans
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay.checkpoint import NONE
 from activity_indexer.replay.plan import OTHERS, Plan, Settled, count
 from activity_indexer.replay.ports import Documents, Groups, Letters
@@ -69,17 +69,17 @@ class Result:
 
 
 async def wait_until_passed(
-    groups: Groups, group: str, ends: Mapping[Partition, int], *, patience: float, tell: Callable[[int], None]
+    groups: Groups, group: str, ends: Mapping[Partition, int], *, patience: float, notify: Callable[[int], None]
 ) -> int:
     """Wait until the group has committed these ends; returns how many offsets are left when it makes no progress.
 
-    `patience` is in seconds without progress, `tell` gets what is left. Raises Unavailable or Refused.
+    `patience` is in seconds without progress, `notify` gets what is left. Raises Unavailable or Refused.
     """
     moved, before = time.monotonic(), -1
     while True:
         committed = await groups.committed(group, ends)
         left = sum(max(0, end - committed.get(place, (0, ""))[0]) for place, end in ends.items())
-        tell(left)
+        notify(left)
         if not left:
             return 0
         if left != before:

@@ -14,7 +14,7 @@ from msgspec.structs import replace as changed
 
 from activity_common.replay_result import Counters
 from activity_indexer.dead_letters.spans import Span
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint
 from activity_indexer.replay.decide import AHEAD, Decider, Decision, Fate, decided
 from activity_indexer.replay.options import CHUNK_SECONDS, ReplayOptions
@@ -78,7 +78,7 @@ class Sender:
         """Keep where the replay begins and ends, before anything is sent."""
         await self._transactions.commit((), at.commits(at.partitions))
 
-    async def run(self, at: Checkpoint, tell: Callable[[Checkpoint], None]) -> Checkpoint:
+    async def run(self, at: Checkpoint, notify: Callable[[Checkpoint], None]) -> Checkpoint:
         """Go on to the end, until `max_sent` is reached, or until it is stopped; returns how far that is.
 
         Raises Overtaken, Unavailable or Refused; what was committed before stays.
@@ -94,7 +94,7 @@ class Sender:
                 for chunk in self._chunks(decisions):
                     affordable = self._affordable(chunk, at)
                     at = await self._write(affordable, at)
-                    tell(at)
+                    notify(at)
                     if self.enough(at):
                         return at
                     await self._keep_rate(affordable.sent)

@@ -172,7 +172,7 @@ class Session:
     async def _send(self, sender: Sender, found: _Prepared) -> Checkpoint:
         total = sum(span.length for span in found.at.left.values())
 
-        def tell(at: Checkpoint) -> None:
+        def notify(at: Checkpoint) -> None:
             left = sum(span.length for span in at.left.values())
             self._view.sending(at.counters, total - left, total)
 
@@ -180,27 +180,27 @@ class Session:
         try:
             if not found.resumed:
                 await sender.begin(found.at)
-            return await sender.run(found.at, tell)
+            return await sender.run(found.at, notify)
         finally:
             self.sending = False
 
     async def _finish(self, found: _Prepared, at: Checkpoint, written: Spans) -> Result:
         """Wait until the indexer has taken what was sent, and report what became of it."""
         counters, options = at.counters, self._options
-        told = f"{counters.sent} sent, {counters.stale} stale, {counters.parked} parked, {counters.refused} refused"
+        reported = f"{counters.sent} sent, {counters.stale} stale, {counters.parked} parked, {counters.refused} refused"
         if not counters.sent or not options.wait:
-            return self._result("done", told, found.plan, counters)
+            return self._result("done", reported, found.plan, counters)
         try:
             left, report = await self._report(at, written, resumed=found.resumed)
         except (Unavailable, Refused, asyncio.CancelledError) as error:
             reason = str(error) or "it was interrupted"
-            return self._result("done", f"{told}; no report: {reason}", found.plan, counters)
+            return self._result("done", f"{reported}; no report: {reason}", found.plan, counters)
         if left:
-            told += (
+            reported += (
                 f"; the group {options.indexer_group} made no progress for {options.wait_timeout:g} s and has {left} "
                 "offsets to go: is an indexer running?"
             )
-        return replace(self._result("done", told, found.plan, counters), report=report)
+        return replace(self._result("done", reported, found.plan, counters), report=report)
 
     async def _report(self, at: Checkpoint, written: Spans, *, resumed: bool) -> tuple[int, Report]:
         """How many offsets the indexer has left, and what became of what was sent.
@@ -216,7 +216,7 @@ class Session:
             options.indexer_group,
             {place: span.end for place, span in written.items() if span.length},
             patience=options.wait_timeout,
-            tell=self._view.waiting,
+            notify=self._view.waiting,
         )
         now = await letters.spans([options.dead_letter_topic])
         ends = {place: each.end for place, each in at.partitions.items()}

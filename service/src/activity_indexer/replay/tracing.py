@@ -65,17 +65,17 @@ class _Traced:
         if not records:
             return await self._inner.commit(records, positions)
         sendings: list[_Sending] = []
-        told = [self._told(each, sendings) for each in records]
+        reported = [self._stated(each, sendings) for each in records]
         attributes = {**_sending(records[0].topic), REPLAY_ID: self._replay_id}
         links = [Link(each.origin) for each in sendings]
         with self._spans.whole(f"replay {records[0].topic}", self._caller, len(records), attributes, links) as whole:
             started = time.time_ns()
-            written = await self._inner.commit(told, positions)
+            written = await self._inner.commit(reported, positions)
         for each in sendings:
             self._sent(each, started, whole)
         return written
 
-    def _told(self, addressed: Addressed, sendings: list[_Sending]) -> Addressed:
+    def _stated(self, addressed: Addressed, sendings: list[_Sending]) -> Addressed:
         record = addressed.record
         context = trace_context(record.headers)
         if context is None or not context.sampled or not self._spans.samples(origin := remote(context)):

@@ -1,4 +1,4 @@
-"""Writes documents anew from events: the same documents, by the same rules, as the indexer writes."""
+"""Writes documents again from events: the same documents, by the same rules, as the indexer writes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ANY_TIME: Final = 2**62
 NO_TRACES: Final[Mapping[int, bytes]] = MappingProxyType({})
 
 
-def waits_shown(tell: Callable[[str], None]) -> Emit:
+def waits_shown(notify: Callable[[str], None]) -> Emit:
     """For commands: shows only what the command waits for, and when that is over."""
 
     def emit(reported: Reported) -> None:
         if isinstance(reported, DependencyChanged):
             waits_for = "an operator" if reported.severity is Severity.BLOCKS else reported.dependency.title()
-            tell(f"waiting for {waits_for}: {reported.problem}" if reported.problem else "")
+            notify(f"waiting for {waits_for}: {reported.problem}" if reported.problem else "")
 
     return emit
 
@@ -46,11 +46,11 @@ class Rewriter:
     """Enriches and writes events, however long that takes; a newer document always stays."""
 
     def __init__(
-        self, index: BulkIndex, enricher: Enricher, settings: ConsumerSettings, tell: Callable[[str], None]
+        self, index: BulkIndex, enricher: Enricher, settings: ConsumerSettings, notify: Callable[[str], None]
     ) -> None:
         limit = AdaptiveLimit(settings.max_in_flight, settings.latency_target, time.monotonic)
         backoff = Backoff(settings.backoff_initial, settings.backoff_max)
-        emit = waits_shown(tell)
+        emit = waits_shown(notify)
         tries = Tries(settings.max_retries, settings.push_back_tries, settings.push_back_timeout)
         writer = BulkWriter(index, limit, backoff, emit, tries, trial=trial_document(enricher))
         self._writer = OrderedWriter(writer, index, backoff, emit)

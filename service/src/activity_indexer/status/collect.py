@@ -1,4 +1,4 @@
-"""Asks all servers at once, each within its time; one that is away hides nothing of the others."""
+"""Asks all servers at once, each within its time; one that is unavailable hides nothing of the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from activity_indexer.status.servers import audit_status, index_status, redis_st
 from activity_indexer.timestamps import format_timestamp
 
 CAUSES: Final = 10
-"""Causes of dead letters that are told."""
+"""Causes of dead letters that are listed."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -86,9 +86,9 @@ def stated_members(groups: Sequence[Group]) -> dict[str, list[str]]:
 async def ask_indexers(
     settings: Settings, addresses: Sequence[str], stated: Mapping[str, list[str]], limit: float
 ) -> list[Indexer]:
-    """What the indexers say of themselves, each once; those that do not answer are among them, with the reason.
+    """What the indexers report about themselves, each once; those that do not answer are among them, with the reason.
 
-    An indexer that waits for a server before it joins its group is known to nobody: the port that the settings name is
+    An indexer that waits for a server before it joins its group is not in the group: the port that the settings name is
     asked, too, as `status` mostly runs beside an indexer. It is left out when it is no indexer of this group.
     """
     consumer = settings.consumer

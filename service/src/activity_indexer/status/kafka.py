@@ -95,14 +95,14 @@ class _Reader:
         """A group's members and lag."""
         topic = self._settings.transactions_topic
         places = [place for place in self.places if place.topic == topic]
-        told = (await self._ask(self._admin.describe_consumer_groups([name])))[0].groups[0]
+        reported = (await self._ask(self._admin.describe_consumer_groups([name])))[0].groups[0]
         lag = {str(place.partition): _lag(last, name, place) for place in places}
         moved = sum(last.committed[name].get(p, 0) - first.committed[name].get(p, 0) for p in places)
         return Group(
             role=role,
             name=name,
-            state=told[2],
-            members=sorted((_member(each, topic) for each in told[5]), key=lambda found: found.partitions),
+            state=reported[2],
+            members=sorted((_member(each, topic) for each in reported[5]), key=lambda found: found.partitions),
             lag=lag,
             total_lag=sum(
                 last.ends[p] if lag[str(p.partition)] is None else lag[str(p.partition)] or 0 for p in places
@@ -161,8 +161,8 @@ def _rate(count: int, first: _Moment, last: _Moment) -> float:
     return round(max(0, count) / max(0.001, last.at - first.at), 1)
 
 
-def _member(told: Any, topic: str) -> Member:
-    _, client_id, host, metadata, assignment = told
+def _member(reported: Any, topic: str) -> Member:
+    _, client_id, host, metadata, assignment = reported
     partitions = []
     if assignment:
         found = ConsumerProtocolMemberAssignment.decode(assignment)
@@ -173,7 +173,7 @@ def _member(told: Any, topic: str) -> Member:
 
 
 async def _version(settings: KafkaSettings) -> str:
-    """What one of the brokers tells; any error only leaves the version unknown."""
+    """What one of the brokers answers; any error only leaves the version unknown."""
     arguments = client_arguments(settings)
     del arguments["metadata_max_age_ms"]
     host, _, port = arguments.pop("bootstrap_servers")[0].rpartition(":")

@@ -1,4 +1,4 @@
-"""What a Kafka broker tells of its version: the cluster's metadata version, by a question the client does not know."""
+"""A Kafka broker's version: the cluster's metadata version, by a request the client does not have."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def metadata_version(answer: Any) -> int | None:
 
 
 def release(level: int | None) -> str:
-    """The Kafka release in words; a broker does not tell more, and may itself be newer than what its cluster uses."""
+    """The Kafka release in words; a broker does not say more, and may itself be newer than what its cluster uses."""
     if level is None:
         return "below 3.3, or without KRaft"
     if level > NEWEST_KNOWN:

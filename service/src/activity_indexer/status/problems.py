@@ -70,7 +70,7 @@ def _partitions(numbers: Iterable[str]) -> str:
 
 def _of_index(index: Index) -> Iterator[str]:
     if index.index is None:
-        yield f"the alias {index.alias} is absent"
+        yield f"the alias {index.alias} does not exist"
     if index.health == "red":
         yield "the Elasticsearch cluster is red: some shards are not there"
     if index.turned:
@@ -99,7 +99,7 @@ def problems_of_indexers(indexers: Sequence[Indexer]) -> list[str]:
 
 
 def problems_of_lag(groups: Sequence[Group], indexers: Sequence[Indexer]) -> list[str]:
-    """Partitions with events that nobody takes, or that stand still though no indexer reports a reason."""
+    """Partitions with events that no member takes, or that make no progress though no indexer reports a reason."""
     found = [each.answer.found for each in indexers if each.answer.found]
     explained = any(fact.severity is not Severity.WARNS for each in found for fact in each.facts)
     ages: dict[int, float] = {}
@@ -112,7 +112,7 @@ def problems_of_lag(groups: Sequence[Group], indexers: Sequence[Indexer]) -> lis
         if free and group.members and group.state == STABLE:
             problems.append(f"group {group.name}: {_partitions(map(str, free))} belongs to no member, and events wait")
         problems += [
-            f"group {group.name}: partition {each} stands still, its oldest event waits for {ages[each]:.0f} s"
+            f"group {group.name}: partition {each} makes no progress, its oldest event waits for {ages[each]:.0f} s"
             for each in group.standing
             if group.role == "indexer" and not explained and ages.get(each, 0.0) >= STANDS
         ]

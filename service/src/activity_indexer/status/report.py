@@ -82,7 +82,7 @@ class Kafka(Report, frozen=True):
 
 
 class Indexer(Report, frozen=True):
-    """What one indexer says of itself; `members` are its client ids in the groups, `address` where it was asked."""
+    """What one indexer reports about itself; `members` are its client ids, `address` where it was asked."""
 
     address: str
     members: list[str]
@@ -114,7 +114,7 @@ class Rows(Report, frozen=True):
 
 
 class Audit(Report, frozen=True):
-    """The audit's tables; None where a table is absent."""
+    """The audit's tables; None where a table does not exist."""
 
     version: str
     transactions: Rows | None

@@ -21,11 +21,11 @@ from activity_indexer.settings import DatabaseSettings, ElasticsearchSettings, P
 from activity_indexer.status.report import Audit, Index, Redis, Rows
 
 EXACT_BELOW: Final = 200_000
-"""Rows up to which a table is counted; above that the server's estimate stands."""
+"""Rows up to which a table is counted; above that the server's estimate is given."""
 
 _ESTIMATE: Final = "SELECT reltuples::bigint FROM pg_class WHERE oid = to_regclass($1)"
 _SIZE: Final = "SELECT pg_relation_size(to_regclass($1)) / 64"
-"""At least so many bytes has a row: an upper bound where nothing was estimated yet."""
+"""At least this many bytes has a row: an upper bound where nothing was estimated yet."""
 
 
 async def index_status(settings: ElasticsearchSettings) -> Index:

@@ -1,4 +1,4 @@
-"""The status for people: it fits a terminal of 80 columns."""
+"""The readable status: it fits a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _rows(rows: Rows | None) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people read them."""
+    """Bytes in readable form."""
     for unit in UNITS[:-1]:
         if count < 1024:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -1,1 +1,1 @@
-"""The page at the indexer's port: what it does now and did in the last hour, for people without Grafana."""
+"""The page at the indexer's port: what it does now and did in the last hour, without Grafana."""

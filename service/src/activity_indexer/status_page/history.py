@@ -111,7 +111,7 @@ class History:
         return (Step(before, after) for before, after in pairwise(self._samples))
 
     def since(self, seconds: float) -> Step:
-        """What happened in the last so many seconds, or since the oldest sample if that is younger."""
+        """What happened in the last this many seconds, or since the oldest sample if that is younger."""
         last = self.last
         first = next((sample for sample in self._samples if sample.at >= last.at - seconds), last)
         return Step(first, last)

@@ -1,4 +1,4 @@
-"""Plots as SVG: a line over time with a scale that people can read. Values in, text out."""
+"""Plots as SVG: a line over time with a readable scale. Values in, text out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Point = tuple[float, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A titled line from `start` to `end` (Unix seconds); `unit` stands behind values."""
+    """A titled line from `start` to `end` (Unix seconds); `unit` follows values."""
 
     title: str
     unit: str

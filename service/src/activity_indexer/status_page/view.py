@@ -61,7 +61,7 @@ class StageRow:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The numbers that tell whether it keeps up.
+    """The numbers that show whether it keeps up.
 
     `rate` is in events per second and covers the last minute, as does `age_p99` (seconds from publishing to written;
     None when nothing was written); `audit_lag_seconds` is the age of the oldest event that waits for the audit;

@@ -1,1 +1,1 @@
-"""What the indexer says of itself: logs, metrics and health."""
+"""What the indexer reports about itself: logs, metrics and health."""

@@ -17,12 +17,11 @@ from activity_indexer.ports import (
     BulkReply,
     DeadLetters,
     OutRecord,
-    Partition,
     Read,
     SeenStore,
     Stored,
 )
-from activity_indexer.positions import Commit, Loss
+from activity_indexer.positions import Commit, Loss, Partition
 from activity_indexer.reports import BulkTook, CallEnded, Dependency, Emit
 from activity_indexer.tracing import Attributes, Call, Tracing
 
@@ -72,13 +71,13 @@ class MeasuredIndex:
         attributes: Attributes = {**self._attributes, "http.request.body.size": len(body)}
         with self._calls.call(Dependency.ELASTICSEARCH, "bulk", self._name, attributes) as span:
             if span.recorded:
-                span.tell({"db.operation.batch.size": body.count(b"\n") // 2})
+                span.notify({"db.operation.batch.size": body.count(b"\n") // 2})
             reply = await self._inner.bulk(body)
             known: dict[str, str | float] = {"db.response.status_code": str(reply.status)}
             if took := _TOOK.search(reply.body, 0, _HEAD):
                 known["activity_indexer.elasticsearch.took"] = int(took[1]) / 1000
                 self._calls.emit(BulkTook(int(took[1]) / 1000))
-            span.tell(known)
+            span.notify(known)
         return reply
 
     async def read(self, identifiers: Sequence[str]) -> Mapping[str, Stored]:

@@ -19,14 +19,14 @@ from activity_indexer.telemetry.metrics.indexer import Metrics
 
 
 class Page(Protocol):
-    """What people may look at, beside the paths for programs."""
+    """What users may look at, beside the paths for programs."""
 
     def add_to(self, app: web.Application) -> None:
         """Answer at further paths."""
 
 
 class HttpServer:
-    """Serves /livez, /readyz, /startupz (200 or 503), /facts, /metrics, and a page for people if there is one.
+    """Serves /livez, /readyz, /startupz (200 or 503), /facts, /metrics, and a status page if there is one.
 
     `identity` names the indexer in /facts, by the fields of IndexerFacts.
     """

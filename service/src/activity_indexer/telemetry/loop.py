@@ -13,7 +13,7 @@ TICK_INTERVAL: Final = 0.5
 """Seconds between two ticks."""
 
 LAG_WARNING: Final = 1.0
-"""Seconds of lag that are told in the log."""
+"""Seconds of lag that are logged."""
 
 
 async def watch_loop(emit: Emit, interval: float = TICK_INTERVAL) -> None:

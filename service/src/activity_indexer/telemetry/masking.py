@@ -1,4 +1,4 @@
-"""Keeps secrets and payloads out of everything that people and log stores read."""
+"""Keeps secrets and payloads out of what users and log stores read."""
 
 from __future__ import annotations
 

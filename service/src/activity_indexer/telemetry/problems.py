@@ -56,7 +56,7 @@ _VERB: Final = {Severity.BLOCKS: "blocked", Severity.WAITS: "failed", Severity.W
 class Problems:
     """The problems of the indexer.
 
-    `longest_wait` is the longest time between two tries of one thing (seconds): so long no news of a wait is no stall.
+    `longest_wait` is the longest time between two tries of one thing (seconds): silence for this long is no stall.
     A problem that lasts is logged once in a while, and once when it is over.
     """
 

@@ -1,7 +1,7 @@
-"""Makes warnings of what the Kafka client calls an error and repeats by itself: errors are what people are needed for.
+"""Turns errors that the Kafka client retries itself into warnings: an error means that an operator is needed.
 
 The lines are known by logger, template and error, word for word: all others stay as they are. What goes on for long is
-told by the indexer's own lines, metrics and health.
+reported by the indexer's own lines, metrics and health.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Life:
         [found] = [each for each in self.world.status()["conditions"] if each["type"] == kind]
         return str(found["message"])
 
-    def told(self) -> list[tuple[str, str]]:
+    def reported(self) -> list[tuple[str, str]]:
         """Kind and reason of each Event."""
         return [
             (body["type"], body["reason"])
@@ -53,7 +53,7 @@ async def running() -> Life:
     return life
 
 
-def test_offsets_tell_what_was_lost_and_what_is_hidden() -> None:
+def test_offsets_say_what_was_lost_and_what_is_hidden() -> None:
     offsets = Offsets({0: 50, 1: 0}, {0: 100, 1: 9}, {0: 50, 1: 4}, {0: 20, 1: 4}, {0: 90, 1: 9})
     assert offsets.lost == {0: 30}
     assert offsets.hidden == {0: 10}
@@ -64,7 +64,9 @@ def test_offsets_tell_what_was_lost_and_what_is_hidden() -> None:
 async def test_an_indexer_without_lag_moves_and_has_lost_nothing(running: Life) -> None:
     assert running.condition("Moving") == ("True", "EventsSettled")
     assert running.condition("EventsLost") == ("False", "NothingLost")
-    assert not {"PartitionsStand", "OpenTransaction", "RemovedBeforeRead"} & {reason for _, reason in running.told()}
+    assert not {"PartitionsStand", "OpenTransaction", "RemovedBeforeRead"} & {
+        reason for _, reason in running.reported()
+    }
 
 
 async def test_a_lag_that_stands_for_two_minutes_is_not_moving(running: Life) -> None:
@@ -75,7 +77,7 @@ async def test_a_lag_that_stands_for_two_minutes_is_not_moving(running: Life) ->
     await running.goes_on(60)
     assert running.condition("Moving") == ("False", "PartitionsStand")
     assert "partition 0" in running.message("Moving")
-    assert ("Warning", "PartitionsStand") in running.told()
+    assert ("Warning", "PartitionsStand") in running.reported()
     running.world.kafka.lag = 4
     await running.goes_on()
     assert running.condition("Moving") == ("True", "EventsSettled")
@@ -103,7 +105,7 @@ async def test_a_lag_before_an_open_transaction_stands_for_another_reason(runnin
     assert running.condition("Moving") == ("False", "PartitionsStand")
 
 
-async def test_nothing_moves_where_nothing_runs_and_nobody_is_alarmed(running: Life) -> None:
+async def test_nothing_moves_where_nothing_runs_and_no_alert_fires(running: Life) -> None:
     running.world.kafka.lag = 5
     running.world.change(mode="Suspended")
     for _ in range(3):
@@ -116,7 +118,7 @@ async def test_events_that_retention_removed_are_reported_for_a_day(running: Lif
     running.world.kafka.lost = 250
     await running.goes_on()
     assert running.condition("EventsLost") == ("True", "RemovedBeforeRead")
-    assert ("Warning", "RemovedBeforeRead") in running.told()
+    assert ("Warning", "RemovedBeforeRead") in running.reported()
     running.world.kafka.lost = 0
     await running.goes_on(3000)
     assert running.condition("EventsLost") == ("True", "RemovedBeforeRead"), "the gap is gone, the events are too"

@@ -51,7 +51,7 @@ def test_of_workloads_only_what_is_needed_is_kept() -> None:
     assert "managedFields" not in kept["metadata"]
 
 
-def test_the_cache_keeps_the_newest_of_an_object_and_takes_one_that_was_made_anew() -> None:
+def test_the_cache_keeps_the_newest_of_an_object_and_takes_one_that_was_created_again() -> None:
     def body(version: str, uid: str = "a") -> dict[str, Any]:
         return {"metadata": {"namespace": NAMESPACE, "name": "x", "resourceVersion": version, "uid": uid}}
 

@@ -7,7 +7,7 @@ from activity_indexer_operator.indexer.lag_policy import LagReason, Need
 from activity_indexer_operator.indexer.spec import Mode, Policy, Scaling
 from activity_indexer_operator.kafka.observation import Number, Unknown
 
-NOBODY_KNOWS = Unknown("BrokerUnreachable", "no answer")
+NOT_KNOWN = Unknown("BrokerUnreachable", "no answer")
 ACTIVE = Mode.ACTIVE
 counts = st.integers(1, 2_000)
 policies = st.sampled_from([Policy.PARTITION_COUNT, Policy.LAG])
@@ -49,7 +49,7 @@ def test_a_last_replica_takes_what_does_not_divide_evenly() -> None:
     assert by_partitions(7, 1, Scaling(partitions_per_replica=3)).desired == 3
 
 
-def test_limits_win_over_the_policy_and_are_told() -> None:
+def test_limits_win_over_the_policy_and_are_reported() -> None:
     assert outcome(by_partitions(12, 1, Scaling(max_replicas=4))) == (4, 4, Limit.MAXIMUM)
     assert outcome(by_partitions(4, 1, Scaling(min_replicas=3, partitions_per_replica=4))) == (3, 3, Limit.MINIMUM)
 
@@ -94,7 +94,7 @@ def test_a_dry_run_and_a_pause_decide_and_do_nothing(mode: Mode) -> None:
     assert outcome(decide(mode, Scaling(), 6, 2)) == (6, None, Limit.NONE)
 
 
-@pytest.mark.parametrize("partitions", [6, NOBODY_KNOWS])
+@pytest.mark.parametrize("partitions", [6, NOT_KNOWN])
 def test_suspended_asks_for_none_whatever_the_brokers_say(partitions: Number) -> None:
     decision = decide(Mode.SUSPENDED, Scaling(min_replicas=2), partitions, 2)
     assert (decision.desired, decision.scale_to, decision.reason) == (0, 0, Why.SUSPENDED)
@@ -102,12 +102,12 @@ def test_suspended_asks_for_none_whatever_the_brokers_say(partitions: Number) ->
 
 @given(counts, scalings(), st.sampled_from([Mode.ACTIVE, Mode.DRY_RUN, Mode.PAUSED]))
 def test_unknown_partitions_never_move_replicas(replicas: int, scaling: Scaling, mode: Mode) -> None:
-    assert outcome(decide(mode, scaling, NOBODY_KNOWS, replicas, need(3))) == (None, None, Limit.UNKNOWN)
+    assert outcome(decide(mode, scaling, NOT_KNOWN, replicas, need(3))) == (None, None, Limit.UNKNOWN)
 
 
 @given(counts, scalings())
 def test_unknown_replicas_are_never_written_over(partitions: int, scaling: Scaling) -> None:
-    assert decide(ACTIVE, scaling, partitions, NOBODY_KNOWS, need(3)).scale_to is None
+    assert decide(ACTIVE, scaling, partitions, NOT_KNOWN, need(3)).scale_to is None
 
 
 @given(counts, counts, scalings(), st.integers(0, 3000))

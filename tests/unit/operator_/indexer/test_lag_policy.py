@@ -35,7 +35,7 @@ class Play:
     need: Need | None = None
 
     def run(self, seconds: float, rate: float | Callable[[float], float]) -> Play:
-        """So much time, with so many events per second."""
+        """This much time, with this many events per second."""
         for _ in range(int(seconds / INTERVAL)):
             self.at += INTERVAL
             self.produced += INTERVAL * (rate(self.at) if callable(rate) else rate)
@@ -137,7 +137,7 @@ def test_nothing_is_scaled_before_rates_are_known() -> None:
     assert (play.need.replicas, play.need.reason) == (None, LagReason.MEASURING)
 
 
-def test_a_topic_made_anew_begins_a_new_measurement() -> None:
+def test_a_topic_created_again_begins_a_new_measurement() -> None:
     play = Play().run(300, 350)
     play.produced = play.settled = 0.0
     play.at += INTERVAL

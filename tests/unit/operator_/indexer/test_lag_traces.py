@@ -16,7 +16,7 @@ from activity_indexer_operator.indexer.spec import Mode, Policy, Scaling
 
 TRACES = sorted((Path(__file__).parents[4] / "benchmarks" / "traces").glob("*.json"))
 STRETCH = 20
-"""A recorded second is played as so many, so that the policy's windows of minutes matter."""
+"""A recorded second is played as this many, so that the policy's windows of minutes matter."""
 INTERVAL = 10
 PARTITIONS, CAPACITY = 12, 100.0
 CHANGES_MAX = 10

@@ -14,7 +14,7 @@ from activity_indexer_operator.kube.resources import CONFIG_MAPS, DEPLOYMENTS, I
 from activity_indexer_operator.runtime.queue import NEVER
 
 KEY = Key("ActivityIndexer", NAMESPACE, "orders")
-AWAY = Unknown("BrokerUnreachable", "no answer")
+UNAVAILABLE = Unknown("BrokerUnreachable", "no answer")
 
 
 class Life:
@@ -55,7 +55,7 @@ async def running() -> Life:
 
 @pytest.fixture
 async def targeted() -> Life:
-    """A Deployment of somebody else with two replicas, and an object that names it."""
+    """A Deployment of another owner with two replicas, and an object that names it."""
     life = Life(TARGETED)
     life.world.cluster.put(DEPLOYMENTS, "by-hand", {"replicas": 2, "selector": {"matchLabels": {"app": "x"}}})
     life.world.cluster.serve(DEPLOYMENTS, "by-hand")
@@ -75,7 +75,7 @@ async def test_an_applied_object_makes_all_that_an_indexer_needs_at_the_right_si
     assert life.world.condition("Ready") == ("False", "WaitingForReplicas")
 
 
-async def test_a_served_object_is_ready_and_tells_what_it_was_decided_from(running: Life) -> None:
+async def test_a_served_object_is_ready_and_says_what_it_was_decided_from(running: Life) -> None:
     status = running.world.status()
     assert running.world.condition("Ready") == ("True", "ReplicasAvailable")
     assert running.world.condition("Progressing") == ("False", "RolloutComplete")
@@ -123,7 +123,7 @@ async def test_an_object_that_others_changed_is_repaired(running: Life) -> None:
     assert running.world.cluster.of(CONFIG_MAPS, "orders")["data"]["CONSUMER_BATCH_SIZE"] == "500"
 
 
-async def test_a_deleted_object_is_made_anew(running: Life) -> None:
+async def test_a_deleted_object_is_created_again(running: Life) -> None:
     del running.world.cluster.objects[("deployments", NAMESPACE, "orders")]
     running.world.cache.drop(DEPLOYMENTS, NAMESPACE, "orders")
     await running.goes_on()
@@ -131,7 +131,7 @@ async def test_a_deleted_object_is_made_anew(running: Life) -> None:
 
 
 async def test_one_missed_look_changes_nothing_and_is_repeated_soon(running: Life) -> None:
-    running.world.kafka.partitions = AWAY
+    running.world.kafka.partitions = UNAVAILABLE
     before = dict(running.world.status())
     assert await running.goes_on() == SECOND_LOOK
     assert running.world.status() == before
@@ -139,7 +139,7 @@ async def test_one_missed_look_changes_nothing_and_is_repeated_soon(running: Lif
 
 
 async def test_an_unreachable_kafka_leaves_replicas_alone_and_numbers_absent(running: Life) -> None:
-    running.world.kafka.partitions = AWAY
+    running.world.kafka.partitions = UNAVAILABLE
     await running.goes_on()
     assert await running.goes_on(SECOND_LOOK) == SECOND_LOOK
 
@@ -150,8 +150,8 @@ async def test_an_unreachable_kafka_leaves_replicas_alone_and_numbers_absent(run
     assert {"partitions", "desiredReplicas", "lag"}.isdisjoint(running.world.status())
 
 
-async def test_an_unreachable_kafka_is_told_at_once_to_an_object_that_knows_of_nothing_else() -> None:
-    life = Life(partitions=AWAY)
+async def test_an_unreachable_kafka_is_reported_at_once_to_an_object_that_knows_of_nothing_else() -> None:
+    life = Life(partitions=UNAVAILABLE)
     await life.goes_on()
     assert life.world.condition("SourceReachable") == ("False", "BrokerUnreachable")
     assert life.replicas() == 1, "an indexer that waits for its topic may be what creates it"
@@ -198,9 +198,9 @@ async def test_paused_leaves_the_workload_as_it_is(running: Life) -> None:
     assert running.world.status()["desiredReplicas"] == 6
 
 
-async def test_suspended_scales_to_zero_though_kafka_is_away(running: Life) -> None:
+async def test_suspended_scales_to_zero_though_kafka_is_unavailable(running: Life) -> None:
     running.world.change(mode="Suspended")
-    running.world.kafka.partitions = AWAY
+    running.world.kafka.partitions = UNAVAILABLE
     await running.goes_on()
     assert running.replicas() == 0
     assert running.world.condition("Ready") == ("False", "Suspended")
@@ -228,7 +228,7 @@ async def test_of_a_target_only_the_scale_is_touched(targeted: Life) -> None:
     assert targeted.world.status()["selector"] == "app=x"
 
 
-async def test_a_missing_target_is_told_and_looked_for_again() -> None:
+async def test_a_missing_target_is_reported_and_looked_for_again() -> None:
     life = Life(TARGETED)
     assert await life.goes_on() == SECOND_LOOK
     assert life.world.condition("Ready") == ("False", "TargetNotFound")
@@ -257,7 +257,7 @@ async def test_a_target_may_be_a_stateful_set() -> None:
     assert life.replicas(STATEFUL_SETS, "by-hand") == 3
 
 
-async def test_a_spec_that_the_api_server_refuses_is_told_while_the_last_good_one_runs(running: Life) -> None:
+async def test_a_spec_that_the_api_server_refuses_is_reported_while_the_last_good_one_runs(running: Life) -> None:
     running.world.change(workload={"template": {"logLevel": "debug", "extraEnv": [{"name": "="}]}})
     running.world.cluster.refused["rehearse Deployment"] = "env[0].name: Invalid value"
     running.world.kafka.partitions = 4
@@ -278,14 +278,14 @@ async def test_the_last_good_spec_outlives_the_operator(running: Life) -> None:
 
 
 @pytest.mark.parametrize("scaling", [{"minReplicas": 5, "maxReplicas": 4}, {"maxReplicas": 0}, {"minReplicas": "one"}])
-async def test_a_spec_that_cannot_work_is_told_and_nothing_done(scaling: dict[str, Any]) -> None:
+async def test_a_spec_that_cannot_work_is_reported_and_nothing_done(scaling: dict[str, Any]) -> None:
     life = Life(SPEC | {"scaling": scaling})
     await life.goes_on()
     assert life.world.cluster.writes() == ["status ActivityIndexer", "create Event"]
     assert life.world.condition("Ready") == ("False", "InvalidSpec")
 
 
-async def test_a_name_that_is_taken_is_told_and_left_alone() -> None:
+async def test_a_name_that_is_taken_is_reported_and_left_alone() -> None:
     life = Life()
     life.world.cluster.put(DEPLOYMENTS, "orders", {"replicas": 7})
     await life.goes_on()
@@ -340,13 +340,13 @@ async def test_a_condition_keeps_its_time_until_its_status_changes(running: Life
     running.world.kafka.partitions = 4
     await running.goes_on()
     assert since() == first
-    running.world.kafka.partitions = AWAY
+    running.world.kafka.partitions = UNAVAILABLE
     for _ in range(2):
         await running.goes_on()
     assert since() != first
 
 
-async def test_events_tell_of_transitions_only(running: Life) -> None:
+async def test_events_report_transitions_only(running: Life) -> None:
     before = len(running.world.cluster.events())
     for _ in range(3):
         running.world.kafka.lag += 1

@@ -219,33 +219,33 @@ def why(world: ReplayWorld, pods: list[dict[str, Any]], seconds: int = 0) -> tup
         ({"conditions": [NO_NODE]}, "PodUnschedulable", "Unschedulable: 0/2 nodes"),
     ],
 )
-def test_what_the_pods_status_says_is_told_at_once(status: dict[str, Any], reason: str, message: str) -> None:
+def test_what_the_pods_status_says_is_reported_at_once(status: dict[str, Any], reason: str, message: str) -> None:
     world = ReplayWorld()
     job_in(world)
     assert why(world, [world.pod("fix-plan", status={"phase": "Pending", **status})]) == (reason, message)
 
 
 @pytest.mark.parametrize("status", [{}, waiting_container("ContainerCreating"), waiting_container("PodInitializing")])
-def test_a_pod_that_says_nothing_and_does_not_start_is_told_after_a_while(status: dict[str, Any]) -> None:
+def test_a_pod_that_says_nothing_and_does_not_start_is_reported_after_a_while(status: dict[str, Any]) -> None:
     world = ReplayWorld()
     job_in(world)
     pod = world.pod("fix-plan", status={"phase": "Pending", **status})
     assert why(world, [pod], 29) is None
-    told = why(world, [pod], 30)
-    assert told
-    assert told[0] == "PodNotStarted"
-    assert "since 2026-11-23T12:00:00Z" in told[1], "a number that grew would be written again and again"
-    assert told[1].endswith("kubectl -n shop describe pod fix-plan-pod")
+    reported = why(world, [pod], 30)
+    assert reported
+    assert reported[0] == "PodNotStarted"
+    assert "since 2026-11-23T12:00:00Z" in reported[1], "a number that grew would be written again and again"
+    assert reported[1].endswith("kubectl -n shop describe pod fix-plan-pod")
 
 
-def test_a_job_whose_pod_is_refused_is_told_after_a_while() -> None:
+def test_a_job_whose_pod_is_refused_is_reported_after_a_while() -> None:
     world = ReplayWorld()
     job_in(world)
     assert why(world, [], 29) is None
-    told = why(world, [], 30)
-    assert told
-    assert told[0] == "PodNotCreated"
-    assert told[1].endswith("kubectl -n shop describe job fix-plan")
+    reported = why(world, [], 30)
+    assert reported
+    assert reported[0] == "PodNotCreated"
+    assert reported[1].endswith("kubectl -n shop describe job fix-plan")
 
 
 def test_a_job_that_has_ended_waits_for_no_pod() -> None:
@@ -255,12 +255,12 @@ def test_a_job_that_has_ended_waits_for_no_pod() -> None:
     assert why(world, [], 3600) is None
 
 
-def test_a_job_that_somebody_suspended_is_told_at_once() -> None:
+def test_a_suspended_job_is_reported_at_once() -> None:
     world = ReplayWorld()
     job_in(world)["spec"]["suspend"] = True
-    told = why(world, [])
-    assert told
-    assert (told[0], "is suspended" in told[1]) == ("PodNotCreated", True)
+    reported = why(world, [])
+    assert reported
+    assert (reported[0], "is suspended" in reported[1]) == ("PodNotCreated", True)
 
 
 @pytest.mark.parametrize(

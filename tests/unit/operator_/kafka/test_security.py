@@ -78,20 +78,20 @@ async def test_certificates_of_secrets_make_the_tls_context() -> None:
         ({"username": "me"}, "Secret user has no entry password, only: username"),
     ],
 )
-async def test_what_is_missing_is_told_by_name(entries: dict[str, Any] | None, message: str) -> None:
+async def test_what_is_missing_is_reported_by_name(entries: dict[str, Any] | None, message: str) -> None:
     cluster = FakeCluster() if entries is None else with_secret("user", **entries)
     with pytest.raises(SecretError, match=message):
         await client_arguments(cluster, NAMESPACE, kafka(SASL))
 
 
-async def test_a_right_that_is_missing_is_told_as_such() -> None:
+async def test_a_right_that_is_missing_is_reported_as_such() -> None:
     cluster = FakeCluster()
     cluster.refused["get Secret"] = "403 forbidden"
     with pytest.raises(SecretError, match="give the operator's service account `get` on it"):
         await client_arguments(cluster, NAMESPACE, kafka(SASL))
 
 
-async def test_certificates_that_are_none_are_told() -> None:
+async def test_certificates_that_are_none_are_reported() -> None:
     cluster = with_secret("ca", ca_crt="not a certificate")
     with pytest.raises(SecretError, match="expected PEM certificates"):
         await client_arguments(cluster, NAMESPACE, kafka(Security(protocol="SSL", ca_secret_ref=FileRef("ca"))))

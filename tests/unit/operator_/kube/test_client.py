@@ -135,7 +135,7 @@ async def test_what_is_not_there_is_an_answer() -> None:
             await cluster.create(INDEXERS, BODY)
 
 
-async def test_a_server_that_is_away_is_an_error_of_the_cluster() -> None:
+async def test_a_server_that_is_unavailable_is_an_error_of_the_cluster() -> None:
     cluster = KubernetesCluster(Configuration("http://127.0.0.1:1"), 1.0)
     with pytest.raises(ClusterError, match=r"cannot get /apis.*Connect call failed"):
         await cluster.get(DEPLOYMENTS, "a", "x")
@@ -151,7 +151,7 @@ async def test_an_answer_that_does_not_come_is_waited_for_as_long_as_is_set() ->
             await cluster.get(DEPLOYMENTS, "a", "x")
 
 
-async def test_a_request_that_nobody_waits_for_any_longer_is_given_up_at_once() -> None:
+async def test_a_request_that_is_not_waited_for_any_longer_is_given_up_at_once() -> None:
     asked = Asked()
     asked.delay = 30.0
     async with serving(asked) as (cluster, _):

@@ -172,6 +172,6 @@ async def _at_once(value: object) -> object:
     return value
 
 
-async def test_who_has_neither_is_told_what_was_looked_for(tmp_path: Path) -> None:
+async def test_who_has_neither_is_shown_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(NoConnectionError, match="found neither; set KUBECONFIG"):
         await connect(str(tmp_path / "none"))

@@ -125,7 +125,7 @@ async def test_who_cannot_renew_stops_to_work_before_others_may_begin_and_goes_o
     assert worker.begun == 2
 
 
-async def test_two_that_want_it_at_once_are_told_apart_by_the_api_server() -> None:
+async def test_two_that_want_it_at_once_are_distinguished_by_the_api_server() -> None:
     cluster = FakeCluster()
     found = await asyncio.gather(lease(cluster, "a")._acquire(Clock()), lease(cluster, "b")._acquire(Clock()))
     assert sorted(found) == [False, True]

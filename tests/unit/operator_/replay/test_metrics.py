@@ -43,8 +43,8 @@ def split(line: str) -> tuple[str, str]:
 
 
 def of(metric: str, **labels: str) -> str:
-    told = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
-    return f"{metric}{{{told}}}"
+    reported = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+    return f"{metric}{{{reported}}}"
 
 
 async def test_replays_are_counted_by_phase_and_the_oldest_that_runs_by_its_age() -> None:
@@ -121,18 +121,18 @@ async def test_a_schedule_that_fails_again_and_again_shows_in_numbers() -> None:
         assert found[of("indexer_schedule_stopped", **place)] == (number == 2)
 
 
-async def test_a_schedule_that_people_suspended_is_not_stopped() -> None:
+async def test_a_schedule_that_a_user_suspended_is_not_stopped() -> None:
     world = ReplayWorld()
     world.indexer(deadLetter={"schedule": {"cron": "@hourly", "suspend": True}})
     await world.do_tasks()
     assert exposed(world)[of("indexer_schedule_stopped", namespace=NAMESPACE, name="orders")] == 0
 
 
-async def test_an_indexer_without_a_schedule_tells_nothing_of_one() -> None:
+async def test_an_indexer_without_a_schedule_reports_nothing_about_one() -> None:
     assert not [name for name in exposed(ReplayWorld()) if name.startswith("indexer_schedule")]
 
 
-async def test_an_operator_that_waits_for_its_lease_tells_of_no_replay_and_no_schedule() -> None:
+async def test_an_operator_that_waits_for_its_lease_reports_no_replay_and_no_schedule() -> None:
     world = ReplayWorld()
     world.indexer(deadLetter={"schedule": {"cron": "@hourly"}})
     await world.do_tasks()
@@ -149,5 +149,5 @@ def test_the_table_in_the_docs_names_every_metric_and_no_other() -> None:
     metrics.registry.register(ReplayMetrics(ObjectCache(), lambda: True))
     metrics.registry.register(ScheduleMetrics(ObjectCache(), lambda: True))
     table = (BASE / "docs/operator.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
-    told = set(re.findall(rf"^\| `({PREFIX}\w+?)(?:_total)?[{{`]", table, re.MULTILINE))
-    assert told == {family.name for family in metrics.registry.collect()}
+    reported = set(re.findall(rf"^\| `({PREFIX}\w+?)(?:_total)?[{{`]", table, re.MULTILINE))
+    assert reported == {family.name for family in metrics.registry.collect()}

@@ -1,4 +1,4 @@
-"""The life of a DeadLetterReplay, told by what an API server sees of it."""
+"""The life of a DeadLetterReplay, shown by what an API server sees of it."""
 
 import re
 from datetime import timedelta
@@ -131,11 +131,11 @@ async def test_an_exit_code_that_no_second_try_changes_is_the_end(
     await world.reconcile()
 
     assert (world.phase(), world.reason()) == (phase, reason)
-    told = next(c["message"] for c in world.status(REPLAYS, "fix")["conditions"] if c["type"] == "Succeeded")
-    assert told.split()[-1] in words
+    reported = next(c["message"] for c in world.status(REPLAYS, "fix")["conditions"] if c["type"] == "Succeeded")
+    assert reported.split()[-1] in words
 
 
-async def test_a_job_that_failed_again_and_again_tells_its_last_words() -> None:
+async def test_a_job_that_failed_again_and_again_reports_its_last_message() -> None:
     world = await running()
     world.end("fix-replay", 1, "Kafka at kafka:9092 does not answer", reason="BackoffLimitExceeded")
     await world.reconcile()
@@ -166,7 +166,7 @@ async def test_suspended_the_job_is_stopped_and_taken_up_again_under_the_same_id
     assert (world.phase(), world.reason(), world.jobs()) == ("Suspended", "Stopping", ["fix-plan"])
 
     world.edit(REPLAYS, "fix", suspend=False)
-    assert await world.reconcile() == 2, "no event tells of the end of a pod whose Job is gone"
+    assert await world.reconcile() == 2, "no event reports the end of a pod whose Job is gone"
     assert (world.phase(), world.jobs()) == ("Pending", ["fix-plan"]), "a second pod would run beside the first"
 
     world.cluster.remove(PODS, "fix-replay-pod")
@@ -284,11 +284,11 @@ async def test_an_indexer_in_dry_run_lets_plans_be_made_and_nothing_sent() -> No
 
 async def test_without_its_indexer_a_replay_waits_and_says_so() -> None:
     world = ReplayWorld()
-    world.replay(indexerRef={"name": "nobody"})
+    world.replay(indexerRef={"name": "missing"})
     await world.reconcile()
 
     assert (world.phase(), world.reason()) == ("Pending", "IndexerNotFound")
-    assert world.events == [("Normal", "Pending", "there is no ActivityIndexer nobody in this namespace")]
+    assert world.events == [("Normal", "Pending", "there is no ActivityIndexer missing in this namespace")]
 
 
 async def test_without_the_indexers_workload_a_replay_waits() -> None:
@@ -301,7 +301,7 @@ async def test_without_the_indexers_workload_a_replay_waits() -> None:
     assert "startTime" not in world.status(REPLAYS, "fix"), "what has not started may still be changed"
 
 
-async def test_a_job_that_the_api_server_refuses_is_told_and_tried_again() -> None:
+async def test_a_job_that_the_api_server_refuses_is_reported_and_tried_again() -> None:
     world = ReplayWorld()
     world.cluster.refused["create Job"] = "exceeded quota"
     world.replay()
@@ -313,7 +313,7 @@ async def test_a_job_that_the_api_server_refuses_is_told_and_tried_again() -> No
     assert world.phase() == "Planning"
 
 
-async def test_somebody_elses_job_of_the_same_name_is_not_touched() -> None:
+async def test_another_owners_job_of_the_same_name_is_not_touched() -> None:
     world = ReplayWorld()
     world.cluster.put(JOBS, "fix-plan", {})
     world.replay()
@@ -322,7 +322,7 @@ async def test_somebody_elses_job_of_the_same_name_is_not_touched() -> None:
     assert (world.phase(), world.reason()) == ("Pending", "JobNameTaken")
 
 
-async def test_a_replay_made_anew_does_not_take_the_job_of_its_predecessor_for_its_own() -> None:
+async def test_a_replay_created_again_does_not_take_the_job_of_its_predecessor_for_its_own() -> None:
     world = ReplayWorld()
     world.replay()
     await world.reconcile()
@@ -337,7 +337,7 @@ async def test_a_replay_made_anew_does_not_take_the_job_of_its_predecessor_for_i
     assert world.phase() == "Planning"
 
 
-async def test_a_spec_that_cannot_work_is_told() -> None:
+async def test_a_spec_that_cannot_work_is_reported() -> None:
     world = ReplayWorld()
     world.replay(correction={"inline": "{not json"})
     await world.reconcile()
@@ -345,7 +345,7 @@ async def test_a_spec_that_cannot_work_is_told() -> None:
     assert (world.phase(), world.reason(), world.jobs()) == ("Pending", "SpecInvalid", [])
 
 
-async def test_a_pod_that_cannot_start_is_told_once_in_an_event() -> None:
+async def test_a_pod_that_cannot_start_is_reported_once_in_an_event() -> None:
     world = ReplayWorld()
     world.replay()
     await world.reconcile()
@@ -355,11 +355,11 @@ async def test_a_pod_that_cannot_start_is_told_once_in_an_event() -> None:
     await world.reconcile()
 
     assert (world.phase(), world.reason()) == ("Planning", "ImageNotPulled")
-    told = ("Warning", "ImageNotPulled", "no pod of the Job runs: ImagePullBackOff: no such image")
-    assert world.events.count(told) == 1
+    reported = ("Warning", "ImageNotPulled", "no pod of the Job runs: ImagePullBackOff: no such image")
+    assert world.events.count(reported) == 1
 
 
-async def test_within_a_minute_it_is_told_that_a_quota_lets_no_pod_be_made() -> None:
+async def test_within_a_minute_it_is_reported_that_a_quota_lets_no_pod_be_made() -> None:
     world = ReplayWorld()
     world.replay()
     for _ in range(5):
@@ -374,7 +374,7 @@ async def test_within_a_minute_it_is_told_that_a_quota_lets_no_pod_be_made() -> 
     assert world.reason() == "PlanRunning"
 
 
-async def test_a_job_that_never_ran_until_its_deadline_is_told_with_the_cause() -> None:
+async def test_a_job_that_never_ran_until_its_deadline_is_reported_with_the_cause() -> None:
     world = ReplayWorld()
     world.replay()
     await world.reconcile()
@@ -389,7 +389,7 @@ async def test_a_job_that_never_ran_until_its_deadline_is_told_with_the_cause() 
     assert world.events[-1][2].endswith("; before, no pod of the Job runs: ErrImagePull: no such image")
 
 
-async def test_a_replay_that_waits_for_another_is_told_what_holds_that_one_up() -> None:
+async def test_a_replay_that_waits_for_another_is_shown_what_holds_that_one_up() -> None:
     world = ReplayWorld()
     world.replay()
     await world.reconcile()
@@ -404,8 +404,8 @@ async def test_a_replay_that_waits_for_another_is_told_what_holds_that_one_up() 
 def test_every_reason_is_in_the_docs_and_no_other() -> None:
     table = (BASE / "docs/dead-letter-replays.md").read_text().partition("## What may change")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `Succeeded`: ")]
-    told = {word for row in rows for word in re.findall(r"`(\w+)`", row.partition(" | ")[2])}
-    assert told == {str(reason) for reason in (*Reason, *PodReason)}
+    reported = {word for row in rows for word in re.findall(r"`(\w+)`", row.partition(" | ")[2])}
+    assert reported == {str(reason) for reason in (*Reason, *PodReason)}
 
 
 async def test_a_plan_whose_result_is_lost_is_made_again() -> None:
@@ -430,7 +430,7 @@ async def test_a_replay_whose_result_is_lost_has_succeeded_all_the_same() -> Non
     assert world.status(REPLAYS, "fix")["progress"]["sent"] == 11
 
 
-async def test_a_job_that_somebody_deleted_is_made_again_and_finds_all_done() -> None:
+async def test_a_job_that_a_user_deleted_is_made_again_and_finds_all_done() -> None:
     world = await running()
     world.kafka.commits[GROUP] = {0: {"v": 1, "read": 15, "sent": 11}}
     await world.reconcile()

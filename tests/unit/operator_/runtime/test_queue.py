@@ -29,7 +29,7 @@ async def running(queue: Queue) -> AsyncIterator[None]:
 
 
 class Passes:
-    """A reconciler that does as it is told."""
+    """A reconciler that does what a test asks."""
 
     def __init__(self) -> None:
         self.keys: list[Key] = []

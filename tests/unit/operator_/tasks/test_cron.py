@@ -48,12 +48,12 @@ def test_the_usual_names_stand_for_expressions() -> None:
     assert last_due("@daily", NOON) == NOON.replace(hour=0)
 
 
-def test_an_unknown_time_zone_is_told() -> None:
+def test_an_unknown_time_zone_is_reported() -> None:
     assert "time zone such as Europe/Madrid, got Mars/Olympus" in str(check("0 3 * * *", "Mars/Olympus"))
 
 
 @pytest.mark.parametrize("wrong", ["", "daily", "* * * *", "* * * * * *", "61 * * * *", "0 0 31 2 *", "0 0 * * FOO"])
-def test_what_is_no_expression_is_told(wrong: str) -> None:
+def test_what_is_no_expression_is_reported(wrong: str) -> None:
     assert "expected" in str(check(wrong))
     with pytest.raises(CronError, match="expected"):
         last_due(wrong, NOON)

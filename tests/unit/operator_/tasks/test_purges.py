@@ -74,7 +74,7 @@ async def test_a_night_after_the_other_changes_no_condition_and_makes_no_event()
     assert (world.status()["conditions"], len(world.events)) == (before, events)
 
 
-async def test_a_failure_is_told_and_the_next_time_tries_again() -> None:
+async def test_a_failure_is_reported_and_the_next_time_tries_again() -> None:
     world = await at_night()
     world.end(JOB, 1, "Elasticsearch does not answer", reason="BackoffLimitExceeded")
     await world.do_tasks()
@@ -118,7 +118,7 @@ async def test_a_replay_of_another_indexer_is_no_obstacle() -> None:
     assert world.jobs() == [JOB]
 
 
-async def test_a_job_that_cannot_be_made_is_told_and_tried_again() -> None:
+async def test_a_job_that_cannot_be_made_is_reported_and_tried_again() -> None:
     world = await nightly()
     world.cluster.refused["create Job"] = "exceeded quota"
     world.pass_time(hours=15)

@@ -94,7 +94,7 @@ async def test_an_indexer_in_dry_run_makes_nothing() -> None:
     assert condition(world) == ("False", "IndexerNotActive")
 
 
-async def test_a_refused_request_is_told_and_tried_again() -> None:
+async def test_a_refused_request_is_reported_and_tried_again() -> None:
     world = wanting(replayRequest={"id": "a"})
     world.cluster.refused["create DeadLetterReplay"] = "the name is too long"
     assert await world.do_tasks() is None
@@ -199,7 +199,7 @@ async def test_suspended_nothing_is_made() -> None:
     assert (world.replays(), condition(world)) == ([], ("False", "Suspended"))
 
 
-async def test_an_expression_that_names_no_time_is_told() -> None:
+async def test_an_expression_that_names_no_time_is_reported() -> None:
     world = await scheduled(cron="0 0 31 2 *")
     assert condition(world) == ("False", "ScheduleInvalid")
 

@@ -1,4 +1,4 @@
-"""What the operator's traces tell, and that nothing changes where there are none."""
+"""What the operator's traces say, and that nothing changes where there are none."""
 
 import asyncio
 import copy
@@ -130,16 +130,16 @@ async def replayed(world: ReplayWorld, code: int = 0) -> None:
 # A replay's own trace.
 
 
-async def test_both_jobs_of_a_replay_are_told_to_be_part_of_its_trace(world: TracedWorld) -> None:
+async def test_both_jobs_of_a_replay_are_asked_to_be_part_of_its_trace(world: TracedWorld) -> None:
     await planned(world)
-    told = {environment(world, job)["TRACEPARENT"] for job in ("fix-plan", "fix-replay")}
-    [context] = [parse_traceparent(each.encode()) for each in told]
+    reported = {environment(world, job)["TRACEPARENT"] for job in ("fix-plan", "fix-replay")}
+    [context] = [parse_traceparent(each.encode()) for each in reported]
     assert context
     assert context.sampled
     assert world.status(REPLAYS, "fix")["traceId"] == context.trace_id.decode()
 
 
-async def test_the_span_that_the_jobs_were_told_of_is_there_when_the_replay_ends(
+async def test_the_span_that_the_jobs_were_given_is_there_when_the_replay_ends(
     world: TracedWorld, recording: Recording
 ) -> None:
     await replayed(world)
@@ -183,9 +183,9 @@ async def test_the_trace_is_the_same_after_restarts_and_for_a_job_that_is_made_a
 
 async def test_a_job_that_was_made_in_a_pass_that_was_cut_short_still_names_the_trace(world: TracedWorld) -> None:
     await world.reconcile()
-    told = world.of(REPLAYS, "fix").pop("status")
+    reported = world.of(REPLAYS, "fix").pop("status")
     await world.reconcile()
-    assert world.status(REPLAYS, "fix")["traceId"] == told["traceId"]
+    assert world.status(REPLAYS, "fix")["traceId"] == reported["traceId"]
 
 
 async def test_tracing_that_is_turned_on_or_off_meanwhile_makes_no_other_job(world: TracedWorld) -> None:
@@ -203,11 +203,11 @@ async def test_other_variables_of_the_indexers_pod_are_kept(world: TracedWorld) 
     template["spec"]["containers"][0]["env"] = given
     world.edit(DEPLOYMENTS, "orders", template=template)
     await world.reconcile()
-    told = environment(world, "fix-plan")
-    assert told == {"OTEL_EXPORTER_OTLP_ENDPOINT": "there", "TRACEPARENT": str(context_of("00000003-aaaa"))}
+    reported = environment(world, "fix-plan")
+    assert reported == {"OTEL_EXPORTER_OTLP_ENDPOINT": "there", "TRACEPARENT": str(context_of("00000003-aaaa"))}
 
 
-async def test_without_tracing_nothing_is_told_of_it() -> None:
+async def test_without_tracing_nothing_is_reported_it() -> None:
     world = ReplayWorld()
     world.replay(mode="Replay")
     await replayed(world)
@@ -242,7 +242,7 @@ async def test_a_requested_replay_and_the_pass_that_made_it_are_linked(recording
 # A pass.
 
 
-async def test_a_pass_that_did_something_tells_what_and_why_and_of_each_call(
+async def test_a_pass_that_did_something_says_what_and_why_and_of_each_call(
     world: TracedWorld, recording: Recording
 ) -> None:
     await world.reconcile()
@@ -337,7 +337,7 @@ async def test_a_call_that_failed_is_an_error(recording: Recording) -> None:
     )
 
 
-async def test_what_kafka_does_not_tell_is_an_error_of_the_call(recording: Recording) -> None:
+async def test_what_kafka_does_not_say_is_an_error_of_the_call(recording: Recording) -> None:
     kafka = Kafka(bootstrap_servers=("127.0.0.1:1",), topic="orders", consumer_group="indexer")
     reader = TracedKafka(ReplayWorld(), 1.0, recording.tracing)  # type: ignore[arg-type]
 
@@ -418,7 +418,7 @@ class Collector(SpanExporter):
         return self.answers.pop(0)
 
 
-def test_a_collector_that_is_away_is_told_of_once(lines: list[dict[str, Any]]) -> None:
+def test_a_collector_that_is_unavailable_is_reported_once(lines: list[dict[str, Any]]) -> None:
     collector = Collector()
     failed, fine = SpanExportResult.FAILURE, SpanExportResult.SUCCESS
     collector.answers = [fine, failed, failed, fine, fine]
@@ -438,16 +438,16 @@ def test_the_protocol_is_the_one_that_is_set(protocol: str, module: str, monkeyp
     exporter.shutdown()
 
 
-def test_the_standards_variables_have_the_last_word_on_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_standards_variables_decide_who_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resource_of("pod-1", "1.0").attributes["service.name"] == "activity-indexer-operator"
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,service.version=2")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "mine")
-    told = resource_of("pod-1", "1.0").attributes
+    reported = resource_of("pod-1", "1.0").attributes
     wanted = {
         "service.name": "mine", "service.version": "2", "service.instance.id": "pod-1",
         "deployment.environment.name": "test",
     }  # fmt: skip
-    assert wanted.items() <= told.items()
+    assert wanted.items() <= reported.items()
 
 
 def test_off_wraps_nothing() -> None:

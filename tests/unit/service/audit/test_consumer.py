@@ -17,19 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from activity_indexer.audit.consumer import Audit, Polled, batches
-from activity_indexer.audit.decoded_events import INVALID
+from activity_indexer.audit.consumer import Audit, batches
 from activity_indexer.ending import Deadline
 from activity_indexer.errors import ActivityIndexerError, EventError, Refused, Unavailable
 from activity_indexer.event import Event
-from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Partition, Read
-from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Stored
+from activity_indexer.pipeline.decoded_events import INVALID
+from activity_indexer.ports import NOTHING_READ, AuditEvent, Backlog, Polled, Read
+from activity_indexer.positions import RETENTION, Begun, Commit, Loss, Partition, Stored
 from activity_indexer.reports import AuditBatchWritten, AuditLagMeasured, AuditTiesFound, DependencyChanged, Reported
 from activity_indexer.settings import load_settings
 
 pytestmark = pytest.mark.simulated_time
 
-AWAY = Unavailable("PostgreSQL is away")
+UNAVAILABLE = Unavailable("PostgreSQL is unavailable")
 WRONG = Refused("PostgreSQL refuses: no such table; restore it")
 
 
@@ -211,7 +211,7 @@ async def test_an_event_of_the_far_future_is_invalid(worker: Start) -> None:
 
 async def test_the_schema_is_prepared_before_anything_is_written_but_what_waits_is_known_before(worker: Start) -> None:
     it = worker(records(value("a")))
-    it.store.failures = [AWAY, AWAY]
+    it.store.failures = [UNAVAILABLE, UNAVAILABLE]
     task = asyncio.create_task(it.audit.run())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -222,23 +222,25 @@ async def test_the_schema_is_prepared_before_anything_is_written_but_what_waits_
     assert it.store.prepared == 1
 
 
-async def test_an_outage_loses_nothing_and_is_told_twice(worker: Start) -> None:
+async def test_an_outage_loses_nothing_and_is_reported_twice(worker: Start) -> None:
     it = worker(records(value("a")), records(value("b")))
     with capture_logs() as logs:
         task = asyncio.create_task(it.audit.run())
         await it.source.dry.wait()
-        it.store.failures = [AWAY] * 20
+        it.store.failures = [UNAVAILABLE] * 20
         it.source.give(records(value("c")))
         await it.source.dry.wait()
         await it.audit.stop(Deadline.after(0.2))
         await task
     assert set(it.store.transactions) == {"a", "b", "c"}
-    told = [(line["event"], line["log_level"]) for line in logs if line["event"] in {"audit.paused", "audit.resumed"}]
-    assert told == [("audit.paused", "warning"), ("audit.resumed", "info")]
+    reported = [
+        (line["event"], line["log_level"]) for line in logs if line["event"] in {"audit.paused", "audit.resumed"}
+    ]
+    assert reported == [("audit.paused", "warning"), ("audit.resumed", "info")]
     assert [up for name, up in it.metrics.dependencies if name == "postgres"] == [True, False, True]
 
 
-async def test_nothing_is_committed_while_the_database_is_away(worker: Start) -> None:
+async def test_nothing_is_committed_while_the_database_is_unavailable(worker: Start) -> None:
     it = worker(records(value("a")))
     task = asyncio.create_task(it.audit.run())
     it.store.failures = [Unavailable("x")] * 100_000
@@ -252,7 +254,7 @@ async def test_nothing_is_committed_while_the_database_is_away(worker: Start) ->
     assert it.source.committed == 1
 
 
-async def test_a_refusal_is_an_error_that_says_what_to_do_and_ends_when_people_acted(worker: Start) -> None:
+async def test_a_refusal_is_an_error_that_says_what_to_do_and_ends_when_an_operator_acted(worker: Start) -> None:
     it = worker(records(value("a")))
     it.store.failures = [WRONG] * 5
     with capture_logs() as logs:
@@ -269,7 +271,7 @@ async def test_after_an_outage_the_schema_is_looked_at_again(worker: Start) -> N
     task = asyncio.create_task(it.audit.run())
     await it.source.dry.wait()
     assert it.store.prepared == 1
-    it.store.failures = [AWAY]
+    it.store.failures = [UNAVAILABLE]
     it.source.give(records(value("b")))
     await it.source.dry.wait()
     await it.audit.stop(Deadline.after(0.2))
@@ -283,7 +285,7 @@ async def test_a_batch_that_is_too_slow_passes_in_parts(worker: Start) -> None:
 
     async def slow(events: Sequence[AuditEvent], read: Mapping[Partition, Read] = NOTHING_READ) -> int:
         if len(events) > 10:
-            raise AWAY
+            raise UNAVAILABLE
         return await write(events, read)
 
     it.store.write = slow  # type: ignore[method-assign]
@@ -440,7 +442,7 @@ async def test_a_database_that_comes_back_from_an_outage_is_looked_at_at_once(wo
     await it.source.dry.wait()
     it.source.give([Record(value("b"), partition=1)])
     await it.source.dry.wait()
-    it.store.failures, it.store.read = [AWAY], {ZERO: Commit(0, "id"), other: Commit(1, "id")}
+    it.store.failures, it.store.read = [UNAVAILABLE], {ZERO: Commit(0, "id"), other: Commit(1, "id")}
     it.source.give([Record(value("c"), 1, partition=1)])
     await asyncio.wait_for(it.source.left.wait(), 2)
     await it.audit.stop(Deadline.after(0.2))
@@ -555,7 +557,7 @@ async def test_ties_are_counted(worker: Start) -> None:
 
 
 async def test_an_outage_of_kafka_is_waited_for(worker: Start) -> None:
-    it = worker(Unavailable("Kafka is away"), Refused("Kafka: no rights"), records(value("a")))
+    it = worker(Unavailable("Kafka is unavailable"), Refused("Kafka: no rights"), records(value("a")))
     await run_dry(it)
     assert set(it.store.transactions) == {"a"}
     assert [up for name, up in it.metrics.dependencies if name == "kafka"] == [False, False, True]
@@ -614,9 +616,9 @@ async def test_the_end_gives_up_a_write_that_hangs_and_commits_nothing(worker: S
     assert it.source.committed == 0
 
 
-async def test_the_end_does_not_wait_for_a_database_that_is_away(worker: Start) -> None:
+async def test_the_end_does_not_wait_for_a_database_that_is_unavailable(worker: Start) -> None:
     it = worker(CONSUMER_BACKOFF_INITIAL="30", CONSUMER_BACKOFF_MAX="60")
-    it.store.failures = [AWAY]
+    it.store.failures = [UNAVAILABLE]
     task = asyncio.create_task(it.audit.run())
     await asyncio.sleep(0.01)
     await it.audit.stop(Deadline.after(0.2))

@@ -93,7 +93,7 @@ def test_an_unknown_enrichment_is_a_wrong_setting(environment: pytest.MonkeyPatc
     assert "no_such_strategy" in found.stderr
 
 
-def test_a_misspelt_variable_is_told_and_stops_nothing(environment: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_reported_and_stops_nothing(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CONSUMER_BATCHSIZE", "7")
     found = call("check-config", "--json")
     assert found.exit_code == 0
@@ -140,7 +140,7 @@ def test_a_bad_duration_ends_the_purge_before_it_begins() -> None:
     assert "got 'forever'" in found.stderr
 
 
-def test_purge_says_when_the_server_is_away(environment: pytest.MonkeyPatch) -> None:
+def test_purge_says_when_the_server_is_unavailable(environment: pytest.MonkeyPatch) -> None:
     environment.setattr(common, "configure_logging", lambda *_: None)
     environment.setenv("ELASTICSEARCH_URL", "http://127.0.0.1:1")
     found = call("purge-tombstones")
@@ -148,7 +148,7 @@ def test_purge_says_when_the_server_is_away(environment: pytest.MonkeyPatch) -> 
     assert "Elasticsearch" in found.stderr
 
 
-def test_purge_tells_what_it_did(environment: pytest.MonkeyPatch) -> None:
+def test_purge_says_what_it_did(environment: pytest.MonkeyPatch) -> None:
     horizons: list[float] = []
 
     async def purged(_: Settings, older_than: float, **_options: Any) -> Progress:

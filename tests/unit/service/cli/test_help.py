@@ -41,7 +41,7 @@ def help_of(path: tuple[str, ...]) -> str:
 
 
 @ALL
-def test_the_list_of_commands_says_of_each_what_its_own_help_says(path: tuple[str, ...]) -> None:
+def test_the_list_of_commands_shows_the_help_of_each(path: tuple[str, ...]) -> None:
     group: click.Command = main
     for name in path[:-1]:
         group = loaded(group, name)

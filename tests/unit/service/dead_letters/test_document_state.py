@@ -61,8 +61,8 @@ def test_between_events_of_one_timestamp_the_position_decides(
     found, _ = readable_event(encoded(event("t", UPDATED, moment(5))), NEVER, lambda _: None, PLACE)
     assert found is not None
     order = found.order._replace(position=Position(published, PLACE.partition, PLACE.offset))
-    told = outlook(found, None, StoredDocument(found.version + ties, False, order), "enrich")
-    assert (told.as_json()["state"], told.changes) == (state, changes)
+    reported = outlook(found, None, StoredDocument(found.version + ties, False, order), "enrich")
+    assert (reported.as_json()["state"], reported.changes) == (state, changes)
 
 
 def test_the_time_of_a_document_has_its_nanoseconds() -> None:
@@ -71,7 +71,7 @@ def test_the_time_of_a_document_has_its_nanoseconds() -> None:
     assert StoredDocument(found.version, False, found.order).time == "2024-01-01T12:00:05.000000007Z"
 
 
-def test_what_elasticsearch_refused_must_be_mended_first() -> None:
+def test_what_elasticsearch_refused_must_be_fixed_first() -> None:
     assert outlook(readable(), None, None, "index").text.endswith("if what Elasticsearch refused is fixed")
 
 
@@ -80,25 +80,25 @@ def test_an_event_that_would_fail_again_changes_nothing() -> None:
         raise EnrichmentError("enrichment_failed", "strategy card: KeyError")
 
     found, error = readable_event(encoded(event("t")), NEVER, fails)
-    told = outlook(found, error, None, "enrich")
-    assert not told.changes
-    assert "would come back: enrichment_failed: strategy card: KeyError" in told.text
+    reported = outlook(found, error, None, "enrich")
+    assert not reported.changes
+    assert "would come back: enrichment_failed: strategy card: KeyError" in reported.text
 
 
-def test_what_is_no_event_is_told_with_the_state_of_its_document() -> None:
+def test_what_is_no_event_is_reported_with_the_state_of_its_document() -> None:
     found, error = readable_event(b'{"event_type": 7}', NEVER, lambda _: None)
-    told = outlook(found, error, stored(CREATED, 1), "validate")
-    assert not told.changes
-    assert "would change nothing: wrong_type" in told.text
-    assert told.text.endswith("its document now: there (2024-01-01T12:00:01Z)")
-    assert told.as_json()["version"] == stored(CREATED, 1).version
+    reported = outlook(found, error, stored(CREATED, 1), "validate")
+    assert not reported.changes
+    assert "would change nothing: wrong_type" in reported.text
+    assert reported.text.endswith("its document now: there (2024-01-01T12:00:01Z)")
+    assert reported.as_json()["version"] == stored(CREATED, 1).version
     assert "document" not in outlook(found, error, None, "validate", asked=False).text
 
 
-def test_when_nobody_can_be_asked_the_reason_is_told() -> None:
-    told = unknown(readable(), None, "Elasticsearch: connection refused")
-    assert told.text == "its state is unknown: Elasticsearch: connection refused"
-    assert told.as_json()["state"] is None
+def test_when_it_cannot_be_asked_the_reason_is_reported() -> None:
+    reported = unknown(readable(), None, "Elasticsearch: connection refused")
+    assert reported.text == "its state is unknown: Elasticsearch: connection refused"
+    assert reported.as_json()["state"] is None
 
 
 @pytest.mark.parametrize(

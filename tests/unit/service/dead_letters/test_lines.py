@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from activity_indexer.dead_letters.lines import LineError, from_line, to_line
 from activity_indexer.dead_letters.record import StoredDeadLetter
-from activity_indexer.dead_letters.restoring import MAX_TOLD, check, identity, refuse_known
+from activity_indexer.dead_letters.restoring import MAX_REPORTED, check, identity, refuse_known
 from activity_indexer.ports import header_name
 
 CONTENT = st.none() | st.binary(max_size=40) | st.text(max_size=20).map(lambda text: text.encode(errors="replace"))
@@ -41,8 +41,8 @@ def test_nothing_is_lost_in_a_line(found: StoredDeadLetter) -> None:
 
 
 def test_text_stays_readable_and_bytes_are_base64() -> None:
-    told = json.loads(to_line(letter("caf\u00e9".encode(), key=b"\xff")))
-    assert (told["value"], told["key"]) == ("caf\u00e9", {"base64": "/w=="})
+    reported = json.loads(to_line(letter("caf\u00e9".encode(), key=b"\xff")))
+    assert (reported["value"], reported["key"]) == ("caf\u00e9", {"base64": "/w=="})
 
 
 @pytest.mark.parametrize(
@@ -78,16 +78,16 @@ def lines(*letters: StoredDeadLetter) -> list[bytes]:
     return [f"{to_line(each)}\n".encode() for each in letters]
 
 
-def test_every_bad_line_is_told_with_its_number() -> None:
+def test_every_bad_line_is_reported_with_its_number() -> None:
     found = check([*lines(letter()), b"\n", b"x\n", *lines(letter(offset="5", attempts="?"))], force=False)
     assert found.letters == 2
     assert [problem.partition(":")[0] for problem in found.problems] == ["line 3", "line 4"]
     assert "dead-letter-attempts: expected a number, got '?'" in found.problems[1]
 
 
-def test_of_many_bad_lines_the_first_are_told_and_all_are_counted() -> None:
+def test_of_many_bad_lines_the_first_are_reported_and_all_are_counted() -> None:
     found = check([b"x"] * 1000, force=False)
-    assert (len(found.problems), found.wrong) == (MAX_TOLD, 1000)
+    assert (len(found.problems), found.wrong) == (MAX_REPORTED, 1000)
 
 
 def test_the_same_dead_letter_twice_is_refused() -> None:

@@ -108,7 +108,7 @@ def test_what_is_no_event_is_wrong_at_a_field(changes: dict[str, Any], path: str
     assert (found.path, value[found.byte : found.byte + len(text)].decode()) == (path, text)
 
 
-def test_a_missing_field_is_told_by_its_path() -> None:
+def test_a_missing_field_is_reported_by_its_path() -> None:
     whole = event("t")
     del whole["transaction"]["currency"]
     assert failed(encoded(whole)) == Location("$.transaction.currency", note="it is not there")
@@ -138,7 +138,7 @@ def test_the_second_of_two_equal_keys_is_marked(reason: str) -> None:
     found = refused(value, reason)
     assert found is not None
     assert found.byte == value.rindex(b'"k"')
-    assert (found.path, found.note) == ("$.transaction.metadata.k", "the same key stands here a second time")
+    assert (found.path, found.note) == ("$.transaction.metadata.k", "the same key appears here a second time")
     assert [str(line).strip() for line in payload_lines(value, found) if line.marked] == ['"k": 2']
 
 

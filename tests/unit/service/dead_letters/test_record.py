@@ -1,4 +1,4 @@
-"""Stored dead letters, and what their payload tells."""
+"""Stored dead letters, and what their payload says."""
 
 import json
 from types import SimpleNamespace
@@ -14,7 +14,8 @@ from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.payload import Facts, read_facts
 from activity_indexer.dead_letters.record import UNKNOWN, StoredDeadLetter
 from activity_indexer.errors import ValidationError
-from activity_indexer.ports import Partition, Truncation
+from activity_indexer.ports import Truncation
+from activity_indexer.positions import Partition
 from activity_indexer.timestamps import format_timestamp, parse_timestamp
 
 NAMES = st.sampled_from(
@@ -58,7 +59,7 @@ def test_times_that_no_calendar_has_can_be_shown_all_the_same(text: bytes, times
     assert format_timestamp(found.failed_at) in ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999000Z")
 
 
-def test_a_foreign_record_is_told_as_such() -> None:
+def test_a_foreign_record_is_reported_as_such() -> None:
     found = StoredDeadLetter("d", 0, 0, 17, None, None, (("x", None),))
     assert (found.stage, found.error, found.message) == (UNKNOWN, UNKNOWN, "")
     assert found.original is None
@@ -95,7 +96,7 @@ def test_of_a_header_that_comes_twice_the_last_counts() -> None:
     assert letter(headers=[("dead-letter-stage", b"decode")]).stage == "validate"
 
 
-def test_a_replay_is_told() -> None:
+def test_a_replay_is_reported() -> None:
     found = letter(headers=[("replay-id", b"r-1"), ("replay-count", b"2")])
     assert (found.replay_id, found.replay_count) == ("r-1", 2)
     assert letter(headers=[("replay-count", b"many")]).unreadable == ("replay-count: expected a number, got 'many'",)
@@ -121,7 +122,7 @@ def test_equal_means_that_all_that_is_stored_is_equal() -> None:
         (b"", ("", "", "key", "")),
     ],
 )
-def test_the_payload_tells_as_much_as_can_be_read(value: bytes, facts: tuple[str, ...]) -> None:
+def test_the_payload_says_as_much_as_can_be_read(value: bytes, facts: tuple[str, ...]) -> None:
     assert read_facts(value, b"key") == Facts(*facts)
 
 

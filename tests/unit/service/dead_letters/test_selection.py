@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from activity_indexer.cli.selection import Moment, selection_options
 from activity_indexer.dead_letters.selection import Offsets, Selection
 from activity_indexer.dead_letters.spans import Span, narrowed
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.timestamps import parse_timestamp
 
 FAILED = parse_timestamp("2024-05-01T12:00:01Z")

@@ -1,4 +1,4 @@
-"""Enriching one transaction, told by what differs from an ordinary one."""
+"""Enriching one transaction, given what differs from an ordinary one."""
 
 import json
 from collections.abc import Callable

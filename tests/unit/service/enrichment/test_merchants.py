@@ -1,4 +1,4 @@
-"""Merchants, as card networks print them and as people know them."""
+"""Merchants, as card networks print them and as users know them."""
 
 from collections import Counter
 
@@ -33,7 +33,7 @@ from activity_indexer.enrichment.reference.merchants import ONLY_ALONE, categori
         ("#1234", "#1234"),
     ],
 )
-def test_a_printed_name_becomes_the_name_that_people_know(printed, name):
+def test_a_printed_name_becomes_the_name_that_users_know(printed, name):
     assert merchant_of(printed).name == name
 
 

@@ -242,7 +242,7 @@ def tier(tier):
 
 
 class Loyalty(DeclaredStrategy):
-    """A declared strategy of somebody else."""
+    """A declared strategy of another package."""
 
     name = "loyalty"
     transaction_types = frozenset({"loyalty"})
@@ -287,7 +287,7 @@ def badge(level, currency, remark, points):
 
 
 class Badges(Loyalty):
-    """A declared strategy of somebody else, with a derived text and with texts that are copied."""
+    """A declared strategy of another package, with a derived text and with texts that are copied."""
 
     name = "badges"
     derived = {"level": level}  # noqa: RUF012

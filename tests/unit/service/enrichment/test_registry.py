@@ -14,7 +14,7 @@ KEYWORD = {"type": "keyword"}
 
 
 class Strategy:
-    """A strategy of somebody else, made of what a test says."""
+    """A strategy of another package, made of what a test says."""
 
     def __init__(self, name="points", types=("loyalty",), properties=None, gives=None, raises=None):
         self.name = name

@@ -4,13 +4,14 @@ from collections import defaultdict
 
 from fixtures.clock import Clock
 from fixtures.events import TOPIC
-from fixtures.records import Told
+from fixtures.records import Reported
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activity_indexer.offsets import PartitionOffsets
 from activity_indexer.pipeline.batch import Batch, Batcher
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Record
+from activity_indexer.positions import Partition
 
 PARTITION = Partition(TOPIC, 0)
 
@@ -32,7 +33,7 @@ class Intake:
         return self.due()
 
     def put(self, *sizes: int, partition: Partition = PARTITION) -> None:
-        records = [Told(b"x" * size, self.next + number, partition.partition) for number, size in enumerate(sizes)]
+        records = [Reported(b"x" * size, self.next + number, partition.partition) for number, size in enumerate(sizes)]
         self.next += len(sizes)
         self.offsets[partition]  # makes the tracker
         assert self.batcher.add({partition: records}, self.offsets) == sum(sizes)
@@ -73,13 +74,13 @@ def test_a_record_larger_than_a_batch_is_one_of_its_own() -> None:
 
 def test_a_record_without_a_timestamp_makes_no_lag_of_decades() -> None:
     tracker = PartitionOffsets()
-    Intake().batcher.add({PARTITION: [Told(b"x", timestamp=-1)]}, {PARTITION: tracker})
+    Intake().batcher.add({PARTITION: [Reported(b"x", timestamp=-1)]}, {PARTITION: tracker})
     assert tracker.published == 0
 
 
 def test_a_record_without_value_has_no_bytes() -> None:
     intake = Intake()
-    assert intake.batcher.add({PARTITION: [Told(None)]}, {PARTITION: PartitionOffsets()}) == 0
+    assert intake.batcher.add({PARTITION: [Reported(None)]}, {PARTITION: PartitionOffsets()}) == 0
     (batch,) = intake.due(everything=True)
     assert batch.size == 0
 
@@ -166,7 +167,7 @@ def test_the_oldest_of_what_waits_holds_the_mark_and_says_when_it_was_published(
     intake = Intake(batch_records=1, max_records=2)
     tracker = intake.offsets[PARTITION]
     intake.batcher.add(
-        {PARTITION: [Told(b"x", offset, timestamp=10**12 + offset) for offset in range(3)]}, intake.offsets
+        {PARTITION: [Reported(b"x", offset, timestamp=10**12 + offset) for offset in range(3)]}, intake.offsets
     )
     batch, last = intake.due()
     assert (len(batch.records), tracker.mark(), tracker.published) == (2, 0, 10**12)

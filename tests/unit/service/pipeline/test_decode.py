@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 from fixtures.events import CREATED, DELETED, LATEST, UPDATED, at, event, transaction, value
 from fixtures.hostile_inputs import damaged
-from fixtures.records import Told, undecoded
+from fixtures.records import Reported, undecoded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -531,7 +531,7 @@ def test_the_source_of_the_event_is_kept_and_the_transactions_own_gives_way() ->
 
 
 def test_of_a_record_an_error_is_a_value_without_a_traceback() -> None:
-    found = decode_record(Told(b"hello"), LATEST)
+    found = decode_record(Reported(b"hello"), LATEST)
     assert isinstance(found, DecodeError)
     assert (found.code, found.__traceback__, found.__context__) == ("invalid_json", None, None)
 
@@ -542,7 +542,7 @@ def test_a_record_that_could_not_be_decoded_itself_has_its_own_error() -> None:
 
 
 def test_an_event_of_a_record_has_the_position_of_the_record() -> None:
-    one = Told(value(), 7)
+    one = Reported(value(), 7)
     assert decode_record(one, LATEST) == decode_event(value(), LATEST, position_of(one))
 
 
@@ -577,9 +577,9 @@ def test_an_event_that_looks_usual_is_what_the_checks_one_by_one_find(
     data = damaged(rng, whole)
     if compact:
         data = data.replace(b'": ', b'":').replace(b", ", b",")
-    quick = stated(decode_record(Told(data), LATEST))
+    quick = stated(decode_record(Reported(data), LATEST))
     with patch.object(decode, "_usual_transaction", return_value=None):
-        assert quick == stated(decode_record(Told(data), LATEST))
+        assert quick == stated(decode_record(Reported(data), LATEST))
 
 
 FRAMES = [
@@ -607,9 +607,9 @@ def test_an_envelope_in_which_a_name_may_stand_twice_is_looked_at_closely(
 ) -> None:
     transaction = json.dumps(AS_THEY_COME[0]["transaction"] | changes, separators=(",", ":")).encode()
     data = frame % (b'"transaction.created"', transaction, b'"2024-01-01T12:00:00Z"')
-    quick = stated(decode_record(Told(data), LATEST))
+    quick = stated(decode_record(Reported(data), LATEST))
     with patch.object(decode, "_usual_transaction", return_value=None):
-        assert quick == stated(decode_record(Told(data), LATEST))
+        assert quick == stated(decode_record(Reported(data), LATEST))
     twice = [name for name in (b'""', b'"source"', b'"timestamp"', b'"transaction"') if frame.count(name + b":") > 1]
     assert ("duplicate_field" in str(quick)) == bool(twice)
 

@@ -126,7 +126,7 @@ def test_memory_never_knows_an_id_for_longer_than_its_lifetime(steps: list[tuple
             added = now
 
 
-async def test_ids_that_are_known_are_told_and_unknown_ones_are_not() -> None:
+async def test_ids_that_are_known_are_reported_and_unknown_ones_are_not() -> None:
     subject = Subject()
     await subject.dedup.known([b"a"])
     assert subject.relied == 0
@@ -149,16 +149,16 @@ async def test_without_a_namespace_nothing_is_known_and_nothing_marked() -> None
 async def test_without_the_store_memory_still_answers() -> None:
     subject = Subject()
     await subject.dedup.known([b"x"])
-    subject.store.problem = "Redis is away"
+    subject.store.problem = "Redis is unavailable"
     await subject.dedup.mark(marks(b"a"), subject.index)
     known = await subject.dedup.known([b"a", b"b"])
     assert (set(known.memory), set(known.store)) == ({b"a"}, set())
-    assert subject.reports[-1] == "Redis is away"
+    assert subject.reports[-1] == "Redis is unavailable"
 
 
-async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
+async def test_a_store_that_was_unavailable_is_left_alone_for_a_while() -> None:
     subject = Subject()
-    subject.store.problem = "Redis is away"
+    subject.store.problem = "Redis is unavailable"
     await subject.dedup.known([b"a"])
     subject.store.problem = ""
     calls = subject.store.calls
@@ -169,9 +169,9 @@ async def test_a_store_that_was_away_is_left_alone_for_a_while() -> None:
     subject.clock.now += 0.2
     await subject.dedup.known([b"b"])
     assert subject.store.calls == calls + 1
-    assert subject.reports == ["Redis is away"], "it is up when it takes marks again"
+    assert subject.reports == ["Redis is unavailable"], "it is up when it takes marks again"
     await subject.dedup.mark(marks(b"b"), subject.index)
-    assert subject.reports == ["Redis is away", None]
+    assert subject.reports == ["Redis is unavailable", None]
 
 
 async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_time() -> None:
@@ -187,7 +187,7 @@ async def test_a_store_that_answers_lookups_and_takes_no_marks_is_down_all_the_t
 
 async def test_a_batch_waits_for_an_absent_store_once() -> None:
     subject = Subject()
-    subject.store.problem = "Redis is away"
+    subject.store.problem = "Redis is unavailable"
     await subject.dedup.known([b"a"])
     await subject.dedup.mark(marks(b"a"), subject.index)
     assert subject.store.calls == 1
@@ -210,10 +210,10 @@ async def test_questions_of_several_batches_wait_for_each_other_and_for_an_absen
     subject.__post_init__()
     await asyncio.gather(*[subject.dedup.known([b"a"]) for _ in range(3)])
     assert subject.store.calls == 3
-    subject.store.problem = "Redis is away"
+    subject.store.problem = "Redis is unavailable"
     await asyncio.gather(*[subject.dedup.known([b"a"]) for _ in range(3)])
     assert subject.store.calls == 4
-    assert subject.reports[-1] == "Redis is away"
+    assert subject.reports[-1] == "Redis is unavailable"
 
 
 async def test_a_slow_store_holds_up_a_batch_for_as_long_as_one_question_may_take() -> None:
@@ -250,19 +250,19 @@ async def test_what_waits_for_its_turn_while_the_index_is_replaced_is_not_marked
 async def test_a_store_that_takes_marks_is_back_though_memory_answers_every_question() -> None:
     subject = Subject()
     await subject.dedup.known([])
-    subject.store.problem = "Redis is away"
+    subject.store.problem = "Redis is unavailable"
     await subject.dedup.mark(marks(b"a"), subject.index)
     subject.store.problem = ""
     subject.clock.now += 5.1
     await subject.dedup.mark(marks(b"a"), subject.index)
-    assert subject.reports == ["Redis is away", None]
+    assert subject.reports == ["Redis is unavailable", None]
 
 
 async def test_a_store_that_takes_marks_again_is_back_though_no_events_come() -> None:
     subject = Subject()
     subject.dedup.retry_interval = 0.01
     await subject.dedup.known([])
-    subject.store.problem = "Redis is away"
+    subject.store.problem = "Redis is unavailable"
     await subject.dedup.mark(marks(b"a"), subject.index)
     watching = asyncio.create_task(subject.dedup.watch())
     subject.clock.now += 0.02
@@ -357,7 +357,7 @@ def test_ids_are_known_at_once_as_they_are_one_by_one(steps: list[tuple[list[int
 
 
 @pytest.mark.parametrize("entry", [b"", b"1", b"1:2:3:4:5", bytes(31), bytes(33)])
-async def test_what_is_no_entry_tells_nothing(entry: bytes) -> None:
+async def test_what_is_no_entry_says_nothing(entry: bytes) -> None:
     subject = Subject()
     await subject.store.mark({b"a": entry})
     assert (await subject.dedup.known([b"a"])).get(b"a") is None

@@ -212,7 +212,7 @@ def test_items_of_another_form_are_not_guessed(body: bytes) -> None:
         (500, b"x" * 1000, ItemError("http_500", "x" * 199 + "…")),
     ],
 )
-def test_a_failure_is_told_in_the_servers_words(status: int, body: bytes, expected: ItemError) -> None:
+def test_a_failure_is_reported_in_the_servers_words(status: int, body: bytes, expected: ItemError) -> None:
     assert read_failure(status, body) == expected
 
 
@@ -223,7 +223,7 @@ def test_nested_garbage_is_quoted_in_part() -> None:
 
 
 @pytest.mark.parametrize(("reason", "version"), [(CONFLICT, 7), ("odd", None)])
-def test_a_conflict_tells_the_documents_version(reason: str, version: int | None) -> None:
+def test_a_conflict_says_the_documents_version(reason: str, version: int | None) -> None:
     assert current_version(Item(409, ItemError("version_conflict_engine_exception", reason))) == version
 
 

@@ -2,16 +2,16 @@
 
 from fixtures.events import TOPIC
 from fixtures.memory.stores import MemorySeen
-from fixtures.records import Told
+from fixtures.records import Reported
 
 from activity_indexer.pipeline.rereads import Rereads
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 
 ONE, OTHER = Partition(TOPIC, 0), Partition(TOPIC, 1)
 
 
-def record(offset: int, partition: Partition = ONE) -> Told:
-    return Told(b"x", offset, partition.partition)
+def record(offset: int, partition: Partition = ONE) -> Reported:
+    return Reported(b"x", offset, partition.partition)
 
 
 async def test_records_below_what_the_group_committed_are_read_again() -> None:

@@ -16,8 +16,8 @@ READ = {0: Extent(10, 100, (range(40, 50),)), 1: Extent(0, 5)}
 
 def document(identifier: str, position: str | None) -> Stored:
     place = f',"_position":"{position}"' if position else ""
-    told = f'{{"id":"{identifier}","event_type":"transaction.created","_updated_at":"2024-01-01T00:00:00Z"{place}}}'
-    return Stored(identifier, 1, told.encode())
+    reported = f'{{"id":"{identifier}","event_type":"transaction.created","_updated_at":"2024-01-01T00:00:00Z"{place}}}'
+    return Stored(identifier, 1, reported.encode())
 
 
 @pytest.mark.parametrize(

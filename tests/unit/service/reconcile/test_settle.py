@@ -1,4 +1,4 @@
-"""What is in flight is told from what differs."""
+"""What is in flight is distinguished from what differs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ async def test_what_stays_when_both_groups_have_passed_is_a_difference() -> None
     assert await settler(World({"a": 4})).confirmed([MISSING]) == [MISSING]
 
 
-async def test_what_was_mended_by_the_first_look_is_none() -> None:
+async def test_what_was_fixed_by_the_first_look_is_none() -> None:
     assert await settler(World({"a": 5}, {"a": 5}, committed_to={})).confirmed([MISSING]) == []
 
 
@@ -95,14 +95,14 @@ async def test_what_changes_between_two_looks_is_looked_at_again() -> None:
     assert await settler(world).confirmed([MISSING]) == [Difference(Kind.MISSING, "a", 8 << 8, None)]
 
 
-async def test_what_never_stands_still_is_in_flight() -> None:
+async def test_what_never_makes_no_progress_is_in_flight() -> None:
     world = World({"a": 4}, steps=[("audit", {"a": version}) for version in range(8, 100, 4)])
     found = settler(world)
     assert await found.confirmed([MISSING]) == []
     assert found.in_flight == 1
 
 
-async def test_a_group_that_stands_still_leaves_it_open_and_is_waited_for_once() -> None:
+async def test_a_group_that_makes_no_progress_leaves_it_open_and_is_waited_for_once() -> None:
     found = settler(World({"a": 4}, committed_to={"g": 9, "g.audit": 10}))
     assert await found.confirmed([MISSING]) == []
     assert (found.in_flight, found.stuck) == (1, True)

@@ -1,4 +1,4 @@
-"""Several writes at once, told in order; and pages of a steady size."""
+"""Several writes at once, reported in order; and pages of a steady size."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ async def numbers(count: int) -> AsyncIterator[int]:
 
 
 @given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 4))
-async def test_writes_end_in_any_order_and_are_told_in_theirs(delays: list[int], at_once: int) -> None:
+async def test_writes_end_in_any_order_and_are_reported_in_theirs(delays: list[int], at_once: int) -> None:
     under_way = most = 0
 
     async def write(number: int) -> int:
@@ -38,7 +38,7 @@ async def test_writes_end_in_any_order_and_are_told_in_theirs(delays: list[int],
     assert most <= at_once
 
 
-async def test_a_write_that_fails_ends_the_others_and_nothing_behind_it_is_told() -> None:
+async def test_a_write_that_fails_ends_the_others_and_nothing_behind_it_is_reported() -> None:
     ended: list[int] = []
 
     async def write(number: int) -> None:
@@ -49,12 +49,12 @@ async def test_a_write_that_fails_ends_the_others_and_nothing_behind_it_is_told(
         finally:
             ended.append(number)
 
-    told = []
+    reported = []
     writes = in_order(numbers(10), write, 3)
-    told.append((await anext(writes))[0])
+    reported.append((await anext(writes))[0])
     with pytest.raises(ValueError, match="of number 1"):
         await anext(writes)
-    assert told == [0]
+    assert reported == [0]
     assert ended == [0, 2]  # number 3 had not begun
 
 

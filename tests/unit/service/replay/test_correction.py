@@ -1,4 +1,4 @@
-"""What people change in dead letters."""
+"""What users change in dead letters."""
 
 import json
 from decimal import Decimal
@@ -47,7 +47,7 @@ def test_a_merge_patch_does_what_its_standard_says(target: object, patch: object
     assert json.loads(apply(patch, json.dumps(target).encode())) == wanted
 
 
-def test_a_json_patch_does_all_of_its_operations_for_every_value_anew() -> None:
+def test_a_json_patch_does_all_of_its_operations_for_every_value_again() -> None:
     patch = parse_correction(
         b'[{"op":"test","path":"/a","value":1.0},{"op":"add","path":"/o","value":{}},{"op":"add","path":"/o/z","value":1}]'
     )
@@ -92,7 +92,7 @@ def test_a_corrected_value_is_an_event_or_not_sent() -> None:
         corrected(Replacement(b"{"), VALUE, LATEST)
 
 
-def test_a_fingerprint_tells_corrections_apart() -> None:
+def test_a_fingerprint_says_corrections_apart() -> None:
     assert parse_correction(CURRENCY).fingerprint == parse_correction(CURRENCY).fingerprint
     others = {parse_correction(b"{}").fingerprint, parse_correction(b"[]").fingerprint, Replacement(b"{}").fingerprint}
     assert len(others) == 3

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from fixtures.events import DELETED, encoded, event, moment
 from fixtures.memory.replay import MemoryDocuments, stored, with_headers
-from fixtures.records import Told, undecoded
+from fixtures.records import Reported, undecoded
 from fixtures.servers.replays import MISSING
 from hypothesis import given
 from hypothesis import strategies as some
@@ -23,7 +23,8 @@ from activity_indexer.dead_letters.spans import Span
 from activity_indexer.event import CREATED, UNKNOWN_POSITION, Order, event_version
 from activity_indexer.event import Position as Published
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.ports import Content, OutRecord, Partition, Truncation, UndecodedRecord
+from activity_indexer.ports import Content, OutRecord, Truncation, UndecodedRecord
+from activity_indexer.positions import Partition
 from activity_indexer.replay import decide
 from activity_indexer.replay.checkpoint import Checkpoint, PartitionCheckpoint, read_ends
 from activity_indexer.replay.correction import parse_correction
@@ -42,7 +43,7 @@ VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
 def letter(value: object = None, offset: int = 0, topic: str = "t", **headers: str) -> StoredDeadLetter:
-    record = Told(encoded(event("a") if value is None else value), key=b"user_1", offset=offset, topic=topic)
+    record = Reported(encoded(event("a") if value is None else value), key=b"user_1", offset=offset, topic=topic)
     return with_headers(stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)), offset), **headers)
 
 
@@ -108,7 +109,7 @@ async def test_what_would_change_nothing_is_stale(there: int | None, wanted: Fat
 
 
 def state(published: int, ties: int = 0) -> StoredDocument:
-    """A document of the letter's timestamp and type, of an event that was published so many milliseconds later."""
+    """A document of the letter's timestamp and type, of an event that was published this many milliseconds later."""
     position = original_position(letter())
     later = msgspec.structs.replace(position, published=position.published + published)
     order = Order(1_704_110_400_000_000_000, 0, later)
@@ -119,7 +120,7 @@ def state(published: int, ties: int = 0) -> StoredDocument:
     ("there", "wanted"),
     [(state(-1), Fate.SENT), (state(-1, 9), Fate.SENT), (state(0), Fate.STALE), (state(1), Fate.STALE)],
 )
-async def test_of_ties_the_position_tells_which_is_stale(there: StoredDocument, wanted: Fate) -> None:
+async def test_of_ties_the_position_says_which_is_stale(there: StoredDocument, wanted: Fate) -> None:
     assert (await fate(letter(), there={"a": there})).fate is wanted
 
 
@@ -132,7 +133,7 @@ def test_the_position_of_a_dead_letter_is_that_of_its_original() -> None:
 
 
 @pytest.mark.parametrize("unit", TIMESTAMPS)
-def test_the_identity_of_a_valid_event_is_what_its_payload_tells(unit: Timestamps) -> None:
+def test_the_identity_of_a_valid_event_is_what_its_payload_says(unit: Timestamps) -> None:
     """The payload is not read a second time for it."""
     load = LoadOptions(count=200, update_ratio=0.5, delete_ratio=0.3, tie_ratio=0.5, timestamps=unit, seed=1)
     position = Published(1_704_110_400_000, 2, 7)
@@ -156,8 +157,8 @@ async def test_an_invalid_event_whose_correction_is_there_already_is_stale() -> 
     assert (found.fate, found.fails.split(":")[0]) == (Fate.SENT, "missing_field")
 
 
-async def test_without_an_index_nothing_is_stale_and_the_reason_is_told() -> None:
-    decider = Decider(OPTIONS, MemoryDocuments(away="no connection"))
+async def test_without_an_index_nothing_is_stale_and_the_reason_is_reported() -> None:
+    decider = Decider(OPTIONS, MemoryDocuments(unavailable="no connection"))
     (decision,) = await decider.decide([letter()])
     assert (decision.fate, decider.blind) == (Fate.SENT, "no connection")
 
@@ -171,7 +172,7 @@ async def test_what_came_back_too_often_is_parked_unless_it_is_stale_or_wanted_a
     assert (await fate(often, replace(OPTIONS, include_parked=True))).fate is Fate.SENT
 
 
-async def test_another_topic_is_refused_until_somebody_says_where_to() -> None:
+async def test_another_topic_is_refused_until_it_is_given() -> None:
     found = await fate(letter(topic="other"))
     assert (found.fate, "other" in found.reason) == (Fate.REFUSED, True)
     moved = await fate(letter(topic="other"), replace(OPTIONS, to_topic="new"))
@@ -181,15 +182,15 @@ async def test_another_topic_is_refused_until_somebody_says_where_to() -> None:
 
 
 async def test_what_a_correction_leaves_invalid_is_refused_and_the_rest_is_decided_by_its_new_value() -> None:
-    mend = replace(OPTIONS, correction=parse_correction(b'{"transaction": {"id": "b"}}'))
-    assert (await fate(letter(), mend, {"a": VERSION})).fate is Fate.SENT
-    assert (await fate(letter(), mend, {"b": VERSION})).fate is Fate.STALE
+    fix = replace(OPTIONS, correction=parse_correction(b'{"transaction": {"id": "b"}}'))
+    assert (await fate(letter(), fix, {"a": VERSION})).fate is Fate.SENT
+    assert (await fate(letter(), fix, {"b": VERSION})).fate is Fate.STALE
     spoil = replace(OPTIONS, correction=parse_correction(b'{"timestamp": null}'))
     found = await fate(letter(), spoil)
     assert (found.fate, "timestamp" in found.reason) == (Fate.REFUSED, True)
 
 
-async def test_a_plan_counts_by_fate_and_cause_and_tells_what_people_should_know() -> None:
+async def test_a_plan_counts_by_fate_and_cause_and_says_what_users_should_know() -> None:
     plan = Plan(horizon=1_704_110_400_000_001)
     invalid = letter({"event_type": "x"})
     decisions = [await fate(each) for each in (letter(), invalid, letter(event("n", timestamp=moment(1))))]
@@ -218,9 +219,9 @@ KINDS = some.sampled_from(["valid", "invalid", "unselected", "often", "elsewhere
 async def test_what_is_sent_as_planned_is_what_would_be_decided_again(
     kinds: list[str], is_corrected: bool, include_parked: bool
 ) -> None:
-    mend = parse_correction(b'{"source": "corrected"}') if is_corrected else None
+    fix = parse_correction(b'{"source": "corrected"}') if is_corrected else None
     selection = Selection(stages=frozenset({"validate"}))
-    options = replace(OPTIONS, selection=selection, correction=mend, include_parked=include_parked)
+    options = replace(OPTIONS, selection=selection, correction=fix, include_parked=include_parked)
     made = {
         "valid": lambda at: letter(offset=at),
         "invalid": lambda at: letter({"event_type": "x"}, at),

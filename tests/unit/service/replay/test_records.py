@@ -4,7 +4,7 @@ import random
 import time
 
 from fixtures.memory.replay import stored
-from fixtures.records import Told
+from fixtures.records import Reported
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.dead_letter import Failure, dead_letter
@@ -19,18 +19,18 @@ TRACE = ("traceparent", b"00-1-2-01")
 
 def first(value: bytes | None = b"old", offset: int = 7) -> StoredDeadLetter:
     """A dead letter that no replay has sent."""
-    record = Told(value, key=b"k", partition=2, offset=offset, topic="t", headers=[TRACE])
+    record = Reported(value, key=b"k", partition=2, offset=offset, topic="t", headers=[TRACE])
     return stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)), offset=70)
 
 
 def failed_again(letter: StoredDeadLetter, replay_id: str, value: bytes | None = None) -> StoredDeadLetter:
     """What the indexer makes of it after a replay, at another place."""
     sent = sent_again(letter, replay_id, "t", letter.value if value is None else value).record
-    record = Told(sent.value, key=sent.key, partition=2, offset=900, topic="t", headers=list(sent.headers))
+    record = Reported(sent.value, key=sent.key, partition=2, offset=900, topic="t", headers=list(sent.headers))
     return stored(dead_letter(record, Failure(DocumentError("mapper", "no"), 1, time.time(), time.time())), offset=71)
 
 
-def test_it_goes_back_as_it_came_with_headers_that_tell_its_way() -> None:
+def test_it_goes_back_as_it_came_with_headers_that_say_its_way() -> None:
     sent = sent_again(first(), "r1", "t", b"old")
     assert (sent.topic, sent.partition, sent.record.key, sent.record.value) == ("t", 2, b"k", b"old")
     headers = dict(sent.record.headers)
@@ -74,7 +74,7 @@ def test_an_original_that_is_too_large_even_when_it_is_packed_is_left_where_it_l
     assert history(letter)[0]["from"] == lies_at(first(large))
 
 
-def test_a_parked_one_is_the_same_dead_letter_and_tells_where_it_lay() -> None:
+def test_a_parked_one_is_the_same_dead_letter_and_says_where_it_lay() -> None:
     letter = first()
     found = parked(letter, "t.dlq.parked")
     assert (found.topic, found.record.key, found.record.value) == ("t.dlq.parked", b"k", b"old")
@@ -92,12 +92,12 @@ def test_headers_that_anybody_wrote_are_no_obstacle() -> None:
     letter = stored(OutRecord(None, None, odd))
     sent = dict(sent_again(letter, "r", "t", None).record.headers)
     assert sent["replay-count"] == b"1"
-    record = Told(None, headers=odd)
+    record = Reported(None, headers=odd)
     assert dict(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)).headers)["dead-letter-first-failure"]
 
 
-def test_the_span_that_dead_lettered_it_is_told_to_its_next_life() -> None:
-    record = Told(b"old", key=b"k", partition=2, offset=7, topic="t", headers=[TRACE])
+def test_the_span_that_dead_lettered_it_is_asked_to_its_next_life() -> None:
+    record = Reported(b"old", key=b"k", partition=2, offset=7, topic="t", headers=[TRACE])
     span = b"00-%032x-%016x-01" % (7, 6)
     letter = stored(dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0), span), offset=70)
     headers = dict(sent_again(letter, "r1", "t", b"old").record.headers)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from fixtures.events import encoded, event
 from fixtures.memory.replay import Killed, MemoryDocuments, MemoryLog
-from fixtures.records import Told
+from fixtures.records import Reported
 from fixtures.servers.replays import MISSING
 from hypothesis import given, settings
 from hypothesis import strategies as some
@@ -17,7 +17,7 @@ from activity_common.replay_result import Counters
 from activity_indexer.dead_letter import Failure, dead_letter
 from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay import sending
 from activity_indexer.replay.checkpoint import (
     Checkpoint,
@@ -46,7 +46,7 @@ GROUP = OPTIONS.group
 
 def bury(log: MemoryLog, number: int, size: int = 0) -> None:
     for at in range(number):
-        record = Told(encoded(event(f"e{at}")) + b" " * size, key=b"k", offset=at, topic="t")
+        record = Reported(encoded(event(f"e{at}")) + b" " * size, key=b"k", offset=at, topic="t")
         log.put("t.dlq", at % log.partitions, dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from fixtures.events import encoded, event
 from fixtures.memory.replay import MemoryDocuments, MemoryLog
-from fixtures.records import Told
+from fixtures.records import Reported
 from fixtures.servers.replays import MISSING
 
 from activity_common.replay_result import MAX_RESULT, Counters, Report
@@ -16,7 +16,7 @@ from activity_indexer.dead_letters.selection import Selection
 from activity_indexer.dead_letters.spans import Progress
 from activity_indexer.errors import DocumentError
 from activity_indexer.event import CREATED, event_version
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay.correction import parse_correction
 from activity_indexer.replay.options import ReplayOptions
 from activity_indexer.replay.plan import Plan
@@ -39,7 +39,7 @@ VERSION = event_version(CREATED, 1_704_110_400_000_000_000)
 
 
 class Person:
-    """session.View of a user who agrees to everything, unless it is told not to."""
+    """session.View of a user who agrees to everything, unless it is asked not to."""
 
     def __init__(self, agrees: bool = True, writes: bytes | None = None) -> None:
         self.agrees, self.writes = agrees, writes
@@ -60,7 +60,7 @@ class Person:
 
 def bury(log: MemoryLog, *values: object) -> None:
     for at, value in enumerate(values):
-        record = Told(encoded(value), key=b"k", offset=at, topic="t")
+        record = Reported(encoded(value), key=b"k", offset=at, topic="t")
         log.put("t.dlq", at % log.partitions, dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)))
 
 
@@ -83,7 +83,7 @@ async def test_a_dry_run_plans_and_leaves_no_trace() -> None:
     assert (log.commits, log.all("t")) == (0, [])
 
 
-async def test_nothing_to_do_is_told() -> None:
+async def test_nothing_to_do_is_reported() -> None:
     assert (await run(MemoryLog())).outcome == "nothing"
 
 
@@ -97,15 +97,15 @@ async def test_nothing_is_sent_against_somebodys_will() -> None:
 async def test_a_correction_that_leaves_some_invalid_sends_nothing_or_the_others() -> None:
     log = MemoryLog()
     bury(log, event("a"), "x")
-    mend = replace(OPTIONS, correction=parse_correction(b'{"transaction": {"currency": "EUR"}}'))
+    fix = replace(OPTIONS, correction=parse_correction(b'{"transaction": {"currency": "EUR"}}'))
     with pytest.raises(ReplayRefused, match=r"1 would stay invalid(.|\n)*1:0 invalid after the correction"):
-        await run(log, mend)
+        await run(log, fix)
     assert not log.all("t")
-    result = await run(log, replace(mend, skip_invalid=True))
+    result = await run(log, replace(fix, skip_invalid=True))
     assert result.counters == Counters(read=2, sent=1, refused=1)
 
 
-async def test_a_single_one_can_be_written_anew() -> None:
+async def test_a_single_one_can_be_written_again() -> None:
     log = MemoryLog()
     bury(log, "x", "y")
     edit = replace(OPTIONS, edit=True)
@@ -128,7 +128,7 @@ async def test_what_came_back_counts_and_not_what_it_was_before() -> None:
         wanted = replace(OPTIONS, replay_id=f"r{number}")
         assert (await run(log, wanted)).counters.sent == 1
         (sent,) = [letter for letter in log.all("t") if letter.replay_id == wanted.replay_id]
-        record = Told(sent.value, key=sent.key, offset=sent.offset, topic="t", headers=list(sent.headers))
+        record = Reported(sent.value, key=sent.key, offset=sent.offset, topic="t", headers=list(sent.headers))
         log.put("t.dlq", 0, dead_letter(record, Failure(DocumentError("no", "no"), 1, 1.0, 1.0)), 1_704_110_500_000)
     parked = await run(log, replace(OPTIONS, replay_id="r4"))
     assert parked.counters is not None
@@ -139,7 +139,7 @@ async def test_what_came_back_counts_and_not_what_it_was_before() -> None:
     assert again.counters.sent == 1
 
 
-async def test_a_report_tells_of_every_event_what_became_of_it() -> None:
+async def test_a_report_reports_every_event_what_became_of_it() -> None:
     log = MemoryLog()
     bury(log, event("indexed"), event("stale"), event("back"), event("lost"))
     documents = MemoryDocuments()
@@ -152,7 +152,7 @@ async def test_a_report_tells_of_every_event_what_became_of_it() -> None:
             sent = {json.loads(letter.value or b"")["transaction"]["id"]: letter for letter in log.all("t")}
             documents.there = {"indexed": VERSION, "stale": VERSION + 4096}
             back = sent["back"]
-            record = Told(
+            record = Reported(
                 back.value,
                 key=b"k",
                 partition=back.partition,
@@ -178,12 +178,12 @@ async def test_a_group_that_does_not_move_is_not_waited_for_for_ever() -> None:
     assert result.report == Report(unknown=1)
 
 
-def test_a_result_fits_into_a_containers_last_words() -> None:
+def test_a_result_fits_into_a_termination_message() -> None:
     plan = Plan(0)
     plan.causes.update({("index", f"some_long_exception_{number}"): number for number in range(500)})
     report = Report()
     report.errors.update({f"another_long_exception_{number}": number for number in range(100)})
     result = Result("done", "r" * 150, "m" * 5000, plan=plan, counters=Counters(), report=report)
-    told = result.as_json()
-    assert len(json.dumps(told)) <= MAX_RESULT
-    assert told["causes"][0]["matched"] == 499
+    reported = result.as_json()
+    assert len(json.dumps(reported)) <= MAX_RESULT
+    assert reported["causes"][0]["matched"] == 499

@@ -65,8 +65,8 @@ async def test_an_event_is_sent_by_a_span_of_its_own_trace_and_carries_it() -> N
     headers = dict(written.record.headers)
     assert headers["replay-traceparent"] == traceparent(7, sending.context.span_id)
     assert headers["traceparent"] == traceparent(7, 5), "the producer's context stays"
-    told = {(link.attributes or {}).get("activity_indexer.link"): link.context.span_id for link in sending.links}
-    assert told == {"dead_letter": 6, None: whole.context.span_id}
+    reported = {(link.attributes or {}).get("activity_indexer.link"): link.context.span_id for link in sending.links}
+    assert reported == {"dead_letter": 6, None: whole.context.span_id}
     assert sending.attributes["activity_indexer.replay.id"] == "r1"
     assert sending.attributes["messaging.destination.name"] == "events"
 
@@ -95,7 +95,7 @@ async def test_what_an_earlier_replay_said_gives_way_but_is_linked_to() -> None:
 
 
 @pytest.mark.parametrize("sampler", [DEFAULT_ON, ALWAYS_ON])
-async def test_an_event_that_nobody_sampled_goes_as_it_is(sampler: Sampler) -> None:
+async def test_an_event_that_is_not_sampled_goes_as_it_is(sampler: Sampler) -> None:
     unsampled = addressed(("traceparent", traceparent(7, 5)[:-2] + b"00"))
     spans, written = await sent(unsampled, addressed(), sampler=sampler)
     assert [span.name for span in spans] == ["replay events"]

@@ -57,12 +57,12 @@ async def test_a_stream_out_of_order_is_refused(ids: list[str]) -> None:
 async def test_only_one_page_of_each_stream_is_read_ahead() -> None:
     read: list[str] = []
 
-    async def told() -> AsyncIterator[Sequence[Item]]:
+    async def reported() -> AsyncIterator[Sequence[Item]]:
         for each in "abcd":
             read.append(each)
             yield [Item(each)]
 
-    joined = merge_join(told(), pages([], 1))
+    joined = merge_join(reported(), pages([], 1))
     assert await anext(joined) == (Item("a"), None)
     assert read == ["a"]
     await joined.aclose()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from activity_indexer.adapters.kafka.address import AddressAssignor, http_addres
 from activity_indexer.dead_letters.spans import Span
 from activity_indexer.errors import Unavailable
 from activity_indexer.facts import Fact, IndexerFacts, PartitionFacts, Severity
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.status.collect import answered, ask_indexers, newest, stated_members
 from activity_indexer.status.kafka_version import release
 from activity_indexer.status.problems import find_problems, problems_of_indexers, problems_of_lag
@@ -188,11 +188,11 @@ async def test_a_server_that_is_silent_is_down_after_its_time() -> None:
         await asyncio.sleep(1000)
         raise AssertionError
 
-    async def away() -> Redis:
+    async def unavailable() -> Redis:
         raise Unavailable("no route")
 
     assert "no answer within 0.01 s" in (await answered(silent, 0.01)).reason
-    assert (await answered(away, 1)).reason == "no route"
+    assert (await answered(unavailable, 1)).reason == "no route"
 
 
 def test_the_sample_is_of_the_ends_and_fair() -> None:
@@ -203,14 +203,14 @@ def test_the_sample_is_of_the_ends_and_fair() -> None:
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 * 2**30, "3.0 GiB")])
-def test_sizes_are_for_people(count: int, text: str) -> None:
+def test_sizes_are_readable(count: int, text: str) -> None:
     assert size(count) == text
 
 
 @pytest.mark.parametrize(
     ("level", "text"), [(None, "below 3.3"), (7, "below 3.5"), (27, "4.1"), (30, "4.3 (m"), (31, "4.3 or later")]
 )
-def test_a_broker_tells_its_release_by_its_metadata_version(level: int | None, text: str) -> None:
+def test_a_broker_says_its_release_by_its_metadata_version(level: int | None, text: str) -> None:
     assert release(level).startswith(text)
 
 
@@ -240,7 +240,11 @@ def standing(role: str = "indexer", **changes: Any) -> list[Group]:
 @pytest.mark.parametrize(
     ("groups", "indexers", "problem"),
     [
-        (standing(), [one("a", p3=PartitionFacts(lag=5, lag_seconds=90.0))], "partition 3 stands still, its oldest"),
+        (
+            standing(),
+            [one("a", p3=PartitionFacts(lag=5, lag_seconds=90.0))],
+            "partition 3 makes no progress, its oldest",
+        ),
         (standing(), [one("a", p3=PartitionFacts(lag=5, lag_seconds=3.0))], None),
         (standing(), [one("a", BREAKER, p3=PartitionFacts(lag=5, lag_seconds=90.0))], None),
         (standing(members=group(members=1).members), [], "partition 3 belongs to no member"),

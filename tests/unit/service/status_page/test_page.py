@@ -5,7 +5,8 @@ import aiohttp
 import pytest
 
 from activity_indexer.facts import Severity
-from activity_indexer.ports import Backlog, Partition
+from activity_indexer.ports import Backlog
+from activity_indexer.positions import Partition
 from activity_indexer.reports import (
     AuditLagMeasured,
     Dependency,

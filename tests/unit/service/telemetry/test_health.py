@@ -117,7 +117,7 @@ def test_lag_that_stays_while_events_are_settled_is_no_stall(clock, working):
     assert working.live().ok
 
 
-def test_an_outage_that_is_told_at_every_try_is_no_stall(clock, working):
+def test_an_outage_that_is_reported_at_every_try_is_no_stall(clock, working):
     working.pending(5)
     for _ in range(100):
         passes(clock, working, 40, polls=False, step=10)
@@ -126,7 +126,7 @@ def test_an_outage_that_is_told_at_every_try_is_no_stall(clock, working):
     assert working.ready().ok
 
 
-def test_a_wait_that_nobody_tells_of_any_more_is_a_stall(clock, working):
+def test_a_wait_that_is_not_reported_any_more_is_a_stall(clock, working):
     working.pending(5)
     working.waiting("elasticsearch", "no connection")
     passes(clock, working, STALL)
@@ -144,7 +144,7 @@ def test_a_wait_of_known_length_may_be_longer_than_the_limit(clock, working):
     assert not working.live().ok
 
 
-def test_after_a_wait_the_time_begins_anew(clock, working):
+def test_after_a_wait_the_time_begins_again(clock, working):
     working.pending(5)
     for _ in range(5):
         passes(clock, working, 100, polls=False)
@@ -172,7 +172,7 @@ def test_blocked_it_lives_is_not_ready_and_says_why(clock, working):
     assert working.ready() == (True, [])
 
 
-def test_what_blocks_is_not_told_as_a_wait_too(working):
+def test_what_blocks_is_not_reported_as_a_wait_too(working):
     working.waiting("kafka", "no broker")
     working.blocked("kafka", "no broker")
     assert working.ready().reasons == ["kafka: no broker"]
@@ -185,7 +185,7 @@ def test_each_block_has_to_go(working):
     assert working.ready().reasons == ["breaker: too many failures"]
 
 
-def test_a_loop_that_stands_still_is_dead_even_when_blocked(clock, working):
+def test_a_loop_that_makes_no_progress_is_dead_even_when_blocked(clock, working):
     working.blocked("elasticsearch", "403")
     clock.now += LOOP_LIMIT + 1
     assert not working.live().ok

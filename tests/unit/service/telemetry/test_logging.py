@@ -63,13 +63,13 @@ def test_our_lines_have_event_level_timestamp_logger_and_key_values():
 @pytest.mark.parametrize("name", ["aiokafka.conn", "elastic_transport.node_pool", "asyncio", "aiohttp.server", "kopf"])
 def test_lines_of_libraries_have_the_same_form(name):
     out = configured()
-    logging.getLogger(name).warning("Node %s is away", "n1")
+    logging.getLogger(name).warning("Node %s is unavailable", "n1")
     (line,) = lines(out)
     assert list(line) == ["event", "level", "timestamp", "logger"]
-    assert (line["event"], line["level"], line["logger"]) == ("Node n1 is away", "warning", name)
+    assert (line["event"], line["level"], line["logger"]) == ("Node n1 is unavailable", "warning", name)
 
 
-async def test_asyncio_tells_of_lost_exceptions_in_the_same_form():
+async def test_asyncio_reports_lost_exceptions_in_the_same_form():
     out = configured()
     asyncio.get_running_loop().call_exception_handler({"message": "lost", "exception": ValueError("boom")})
     (line,) = lines(out)
@@ -125,7 +125,7 @@ def test_secrets_are_masked_everywhere():
     assert "hunter2" not in out.getvalue()
 
 
-def test_values_that_json_cannot_say_are_told_as_text():
+def test_values_that_json_cannot_say_are_written_as_text():
     out = configured()
     own().info("x.seen", surrogate="a\ud800", key={"\ud800": 1}, number=2**80, nan=float("nan"), kind=ValueError)
     (line,) = lines(out)
@@ -170,7 +170,7 @@ def test_debug_shows_each_event_as_the_guide_has_it():
     assert line["level"] == "debug"
 
 
-def test_debug_hides_what_libraries_say_of_payloads():
+def test_debug_hides_what_libraries_log_of_payloads():
     out = configured("debug")
     logging.getLogger("aiokafka.conn").debug("Request: ProduceRequest(...)")
     assert lines(out) == []
@@ -210,7 +210,7 @@ def test_console_shows_exceptions_on_lines_of_their_own():
     assert out.getvalue().endswith("ValueError: no\n")
 
 
-def test_console_lets_nobody_steer_the_terminal():
+def test_console_lets_no_text_steer_the_terminal():
     out = configured(log_format="console")
     own().info("x.seen", transaction_id="\x1b[2J\r\nforged")
     logging.getLogger("aiokafka").warning("\x1b[31mred")
@@ -219,7 +219,7 @@ def test_console_lets_nobody_steer_the_terminal():
     assert len(out.getvalue().splitlines()) == 2
 
 
-def record(name="aiokafka", message="Node %s is away", created=0.0, args=()):
+def record(name="aiokafka", message="Node %s is unavailable", created=0.0, args=()):
     level = {"levelno": logging.WARNING, "levelname": "WARNING"}
     return logging.makeLogRecord({"name": name, "msg": message, "args": args, "created": created, **level})
 
@@ -242,8 +242,8 @@ def test_the_number_of_repeats_is_shown():
     for node, created in enumerate((0.0, 1.0, 2.0, 20.0)):
         log.handle(record("aiokafka.conn", created=created, args=(node,)))
     assert [(line["event"], line.get("suppressed")) for line in lines(out)] == [
-        ("Node 0 is away", None),
-        ("Node 3 is away", 2),
+        ("Node 0 is unavailable", None),
+        ("Node 3 is unavailable", 2),
     ]
 
 

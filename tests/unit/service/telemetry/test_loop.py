@@ -32,7 +32,7 @@ async def test_the_loop_ticks(watched):
     assert metrics.snapshot()["event_loop_lag_seconds"]["count"] == len(ticks)
 
 
-async def test_a_loop_that_is_held_up_is_measured_and_told(watched):
+async def test_a_loop_that_is_held_up_is_measured_and_reported(watched):
     _, metrics = watched
     with structlog.testing.capture_logs() as logs:
         await asyncio.sleep(0.03)

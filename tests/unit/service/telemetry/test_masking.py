@@ -62,10 +62,10 @@ def test_secrets_are_masked_within_text(text, shown):
 
 
 def test_secrets_are_masked_at_any_depth_and_in_the_text_of_objects():
-    error = ConnectionError("redis://:pw@host is away")
+    error = ConnectionError("redis://:pw@host is unavailable")
     assert masked({"a": [{"b": ("x://u:pw@h",)}], "error": error}) == {
         "a": [{"b": [f"x://u:{MASK}@h"]}],
-        "error": f"redis://:{MASK}@host is away",
+        "error": f"redis://:{MASK}@host is unavailable",
     }
 
 

@@ -93,7 +93,7 @@ def test_every_other_error_stays_one(out: io.StringIO, name: str, template: str,
     assert [line["level"] for line in lines(out)] == ["error"]
 
 
-def test_an_error_of_somebody_else_that_has_the_name_stays_one(out: io.StringIO) -> None:
+def test_an_error_of_another_library_that_has_the_name_stays_one(out: io.StringIO) -> None:
     other = type("GroupCoordinatorNotAvailableError", (RuntimeError,), {})
     logging.getLogger(COORDINATOR).error(LOOKUP, other())
     assert [line["level"] for line in lines(out)] == ["error"]

@@ -10,8 +10,8 @@ from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DocumentError
 from activity_indexer.facts import Severity
 from activity_indexer.pipeline.decode import decode_event
-from activity_indexer.ports import AuditOutcome, Backlog, Partition
-from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss
+from activity_indexer.ports import AuditOutcome, Backlog
+from activity_indexer.positions import LOSS_REASONS, RETENTION, Loss, Partition
 from activity_indexer.reports import (
     INDEX,
     AuditBatchWritten,
@@ -134,7 +134,7 @@ def test_an_unexpected_index_makes_the_indexer_not_ready_until_it_is_corrected(e
     assert [line["event"] for line in logs] == ["index.blocked", "index.recovered", "events.read_again"]
 
 
-def test_while_redis_is_away_nothing_is_counted_as_looked_up_there(emit, metrics, logs):
+def test_while_redis_is_unavailable_nothing_is_counted_as_looked_up_there(emit, metrics, logs):
     emit(DependencyChanged(Dependency.REDIS, "no connection", Severity.WARNS))
     emit(BatchSettled(5, 100, looked_up=5))
     assert metrics.snapshot()["dedup_lookups_total"] == {"memory": 5, "redis": 0}
@@ -142,7 +142,7 @@ def test_while_redis_is_away_nothing_is_counted_as_looked_up_there(emit, metrics
     assert [line["event"] for line in logs] == ["redis.failed", "batch.settled"]
 
 
-def test_redis_away_stops_nothing_and_is_told_once(emit, health, logs):
+def test_redis_unavailable_stops_nothing_and_is_reported_once(emit, health, logs):
     for _ in range(3):
         emit(DependencyChanged(Dependency.REDIS, "no connection", Severity.WARNS))
     emit(DependencyChanged(Dependency.REDIS, None, Severity.WARNS))
@@ -160,7 +160,7 @@ def failed(emit, offset=7, events=1):
     emit(DeadLettersWritten((error.stage, error.code), range(events), lambda _: letter, UntracedBatch()))
 
 
-def test_a_dead_letter_is_counted_and_told_without_what_the_event_holds(emit, metrics, logs):
+def test_a_dead_letter_is_counted_and_reported_without_what_the_event_holds(emit, metrics, logs):
     failed(emit)
     assert metrics.snapshot()["dead_letters_total"] == {"index": {"document_parsing_exception": 1}}
     (line,) = logs
@@ -169,7 +169,7 @@ def test_a_dead_letter_is_counted_and_told_without_what_the_event_holds(emit, me
     assert line["message"] == "failed to parse field [amount]."
 
 
-def test_dead_letters_of_a_kind_are_told_once_in_a_while(emit, metrics, clock, logs):
+def test_dead_letters_of_a_kind_are_reported_once_in_a_while(emit, metrics, clock, logs):
     for offset in range(100):
         clock.now += 0.25
         failed(emit, offset)
@@ -246,7 +246,7 @@ def test_a_dead_letter_topic_that_takes_nothing_makes_it_not_ready(emit, health)
     assert health.ready().ok
 
 
-def test_a_broker_that_is_away_is_a_wait(emit, health, metrics):
+def test_a_broker_that_is_unavailable_is_a_wait(emit, health, metrics):
     emit(DependencyChanged(Dependency.KAFKA, "no broker"))
     assert health.live().reasons == ["waiting: kafka: no broker"]
     assert metrics.snapshot()["dependency_up"] == {"kafka": 0}
@@ -269,7 +269,7 @@ def test_a_server_that_answers_from_the_start_is_up_without_a_word(emit, metrics
     assert logs == []
 
 
-def test_rebalances_are_told(emit, health, metrics, logs):
+def test_rebalances_are_reported(emit, health, metrics, logs):
     emit(PartitionsRevoked())
     assert not health.ready().ok
     emit(PartitionsAssigned([Partition("transactions", 2), Partition("transactions", 0)]))
@@ -315,7 +315,7 @@ def test_a_settled_batch_is_progress(emit, health, clock):
     assert health.live().ok
 
 
-def test_at_debug_each_event_and_each_dead_letter_is_told_in_full(emit, logs, monkeypatch):
+def test_at_debug_each_event_and_each_dead_letter_is_reported_in_full(emit, logs, monkeypatch):
     monkeypatch.setattr("activity_indexer.telemetry.log_lines.is_debug", lambda: True)
     event = decode_event(
         b'{"event_type": "transaction.deleted", "transaction": {"id": "tx-1", "user_id": "u"},'

@@ -197,20 +197,20 @@ def missing_properties(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> d
 async def send_bulk(transport: ElasticsearchTransport, target: str, body: bytes) -> BulkReply:
     """One bulk request. Raises Unavailable when Elasticsearch does not answer it.
 
-    Of what stands before Elasticsearch only a refused login and a body that is too large are handed on.
+    Of proxies before Elasticsearch only a refused login and a body that is too large are handed on.
     """
     try:
         answer = await transport.send("POST", target, body)
     except NotElasticsearch as error:
         if error.status in HANDED_ON:
             return BulkReply(error.status, error.message.encode())
-        raise _away(error) from None
+        raise _unavailable(error) from None
     except TransportError as error:
-        raise _away(error) from None
+        raise _unavailable(error) from None
     return BulkReply(answer.status, answer.body)
 
 
-def _away(error: TransportError) -> Unavailable:
+def _unavailable(error: TransportError) -> Unavailable:
     text = f"Elasticsearch: {error.message if isinstance(error, NotElasticsearch) else reason_of(error)}"
     _forget(error)
     return Unavailable(text)
@@ -219,7 +219,7 @@ def _away(error: TransportError) -> Unavailable:
 def _forget(error: BaseException | None) -> None:
     """Let go of what an error's frames hold: they refer to themselves, and to the body that could not be sent.
 
-    The garbage collector comes seldom while a server is away, and each try would leave a body behind until then.
+    The garbage collector comes seldom while a server is unavailable, and each try would leave a body behind until then.
     """
     while error is not None:
         clear_frames(error.__traceback__)

@@ -19,7 +19,7 @@ from activity_indexer.event import base_version
 from activity_indexer.settings import ElasticsearchSettings
 
 KEEP_ALIVE: Final = "10m"
-"""How long Elasticsearch keeps a point in time while nobody asks."""
+"""How long Elasticsearch keeps a point in time without requests."""
 
 OLDER_SCALE: Final = 8
 """Bits that the versions of older releases lack."""
@@ -94,7 +94,7 @@ async def write_index(client: Client, alias: str) -> str:
 class IndexReader:
     """Reads one index by its own name, so that the alias' filter hides nothing. Raises Unavailable or Refused.
 
-    `older` says that an older release has written the index: its versions are told as this release counts them.
+    `older` says that an older release has written the index: its versions are given as this release counts them.
     `strays` are documents that do not carry their own id (the field `id` is not the `_id`): nothing of ours wrote them;
     `stray_examples` are the first of them.
     """

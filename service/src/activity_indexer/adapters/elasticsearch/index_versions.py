@@ -28,7 +28,7 @@ class State:
     """How far an index under construction is; kept in its mapping's _meta, so that it lives and dies with it.
 
     `offsets` is what the topic has been read up to, by partition; `after` the id up to which the audit has been read;
-    `beats` counts the signs of life of its builder, `owner` is empty when nobody builds.
+    `beats` counts the signs of life of its builder, `owner` is empty when none builds.
     """
 
     source: str
@@ -63,7 +63,7 @@ class IndexVersions:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: ElasticsearchSettings, enrichment: Mapping[str, Any]) -> AsyncIterator[IndexVersions]:
-        """With a client of its own; what it refuses is told in our words."""
+        """With a client of its own; what it refuses is reported in our words."""
         async with connect(settings) as client:
             try:
                 yield cls(client, settings, enrichment)
@@ -87,10 +87,10 @@ class IndexVersions:
         """The index under construction, if there is one."""
         for index in await self._behind(self._alias + BUILDING):
             meta = await self._meta(index)
-            told = dict(meta.get(META, {"source": ""}))
-            told["offsets"] = {int(partition): offset for partition, offset in told.get("offsets", {}).items()}
+            reported = dict(meta.get(META, {"source": ""}))
+            reported["offsets"] = {int(partition): offset for partition, offset in reported.get("offsets", {}).items()}
             written = index in await self._behind(self._alias)
-            return Found(index, State(**told), written, older=not _has_current_scale(meta))
+            return Found(index, State(**reported), written, older=not _has_current_scale(meta))
         return None
 
     async def create(self, state: State) -> str:
@@ -155,7 +155,7 @@ class IndexVersions:
         answer = await self._client.indices.update_aliases(actions=list(actions))
         if not answer["acknowledged"]:
             raise Refused(
-                "Elasticsearch did not tell all its nodes of the changed alias in time: run the command again"
+                "Elasticsearch did not inform all its nodes of the changed alias in time: run the command again"
             )
 
     async def _behind(self, alias: str) -> dict[str, dict[str, Any]]:

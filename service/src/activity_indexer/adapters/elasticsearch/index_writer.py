@@ -1,4 +1,4 @@
-"""Bulk requests to an index or alias by its name, for commands that write documents anew."""
+"""Bulk requests to an index or alias by its name, for commands that write documents again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NamedIndex:
 
     async def prepare(self) -> None:
         """Called when the name stands for nothing any more. Raises Refused."""
-        raise Refused(f"{self._name} is gone: somebody deleted it; run the command again")
+        raise Refused(f"{self._name} was deleted meanwhile; run the command again")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -115,7 +115,7 @@ def _plain(value: str) -> str:
 
 
 def _genuine(method: str, meta: ApiResponseMeta, body: bytes) -> bool:
-    """Whether Elasticsearch answered: it names itself, redirects nobody, and speaks JSON.
+    """Whether Elasticsearch answered: it names itself, does not redirect, and speaks JSON.
 
     Where it refuses a login it does not name itself, but its error has a form of its own.
     """

@@ -39,7 +39,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "ignore_malformed": False,
     "analyzer": "default",
 }
-"""Parameters of a field that change what is refused or found, with the value that stands when one is not given."""
+"""Parameters of a field that change what is refused or found, with the default value."""
 
 
 class AliasMissing(UnexpectedIndex):
@@ -91,8 +91,8 @@ class History:
     @property
     def digest(self) -> str:
         """A short text that stands for the histories' ids."""
-        told = ",".join(f"{number}:{self.shards[number][0]}" for number in sorted(self.shards))
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        reported = ",".join(f"{number}:{self.shards[number][0]}" for number in sorted(self.shards))
+        return hashlib.sha256(reported.encode()).hexdigest()[:12]
 
     def precedes(self, other: History) -> bool:
         """Whether a shard has fewer operations than in `other`, though its history has the same id."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from activity_indexer.audit.decoded_events import DecodedEvents, Run
-from activity_indexer.ports import Partition
+from activity_indexer.pipeline.decoded_events import DecodedEvents, Run
+from activity_indexer.positions import Partition
 
 PATIENCE: Final = 1.0
 """Seconds for which the audit waits for an indexer that is at the same place; then it reads on by itself."""
@@ -21,7 +21,7 @@ class BesideIndexer:
     """Decides for each partition, again and again, whether its client fetches.
 
     It does not while the indexer has what comes next, or is about to. It does where the indexer is elsewhere, is past
-    what it could keep, or stands still. The client's own position moves along, so that all else that depends on it (the
+    what it could keep, or makes no progress. The client's own position moves along, so that all that depends on it (the
     lag, what a topic held that is deleted) needs no other rule.
     """
 
@@ -43,7 +43,7 @@ class BesideIndexer:
     def take(
         self, client: Any, places: Sequence[Partition], topic_id: str, at_most: int
     ) -> Iterator[tuple[Partition, Run]]:
-        """What the indexer has of these partitions, at most so many records; the first one differs each time."""
+        """What the indexer has of these partitions, at most this many records; the first one differs each time."""
         self._turn += 1
         first = self._turn % max(1, len(places))
         for place in (*places[first:], *places[:first]):

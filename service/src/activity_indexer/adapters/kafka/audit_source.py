@@ -20,12 +20,11 @@ from activity_indexer.adapters.kafka.consumers import check_instance, join_group
 from activity_indexer.adapters.kafka.group_member import GroupMember
 from activity_indexer.adapters.kafka.polling import BoundedPoll
 from activity_indexer.adapters.kafka.positions import KnownTopic, Positions
-from activity_indexer.audit.consumer import Polled
-from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.errors import ActivityIndexerError, EventError, Unavailable
 from activity_indexer.event import Event
-from activity_indexer.ports import Backlog, Partition, Record
-from activity_indexer.positions import Begun, Commit, Ends, Start, Stored
+from activity_indexer.pipeline.decoded_events import DecodedEvents
+from activity_indexer.ports import Backlog, Polled, Record
+from activity_indexer.positions import Begun, Commit, Ends, Partition, Start, Stored
 from activity_indexer.published import published_at
 from activity_indexer.reports import Emit, unreported
 from activity_indexer.settings import Settings
@@ -227,7 +226,7 @@ class KafkaAuditSource:
                 break
             except CLIENT_ERRORS as error:
                 if records:
-                    break  # they are taken from the client already; the next poll tells of the error
+                    break  # they are taken from the client already; the next poll reports the error
                 raise mapped(error) from error
             for place, some in polled.items():
                 self._hand_out(Partition(*place), some)

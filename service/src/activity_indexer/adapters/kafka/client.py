@@ -77,7 +77,7 @@ def _tls(settings: KafkaSettings) -> ssl.SSLContext:
 
 
 def mapped(error: BaseException) -> ActivityIndexerError:
-    """An error of the client in our words: Refused when people are needed, else Unavailable."""
+    """An error of the client in our words: Refused when an operator is needed, else Unavailable."""
     reason = reason_of(error)
     name = type(error).__name__
     text = f"Kafka: {reason}" if reason.startswith(name) else f"Kafka: {name}: {reason}"
@@ -100,7 +100,7 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 
 async def explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
-    """The client says only that no server takes it: ask each of them why. That one needs people is told first."""
+    """The client says only that no server takes it: ask each why. One that needs an operator comes first."""
     reasons = [mapped(reason) for reason in await connection_errors(client_arguments(settings))]
     refused = [reason for reason in reasons if isinstance(reason, Refused)]
     return next(iter(refused or reasons), mapped(error))
@@ -133,14 +133,14 @@ async def create_topic(client: Any, name: str, shape: Shape, configs: dict[str, 
 
 
 async def session_limits(client: Any) -> tuple[float, float] | None:
-    """The least and the greatest session timeout that the brokers take (seconds); None where they do not tell."""
+    """The least and the greatest session timeout that the brokers take (seconds); None where they do not say."""
     names = ("group.min.session.timeout.ms", "group.max.session.timeout.ms")
     broker = (await client.describe_cluster())["brokers"][0]["node_id"]
     (answer,) = await client.describe_configs(
         [ConfigResource(ConfigResourceType.BROKER, str(broker), dict.fromkeys(names, ""))]
     )
-    told = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
-    found = [float(told[name]) / 1000 for name in names if told.get(name)]
+    reported = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
+    found = [float(reported[name]) / 1000 for name in names if reported.get(name)]
     return (found[0], found[1]) if len(found) == len(names) else None
 
 
@@ -152,14 +152,14 @@ async def record_limits(settings: KafkaSettings, names: Sequence[str]) -> dict[s
             answers = await client.describe_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name, {RECORD_LIMIT: ""}) for name in names]
             )
-            told = [resource for answer in answers for resource in answer.to_object()["resources"]]
+            reported = [resource for answer in answers for resource in answer.to_object()["resources"]]
             missing = [
-                each["resource_name"] for each in told if each["error_code"] == UnknownTopicOrPartitionError.errno
+                each["resource_name"] for each in reported if each["error_code"] == UnknownTopicOrPartitionError.errno
             ]
             if not missing:
                 return {
                     resource["resource_name"]: int(entry["config_value"])
-                    for resource in told
+                    for resource in reported
                     for entry in resource["config_entries"]
                     if entry["config_names"] == RECORD_LIMIT and not resource["error_code"]
                 }
@@ -171,7 +171,7 @@ async def record_limits(settings: KafkaSettings, names: Sequence[str]) -> dict[s
 async def prepare_topics(settings: KafkaSettings) -> int | None:
     """Create the dead-letter topic when absent, with the source topic's partitions; returns how many the source has.
 
-    None when the source topic is absent and is not to be created. Raises Unavailable or Refused.
+    None when the source topic does not exist and is not to be created. Raises Unavailable or Refused.
     """
     async with admin_client(settings) as client:
         known = await topics(client)
@@ -198,7 +198,7 @@ async def prepare_topics(settings: KafkaSettings) -> int | None:
 
 
 async def within(seconds: float, awaitable: Any) -> Any:
-    """The awaitable's result. Raises Unavailable after so many seconds, and for the client's errors."""
+    """The awaitable's result. Raises Unavailable after this many seconds, and for the client's errors."""
     try:
         async with ResponsiveTimeout(seconds):
             return await awaitable

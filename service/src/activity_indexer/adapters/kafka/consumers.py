@@ -20,7 +20,7 @@ from activity_indexer.errors import ActivityIndexerError, Refused
 from activity_indexer.settings import KafkaSettings
 
 NEVER_IDLE_MS: Final = 2**31 - 1
-"""The client leaves the group when polls stop for so long; an outage behind the consumer stops them, rightly."""
+"""The client leaves the group when polls stop for this long; an outage behind the consumer stops them, rightly."""
 
 
 async def join_group(
@@ -30,7 +30,7 @@ async def join_group(
     address: HttpAddress | None = None,
     **more: Any,
 ) -> GroupMember:
-    """A started consumer of the transactions topic that commits only when told to; `more` overrides its arguments.
+    """A started consumer of the transactions topic that commits only when asked to; `more` overrides its arguments.
 
     The listener decides where partitions are read from. The group keeps `address`, where the member serves its facts.
     Raises Unavailable or Refused.
@@ -61,7 +61,7 @@ async def check_instance(settings: KafkaSettings, group: str) -> None:
 
 
 async def started_member(settings: KafkaSettings, group: str, topic: str, **more: Any) -> Any:
-    """A started member of a group, which commits only when told to; `more` overrides its arguments.
+    """A started member of a group, which commits only when asked to; `more` overrides its arguments.
 
     Raises Unavailable or Refused; the client's own error is its cause.
     """

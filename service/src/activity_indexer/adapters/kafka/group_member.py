@@ -1,4 +1,4 @@
-"""A member of a consumer group that can be asked what the client's own consumer does not tell."""
+"""A member of a consumer group that can be asked what the client's own consumer does not answer."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from activity_indexer.adapters.kafka.questions import MembersRequest, TopicRequest, holder_of, topic_id
 from activity_indexer.adapters.kafka.records.internals import RecordsConsumer
-from activity_indexer.ports import Partition
-from activity_indexer.positions import Bounds, Commit, Ends
+from activity_indexer.positions import Bounds, Commit, Ends, Partition
 
 LATEST: Final = -1
 READ_UNCOMMITTED: Final = 0
@@ -32,7 +31,7 @@ READ_UNCOMMITTED: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it is now; `identifier` is empty where the broker tells none (before Kafka 2.8)."""
+    """A topic as it is now; `identifier` is empty where the broker gives none (before Kafka 2.8)."""
 
     name: str
     identifier: str
@@ -45,10 +44,10 @@ class TopicState:
 
 
 class GroupMember(RecordsConsumer):
-    """A consumer whose positions are decided by whoever owns it.
+    """A consumer whose positions are decided by its owner.
 
     A static member asks who has its name in the group before it joins again: another process with the same name has
-    taken its place, and to take it back would begin a fight that neither wins. `fenced` is told why it stays out, and
+    taken its place, and to take it back would begin a fight that neither wins. `fenced` gets the reason, and
     None when it is over. Its methods raise the client's errors.
     """
 
@@ -163,8 +162,8 @@ class GroupMember(RecordsConsumer):
             )
         )
         found: dict[Partition, int] = {}
-        for topic, told in (each for answer in answers for each in answer.topics):
-            for number, code, *more in told:
+        for topic, reported in (each for answer in answers for each in answer.topics):
+            for number, code, *more in reported:
                 if (error := for_code(code)) is not NoError:
                     raise error(Partition(topic, number))
                 found[Partition(topic, number)] = more[-1]
@@ -176,7 +175,7 @@ class GroupMember(RecordsConsumer):
         return {Partition(*place): Commit.read(kept.offset, kept.metadata) for place, kept in found.items()}
 
     async def commit(self, offsets: Any = None) -> None:
-        """Commit. A commit that is given up goes on in the client: its failure is reported to nobody then."""
+        """Commit. A commit that is given up goes on in the client: its failure is not reported then."""
         committing = asyncio.ensure_future(super().commit(offsets))
         committing.add_done_callback(_take_error)
         await asyncio.shield(committing)

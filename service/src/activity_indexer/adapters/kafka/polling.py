@@ -34,7 +34,7 @@ class BoundedPoll:
         self.taken = 0
 
     async def __call__(self, consumer: Any, wait: float, max_records: int, max_bytes: int) -> Polled:
-        """Records by partition, waiting for the first at most so many seconds. Raises what the client raises."""
+        """Records by partition, waiting for the first at most this many seconds. Raises what the client raises."""
         self._largest = max(1.0, self._largest * DECAY)
         count, left = 0, max_bytes
         self.taken = 0

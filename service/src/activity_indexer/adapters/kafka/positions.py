@@ -13,8 +13,18 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from activity_indexer.adapters.kafka.client import within
 from activity_indexer.adapters.kafka.group_member import GroupMember, TopicState
 from activity_indexer.errors import ActivityIndexerError
-from activity_indexer.ports import Partition
-from activity_indexer.positions import RECREATED, TRUNCATION, Bounds, Commit, Ends, Loss, Start, Stored, begin
+from activity_indexer.positions import (
+    RECREATED,
+    TRUNCATION,
+    Bounds,
+    Commit,
+    Ends,
+    Loss,
+    Partition,
+    Start,
+    Stored,
+    begin,
+)
 from activity_indexer.reports import Dependency, DependencyChanged, Emit, EventsLost, ProblemChanged, TopicRecreated
 from activity_indexer.settings import KafkaSettings
 
@@ -26,7 +36,7 @@ OTHERS_DECIDE: Final = 0.25
 
 
 class Reader(Protocol):
-    """Who takes the records of the partitions, and is told of assignments."""
+    """Takes the records of the partitions, and is informed of assignments."""
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
         """These partitions are read from now on."""
@@ -51,7 +61,7 @@ class KnownTopic:
 
 
 Began = Callable[[Partition, Start, str], None]
-"""Told where reading a partition begins, and the id of its topic, before the first record comes."""
+"""Called with where reading a partition begins, and the id of its topic, before the first record comes."""
 
 
 class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -61,7 +71,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
     that has partition 0 commits the ends of all partitions at once, so that all members begin at the same moment. A
     partition without a commit in a group that has some was added later, and begins at its first record. So does a
     topic that was deleted and created again: its id is committed with each offset, and is looked at each
-    KAFKA_METADATA_MAX_AGE. `stored` tells what is committed, where that is not the group's own offsets.
+    KAFKA_METADATA_MAX_AGE. `stored` gives what is committed, where that is not the group's offsets.
     """
 
     def __init__(
@@ -226,7 +236,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc]
         return True
 
     async def _find_way_back(self, topic: TopicState) -> None:
-        """A place that is out of range stands still, so that its position is the one that was asked for."""
+        """A place that is out of range does not move, so that its position is the one that was asked for."""
         places = [place for place in self._astray if self.decided(place)]
         asked = {place: Commit(await self._position(place), topic.identifier) for place in places}
         bounds = await self._ask(self._client.bounds(places))

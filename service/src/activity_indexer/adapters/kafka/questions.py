@@ -155,7 +155,7 @@ class _GroupQuestion(RequestStruct):  # type: ignore[misc]
 
 
 class MembersRequest(Request[_GroupQuestion]):  # type: ignore[misc]
-    """DescribeGroups of version 4 (Kafka 2.4 and later): it tells the names of instances."""
+    """DescribeGroups of version 4 (Kafka 2.4 and later): it has the names of instances."""
 
     API_KEY: ClassVar[int] = 15
 

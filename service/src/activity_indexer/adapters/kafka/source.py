@@ -19,8 +19,8 @@ from activity_indexer.adapters.kafka.polling import BoundedPoll
 from activity_indexer.adapters.kafka.positions import KnownTopic, Positions, Reader
 from activity_indexer.errors import ActivityIndexerError
 from activity_indexer.memory import MemoryShares
-from activity_indexer.ports import Partition, Record
-from activity_indexer.positions import Commit, Ends
+from activity_indexer.ports import Record
+from activity_indexer.positions import Commit, Ends, Partition
 from activity_indexer.reports import Dependency, DependencyChanged, Emit, PartitionsCorrupt
 from activity_indexer.settings import KafkaSettings
 

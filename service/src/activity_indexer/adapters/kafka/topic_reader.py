@@ -1,4 +1,4 @@
-"""Reads ranges of the transactions topic without a group, and tells how far groups have come."""
+"""Reads ranges of the transactions topic without a group, and reports how far groups have come."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class TopicReader:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: KafkaSettings) -> AsyncIterator[TopicReader]:
-        """Connects; refuses a topic that is absent, since a question may create it."""
+        """Connects; refuses a topic that does not exist, since a question may create it."""
         topic = settings.transactions_topic
         async with admin_client(settings) as admin:
             shape = (await topics(admin)).get(topic)
             if shape is None:
-                raise Refused(f"topic {topic} is absent: create it, or correct KAFKA_TRANSACTIONS_TOPIC")
+                raise Refused(f"topic {topic} does not exist: create it, or correct KAFKA_TRANSACTIONS_TOPIC")
             async with reading(settings) as consumer:
                 consumer.assign([TopicPartition(topic, number) for number in range(shape.partitions)])
                 yield cls(settings, consumer, admin)

@@ -32,7 +32,7 @@ _THESE: Final = """
     WHERE v.pipeline = $1 AND v.id = ANY($2) AND v.id BETWEEN $3 AND $4
     ORDER BY v.id
 """
-"""Every table is told the range: else it may be read from its beginning for each page."""
+"""Every table gets the range: else it may be read from its beginning for each page."""
 
 _REJECTED: Final = """
     SELECT topic, partition, "offset", transaction_id AS id, version, nanoseconds, event_type, body, source,

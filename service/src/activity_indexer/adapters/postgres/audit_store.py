@@ -16,8 +16,8 @@ from activity_indexer.adapters.postgres.errors import postgres_errors
 from activity_indexer.adapters.postgres.schema import migrate, migrations
 from activity_indexer.errors import AuditRejected, Refused, Unavailable
 from activity_indexer.event import RANKS, Event
-from activity_indexer.ports import NOTHING_READ, AuditEvent, Partition, Read
-from activity_indexer.positions import Commit, Loss
+from activity_indexer.ports import NOTHING_READ, AuditEvent, Read
+from activity_indexer.positions import Commit, Loss, Partition
 from activity_indexer.settings import DatabaseSettings, Pipeline
 from activity_indexer.timestamps import EPOCH, MICROSECOND, parse_timestamp
 

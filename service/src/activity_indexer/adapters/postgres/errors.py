@@ -1,4 +1,4 @@
-"""What an error of PostgreSQL means: wait, call people, or put the event aside."""
+"""What an error of PostgreSQL means: wait, ask for an operator, or put the event aside."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ POOLER_ADVICE: Final = {
     "SASL authentication failed": "correct the password in DATABASE_URL, or PgBouncer's auth_file",
     "auth failed": "correct the user or password in DATABASE_URL, or PgBouncer's auth_file",
 }
-"""PgBouncer gives one SQLSTATE (08P01) to all its own errors: what they begin with tells them apart."""
+"""PgBouncer gives one SQLSTATE (08P01) to all its own errors: their first words distinguish them."""
 
 PASSING: Final = frozenset({"42P05"})
 """A prepared statement of another client is in the way: the next try has another connection."""
@@ -94,7 +94,7 @@ def meaning(error: Exception) -> ActivityIndexerError:
         return Unavailable("PostgreSQL did not answer within DATABASE_TIMEOUT")
     if advice := _tls_advice(error):
         return Refused(f"no secure connection to PostgreSQL: {_text(error)}; {advice}")
-    return Unavailable(f"PostgreSQL is away: {_text(error)}")
+    return Unavailable(f"PostgreSQL is unavailable: {_text(error)}")
 
 
 def _tls_advice(error: Exception) -> str | None:

@@ -134,7 +134,7 @@ def _of_others(pipeline: Pipeline, whose: str) -> str:
 
 
 async def _check_topic(connection: Any, pipeline: Pipeline) -> None:
-    """Rows from before there were pipelines belong to whoever reads the topic that they came from."""
+    """Rows from before there were pipelines belong to the pipeline that reads the topic that they came from."""
     topic = await connection.fetchval(_FOREIGN_TOPIC, pipeline.topic, timeout=MIGRATION_TIMEOUT)
     if topic is not None and not pipeline.shared:
         raise Refused(_of_others(pipeline, f"holds rows of the topic {topic}"))

@@ -194,7 +194,7 @@ def encoded(*arguments: bytes) -> bytes:
 
 
 def beginning(arguments: int, *first: bytes) -> bytes:
-    """The beginning of a command of so many arguments: these are the first."""
+    """The beginning of a command of this many arguments: these are the first."""
     return b"*%d\r\n" % arguments + b"".join(map(argument, first))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from activity_indexer.adapters.redis.client import RedisClient, argument, beginning, encoded
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.settings import RedisSettings
 
 MARK: Final = b"""

@@ -57,7 +57,7 @@ def command(*, file: BinaryIO, dry_run: bool, force: bool, as_json: bool) -> Non
         if checked.wrong:
             _refuse(checked)
         sent = 0 if dry_run or not checked.letters else asyncio.run(_send(settings, lines, checked.letters))
-    _tell(settings.kafka.dead_letters, checked, sent, dry_run=dry_run, as_json=as_json)
+    _notify(settings.kafka.dead_letters, checked, sent, dry_run=dry_run, as_json=as_json)
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _refuse(checked: Checked) -> None:
     sys.exit(Exit.REFUSED)
 
 
-def _tell(topic: str, checked: Checked, sent: int, *, dry_run: bool, as_json: bool) -> None:
+def _notify(topic: str, checked: Checked, sent: int, *, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"topic": topic, "valid": checked.letters, "imported": sent, "dryRun": dry_run}))
     elif not checked.letters:

@@ -14,8 +14,8 @@ from activity_indexer.adapters.kafka.dead_letters.reader import DeadLetterReader
 from activity_indexer.cli.common import few_collections
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
+from activity_indexer.dead_letters.spans import Notify
 from activity_indexer.dead_letters.spans import Progress as Passed
-from activity_indexer.dead_letters.spans import Tell
 from activity_indexer.settings import Settings
 
 parked_option = click.option("--parked", is_flag=True, help="Those that came back too often, and are parked.")
@@ -44,22 +44,27 @@ async def read(
 ) -> AsyncGenerator[list[StoredDeadLetter], None]:
     """The same with a reader that is there already."""
     spans = await reader.spans([topic], selection)
-    with few_collections(), _bar(topic) as tell:
-        async with aclosing(reader.read(spans, tell)) as batches:
+    with few_collections(), _bar(topic) as notify:
+        async with aclosing(reader.read(spans, notify)) as batches:
             async for batch in batches:
                 if found := [letter for letter in batch if selection.matches(letter)]:
                     yield found
 
 
 @contextmanager
-def _bar(topic: str) -> Iterator[Tell]:
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn()
+def _bar(topic: str) -> Iterator[Notify]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[reported]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task(topic, total=None, told="")
+        task = bar.add_task(topic, total=None, reported="")
 
-        def tell(passed: Passed) -> None:
+        def notify(passed: Passed) -> None:
             elapsed = bar.tasks[0].elapsed or 0
             rate = f", {passed.records / elapsed:,.0f}/s" if elapsed else ""
-            bar.update(task, total=passed.total, completed=passed.passed, told=f"{passed.records:,} read{rate}")
+            bar.update(task, total=passed.total, completed=passed.passed, reported=f"{passed.records:,} read{rate}")
 
-        yield tell
+        yield notify

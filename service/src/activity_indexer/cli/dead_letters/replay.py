@@ -37,7 +37,7 @@ from activity_indexer.replay.ports import ReplayRefused
 from activity_indexer.replay.report import Result
 from activity_indexer.replay.session import Outside, Session, Writing
 from activity_indexer.settings import Settings, callers_trace
-from activity_indexer.telemetry.tracing.setup import OpenTelemetry
+from activity_indexer.telemetry.open_telemetry import OpenTelemetry
 
 EXITS: Final[dict[Outcome, Exit]] = {
     "done": Exit.DONE,

@@ -68,11 +68,11 @@ class Lines:
         """The result's line."""
         _put(result.as_json())
 
-    def _now_and_then(self, told: dict[str, Any]) -> None:
+    def _now_and_then(self, reported: dict[str, Any]) -> None:
         now = time.monotonic()
         if now >= self._due:
             self._due = now + INTERVAL
-            _put(told)
+            _put(reported)
 
 
 class Terminal:
@@ -222,5 +222,5 @@ def _readable(value: bytes | None) -> str:
         return (value or b"").decode(errors="surrogateescape")
 
 
-def _put(told: dict[str, Any]) -> None:
-    click.echo(json.dumps(told))
+def _put(reported: dict[str, Any]) -> None:
+    click.echo(json.dumps(reported))

@@ -132,8 +132,8 @@ async def _outlook(settings: Settings, letter: StoredDeadLetter) -> Outlook:
         return outlook(event, error, None, letter.stage, asked=False)
     try:
         document = await stored_document(settings.elasticsearch, identifier)
-    except ActivityIndexerError as away:
-        return unknown(event, error, str(away))
+    except ActivityIndexerError as unavailable:
+        return unknown(event, error, str(unavailable))
     return outlook(event, error, document, letter.stage)
 
 
@@ -161,7 +161,7 @@ def _show(page: Page, *, fold: bool) -> None:
     letter = page.letter
     console = Console(highlight=False)
     console.print(f"Dead letter {letter.place} of {letter.topic}\n", style="bold", markup=False, soft_wrap=True)
-    console.print(_table(list(_told(page))))
+    console.print(_table(list(_stated(page))))
     console.print("\nHeaders it came with", style="bold")
     console.print(_table(list(_headers(letter, fold=fold)) or [("", "none")]))
     console.print(f"\nKey  {_content(letter.key, fold=fold)}", markup=False, soft_wrap=True)
@@ -190,7 +190,7 @@ def _table(rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _told(page: Page) -> Iterator[tuple[str, str]]:
+def _stated(page: Page) -> Iterator[tuple[str, str]]:
     letter, facts = page.letter, page.letter.facts
     yield "stage", printable(letter.stage)
     yield "error", printable(letter.error)
@@ -229,9 +229,10 @@ def _origin(letter: StoredDeadLetter) -> Iterator[tuple[str, str]]:
     if origin := first_place(letter):
         yield "first place", printable(f"{origin}, written {letter.header(REPLAY_TIMESTAMP) or '?'}")
     for stay in history(letter):
-        told = {name: str(stay.get(name, "?")) for name in ("failed", "stage", "error", "from", "replay")}
+        reported = {name: str(stay.get(name, "?")) for name in ("failed", "stage", "error", "from", "replay")}
         changed = "corrected and sent" if stay.get("corrected") else "sent"
-        text = f"{told['failed']}, {told['stage']} {told['error']}, at {told['from']}; {changed} by {told['replay']}"
+        failed = f"{reported['failed']}, {reported['stage']} {reported['error']}, at {reported['from']}"
+        text = f"{failed}; {changed} by {reported['replay']}"
         yield "failed before", printable(shorten(text, MAX_HEADER))
 
 

@@ -62,7 +62,7 @@ def command(*, selection: Selection, seconds: float | None, limit: int | None, p
         followed = _followed(settings, topic, selection, partial(_begin, topic, as_json=as_json))
         emit = _json if as_json else _line
         groups, elapsed = asyncio.run(_watch(followed, selection, seconds, limit, emit))
-    _tell(groups, elapsed, as_json=as_json)
+    _notify(groups, elapsed, as_json=as_json)
 
 
 async def _watch(
@@ -140,11 +140,11 @@ def _json(letter: StoredDeadLetter) -> None:
     click.echo(json.dumps({"kind": "dead-letter", "topic": letter.topic, **summary(letter)}, ensure_ascii=False))
 
 
-def _tell(groups: Groups, elapsed: float, *, as_json: bool) -> None:
+def _notify(groups: Groups, elapsed: float, *, as_json: bool) -> None:
     rate = groups.total / elapsed if elapsed else 0.0
     if as_json:
-        told: dict[str, Any] = {"kind": "summary", "seconds": round(elapsed, 3), "perSecond": round(rate, 3)}
-        click.echo(json.dumps(told | groups.as_json(TOP)))
+        reported: dict[str, Any] = {"kind": "summary", "seconds": round(elapsed, 3), "perSecond": round(rate, 3)}
+        click.echo(json.dumps(reported | groups.as_json(TOP)))
         return
     console = Console(stderr=True, highlight=False)
     console.print(f"\n{groups.total:,} dead letters in {elapsed:,.0f} s, {rate:,.1f} a second")

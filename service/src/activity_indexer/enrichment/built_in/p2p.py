@@ -1,4 +1,4 @@
-"""Transfers between people: which way the money went, and who is at the other end."""
+"""Transfers between users: which way the money went, and who is at the other end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merchant category codes (ISO 18245) to the categories that people filter by."""
+"""Merchant category codes (ISO 18245) to the categories that users filter by."""
 
 from __future__ import annotations
 

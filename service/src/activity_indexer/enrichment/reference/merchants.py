@@ -1,4 +1,4 @@
-"""Merchants that people know: their name, and what they sell."""
+"""Well-known merchants: their name, and what they sell."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ ONLY_ALONE: Final = frozenset(
         "zoom",
     ]
 )
-"""Names that are words of a language: a longer name that begins with one is somebody else's."""
+"""Names that are words of a language: a longer name that begins with one belongs to another merchant."""
 
 _BY_WORDS: Final = {
     "airlines": "airline airlines airways aerolineas",
@@ -134,7 +134,7 @@ _BY_WORDS: Final = {
 
 @cache
 def known_merchants() -> dict[str, tuple[str, str]]:
-    """Plain words of a name → (the name as people write it, its category)."""
+    """Plain words of a name → (the common name, its category)."""
     named = {name: (name, category) for category, names in _KNOWN.items() for name in names.split("|")}
     return {plain_words(name): known for name, known in named.items()} | {
         alias: named[name] for alias, name in _ALIASES.items()

@@ -35,7 +35,7 @@ class Distribution(Collector):
     def quantile(self, share: float) -> float:
         """The value below which a share of all lies, estimated within its bucket; 0 when there is none.
 
-        What lies above the last limit counts as that limit.
+        What is above the last limit counts as that limit.
         """
         rank = share * sum(self.counts)
         lower, below = 0.0, 0

@@ -24,7 +24,7 @@ COLLECTED: Final[Mapping[str, str]] = {
     "python_gc_*": "Work of the garbage collector by generation.",
     "python_info": "Version and implementation of Python.",
 }
-"""Metrics that the Prometheus client adds of itself."""
+"""Metrics that the Prometheus client adds itself."""
 
 
 class Metrics:

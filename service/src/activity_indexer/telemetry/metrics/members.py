@@ -9,8 +9,8 @@ from typing import Final
 
 from prometheus_client import Gauge
 
-from activity_indexer.ports import AuditOutcome, Partition
-from activity_indexer.positions import LOSS_REASONS
+from activity_indexer.ports import AuditOutcome
+from activity_indexer.positions import LOSS_REASONS, Partition
 from activity_indexer.reports import (
     AuditBatchWritten,
     AuditLagMeasured,

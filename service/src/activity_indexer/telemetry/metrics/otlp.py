@@ -85,7 +85,7 @@ class MetricsExport:
             self._complaints.leave()
 
     async def send(self) -> None:
-        """Send the values of now; a collector that is away is told of once."""
+        """Send the values of now; a collector that is unavailable is reported once."""
         data = self.data()
         result = await in_thread("metrics.send", partial(self._exporter.export, data))
         failed = result is not MetricExportResult.SUCCESS

@@ -85,7 +85,7 @@ def tracer_provider(settings: OpenTelemetrySettings, resource: Resource, export:
 
 
 def resource_of(settings: OpenTelemetrySettings, version: str, instance: str) -> Resource:
-    """Who we are; OTEL_RESOURCE_ATTRIBUTES has the last word, but for the name, which OTEL_SERVICE_NAME has."""
+    """Who we are; OTEL_RESOURCE_ATTRIBUTES overrides all but the name, which OTEL_SERVICE_NAME sets."""
     ours = {"service.version": version, "service.instance.id": instance}
     known = Resource.create({}).attributes
     asked = OTELResourceDetector().detect().attributes

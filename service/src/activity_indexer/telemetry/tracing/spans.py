@@ -99,8 +99,8 @@ class Spans:
     ) -> Iterator[SpanContext | None]:
         """The sending of many events at once: part of the caller's trace, else one of its own."""
         within = Context() if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(parent), Context())
-        told = {**attributes, "messaging.batch.message_count": count}
-        span = self._tracer.start_span(name, within, SpanKind.PRODUCER, told, links)
+        reported = {**attributes, "messaging.batch.message_count": count}
+        span = self._tracer.start_span(name, within, SpanKind.PRODUCER, reported, links)
         context = span.get_span_context() if span.is_recording() else None
         with trace.use_span(span, end_on_exit=True, record_exception=False):
             yield context
@@ -130,7 +130,7 @@ class Spans:
                 raise
 
     def new_span(self, trace_id: int) -> SpanContext:
-        """A span that will be told of when it is over."""
+        """A span that is reported when it is over."""
         return SpanContext(trace_id, self._ids.generate_span_id(), is_remote=False, trace_flags=SAMPLED)
 
     def finished(
@@ -145,7 +145,7 @@ class Spans:
         links: Sequence[Link] = (),
         error: str = "",
     ) -> None:
-        """Tell of a span that is over; `times` are its begin and end (nanoseconds since the epoch)."""
+        """Report a span that is over; `times` are its begin and end (nanoseconds since the epoch)."""
         self._processor.on_end(
             ReadableSpan(
                 name,
@@ -177,7 +177,7 @@ class Spans:
 
 
 class _Batch:
-    """tracing.BatchTrace: the spans of events are told of at the end, when it is known what became of them."""
+    """tracing.BatchTrace: the spans of events are reported at the end, when it is known what became of them."""
 
     def __init__(self, spans: Spans, span: Span, records: Sequence[Record], origins: Mapping[int, SpanContext]) -> None:
         self._spans = spans
@@ -209,7 +209,7 @@ class _Batch:
         return traceparent(sending.trace_id, sending.span_id)
 
     def settled(self, outcomes: Mapping[int, str], errors: Mapping[int, str]) -> None:
-        """Tell of the events."""
+        """Report the events."""
         now = time.time_ns()
         for outcome, count in Counter(outcomes.values()).items():
             self._span.set_attribute(f"activity_indexer.events.{outcome}", count)
@@ -219,13 +219,13 @@ class _Batch:
         for at, event in self._events.items():
             outcome = outcomes.get(at, GIVEN_UP)
             error = errors.get(at, outcome) if outcome in FAILED else ""
-            self._tell_event(at, event, batch, outcome, error, now)
+            self._notify_event(at, event, batch, outcome, error, now)
 
-    def _tell_event(self, at: int, event: SpanContext, batch: Link, outcome: str, error: str, now: int) -> None:
+    def _notify_event(self, at: int, event: SpanContext, batch: Link, outcome: str, error: str, now: int) -> None:
         record = self._records[at]
         consumed = self._spans.consumed
         if sent := self._sends.get(at):
-            self._tell_sending(sent, event, now)
+            self._notify_sending(sent, event, now)
         self._spans.finished(
             f"process {consumed.topic}",
             event,
@@ -236,7 +236,7 @@ class _Batch:
             error=error,
         )
 
-    def _tell_sending(self, sent: tuple[SpanContext, int], event: SpanContext, now: int) -> None:
+    def _notify_sending(self, sent: tuple[SpanContext, int], event: SpanContext, now: int) -> None:
         sending, started = sent
         topic = self._spans.consumed.dead_letters
         attributes = {
@@ -253,7 +253,7 @@ class _Call:
     span: Span
     recorded = True
 
-    def tell(self, attributes: Attributes) -> None:
+    def notify(self, attributes: Attributes) -> None:
         self.span.set_attributes(attributes)
 
 
@@ -265,7 +265,7 @@ def remote(context: TraceContext) -> SpanContext:
 
 
 def place(record: Record) -> dict[str, Any]:
-    """Where a record lies. Its key is a user's id and is not told."""
+    """Where a record is. Its key is a user's id and is left out."""
     return {"messaging.destination.partition.id": str(record.partition), "messaging.kafka.offset": record.offset}
 
 

@@ -135,7 +135,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("status", "content_type", "product", "body"), FOREIGN)
-async def test_an_answer_of_anything_else_is_none_and_what_it_was_is_told(
+async def test_an_answer_of_anything_else_is_none_and_what_it_was_is_reported(
     server: Server, connect: Any, status: int, content_type: str | None, product: str, body: bytes
 ) -> None:
     server.status, server.content_type, server.product, server.body = status, content_type, product, body
@@ -169,7 +169,7 @@ async def test_elasticsearch_that_refuses_a_login_does_not_name_itself(server: S
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_a_redirect_is_not_followed_and_its_goal_is_told(server: Server, connect: Any, status: int) -> None:
+async def test_a_redirect_is_not_followed_and_its_goal_is_reported(server: Server, connect: Any, status: int) -> None:
     goal = f"http://localhost:{server.port}/elsewhere"
     server.status, server.body, server.more = status, b"", {"location": f"{goal}?token=secret"}
     index = connect(username="u", password="p")
@@ -294,7 +294,7 @@ async def test_a_question_that_is_not_answered_with_json_is_unavailable(server: 
 
 
 @pytest.mark.parametrize(
-    ("body", "message", "told"),
+    ("body", "message", "reported"),
     [
         (b'{"error":{"type":"t","reason":"r"},"status":400}', "t", "Elasticsearch answers 400: t: r"),
         (b'{"error":"words"}', "words", "Elasticsearch answers 400: words"),
@@ -302,13 +302,13 @@ async def test_a_question_that_is_not_answered_with_json_is_unavailable(server: 
     ],
 )
 async def test_the_error_of_a_question_is_the_full_clients(
-    server: Server, body: bytes, message: str, told: str
+    server: Server, body: bytes, message: str, reported: str
 ) -> None:
     server.status, server.body = 400, body
     transport = ElasticsearchTransport(ElasticsearchSettings(url=f"http://127.0.0.1:{server.port}"))
     with pytest.raises(ApiError) as caught:
         await transport.perform_request("GET", "/")
-    assert (caught.value.message, str(mapped(caught.value))) == (message, told)
+    assert (caught.value.message, str(mapped(caught.value))) == (message, reported)
     await transport.close()
 
 
@@ -324,7 +324,7 @@ def failure(status: int) -> ApiError:
 
 
 @pytest.mark.parametrize(("status", "expected"), [(401, Refused), (403, Refused), (400, Refused), (429, Unavailable)])
-def test_a_refusal_needs_people_and_push_back_needs_time(status: int, expected: type[Exception]) -> None:
+def test_a_refusal_needs_an_operator_and_push_back_needs_time(status: int, expected: type[Exception]) -> None:
     assert type(mapped(failure(status))) is expected
 
 

@@ -42,7 +42,7 @@ def test_one_index_with_our_alias_is_written_and_searched() -> None:
 
 
 @pytest.mark.parametrize(("meta", "current"), [({}, False), ({VERSION_SCALE: 1}, False), ({VERSION_SCALE: 2}, True)])
-def test_an_index_tells_how_its_versions_are_counted(meta: dict[str, int], current: bool) -> None:
+def test_an_index_says_how_its_versions_are_counted(meta: dict[str, int], current: bool) -> None:
     assert found(mappings={"_meta": meta}).has_current_scale is current
     assert found().has_current_scale
 

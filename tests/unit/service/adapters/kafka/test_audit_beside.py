@@ -8,10 +8,10 @@ from aiokafka import TopicPartition
 from fixtures.audit import value
 
 from activity_indexer.adapters.kafka.audit_beside import PATIENCE, WORTHWHILE, BesideIndexer
-from activity_indexer.audit.decoded_events import DecodedEvents
 from activity_indexer.offsets import Span
 from activity_indexer.pipeline.batch import Batch
-from activity_indexer.ports import Partition
+from activity_indexer.pipeline.decoded_events import DecodedEvents
+from activity_indexer.positions import Partition
 
 PLACE = Partition("transactions", 0)
 

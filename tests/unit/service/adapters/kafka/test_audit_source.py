@@ -1,4 +1,4 @@
-"""How long the audit's oldest record waits, as its member of the group tells."""
+"""How long the audit's oldest record waits, as its member of the group reports."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from aiokafka.errors import OffsetOutOfRangeError
 from activity_indexer.adapters.kafka import audit_source
 from activity_indexer.adapters.kafka.audit_beside import WORTHWHILE, BesideIndexer
 from activity_indexer.adapters.kafka.audit_source import KafkaAuditSource
-from activity_indexer.audit.decoded_events import INVALID, DecodedEvents
 from activity_indexer.errors import Unavailable
 from activity_indexer.offsets import Span
 from activity_indexer.pipeline.batch import Batch
-from activity_indexer.ports import Backlog, Partition
-from activity_indexer.positions import Ends
+from activity_indexer.pipeline.decoded_events import INVALID, DecodedEvents
+from activity_indexer.ports import Backlog
+from activity_indexer.positions import Ends, Partition
 from activity_indexer.settings import load_settings
 
 PLACE = TopicPartition("transactions", 0)

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.simulated_time
 
 
 class Coordinator:
-    """The client's part that joins the group; `members` are those that the broker tells of."""
+    """The client's part that joins the group; `members` are those that the broker knows."""
 
     def __init__(self) -> None:
         self.member_id = "me"
         self.members: list[dict[str, str]] = []
-        self.away = False
+        self.unavailable = False
         self.joined = 0
         self._closing = asyncio.get_running_loop().create_future()
 
@@ -34,7 +34,7 @@ class Coordinator:
         return True
 
     async def _send_req(self, _: object) -> Any:
-        if self.away:
+        if self.unavailable:
             raise KafkaConnectionError("away")
         group = {"error_code": 0, "group": "g", "members": self.members}
         return SimpleNamespace(to_object=lambda: {"groups": [group]})
@@ -59,7 +59,7 @@ async def member() -> GroupMember:
 
 
 @pytest.fixture
-def told(member: GroupMember) -> Iterator[list[str | None]]:
+def reported(member: GroupMember) -> Iterator[list[str | None]]:
     found: list[str | None] = []
     member.fenced = found.append
     yield found
@@ -71,38 +71,38 @@ def other(member_id: str) -> dict[str, str]:
     return {"member_id": member_id, "group_instance_id": "same", "client_id": "c", "client_host": "/10.0.0.7"}
 
 
-async def test_a_member_joins_again_when_nobody_else_has_its_name(member: GroupMember, told: list[str | None]) -> None:
+async def test_a_member_joins_again_when_no_other_has_its_name(member: GroupMember, reported: list[str | None]) -> None:
     member._coordinator.members = [other("me")]
     assert await member._rejoin(None) is True
-    assert told == [None]
+    assert reported == [None]
 
 
 async def test_a_member_that_was_replaced_stays_out_and_says_who_has_its_name(
-    member: GroupMember, told: list[str | None]
+    member: GroupMember, reported: list[str | None]
 ) -> None:
     member._coordinator.members = [other("another")]
     assert await member._rejoin(None) is False
     assert member._coordinator.joined == 0
-    assert str(told[0]).startswith(
+    assert str(reported[0]).startswith(
         "KAFKA_GROUP_INSTANCE_ID=same is in use by another member of the group g (client c on 10.0.0.7)"
     )
 
 
 async def test_a_member_that_cannot_ask_does_not_join_on_the_off_chance(
-    member: GroupMember, told: list[str | None]
+    member: GroupMember, reported: list[str | None]
 ) -> None:
-    member._coordinator.away = True
+    member._coordinator.unavailable = True
     assert await member._rejoin(None) is False
     assert member._coordinator.joined == 0
-    assert told == []
+    assert reported == []
 
 
-async def test_one_that_stays_out_ends_at_once(member: GroupMember, told: list[str | None]) -> None:
+async def test_one_that_stays_out_ends_at_once(member: GroupMember, reported: list[str | None]) -> None:
     member._session_timeout_ms = 60_000
     member._coordinator.members = [other("another")]
     waiting = asyncio.create_task(member._rejoin(None))
     await asyncio.sleep(0.01)
-    assert told
+    assert reported
     member._coordinator._closing.set_result(None)
     assert await asyncio.wait_for(waiting, 1) is False
 

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from fixtures.clock import Clock
-from fixtures.records import Told
+from fixtures.records import Reported
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,22 +25,22 @@ class Client:
     """Holds records of given sizes, of which it hands out as many as it is asked for; `then` is called at each poll."""
 
     def __init__(self, sizes: Sequence[int], then: Callable[[int], Any] = lambda _: None) -> None:
-        self.left = [Told(b"x" * size, offset, offset % 2, key=None) for offset, size in enumerate(sizes)]
+        self.left = [Reported(b"x" * size, offset, offset % 2, key=None) for offset, size in enumerate(sizes)]
         self.calls: list[tuple[int, int]] = []
         self.then = then
 
-    async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, Sequence[Told]]:
+    async def getmany(self, *, timeout_ms: int, max_records: int) -> Mapping[TopicPartition, Sequence[Reported]]:
         self.calls.append((timeout_ms, max_records))
         if (waiting := self.then(len(self.calls))) is not None:
             await waiting
         taken, self.left = self.left[:max_records], self.left[max_records:]
-        found: dict[TopicPartition, list[Told]] = {}
+        found: dict[TopicPartition, list[Reported]] = {}
         for record in taken:
             found.setdefault(PLACES[record.partition], []).append(record)
         return found
 
 
-async def polled(client: Client, poll: BoundedPoll | None = None, records: int = 1000) -> list[Told]:
+async def polled(client: Client, poll: BoundedPoll | None = None, records: int = 1000) -> list[Reported]:
     poll = poll or BoundedPoll(1)
     found = await poll(client, 0.25, records, LIMIT)
     assert all(
@@ -101,7 +101,7 @@ def test_a_poll_takes_the_limit_and_one_step_of_surprises_at_most(sizes: list[in
 
 async def test_keys_and_headers_count() -> None:
     client = Client([])
-    client.left = [Told(b"", offset, 0, key=b"k" * 10_000, headers=[("h", b"v" * 15_000)]) for offset in range(50)]
+    client.left = [Reported(b"", offset, 0, key=b"k" * 10_000, headers=[("h", b"v" * 15_000)]) for offset in range(50)]
     assert len(await polled(client)) <= LIMIT // 25_000 + FIRST_STEP
 
 

@@ -13,8 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 from activity_indexer.adapters.kafka import positions as kafka_positions
 from activity_indexer.adapters.kafka.group_member import TopicState
 from activity_indexer.adapters.kafka.positions import KnownTopic, Positions
-from activity_indexer.ports import Partition
-from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss
+from activity_indexer.positions import RECREATED, RETENTION, TRUNCATION, Bounds, Commit, Ends, Loss, Partition
 from activity_indexer.reports import DependencyChanged, EventsLost, ProblemChanged, Reported, TopicRecreated
 from activity_indexer.settings import KafkaSettings
 
@@ -101,7 +100,7 @@ class Member:
     reset: Any = "earliest"
     known: KnownTopic = field(default_factory=KnownTopic)
     max_age: float = 0.01
-    told: list[Any] = field(default_factory=list)
+    reported: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.client: Any = Client(self.broker)
@@ -114,26 +113,26 @@ class Member:
         assert not any(self.positions.decided(place) for place in places)
 
     async def assigned(self, partitions: Collection[Partition]) -> None:
-        self.told.append("assigned")
+        self.reported.append("assigned")
 
     async def revoked(self) -> None:
-        self.told.append("revoked")
+        self.reported.append("revoked")
         await asyncio.sleep(0)
 
     def emit(self, reported: Reported) -> None:
         match reported:
             case DependencyChanged(problem=str(problem)):
-                self.told.append(problem)
+                self.reported.append(problem)
             case ProblemChanged(code="topic"):
                 self.problem = reported.problem
             case TopicRecreated():
-                self.told.append("recreated")
+                self.reported.append("recreated")
             case EventsLost():
-                self.told.append(reported.loss)
+                self.reported.append(reported.loss)
 
     @property
     def losses(self) -> list[Loss]:
-        return [each for each in self.told if isinstance(each, Loss)]
+        return [each for each in self.reported if isinstance(each, Loss)]
 
 
 async def until(check: Callable[[], Any]) -> None:
@@ -159,7 +158,7 @@ async def test_a_new_group_begins_at_the_first_record() -> None:
     async with joined((member, [ZERO])):
         assert member.client.at == {ZERO: 3}
         assert not member.client.held
-        assert member.told == ["assigned"]
+        assert member.reported == ["assigned"]
 
 
 @pytest.mark.parametrize("zero_first", [True, False])
@@ -209,8 +208,8 @@ async def test_what_retention_took_while_it_was_read_is_reported_and_passed(rese
         await until(lambda: member.losses)
         assert member.client.at == {ZERO: 8, ONE: 9}
         assert member.losses == [Loss(ZERO, RETENTION, 5, 3)]
-        assert member.told[0] == "assigned"
-        assert "revoked" not in member.told, "going forward interrupts nothing"
+        assert member.reported[0] == "assigned"
+        assert "revoked" not in member.reported, "going forward interrupts nothing"
 
 
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
@@ -224,7 +223,7 @@ async def test_a_truncated_partition_is_read_again_and_nothing_in_flight_is_left
         await until(lambda: member.losses and not member.client.held)
         assert member.client.at == {ZERO: 0, ONE: 9}, "what the drain gave up of the other partition comes again"
         assert member.losses == [Loss(ZERO, TRUNCATION, 6, 4)]
-        assert member.told[:3] == ["assigned", "revoked", "assigned"]
+        assert member.reported[:3] == ["assigned", "revoked", "assigned"]
 
 
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
@@ -235,12 +234,12 @@ async def test_a_topic_that_was_created_again_is_read_from_its_first_record(rese
         member.positions.note({ZERO: Ends(10, 10), ONE: Ends(20, 20)})
         broker.recreate("second", 50)
         broker.commits[ONE] = Commit(13, "first")
-        await until(lambda: "recreated" in member.told and not member.client.held)
+        await until(lambda: "recreated" in member.reported and not member.client.held)
         assert member.client.at == {ZERO: 0, ONE: 0}
         assert member.positions.topic_id == "second"
-        assert member.losses == [Loss(ONE, RECREATED, 12, 8)], "what the old topic held and nobody had read"
+        assert member.losses == [Loss(ONE, RECREATED, 12, 8)], "what the old topic held and was not read"
         await asyncio.sleep(0.03)
-        assert member.told.count("recreated") == 1
+        assert member.reported.count("recreated") == 1
 
 
 async def test_a_position_that_is_in_range_is_left_alone() -> None:
@@ -251,7 +250,7 @@ async def test_a_position_that_is_in_range_is_left_alone() -> None:
         member.client.go_on = None  # it may have been read on since
         await asyncio.sleep(0.02)
         member.positions.check()
-        assert member.told == ["assigned"]
+        assert member.reported == ["assigned"]
 
 
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
@@ -260,7 +259,7 @@ async def test_offsets_of_another_topic_of_the_name_mean_nothing_to_a_process_th
     member = Member(broker, reset)
     async with joined((member, [ZERO])):
         assert member.client.at == {ZERO: 0}
-        assert member.told == ["assigned", "recreated"]
+        assert member.reported == ["assigned", "recreated"]
 
 
 async def test_what_is_known_of_the_topic_outlives_an_assignment() -> None:
@@ -272,7 +271,7 @@ async def test_what_is_known_of_the_topic_outlives_an_assignment() -> None:
     again = Member(broker, "latest", known)
     async with joined((again, [ZERO])):
         assert again.client.at == {ZERO: 0}, "the group is not new, only its topic is"
-        assert "recreated" in again.told
+        assert "recreated" in again.reported
 
 
 async def test_a_missing_topic_is_reported_until_it_is_there() -> None:
@@ -298,7 +297,7 @@ async def test_a_broker_that_does_not_answer_is_asked_again() -> None:
     member = Member(Broker(trouble=4, commits={ZERO: Commit(5, "first")}))
     async with joined((member, [ZERO])):
         assert member.client.at == {ZERO: 5}
-        assert len([each for each in member.told if "away" in str(each)]) == 4
+        assert len([each for each in member.reported if "away" in str(each)]) == 4
 
 
 async def test_a_revoked_assignment_is_decided_no_more() -> None:
@@ -309,15 +308,15 @@ async def test_a_revoked_assignment_is_decided_no_more() -> None:
     await member.positions.on_partitions_revoked([TopicPartition(*ZERO)])
     del member.problem
     await asyncio.sleep(0.02)
-    assert not hasattr(member, "problem"), "nobody asks any more"
+    assert not hasattr(member, "problem"), "not asked any more"
     assert member.client.held == {ZERO}
-    assert member.told == ["assigned", "revoked"]
+    assert member.reported == ["assigned", "revoked"]
 
 
 async def test_the_first_assignment_revokes_nothing() -> None:
     member = Member(Broker())
     await member.positions.on_partitions_revoked([])
-    assert member.told == []
+    assert member.reported == []
 
 
 async def test_commits_may_be_kept_elsewhere() -> None:

@@ -42,7 +42,7 @@ def test_another_member_with_the_instances_name_is_named() -> None:
     assert holder_of(answer(), "x") is None
 
 
-def test_a_broker_that_cannot_tell_is_not_taken_for_an_empty_group() -> None:
+def test_a_broker_that_cannot_say_is_not_taken_for_an_empty_group() -> None:
     with pytest.raises(GroupCoordinatorNotAvailableError):
         holder_of(answer(code=15), "x")
 

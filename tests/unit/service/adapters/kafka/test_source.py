@@ -1,4 +1,4 @@
-"""The Kafka clients' arguments, their errors in our words, and what is told of them."""
+"""The Kafka clients' arguments, their errors in our words, and what is reported of them."""
 
 import asyncio
 from pathlib import Path
@@ -19,15 +19,14 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 from fixtures.emitted import Emitted
-from fixtures.records import Told
+from fixtures.records import Reported
 
 from activity_indexer.adapters.kafka import source as kafka
 from activity_indexer.adapters.kafka.client import client_arguments, mapped, within
 from activity_indexer.adapters.kafka.records.internals import CorruptPartition
 from activity_indexer.adapters.kafka.source import GroupSource
 from activity_indexer.errors import Refused, Unavailable
-from activity_indexer.ports import Partition
-from activity_indexer.positions import Ends
+from activity_indexer.positions import Ends, Partition
 from activity_indexer.reports import Dependency, DependencyChanged, PartitionsCorrupt, unreported
 from activity_indexer.settings import KafkaSettings
 
@@ -71,7 +70,7 @@ def test_certificates_are_those_of_the_settings(tmp_path: Path, check: bool) -> 
 @pytest.mark.parametrize(
     "error", [SaslAuthenticationFailed(), TopicAuthorizationFailedError("t"), GroupAuthorizationFailedError("g")]
 )
-def test_what_needs_people_is_refused(error: Exception) -> None:
+def test_what_needs_an_operator_is_refused(error: Exception) -> None:
     assert type(mapped(error)) is Refused
 
 
@@ -88,7 +87,7 @@ async def test_a_call_that_takes_too_long_is_unavailable() -> None:
 
 
 class Consumer:
-    """The client's consumer, as far as it is asked here: each call gives or raises what it was told to."""
+    """The client's consumer, as far as it is asked here: each call gives or raises what a test asked for."""
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
@@ -161,7 +160,7 @@ def source(answer: Any) -> tuple[GroupSource, Consumer, Emitted]:
 
 
 async def test_polled_records_are_handed_over_as_they_are() -> None:
-    record = Told(b"x")
+    record = Reported(b"x")
     found, consumer, emitted = source({TopicPartition(*ONE): [record]})
     assert await found.poll(0.25, 100) == {ONE: [record]}
     assert consumer.asked[0][0] == 250
@@ -188,7 +187,7 @@ async def test_a_partition_that_cannot_go_on_is_reported_with_advice_and_then_no
     assert damaged[1].partitions == {}
 
 
-async def test_a_poll_that_fails_is_told_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_poll_that_fails_is_reported_and_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     async def at_once(_: float) -> None:
         return None
 

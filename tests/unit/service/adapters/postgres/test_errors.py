@@ -44,7 +44,7 @@ def from_server(state: str, message: str = "no") -> Exception:
 
 @pytest.mark.parametrize("error", SERVER_ERRORS, ids=lambda error: f"{error.sqlstate}-{error.__name__}")
 def test_every_error_that_asyncpg_knows_means_one_thing(error: type[asyncpg.PostgresError]) -> None:
-    """Whatever is not known to need people or to blame a value may pass by itself: nothing is lost by waiting."""
+    """Whatever is not known to need an operator or to blame a value may pass by itself: nothing is lost by waiting."""
     state = error.sqlstate
     wanted = EXACT.get(state) or MEANINGS.get(state[:2], Unavailable)
     assert type(meaning(from_server(state))) is wanted
@@ -68,7 +68,7 @@ def test_every_error_that_asyncpg_knows_means_one_thing(error: type[asyncpg.Post
         "58030",
     ],
 )
-def test_a_server_that_is_away_or_busy_is_waited_for(state: str) -> None:
+def test_a_server_that_is_unavailable_or_busy_is_waited_for(state: str) -> None:
     assert isinstance(meaning(from_server(state)), Unavailable)
 
 

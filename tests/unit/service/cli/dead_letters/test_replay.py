@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from fixtures.events import encoded, event
 from fixtures.memory.replay import MemoryDocuments, MemoryLog
-from fixtures.records import Told
+from fixtures.records import Reported
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main
@@ -41,7 +41,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     poor = event("b", amount=1)
     del poor["transaction"]["currency"]
     for number, value in enumerate((event("a"), poor)):
-        record = Told(encoded(value).replace(b'"amount": 1,', b'"amount": 1.50,'), key=b"k", topic="transactions")
+        record = Reported(encoded(value).replace(b'"amount": 1,', b'"amount": 1.50,'), key=b"k", topic="transactions")
         found.put(TOPIC, number, dead_letter(record, Failure(MISSING, 1, 1000.0, 2000.0)))
     return found
 
@@ -57,15 +57,15 @@ def lines(found: Result) -> list[dict[str, object]]:
 def test_machines_get_lines_of_json_and_a_file(log: MemoryLog, tmp_path: Path) -> None:
     file = tmp_path / "result"
     found = call("--id", "r", "--json", "--result-file", str(file))
-    told = lines(found)
+    reported = lines(found)
     assert found.exit_code == 0
-    assert told[-1] == json.loads(file.read_text())
-    assert [line["kind"] for line in told if line["kind"] != "progress"] == ["plan", "result"]
-    assert (told[-1]["outcome"], told[-1]["sent"], told[-1]["matched"]) == ("done", 2, 2)
+    assert reported[-1] == json.loads(file.read_text())
+    assert [line["kind"] for line in reported if line["kind"] != "progress"] == ["plan", "result"]
+    assert (reported[-1]["outcome"], reported[-1]["sent"], reported[-1]["matched"]) == ("done", 2, 2)
     assert len(log.all("transactions")) == 2
 
 
-def test_people_get_a_table_and_what_to_know(log: MemoryLog) -> None:
+def test_users_get_a_table_and_what_to_know(log: MemoryLog) -> None:
     found = call("--dry-run")
     assert found.exit_code == 0
     for text in ("missing_field", "2 to be sent", "1 of those to be sent are invalid", "Up to 0:1,1:1", "dry run"):
@@ -108,7 +108,7 @@ def test_each_end_has_its_exit_code(log: MemoryLog, tmp_path: Path, monkeypatch:
         ["--patch", "nowhere"],
     ],
 )
-def test_wrong_usage_is_told_and_nothing_is_done(log: MemoryLog, arguments: list[str]) -> None:
+def test_wrong_usage_is_reported_and_nothing_is_done(log: MemoryLog, arguments: list[str]) -> None:
     found = call(*arguments)
     assert found.exit_code == 2
     assert "Error:" in found.output

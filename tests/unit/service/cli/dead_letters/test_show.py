@@ -7,7 +7,7 @@ import zlib
 import pytest
 from click.testing import CliRunner
 from fixtures.memory.replay import stored
-from fixtures.records import Told
+from fixtures.records import Reported
 from fixtures.servers.replays import MISSING
 
 from activity_indexer.cli import main
@@ -25,7 +25,9 @@ PRODUCER = [("source", b"shop"), ("traceparent", b"00-1-2-01")]
 
 def buried(value: bytes | None, headers: list[tuple[str, bytes]], offset: int, place: int) -> StoredDeadLetter:
     """The dead letter of a record at an offset of partition 2."""
-    record = Told(value, key=b"k", partition=2, offset=offset, topic="t", headers=headers, timestamp=1_704_110_400_000)
+    record = Reported(
+        value, key=b"k", partition=2, offset=offset, topic="t", headers=headers, timestamp=1_704_110_400_000
+    )
     error = MISSING if place == 70 else DocumentError("mapper", "no")
     return stored(dead_letter(record, Failure(error, 1, time.time(), time.time())), offset=place)
 
@@ -75,9 +77,12 @@ def test_a_user_sees_where_an_event_was_first_how_it_failed_before_and_what_it_w
 
 
 def test_a_program_gets_them_too(monkeypatch: pytest.MonkeyPatch, twice: StoredDeadLetter) -> None:
-    told = json.loads(run(monkeypatch, twice, "--json"))
-    assert (told["firstPlace"], told["originalValue"]) == ("t 2:7", '{"a": "old"}')
-    assert [(stay["replay"], stay["error"]) for stay in told["history"]] == [("r1", "missing_field"), ("r2", "mapper")]
+    reported = json.loads(run(monkeypatch, twice, "--json"))
+    assert (reported["firstPlace"], reported["originalValue"]) == ("t 2:7", '{"a": "old"}')
+    assert [(stay["replay"], stay["error"]) for stay in reported["history"]] == [
+        ("r1", "missing_field"),
+        ("r2", "mapper"),
+    ]
 
 
 def test_of_an_event_that_no_replay_sent_nothing_earlier_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +90,8 @@ def test_of_an_event_that_no_replay_sent_nothing_earlier_is_shown(monkeypatch: p
     text = run(monkeypatch, letter)
     for part in ("first place", "failed before", "before its first correction"):
         assert part not in text
-    told = json.loads(run(monkeypatch, letter, "--json"))
-    assert (told["firstPlace"], told["history"], told["originalValue"]) == (None, [], None)
+    reported = json.loads(run(monkeypatch, letter, "--json"))
+    assert (reported["firstPlace"], reported["history"], reported["originalValue"]) == (None, [], None)
 
 
 @pytest.mark.parametrize(

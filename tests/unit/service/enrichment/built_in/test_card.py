@@ -78,11 +78,11 @@ def test_a_card_is_shown_by_its_last_four_digits(enrich, metadata):
         ({"card_bin": "353011"}, "JCB"),
     ],
 )
-def test_the_network_is_named_or_told_by_the_first_digits(enrich, metadata, network):
+def test_the_network_is_named_or_reported_by_the_first_digits(enrich, metadata, network):
     assert enrich("card", metadata).fields["card"]["network"] == network
 
 
-def test_the_last_four_digits_alone_do_not_tell_the_network(enrich):
+def test_the_last_four_digits_alone_do_not_say_the_network(enrich):
     assert "network" not in enrich("card", {"card_number": "4111"}).fields["card"]
 
 
@@ -115,7 +115,7 @@ def test_a_refund_comes_in(enrich, transaction_type, metadata, direction):
     assert enrich(transaction_type, metadata).fields.get("direction") == direction
 
 
-def test_people_find_a_payment_by_what_they_remember(enrich):
+def test_users_find_a_payment_by_what_they_remember(enrich):
     content = enrich(
         "card",
         {"merchant_name": "STARBUCKS #1234 SEATTLE", "card_last_four": "4321", "network": "visa", "note": "Con MAMÁ"},

@@ -77,13 +77,13 @@ def test_an_amount_in_the_asset_itself_is_the_quantity(enrich):
         ({"action": "withdrawal", "from_address": "0xAb", "to_address": "0xCd"}, "out", "0xCd"),
     ],
 )
-def test_the_direction_tells_which_address_is_at_the_other_end(enrich, metadata, direction, address):
+def test_the_direction_says_which_address_is_at_the_other_end(enrich, metadata, direction, address):
     fields = enrich("crypto", metadata).fields
     assert fields["direction"] == direction
     assert fields.get("counterparty", {}).get("id") == address
 
 
-def test_people_find_a_movement_by_asset_network_address_and_hash(enrich):
+def test_users_find_a_movement_by_asset_network_address_and_hash(enrich):
     enriched = enrich(
         "crypto",
         {"asset": "ETH", "asset_name": "Ether", "network": "arbitrum", "to_address": "0xAbC", "tx_hash": "0xFf01"},

@@ -1,4 +1,4 @@
-"""Transfers between people."""
+"""Transfers between users."""
 
 import pytest
 
@@ -23,11 +23,11 @@ def test_the_direction_is_seen_from_the_user(enrich, metadata, direction):
 
 
 @pytest.mark.parametrize(("transaction_type", "direction"), [("p2p_received", "in"), ("P2P-Sent", "out")])
-def test_the_type_tells_the_direction_when_nothing_else_does(enrich, transaction_type, direction):
+def test_the_type_says_the_direction_when_nothing_else_does(enrich, transaction_type, direction):
     assert enrich(transaction_type, {"peer_name": "Ana"}).fields["direction"] == direction
 
 
-def test_a_negative_amount_goes_out_when_nothing_else_tells(enrich):
+def test_a_negative_amount_goes_out_when_nothing_else_says(enrich):
     assert enrich("p2p", amount="-5").fields["direction"] == "out"
     assert enrich("p2p", {"direction": "received"}, amount="-5").fields["direction"] == "in"
 
@@ -46,6 +46,6 @@ def test_the_counterparty_is_the_one_at_the_other_end(enrich, metadata):
     assert enrich("p2p", metadata).fields["counterparty"] == {"id": "user_2", "name": "José Núñez"}
 
 
-def test_people_find_a_transfer_by_name_and_note(enrich):
+def test_users_find_a_transfer_by_name_and_note(enrich):
     words = enrich("p2p", {"peer_id": "user_2", "peer_name": "José Núñez", "note": "Cena\n del  VIERNES"}).words
     assert {"user_2", "jose", "nunez", "cena", "del", "viernes"} <= set(words)

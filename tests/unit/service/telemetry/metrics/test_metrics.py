@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from activity_indexer.dead_letter import Failure
 from activity_indexer.errors import DecodeError
 from activity_indexer.facts import Severity
-from activity_indexer.ports import AuditOutcome, Backlog, Partition
-from activity_indexer.positions import RETENTION, Loss
+from activity_indexer.ports import AuditOutcome, Backlog
+from activity_indexer.positions import RETENTION, Loss, Partition
 from activity_indexer.reports import (
     OUTCOMES,
     AuditBatchWritten,
@@ -113,7 +113,7 @@ def test_every_declared_metric_is_shown_with_its_type_help_and_labels(metrics):
     for each in metrics.declarations:
         family = families[each.full_name.removesuffix("_total") if each.kind == "counter" else each.full_name]
         assert (family.type, family.documentation) == (each.kind, each.help)
-        assert family.samples, f"{each.name} is never told"
+        assert family.samples, f"{each.name} is never reported"
         for sample in family.samples:
             assert sample.labels.keys() - {"le"} == {label.name for label in each.labels}
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from fixtures.records import Told
+from fixtures.records import Reported
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -45,14 +45,14 @@ def tracing(sampler: Sampler = DEFAULT_ON) -> tuple[Spans, InMemorySpanExporter]
     return Spans(provider, processor, Consumed("events", "group", "client", "events.dlq"), "1"), kept
 
 
-def record(offset: int, *, sampled: bool | None = True) -> Told:
+def record(offset: int, *, sampled: bool | None = True) -> Reported:
     """An event of trace number offset + 1; None: of no trace."""
     header = traceparent(offset + 1, 5)
     headers = [] if sampled is None else [("traceparent", header if sampled else header[:-2] + b"00")]
-    return Told(b"", offset, headers=headers)
+    return Reported(b"", offset, headers=headers)
 
 
-def processed(spans: Spans, records: list[Told], outcomes: dict[int, str]) -> None:
+def processed(spans: Spans, records: list[Reported], outcomes: dict[int, str]) -> None:
     with spans.batch(records, trace_contexts(records)) as trace:
         trace.settled(outcomes, {})
 
@@ -110,7 +110,7 @@ def test_a_sampler_that_decides_by_trace_is_asked_for_each_event() -> None:
 def test_an_events_span_says_where_it_came_from_what_became_of_it_and_leads_to_its_batch() -> None:
     spans, kept = tracing()
     headers = [("traceparent", traceparent(7, 5)), ("tracestate", b"vendor=1")]
-    processed(spans, [Told(b"", 41, partition=3, headers=headers)], {0: "indexed"})
+    processed(spans, [Reported(b"", 41, partition=3, headers=headers)], {0: "indexed"})
     event, batch = kept.get_finished_spans()
     assert event.parent is not None
     assert (event.name, event.kind, event.status.is_ok) == ("process events", SpanKind.CONSUMER, True)
@@ -146,19 +146,19 @@ def test_an_event_that_came_again_leads_to_what_failed_and_to_what_sent_it() -> 
         ("replay-traceparent", traceparent(7, 8)),
         ("replay-dead-letter-traceparent", traceparent(7, 6)),
     ]
-    processed(spans, [Told(b"", headers=headers)], {0: "indexed"})
+    processed(spans, [Reported(b"", headers=headers)], {0: "indexed"})
     event, batch = kept.get_finished_spans()
-    told = {(link.attributes or {}).get("activity_indexer.link"): link.context.span_id for link in event.links}
-    assert told == {None: batch.context.span_id, "replay": 8, "dead_letter": 6}
+    reported = {(link.attributes or {}).get("activity_indexer.link"): link.context.span_id for link in event.links}
+    assert reported == {None: batch.context.span_id, "replay": 8, "dead_letter": 6}
 
 
 def test_a_dead_letter_of_a_sampled_event_is_sent_by_a_span_of_its_own() -> None:
     spans, kept = tracing()
     with spans.batch([record(0)], trace_contexts([record(0)])) as trace:
-        told = trace.dead_letter(0)
+        reported = trace.dead_letter(0)
         trace.settled({0: "dead_lettered"}, {0: "invalid_json"})
     sending, event, _ = kept.get_finished_spans()
-    assert told == traceparent(1, sending.context.span_id)
+    assert reported == traceparent(1, sending.context.span_id)
     assert sending.parent == event.context
     assert (sending.name, sending.kind) == ("send events.dlq", SpanKind.PRODUCER)
     assert (sending.attributes or {})["messaging.destination.name"] == "events.dlq"
@@ -170,21 +170,21 @@ def test_a_dead_letter_of_a_sampled_event_is_sent_by_a_span_of_its_own() -> None
 def test_stages_are_parts_of_the_batch_and_calls_are_parts_of_stages() -> None:
     spans, kept = tracing()
     with spans.batch([], {}) as trace, trace.stage("settle"), spans.call("send", {"messaging.system": "kafka"}) as call:
-        call.tell({"more": 1})
+        call.notify({"more": 1})
     sending, stage, batch = kept.get_finished_spans()
     assert (stage.name, sending.name) == ("settle", "send")
     assert (stage.parent, sending.parent) == (batch.context, stage.context)
     assert (sending.kind, sending.attributes) == (SpanKind.PRODUCER, {"messaging.system": "kafka", "more": 1})
 
 
-def test_only_our_own_errors_are_told_in_their_words() -> None:
+def test_only_our_own_errors_are_reported_in_their_words() -> None:
     """Those of others may hold what an event says."""
     spans, kept = tracing()
-    for error in (Unavailable("Redis is away"), ValueError("4111 1111 1111 1111")):
+    for error in (Unavailable("Redis is unavailable"), ValueError("4111 1111 1111 1111")):
         with spans.batch([], {}), suppress(Exception), spans.call("MGET", {}):
             raise error
     calls = [span for span in kept.get_finished_spans() if span.name == "MGET"]
-    assert [call.status.description for call in calls] == ["Redis is away", None]
+    assert [call.status.description for call in calls] == ["Redis is unavailable", None]
 
 
 def test_what_was_given_up_is_counted() -> None:
@@ -216,9 +216,9 @@ def test_log_lines_within_a_batch_carry_its_ids_and_none_afterwards() -> None:
 def test_a_dead_letter_of_an_event_without_a_trace_names_the_batch() -> None:
     spans, kept = tracing()
     with spans.batch([record(0, sampled=None)], {}) as trace:
-        told = trace.dead_letter(0)
+        reported = trace.dead_letter(0)
     (batch,) = kept.get_finished_spans()
-    assert told == traceparent(batch.context.trace_id, batch.context.span_id)
+    assert reported == traceparent(batch.context.trace_id, batch.context.span_id)
 
 
 def test_a_call_that_fails_is_an_error_and_one_outside_of_a_batch_is_not_recorded() -> None:
@@ -250,15 +250,15 @@ class _Stuck(SpanExporter):
 
 
 def test_a_full_queue_drops_spans_and_never_waits() -> None:
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     stuck = _Stuck()
-    export = Export(stuck, 4, lambda outcome, count: told.append((outcome, count)))
+    export = Export(stuck, 4, lambda outcome, count: reported.append((outcome, count)))
     spans, kept = tracing()
     processed(spans, [record(0)], {0: "indexed"})
     span: ReadableSpan = kept.get_finished_spans()[0]
     for _ in range(20):
         export.on_end(span)
-    assert told.count(("dropped", 1)) >= 20 - 2 * 4
+    assert reported.count(("dropped", 1)) >= 20 - 2 * 4
     stuck.answer.set()
     export._batches.shutdown()
 
@@ -272,31 +272,31 @@ class _Answering(SpanExporter):
         return SpanExportResult.SUCCESS if self.takes else SpanExportResult.FAILURE
 
 
-def test_what_the_collector_refuses_is_counted_as_failed_and_told_once() -> None:
-    told: list[tuple[str, int]] = []
+def test_what_the_collector_refuses_is_counted_as_failed_and_reported_once() -> None:
+    reported: list[tuple[str, int]] = []
     answering = _Answering()
-    counting = ReportedExporter(answering, "tracing", lambda outcome, count: told.append((outcome, count)))
+    counting = ReportedExporter(answering, "tracing", lambda outcome, count: reported.append((outcome, count)))
     with capture_logs() as logs:
         for takes in (False, False, True, False):
             answering.takes = takes
             counting.export([_span()] * 2)
     counting.shutdown()
-    assert told == [("failed", 2), ("failed", 2), ("exported", 2), ("failed", 2)]
+    assert reported == [("failed", 2), ("failed", 2), ("exported", 2), ("failed", 2)]
     assert [line["event"] for line in logs] == ["spans.export_failed", "spans.export_recovered", "spans.export_failed"]
 
 
 async def test_what_is_left_at_the_end_is_counted_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "STOP_TIMEOUT", 0.05)
-    told: list[tuple[str, int]] = []
+    reported: list[tuple[str, int]] = []
     stuck = _Stuck()
-    export = Export(stuck, 8, lambda outcome, count: told.append((outcome, count)))
+    export = Export(stuck, 8, lambda outcome, count: reported.append((outcome, count)))
     for _ in range(8):
         export.on_end(_span())
     await asyncio.to_thread(stuck.asked.wait, 5)
     for _ in range(3):
         export.on_end(_span())
     await export.stop()
-    assert told == [("dropped", 3)]
+    assert reported == [("dropped", 3)]
     stuck.answer.set()
     export._batches.shutdown()
 
@@ -316,16 +316,16 @@ def test_a_batch_has_no_more_links_than_the_setting_says(
     assert len(kept.get_finished_spans()[-1].links) == links
 
 
-def test_an_instance_of_the_service_is_told_from_others() -> None:
-    told = exporting.resource_of(load_settings().otel, "1.2", "pod-7").attributes
+def test_an_instance_of_the_service_is_distinguished_from_others() -> None:
+    reported = exporting.resource_of(load_settings().otel, "1.2", "pod-7").attributes
     wanted = {"service.name": "activity-indexer", "service.version": "1.2", "service.instance.id": "pod-7"}
-    assert told.items() >= wanted.items()
+    assert reported.items() >= wanted.items()
 
 
-def test_what_people_say_of_the_resource_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_users_say_about_the_resource_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=mine,team=feed")
-    told = exporting.resource_of(load_settings().otel, "1.2", "pod-7").attributes
-    assert (told["service.instance.id"], told["team"], told["service.version"]) == ("mine", "feed", "1.2")
+    reported = exporting.resource_of(load_settings().otel, "1.2", "pod-7").attributes
+    assert (reported["service.instance.id"], reported["team"], reported["service.version"]) == ("mine", "feed", "1.2")
 
 
 def _span() -> ReadableSpan:
@@ -338,7 +338,7 @@ def test_without_tracing_a_batch_has_nothing_and_nothing_is_imported() -> None:
     assert UntracedBatch().dead_letter(0) is None
     program = (
         "import sys; from activity_indexer.settings import load_settings;"
-        "from activity_indexer.telemetry.tracing.setup import OpenTelemetry;"
+        "from activity_indexer.telemetry.open_telemetry import OpenTelemetry;"
         "print(type(OpenTelemetry(load_settings()).indexer()).__name__,"
         " any(name.startswith('opentelemetry') for name in sys.modules))"
     )

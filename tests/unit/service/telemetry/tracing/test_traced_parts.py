@@ -1,4 +1,4 @@
-"""What processor, audit and calls tell of traces, as spans in memory."""
+"""What processor, audit and calls report to tracing, as spans in memory."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,22 @@ from fixtures.emitted import Emitted
 from fixtures.events import NOW, TOPIC, value
 from fixtures.memory.audit import MemoryAudit
 from fixtures.memory.stores import MemoryDeadLetters, MemoryIndex
-from fixtures.records import Told, enriched, one_batch, taken
+from fixtures.records import Reported, enriched, one_batch, taken
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from activity_common.trace_context import traceparent
-from activity_indexer.audit.consumer import Audit, Polled
+from activity_indexer.audit.consumer import Audit
 from activity_indexer.backoff import Backoff
 from activity_indexer.breaker import Breaker
 from activity_indexer.concurrency import AdaptiveLimit
 from activity_indexer.ending import Deadline
 from activity_indexer.indexing import BulkWriter
 from activity_indexer.offsets import PartitionOffsets
-from activity_indexer.ports import BulkReply, Partition, Record
+from activity_indexer.ports import BulkReply, Polled, Record
+from activity_indexer.positions import Partition
 from activity_indexer.processor import Limits, Processor
 from activity_indexer.reports import unreported
 from activity_indexer.settings import load_settings
@@ -50,19 +51,19 @@ def tracing() -> tuple[Spans, InMemorySpanExporter]:
 
 def outcomes(kept: InMemorySpanExporter) -> list[Any]:
     """What became of the events that have spans, in the order of their offsets."""
-    events = [span for span in kept.get_finished_spans() if "activity_indexer.outcome" in told(span)]
-    return [told(span)["activity_indexer.outcome"] for span in sorted(events, key=_offset)]
+    events = [span for span in kept.get_finished_spans() if "activity_indexer.outcome" in reported(span)]
+    return [reported(span)["activity_indexer.outcome"] for span in sorted(events, key=_offset)]
 
 
-def told(span: ReadableSpan) -> Mapping[str, Any]:
+def reported(span: ReadableSpan) -> Mapping[str, Any]:
     return span.attributes or {}
 
 
 def _offset(span: ReadableSpan) -> int:
-    return int(told(span)["messaging.kafka.offset"])
+    return int(reported(span)["messaging.kafka.offset"])
 
 
-async def processed(*records: Told) -> tuple[MemoryIndex, MemoryDeadLetters, InMemorySpanExporter]:
+async def processed(*records: Reported) -> tuple[MemoryIndex, MemoryDeadLetters, InMemorySpanExporter]:
     index, dead, emitted = MemoryIndex(), MemoryDeadLetters(), Emitted()
     spans, kept = tracing()
     loop = asyncio.get_running_loop()
@@ -88,7 +89,7 @@ async def processed(*records: Told) -> tuple[MemoryIndex, MemoryDeadLetters, InM
 async def test_a_document_has_the_trace_id_of_its_event_sampled_or_not() -> None:
     quiet = [("traceparent", traceparent(9, 5)[:-2] + b"00")]
     index, _, _ = await processed(
-        Told(value("a"), 0, headers=HEADERS), Told(value("b"), 1, headers=quiet), Told(value("c"), 2)
+        Reported(value("a"), 0, headers=HEADERS), Reported(value("b"), 1, headers=quiet), Reported(value("c"), 2)
     )
     assert f'"_trace_id":"{TRACE_ID:032x}"'.encode() in index.documents["a"].source
     assert f'"_trace_id":"{9:032x}"'.encode() in index.documents["b"].source
@@ -96,7 +97,9 @@ async def test_a_document_has_the_trace_id_of_its_event_sampled_or_not() -> None
 
 
 async def test_a_dead_letter_names_the_span_that_sent_it_and_the_events_span_the_error() -> None:
-    _, dead, kept = await processed(Told(b"not an event", 0, headers=HEADERS), Told(value("b"), 1, headers=HEADERS))
+    _, dead, kept = await processed(
+        Reported(b"not an event", 0, headers=HEADERS), Reported(value("b"), 1, headers=HEADERS)
+    )
     (letter,) = dead.records
     (sending,) = [span for span in kept.get_finished_spans() if span.name == "send dlq"]
     headers = dict(letter.headers)
@@ -104,12 +107,12 @@ async def test_a_dead_letter_names_the_span_that_sent_it_and_the_events_span_the
     assert headers["dead-letter-traceparent"] == traceparent(TRACE_ID, sending.context.span_id)
     assert headers["traceparent"] == HEADERS[0][1]
     assert outcomes(kept) == ["dead_lettered", "indexed"]
-    errors = [told(span)["error.type"] for span in kept.get_finished_spans() if "error.type" in told(span)]
+    errors = [reported(span)["error.type"] for span in kept.get_finished_spans() if "error.type" in reported(span)]
     assert errors == ["invalid_json"]
 
 
 async def test_a_batchs_stages_are_its_children() -> None:
-    _, _, kept = await processed(Told(value("a"), 0))
+    _, _, kept = await processed(Reported(value("a"), 0))
     batch = kept.get_finished_spans()[-1]
     stages = [span.name for span in kept.get_finished_spans() if span.parent and span.parent == batch.context]
     assert stages == ["decode", "enrich", "bulk"]
@@ -145,12 +148,12 @@ class Source:
         return {}
 
 
-async def test_the_audit_tells_of_each_sampled_event_what_it_did_with_it() -> None:
+async def test_the_audit_reports_each_sampled_event_what_it_did_with_it() -> None:
     records = [
-        Told(audit_value("a"), 0, headers=HEADERS),
-        Told(b"not an event", 1, headers=HEADERS),
-        Told(audit_value("refused"), 2, headers=HEADERS),
-        Told(audit_value("b"), 3),
+        Reported(audit_value("a"), 0, headers=HEADERS),
+        Reported(b"not an event", 1, headers=HEADERS),
+        Reported(audit_value("refused"), 2, headers=HEADERS),
+        Reported(audit_value("b"), 3),
     ]
     source = Source(records)
     store = MemoryAudit(refuses=lambda event: event.event.transaction.id == "refused")
@@ -163,7 +166,7 @@ async def test_the_audit_tells_of_each_sampled_event_what_it_did_with_it() -> No
     assert outcomes(kept) == ["written", "invalid", "rejected"]
     batch = kept.get_finished_spans()[-1]
     assert [link.context.trace_id for link in batch.links] == [TRACE_ID] * 3
-    assert told(batch)["activity_indexer.events.written"] == 2
+    assert reported(batch)["activity_indexer.events.written"] == 2
 
 
 class Index:
@@ -179,7 +182,7 @@ async def test_a_bulk_requests_span_says_what_was_sent_and_what_came_back() -> N
     with spans.batch([], {}):
         await MeasuredIndex(Index(), Calls(unreported, spans), "docs").bulk(b"{}\n{}\n")
     request, _ = kept.get_finished_spans()
-    assert told(request) == {
+    assert reported(request) == {
         "db.system.name": "elasticsearch",
         "db.operation.name": "bulk",
         "db.collection.name": "docs",

@@ -14,9 +14,9 @@ from activity_indexer.adapters.kafka.client import admin_client, mapped, topics,
 from activity_indexer.adapters.kafka.consumers import reading
 from activity_indexer.dead_letters.record import StoredDeadLetter
 from activity_indexer.dead_letters.selection import Selection
-from activity_indexer.dead_letters.spans import Progress, Span, Spans, Tell, narrowed
+from activity_indexer.dead_letters.spans import Notify, Progress, Span, Spans, narrowed
 from activity_indexer.errors import Unavailable
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.settings import KafkaSettings
 
 BATCH_RECORDS: Final = 2000
@@ -82,11 +82,11 @@ class DeadLetterReader:
         return await within(self._settings.request_timeout, awaitable)
 
     async def read(
-        self, spans: Spans, tell: Tell | None = None, holding: bytes = b""
+        self, spans: Spans, notify: Notify | None = None, holding: bytes = b""
     ) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """All dead letters of the spans, in batches; those of a partition in order.
 
-        Those whose bytes do not hold `holding` may be left out: looking for it costs less than decoding them. `tell` is
+        Those whose bytes do not hold `holding` may be left out: looking for it is cheaper than decoding. `notify` is
         called after each batch has been worked on. Raises Unavailable when nothing comes for the request
         timeout, or Refused.
         """
@@ -106,8 +106,8 @@ class DeadLetterReader:
                     left.remove(place)
                     self._consumer.pause(TopicPartition(*place))
             moved = self._moved(moved, at != before)
-            if tell:
-                tell(Progress(sum(at[place] - spans[place].start for place in spans), total, records))
+            if notify:
+                notify(Progress(sum(at[place] - spans[place].start for place in spans), total, records))
 
     async def follow(self, starts: Mapping[Partition, int]) -> AsyncGenerator[Sequence[StoredDeadLetter], None]:
         """Dead letters from these offsets on, for ever, also of partitions that are added.

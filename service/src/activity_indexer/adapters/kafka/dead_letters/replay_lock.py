@@ -51,12 +51,12 @@ class _Card(AbstractPartitionAssignor):  # type: ignore[misc]
 
     name = ASSIGNOR
 
-    def __init__(self, told: Mapping[str, str]) -> None:
-        self._told = told
+    def __init__(self, reported: Mapping[str, str]) -> None:
+        self._stated = reported
 
     def metadata(self, topics: Iterable[str]) -> Any:
         """What the group keeps of this member."""
-        return ConsumerProtocolMemberMetadata(0, list(topics), json.dumps(self._told).encode())
+        return ConsumerProtocolMemberMetadata(0, list(topics), json.dumps(self._stated).encode())
 
     def assign(self, cluster: Any, members: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - the base's names
         """Nothing for everybody."""
@@ -130,8 +130,8 @@ def _refusal(settings: KafkaSettings, name: str, found: list[Holder]) -> ReplayR
 def _card(metadata: bytes | None) -> tuple[str, str]:
     """Replay and since; empty while the group is taking members in."""
     try:
-        told = json.loads(ConsumerProtocolMemberMetadata.decode(metadata or b"").user_data or b"{}")
-        return str(told["replay"]), str(told["since"])
+        reported = json.loads(ConsumerProtocolMemberMetadata.decode(metadata or b"").user_data or b"{}")
+        return str(reported["replay"]), str(reported["since"])
     except (ValueError, KeyError, TypeError):
         return "", ""
 

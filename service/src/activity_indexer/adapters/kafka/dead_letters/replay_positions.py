@@ -21,7 +21,7 @@ from aiokafka.protocol.types import (
 )
 
 from activity_indexer.adapters.kafka.client import within
-from activity_indexer.ports import Partition
+from activity_indexer.positions import Partition
 from activity_indexer.replay.ports import Commits
 from activity_indexer.settings import KafkaSettings
 
@@ -105,14 +105,14 @@ async def committed(client: Any, group: str, partitions: Iterable[Partition]) ->
     coordinator = await client.find_coordinator(group)
     while True:
         answer = (await client._send_request(question, coordinator)).to_object()  # noqa: SLF001 - it has no other way
-        told = [(topic["topic"], each) for topic in answer["topics"] for each in topic["partitions"]]
-        codes = {answer["error_code"], *(each["error_code"] for _, each in told)} - {0}
+        reported = [(topic["topic"], each) for topic in answer["topics"] for each in topic["partitions"]]
+        codes = {answer["error_code"], *(each["error_code"] for _, each in reported)} - {0}
         if codes - {UNSTABLE}:
             raise for_code(min(codes - {UNSTABLE}))(f"cannot read the positions of the group {group}")
         if not codes:
             return {
                 Partition(topic, each["partition"]): (each["offset"], each["metadata"] or "")
-                for topic, each in told
+                for topic, each in reported
                 if each["offset"] >= 0
             }
         await asyncio.sleep(PAUSE)

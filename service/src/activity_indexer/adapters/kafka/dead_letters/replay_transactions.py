@@ -28,7 +28,8 @@ from activity_indexer.adapters.kafka.dead_letters.replay_lock import replay_lock
 from activity_indexer.adapters.kafka.records.internals import size_in_batch
 from activity_indexer.dead_letters.spans import Span, Spans
 from activity_indexer.errors import ActivityIndexerError, Refused
-from activity_indexer.ports import OutRecord, Partition
+from activity_indexer.ports import OutRecord
+from activity_indexer.positions import Partition
 from activity_indexer.replay.ports import Commits, Overtaken, RecordRefused
 from activity_indexer.replay.records import Addressed
 from activity_indexer.settings import KafkaSettings
@@ -78,7 +79,7 @@ async def _prepare(settings: KafkaSettings) -> None:
 async def replay_transactions(
     settings: KafkaSettings, transactional_id: str, group: str, targets: Sequence[str]
 ) -> AsyncIterator[ReplayTransactions]:
-    """Takes over the transactional id: whoever had it is fenced, and what it left open is undone.
+    """Takes over the transactional id: its last holder is fenced, and what it left open is undone.
 
     `targets` are the topics that are written to. Raises Unavailable or Refused.
     """
@@ -153,8 +154,8 @@ class ReplayTransactions:
         """Write one partition's records; returns where they lie."""
         offsets: list[int] = []
         for batch, size in batches(self._producer, records):
-            told = await (await handed_over(self._producer, batch, *partition))
-            offsets += (told.offset, told.offset + size)
+            reported = await (await handed_over(self._producer, batch, *partition))
+            offsets += (reported.offset, reported.offset + size)
         return partition, Span(min(offsets), max(offsets))
 
 

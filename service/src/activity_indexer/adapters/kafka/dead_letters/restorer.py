@@ -24,8 +24,8 @@ IN_FLIGHT: Final = 1000
 """Records that are sent before the first of them must be there."""
 
 
-async def restore(settings: KafkaSettings, records: Iterable[OutRecord], tell: Callable[[int], None]) -> int:
-    """Write all records in one transaction; returns how many. `tell` is called with those that are there so far.
+async def restore(settings: KafkaSettings, records: Iterable[OutRecord], notify: Callable[[int], None]) -> int:
+    """Write all records in one transaction; returns how many. `notify` is called with those that are there so far.
 
     The key decides the partition, as with every dead letter. A second import takes over from the first, which fails.
     Raises Unavailable or Refused, and whatever `records` raises: then nothing is to be seen of it.
@@ -42,14 +42,14 @@ async def restore(settings: KafkaSettings, records: Iterable[OutRecord], tell: C
     try:
         await producer.start()
         async with producer.transaction():
-            return await _send(producer, settings.dead_letters, records, tell)
+            return await _send(producer, settings.dead_letters, records, notify)
     except CLIENT_ERRORS as error:
         raise mapped(error) from error
     finally:
         await producer.stop()
 
 
-async def _send(producer: Any, topic: str, records: Iterable[OutRecord], tell: Callable[[int], None]) -> int:
+async def _send(producer: Any, topic: str, records: Iterable[OutRecord], notify: Callable[[int], None]) -> int:
     partitions = await Partitions.of(producer, topic)
     waiting, sent = iter(records), 0
     while chunk := list(islice(waiting, IN_FLIGHT)):
@@ -58,7 +58,7 @@ async def _send(producer: Any, topic: str, records: Iterable[OutRecord], tell: C
             together[partitions.choose(record.key)].append(record)
         await asyncio.gather(*(_write(producer, topic, number, found) for number, found in together.items()))
         sent += len(chunk)
-        tell(sent)
+        notify(sent)
     return sent
 
 

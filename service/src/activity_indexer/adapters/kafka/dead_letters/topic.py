@@ -191,7 +191,7 @@ class DeadLetterTopic:
                 size = size_in_batch(form)
             else:
                 self._emit(DeadLetterTruncated())
-                self._tell_truncated(record, form)
+                self._notify_truncated(record, form)
                 return ""
         return (
             f"the dead-letter topic {self._settings.dead_letters} refuses a record of {size} bytes: "
@@ -242,7 +242,7 @@ class DeadLetterTopic:
                 del self._handing[producer]
             self._handed.set()
 
-    def _tell_truncated(self, record: OutRecord, form: OutRecord) -> None:
+    def _notify_truncated(self, record: OutRecord, form: OutRecord) -> None:
         headers = {name.removeprefix("dead-letter-"): value.decode(errors="replace") for name, value in form.headers}
         self._log.warning(
             "dead_letters.truncated",

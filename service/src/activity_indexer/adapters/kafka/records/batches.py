@@ -18,13 +18,14 @@ from aiokafka.record.default_records import DefaultRecordBatch
 
 from activity_indexer.adapters.kafka.records.compression import CODECS, CannotUnpack, TooLarge, unpacked
 from activity_indexer.errors import DecodeError
-from activity_indexer.ports import Content, Partition, Record, Truncation, UndecodedRecord, header_name
+from activity_indexer.ports import Content, Record, Truncation, UndecodedRecord, header_name
+from activity_indexer.positions import Partition
 
 KEPT_BYTES: Final = 64 * 1024
 """Bytes of a value, key or headers that are kept of a record that is too large."""
 
 BATCH_RATIO: Final = 4
-"""A batch may take so many times the size of the largest record, decompressed: it usually holds many."""
+"""A batch may take this many times the size of the largest record, decompressed: it usually holds many."""
 
 OVERHEAD: Final = 12
 """Bytes of a batch's offset and length, which the length does not count."""
@@ -33,13 +34,13 @@ LEAST_LENGTH: Final = 14
 """The length of the smallest batch of any format."""
 
 MAGIC: Final = 16
-"""Where the number of the format stands in a batch."""
+"""Where the number of the format is in a batch."""
 
 HEADER_BYTES: Final = 61
 """Bytes of a batch of format 2 before its records."""
 
 ATTRIBUTES: Final = 22
-"""Where the lower byte of the attributes stands in a batch of format 2."""
+"""Where the lower byte of the attributes is in a batch of format 2."""
 
 OLD_ATTRIBUTES: Final = 17
 """Where the attributes stand in a message of format 0 or 1."""
@@ -50,7 +51,7 @@ TRANSACTIONAL: Final = 0x10
 CONTROL: Final = 0x20
 MARKED: Final = TRANSACTIONAL | CONTROL
 COUNT: Final = 57
-"""Where the number of records stands in a batch of format 2."""
+"""Where the number of records is in a batch of format 2."""
 
 VARINT_BYTES: Final = 10
 

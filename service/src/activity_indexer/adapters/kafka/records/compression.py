@@ -109,7 +109,7 @@ def _snappy(content: memoryview, target: memoryview) -> int:
 
 
 def _snappy_block(content: memoryview, target: memoryview) -> int:
-    """The length stands at the beginning of a block: nothing is unpacked that does not fit."""
+    """The length is at the beginning of a block: nothing is unpacked that does not fit."""
     size: int = cramjam.snappy.decompress_raw_len(content)
     if size > len(target):
         raise TooLarge

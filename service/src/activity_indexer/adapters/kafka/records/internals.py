@@ -24,7 +24,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder, _DefaultR
 from activity_indexer.adapters.kafka.records.batches import FetchedPartition, Reading
 from activity_indexer.errors import Unavailable
 from activity_indexer.memory import MemoryShares
-from activity_indexer.ports import HeaderName, OutRecord, Partition
+from activity_indexer.ports import HeaderName, OutRecord
+from activity_indexer.positions import Partition
 
 RETRY_INTERVAL: Final = 5.0
 """Seconds after which a partition that cannot go on is fetched again: the damage may have come on the way."""
@@ -58,7 +59,7 @@ class RecordsConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer that hands out ports.UndecodedRecord for what it cannot decode, and never raises for it.
 
     `max_record_bytes` is the size of the largest record; `shares` bound what is fetched and not handed out. A
-    partition whose next batch is damaged is left out until it can be read; `corrupt` tells which.
+    partition whose next batch is damaged is left out until it can be read; `corrupt` says which.
     """
 
     def __init__(self, *, max_record_bytes: int, shares: MemoryShares | None = None, **arguments: Any) -> None:

@@ -322,7 +322,7 @@ async def test_a_clock_that_the_topic_refuses_says_what_to_do(topic: Topic) -> N
 
 
 def taking(limit: int) -> Refusal:
-    """A topic that takes records of so many bytes at most."""
+    """A topic that takes records of this many bytes at most."""
     return lambda record: RecordTooLargeError() if size_in_batch(record) > limit else None
 
 
@@ -331,13 +331,13 @@ async def test_a_record_that_is_too_large_is_written_truncated(topic: Topic) -> 
     value = b"v" * 300_000
     assert await writer(100_000).send([OutRecord(b"k", value, [("h", b"x"), *PLACE]), RECORDS[0]]) == ([], "")
     found = next(record for record in topic.sent() if record.key == b"k")
-    told = dict(found.headers)
+    reported = dict(found.headers)
     assert found.value == value[:65_536]
-    assert told["h"] == b"x"
-    assert told["dead-letter-offset"] == b"17"
-    assert told["dead-letter-truncated"] == b"true"
-    assert told["dead-letter-size"] == b"300000"
-    assert told["dead-letter-sha256"] == hashlib.sha256(value).hexdigest().encode()
+    assert reported["h"] == b"x"
+    assert reported["dead-letter-offset"] == b"17"
+    assert reported["dead-letter-truncated"] == b"true"
+    assert reported["dead-letter-size"] == b"300000"
+    assert reported["dead-letter-sha256"] == hashlib.sha256(value).hexdigest().encode()
     assert [record.value for record in topic.sent() if record.key is None] == [b"a"], "the other one is whole"
 
 
@@ -371,13 +371,13 @@ async def test_whatever_the_topic_takes_something_is_written(topic: Topic, limit
     )
     assert await writer(limit).send([large]) == ([], "")
     (found,) = topic.sent()
-    told = dict(found.headers)
+    reported = dict(found.headers)
     assert size_in_batch(found) <= limit
-    assert (told["dead-letter-topic"], told["dead-letter-offset"]) == (b"transactions", b"17")
-    assert told["dead-letter-headers-dropped"] == b"1"
-    assert told["dead-letter-size"] == b"300000"
+    assert (reported["dead-letter-topic"], reported["dead-letter-offset"]) == (b"transactions", b"17")
+    assert reported["dead-letter-headers-dropped"] == b"1"
+    assert reported["dead-letter-size"] == b"300000"
     if found.key is None:
-        assert told["dead-letter-key-size"] == b"5000"
+        assert reported["dead-letter-key-size"] == b"5000"
 
 
 async def test_a_topic_that_takes_nothing_says_what_to_raise(topic: Topic) -> None:
@@ -436,8 +436,8 @@ async def test_an_unknown_error_of_a_keyed_record_is_a_problem(topic: Topic) -> 
 
 async def test_one_that_was_truncated_before_keeps_the_size_and_hash_of_the_original(topic: Topic) -> None:
     topic.refusal = taking(5_000)
-    told = [("dead-letter-truncated", b"true"), ("dead-letter-size", b"999999"), ("dead-letter-sha256", b"abc")]
-    assert await writer(5_000).send([OutRecord(b"k", b"v" * 65_536, [*PLACE, *told])]) == ([], "")
+    reported = [("dead-letter-truncated", b"true"), ("dead-letter-size", b"999999"), ("dead-letter-sha256", b"abc")]
+    assert await writer(5_000).send([OutRecord(b"k", b"v" * 65_536, [*PLACE, *reported])]) == ([], "")
     (found,) = topic.sent()
     sizes = [value for name, value in found.headers if name == "dead-letter-size"]
     assert (sizes, len(found.value or b"")) == ([b"999999"], 4096)

@@ -24,7 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from activity_indexer.adapters.kafka.records.batches import KEPT_BYTES, FetchedPartition, Reading
-from activity_indexer.ports import Content, HeaderName, Partition, Record, Truncation, UndecodedRecord
+from activity_indexer.ports import Content, HeaderName, Record, Truncation, UndecodedRecord
+from activity_indexer.positions import Partition
 
 PLACE = Partition("transactions", 3)
 LIMIT = 100_000
@@ -189,13 +190,13 @@ def test_the_rest_of_a_batch_that_cannot_be_split_is_one_record_at_its_last_offs
 
 
 @pytest.mark.parametrize(("count", "last"), [(5, 4), (2**31 - 1, 4)])
-def test_records_that_a_batch_promises_and_does_not_hold_are_told(count: int, last: int) -> None:
+def test_records_that_a_batch_promises_and_does_not_hold_are_reported(count: int, last: int) -> None:
     read = Read(Batch([record(0, b"a")], last=last, count=count).encoded() + values(b"f", base=5))
     assert read.shown == [(0, b"a"), (4, "undecodable_records"), (5, b"f")]
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1])
-def test_records_beyond_the_number_that_a_batch_tells_are_not_lost(count: int) -> None:
+def test_records_beyond_the_number_that_a_batch_says_are_not_lost(count: int) -> None:
     records = [record(0, b"a"), record(1, b"b")]
     read = Read(Batch(records, last=1, count=count).encoded())
     assert read.records[-1].offset == 1

@@ -21,7 +21,8 @@ from activity_indexer.adapters.kafka.records.batches import FetchedPartition, Re
 from activity_indexer.adapters.kafka.records.internals import RecordsConsumer, batch_maker, size_in_batch
 from activity_indexer.errors import Unavailable
 from activity_indexer.memory import MemoryShares
-from activity_indexer.ports import HeaderName, OutRecord, Partition, UndecodedRecord
+from activity_indexer.ports import HeaderName, OutRecord, UndecodedRecord
+from activity_indexer.positions import Partition
 
 pytestmark = pytest.mark.simulated_time
 
@@ -66,7 +67,7 @@ class Response:
 
 
 class Broker:
-    """The client's connection: fetches are answered with what lies at the position that they ask for."""
+    """The client's connection: fetches are answered with what is at the position that they ask for."""
 
     _metadata_max_age_ms = 1000
 
@@ -147,7 +148,7 @@ async def test_a_damaged_batch_holds_only_its_partition_until_it_can_be_read(mon
         assert consumer.corrupt() == {}
 
 
-async def test_a_partition_that_was_taken_away_is_no_longer_told() -> None:
+async def test_a_partition_that_was_taken_away_is_no_longer_reported() -> None:
     broker = Broker({ZERO: {0: damaged(values(b"a"))}, ONE: {0: values(b"x")}})
     async with consuming(broker) as consumer:
         await taken(consumer, 1)
@@ -158,7 +159,7 @@ async def test_a_partition_that_was_taken_away_is_no_longer_told() -> None:
         assert consumer.corrupt() == {}
 
 
-async def test_a_partition_that_was_set_to_another_offset_is_no_longer_told() -> None:
+async def test_a_partition_that_was_set_to_another_offset_is_no_longer_reported() -> None:
     broker = Broker({ZERO: {0: damaged(values(b"a"))}, ONE: {0: values(b"x")}})
     async with consuming(broker) as consumer:
         await taken(consumer, 1)

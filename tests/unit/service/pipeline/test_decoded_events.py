@@ -9,13 +9,14 @@ from fixtures.records import undecoded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activity_indexer.audit.decoded_events import BESIDE, INVALID, DecodedEvents, Run
 from activity_indexer.errors import EventError
 from activity_indexer.event import Event
 from activity_indexer.offsets import Span
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
-from activity_indexer.ports import Partition, Record
+from activity_indexer.pipeline.decoded_events import BESIDE, INVALID, DecodedEvents, Run
+from activity_indexer.ports import Record
+from activity_indexer.positions import Partition
 
 ROOM = 1 << 20
 PLACE = Partition("transactions", 0)
@@ -127,7 +128,7 @@ def test_only_partitions_that_the_audit_reads_are_kept() -> None:
     assert offsets(store.take(PLACE, 2, "id", 10)) == [2, 3]
 
 
-def test_the_indexer_is_behind_until_it_is_past_a_place_or_stands_still() -> None:
+def test_the_indexer_is_behind_until_it_is_past_a_place_or_makes_no_progress() -> None:
     clock = [0.0]
     store = opened(clock=clock)
     assert not store.is_behind(PLACE, 0, 1.0)

@@ -93,7 +93,7 @@ def instance_id() -> str:
 
 
 def from_any_thread(loop: asyncio.AbstractEventLoop, emit: Emit) -> Report:
-    """Tells in the loop's thread what happens in another; nothing once the loop is closed."""
+    """Reports in the loop's thread what happens in another; nothing once the loop is closed."""
 
     def report(outcome: str, count: int) -> None:
         with suppress(RuntimeError):

@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from activity_indexer.errors import EventError, ValidationError
+from activity_indexer.errors import EventError
 from activity_indexer.event import Event
 from activity_indexer.memory import records_bytes
 from activity_indexer.pipeline.batch import Batch
-from activity_indexer.ports import Partition, Record
+from activity_indexer.ports import Record
+from activity_indexer.positions import Partition
 
 BESIDE: Final = 1024
 """What a kept event takes beside the bytes of its record and of its body: the objects that describe them (bytes)."""
 
-INVALID: Final = ValidationError("invalid", "the indexer found no event in this record")
+INVALID: Final = EventError("invalid", "the indexer found no event in this record")
 """In place of an event: the indexer has dead-lettered the record, and said why."""
 
 
@@ -65,7 +66,7 @@ class DecodedEvents:
         self._size = 0
         self._lanes: dict[Partition, _Lane] = {}
         self.topic_id: Callable[[], str] = str
-        """Tells the id of the topic that the indexer reads; nothing is kept without one."""
+        """Sets the id of the topic that the indexer reads; nothing is kept without one."""
 
     def open(self, places: Iterable[Partition]) -> None:
         """The audit reads these partitions from now on, and no others."""
@@ -104,7 +105,7 @@ class DecodedEvents:
         self._size += size
 
     def take(self, place: Partition, offset: int, topic_id: str, at_most: int, at_least: int = 1) -> Run | None:
-        """Records from this offset on, at most so many; None where there are less than `at_least`."""
+        """Records from this offset on, at most this many; None where there are less than `at_least`."""
         lane = self._lanes.get(place)
         if lane is None or not lane.records:
             return None
@@ -121,7 +122,7 @@ class DecodedEvents:
         return Run(records, found, records_bytes(records))
 
     def is_behind(self, place: Partition, offset: int, seconds: float) -> bool:
-        """Whether the indexer is about to decode this offset: it is not past it, and moved within so many seconds."""
+        """Whether the indexer is about to decode this offset: it is not past it, and moved within this many seconds."""
         lane = self._lanes.get(place)
         return lane is not None and lane.reached <= offset and self._clock() - lane.moved_at < seconds
 
