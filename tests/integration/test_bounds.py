@@ -58,7 +58,7 @@ async def worked(place: Place, start_on: Start, **variables: str) -> Indexer:
     return process
 
 
-@pytest.mark.parametrize("away", SILENT)
+@pytest.mark.parametrize("unavailable", SILENT)
 async def test_the_end_comes_in_time_whichever_server_is_silent(
     own_servers: Servers, place: Place, start_on: Start, unavailable: str
 ) -> None:

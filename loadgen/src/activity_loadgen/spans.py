@@ -46,7 +46,7 @@ def spans_from(environment: Mapping[str, str]) -> Spans | None:
         SpanSettingError: naming the variable, what it wants and what it got.
     """
     disabled, exporter = environment.get("OTEL_SDK_DISABLED", ""), environment.get("OTEL_TRACES_EXPORTER", "")
-    if exporter not in EXPORTERS:
+    if disabled.lower() != "true" and exporter not in EXPORTERS:
         raise SpanSettingError(f"OTEL_TRACES_EXPORTER: expected otlp or none, got {exporter!r}")
     if not export_is_on(exporter, _first(environment, ENDPOINTS), disabled=disabled):
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,13 +101,13 @@ def tls_context(
     return context
 
 
-async def connection_errors(arguments: Mapping[str, Any]) -> list[Exception]:
+async def connection_errors(arguments: Mapping[str, Any]) -> AsyncGenerator[Exception, None]:
     """Why each of the servers takes no connection: the client itself reports only that none of them does.
 
-    `arguments` are those of a client. A server that takes the connection adds nothing.
+    `arguments` are those of a client. A server that takes the connection adds nothing. Each is asked when it is its
+    turn: a caller that has found the reason can stop there.
     """
     own = {name: arguments[name] for name in _OF_ONE_CONNECTION if name in arguments}
-    found: list[Exception] = []
     for server in arguments["bootstrap_servers"]:
         host, _, port = server.rpartition(":")
         place = host.strip("[]"), int(port)
@@ -117,10 +117,9 @@ async def connection_errors(arguments: Mapping[str, Any]) -> list[Exception]:
                     await _hear_alert(*place, tls)
             connection = await create_conn(*place, **own)
         except CLIENT_ERRORS as error:
-            found.append(error)
+            yield error
         else:
             connection.close()
-    return found
 
 
 async def _hear_alert(host: str, port: int, tls: ssl.SSLContext) -> None:

@@ -41,7 +41,7 @@ def as_json(_logger: Any, _method: str, fields: Fields) -> str:
     try:
         return msgspec.json.encode(fields, enc_hook=str).decode()
     except ValueError:  # a lone surrogate: JSON in UTF-8 cannot hold it
-        return msgspec.json.encode(_encodable(fields)).decode()
+        return msgspec.json.encode(_encodable(fields), enc_hook=lambda value: _encodable(str(value))).decode()
 
 
 def _encodable(value: Any) -> Any:
@@ -49,6 +49,6 @@ def _encodable(value: Any) -> Any:
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_encodable(item) for item in value]
     return value

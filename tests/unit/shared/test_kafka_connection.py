@@ -48,7 +48,7 @@ async def test_each_server_says_why_it_takes_no_connection() -> None:
         "metadata_max_age_ms": 1,
         **security_arguments("PLAINTEXT"),
     }
-    found = await connection_errors(arguments)
+    found = [each async for each in connection_errors(arguments)]
     assert len(found) == 2
     assert all(isinstance(each, OSError | KafkaConnectionError) for each in found)
 
@@ -64,7 +64,7 @@ async def test_a_broker_that_wants_another_certificate_is_heard() -> None:
         port = listening.getsockname()[1]
         refusing = asyncio.create_task(asyncio.to_thread(refuse, listening, inside))
         arguments = {"bootstrap_servers": [f"127.0.0.1:{port}"], **security_arguments("SSL", tls=outside)}
-        [found] = await connection_errors(arguments)
+        [found] = [each async for each in connection_errors(arguments)]
         await refusing
     assert isinstance(found, ssl.SSLError), repr(found)
     assert "CERTIFICATE_REQUIRED" in (found.reason or "")

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -130,8 +130,11 @@ class KafkaConnection:
 
     async def _explained(self, error: Exception) -> Exception:
         """The client reports only that no server accepts it: a server that refuses us says why."""
-        refusals = (each for each in await connection_errors(self._arguments) if isinstance(each, REFUSALS))
-        return next((refusal.with_traceback(None) for refusal in refusals), error)
+        async with aclosing(connection_errors(self._arguments)) as reasons:
+            async for reason in reasons:
+                if isinstance(reason, REFUSALS):
+                    return reason.with_traceback(None)
+        return error
 
 
 def _of(topic: str, offsets: Mapping[TopicPartition, int]) -> dict[int, int]:

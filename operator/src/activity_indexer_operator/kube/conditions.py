@@ -28,8 +28,3 @@ def transitions(previous: Iterable[Condition], current: Iterable[Condition]) -> 
     """The conditions whose status or reason has changed: what is worth an Event."""
     before = {condition.type: (condition.status, condition.reason) for condition in previous}
     return tuple(new for new in current if before.get(new.type) != (new.status, new.reason))
-
-
-def is_true(conditions: Iterable[Condition], kind: str) -> bool:
-    """Whether the condition of this type holds."""
-    return any(condition.type == kind and condition.status == "True" for condition in conditions)

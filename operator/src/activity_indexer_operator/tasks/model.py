@@ -13,7 +13,7 @@ from activity_indexer_operator.tasks.schedules import ReplayRequest, ReplaySched
 
 
 class DeadLetterTasks(View, frozen=True):
-    """`spec.deadLetter`, as far as replays are concerned."""
+    """Where events go that cannot be indexed, and how they come back."""
 
     replay_request: Annotated[
         ReplayRequest | None,
@@ -38,7 +38,7 @@ class Tasks(View, frozen=True):
 
 
 class DeadLetterTaskStatus(View, frozen=True):
-    """`status.deadLetter`, as far as replays are concerned."""
+    """The dead letters."""
 
     last_replay: Annotated[str | None, described("The newest DeadLetterReplay.")] = None
     schedule: ScheduleStatus | None = None

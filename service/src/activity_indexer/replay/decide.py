@@ -34,6 +34,9 @@ from activity_indexer.replay.records import Addressed, lies_at, parked, sent_aga
 AHEAD: Final = 3
 """Batches about which the index is asked while an earlier one is worked on."""
 
+AHEAD_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of dead letters that are decided before their turn; a batch is much larger unpacked than when it is fetched."""
+
 
 FRESH: Final = 60.0
 """Seconds for which what a plan decided is not asked again: the index may change meanwhile."""
@@ -86,8 +89,10 @@ class Fates:
         for decision in decisions:
             letter = decision.letter
             place = letter.topic, letter.partition
-            if place in self._fates:
-                self._fates[place][letter.offset - self._starts[place]] = _NUMBERS[decision.fate]
+            fates = self._fates.get(place, bytearray())
+            at = letter.offset - self._starts.get(place, 0)
+            if 0 <= at < len(fates):  # a reading that was reset may begin before the span
+                fates[at] = _NUMBERS[decision.fate]
 
     def of(self, letter: StoredDeadLetter) -> Fate | None:
         """What was decided about a dead letter; None when nothing was."""
@@ -137,7 +142,6 @@ class Decider:
         if asked and not self._options.include_stale:
             try:
                 states = await self._documents.states(list(asked))
-                self.blind = ""
             except (Unavailable, Refused) as error:
                 self.blind = str(error)
         return [_checked(decision, states) for decision in found] if states else found
@@ -199,13 +203,16 @@ async def decided(
     reading: AsyncGenerator[Sequence[StoredDeadLetter], None],
     ahead: int = AHEAD,
 ) -> AsyncGenerator[list[Decision], None]:
-    """The decisions about what is read, in order; up to `ahead` batches are decided before their turn."""
+    """The decisions about what is read, in order; up to `ahead` batches, of AHEAD_BYTES, are decided early."""
     coming: deque[asyncio.Task[list[Decision]]] = deque()
+    sizes: deque[int] = deque()
     try:
         async with aclosing(reading):
             async for letters in reading:
                 coming.append(asyncio.create_task(decide(letters)))
-                if len(coming) > ahead:
+                sizes.append(sum(len(letter.value or b"") for letter in letters))
+                while len(coming) > ahead or (coming and sum(sizes) > AHEAD_BYTES):
+                    sizes.popleft()
                     yield await coming.popleft()
             while coming:
                 yield await coming.popleft()

@@ -141,8 +141,9 @@ class Sender:
             if len(chunk.decisions) == 1:
                 refused = changed(chunk.decisions[0], fate=Fate.REFUSED, made=None, reason=str(error))
                 return await self._write(Chunk.of([refused]), at)
-            for decision in chunk.decisions:
-                at = await self._write(Chunk.of([decision]), at)
+            middle = len(chunk.decisions) // 2  # nothing was written: sizes are checked before
+            for half in (chunk.decisions[:middle], chunk.decisions[middle:]):
+                at = await self._write(Chunk.of(half), at)
             return at
         for place, span in written.items():
             before = self.written.get(place, span)

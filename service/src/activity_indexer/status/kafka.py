@@ -12,7 +12,6 @@ from aiokafka import TopicPartition
 from aiokafka.conn import create_conn
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
-from activity_common.setting_names import parked_topic
 from activity_indexer.adapters.kafka.address import stated_address
 from activity_indexer.adapters.kafka.client import Shape, admin_client, client_arguments, mapped, topics, within
 from activity_indexer.adapters.kafka.consumers import reading
@@ -69,7 +68,7 @@ class _Reader:
         self._stable = stable
         self._groups = groups
         source, dead = settings.transactions_topic, settings.dead_letters
-        self.names = {"transactions": source, "deadLetters": dead, "parked": parked_topic(dead)}
+        self.names = {"transactions": source, "deadLetters": dead, "parked": settings.parked}
         self.places = [
             TopicPartition(name, number)
             for name in self.names.values()

@@ -1,6 +1,6 @@
 """What becomes of a dead letter, and the plan that counts it."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -179,6 +179,38 @@ async def test_another_topic_is_refused_until_it_is_given() -> None:
     assert (moved.fate, moved.made().topic if moved.made else "") == (Fate.SENT, "new")
     stranger = msgspec.structs.replace(letter(), headers=())
     assert (await fate(stranger)).fate is Fate.SENT
+
+
+async def test_an_index_that_did_not_answer_once_stays_in_the_plan_though_it_answers_again() -> None:
+    documents = MemoryDocuments(unavailable="no connection")
+    decider = Decider(OPTIONS, documents)
+    await decider.decide([letter()])
+    documents.unavailable = ""
+    await decider.decide([letter()])
+    assert decider.blind == "no connection"
+
+
+async def test_few_batches_of_large_dead_letters_are_decided_ahead() -> None:
+    read = 0
+
+    async def batches() -> AsyncGenerator[list[StoredDeadLetter], None]:
+        nonlocal read
+        for _ in range(8):
+            read += 1
+            yield [msgspec.structs.replace(letter(), value=b" " * (decide.AHEAD_BYTES + 1))]
+
+    async def nothing(_: object) -> list[Decision]:
+        return []
+
+    async for _ in decide.decided(nothing, batches()):
+        assert read == 1
+        break
+
+
+def test_an_offset_before_a_plan_is_not_taken_for_one_of_it() -> None:
+    planned = Fates({Partition("t.dlq", 0): Span(10, 12)}, 0.0)
+    planned.keep([Decision(letter(offset=9), Fate.SENT), Decision(letter(offset=1), Fate.SENT)])
+    assert [planned.of(letter(offset=offset)) for offset in (1, 9, 10, 11)] == [None] * 4
 
 
 async def test_what_a_correction_leaves_invalid_is_refused_and_the_rest_is_decided_by_its_new_value() -> None:

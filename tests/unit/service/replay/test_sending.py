@@ -145,6 +145,17 @@ async def test_no_more_is_sent_than_allowed_also_in_several_runs() -> None:
     assert set(sent(log).values()) == {1}
 
 
+async def test_one_record_that_is_too_large_costs_few_transactions() -> None:
+    log = MemoryLog(batch=64)
+    bury(log, 63)
+    large = Reported(encoded(event("large")) + b" " * 10_000, key=b"k", offset=63, topic="t")
+    log.put("t.dlq", 0, dead_letter(large, Failure(MISSING, 1, 1000.0, 2000.0)))
+    log.largest = 8_000
+    at = await run(log)
+    assert (at.counters.sent, at.counters.refused) == (63, 1)
+    assert log.commits < 12
+
+
 async def test_a_stop_ends_it_behind_a_transaction() -> None:
     log = MemoryLog(batch=4)
     bury(log, 20)

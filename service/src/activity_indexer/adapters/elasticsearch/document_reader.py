@@ -34,6 +34,7 @@ class _Document(msgspec.Struct, gc=False):
     version: int = msgspec.field(name="_version", default=0)
     found: bool = False
     source: Raw = msgspec.field(name="_source", default=Raw(b"{}"))
+    error: Raw = Raw(b"")
 
 
 class _Answer(msgspec.Struct, gc=False):
@@ -97,9 +98,11 @@ class DocumentReader:
             raise answer.error()
         try:
             documents = _answer(answer.body).docs
+            if failed := next((bytes(each.error) for each in documents if bytes(each.error)), b""):
+                raise Unavailable(f"Elasticsearch could not look a document up: {failed.decode()[:200]}")
+            return {each.identifier: _state(each) for each in documents if each.found}
         except (ValueError, RecursionError) as error:
             raise Unavailable(f"Elasticsearch: unexpected answer to a lookup of documents: {error}") from None
-        return {each.identifier: _state(each) for each in documents if each.found}
 
 
 def _state(document: _Document) -> StoredDocument:

@@ -101,7 +101,7 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[Any]:
 
 async def explained(settings: KafkaSettings, error: KafkaConnectionError) -> ActivityIndexerError:
     """The client says only that no server takes it: ask each why. One that needs an operator comes first."""
-    reasons = [mapped(reason) for reason in await connection_errors(client_arguments(settings))]
+    reasons = [mapped(reason) async for reason in connection_errors(client_arguments(settings))]
     refused = [reason for reason in reasons if isinstance(reason, Refused)]
     return next(iter(refused or reasons), mapped(error))
 

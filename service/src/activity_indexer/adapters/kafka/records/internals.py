@@ -2,7 +2,7 @@
 
 The client (aiokafka) decodes what a broker sent while it hands out records, and raises for the first that it cannot
 decode: the records before it, and those of other partitions, are lost with it. It has no setting for that, so two of
-its methods run here with other classes in place of its own. `tests/unit/service/test_kafka_internals.py` checks that
+its methods run here with other classes in place of its own. `test_internals.py` checks that
 the names are as they are expected.
 """
 
