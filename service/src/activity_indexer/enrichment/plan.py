@@ -119,7 +119,11 @@ class Compiler:
         """Things come as the metadata says them, so that a cleaned text need not be made to find a result."""
         cleaned = []
         for name, text in zip(part.reads, arguments, strict=True):
-            if name in part.copies or name not in self._vocabulary.things:
+            if name in part.copies:
+                cleaned.append(text)
+            elif name not in self._vocabulary.things:
+                if isinstance(text, str) and PLACEHOLDER in text:  # it would be taken for a copy
+                    raise Unusual
                 cleaned.append(text)
             elif type(text) is str:
                 cleaned.append(self._vocabulary.cleaner(name)(text))

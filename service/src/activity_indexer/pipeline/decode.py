@@ -157,7 +157,7 @@ def decode_event(value: bytes | None, latest: int, position: Position = UNKNOWN_
 def _decoded(value: bytes | None, latest: int, position: Position) -> Event | EventError:
     """The event, or why there is none.
 
-    Nearly all events are valid and have nothing unusual in them: `_is_usual` finds that out at once, and only the
+    Nearly all events are valid and have nothing unusual in them: `_usual_transaction` finds that out, and only the
     others go through the checks one by one (`_checked`), with the same result. Each check returns what is wrong: in a
     storm of invalid events, raising it would cost more than finding it.
     """
@@ -282,7 +282,9 @@ def _removed(value: bytes, body: bytes, envelope: _Envelope) -> tuple[Transactio
     """The transaction of a deletion, which has no body."""
     found = _deleted(body)
     transaction = Transaction(id=found.id, user_id=found.user_id)
-    usual = value.count(b'"') - body.count(b'"') == (10 if envelope.source is None else 14)  # as in _is_usual
+    usual = value.count(b'"') - body.count(b'"') == (
+        10 if envelope.source is None else 14
+    )  # no odd names
     problem = (
         (None if usual else _repeated_name(value, ""))
         or _repeated_name(body, "transaction.")

@@ -29,11 +29,16 @@ class Run(NamedTuple):
     size: int
 
 
+NEAR: Final = 2000
+"""Offsets by which the indexer may be behind the audit and still be at the same place."""
+
+
 @dataclass(slots=True)
 class _Lane:
     """One partition: the records that are kept of it, without a gap from `first` on, and what they take (bytes).
 
-    The indexer has decoded what is below `reached`, and did so last at `moved_at`.
+    The indexer has decoded what is below `reached`, and once had what is below `highest`. It read on from there last at
+    `moved_at`: what it reads again is not waited for.
     """
 
     topic_id: str = ""
@@ -42,6 +47,7 @@ class _Lane:
     events: list[Event | None] = field(default_factory=list)
     size: int = 0
     reached: int = -1
+    highest: int = -1
     moved_at: float = float("-inf")
 
     @property
@@ -91,8 +97,10 @@ class DecodedEvents:
             return
         if first < lane.reached or topic_id != lane.topic_id:
             self._forget(lane, len(lane.records))
+            lane.highest = lane.highest if topic_id == lane.topic_id else -1
             lane.topic_id = topic_id
-        lane.reached, lane.moved_at = end, now
+        lane.reached, lane.highest = end, max(lane.highest, end)
+        lane.moved_at = now if topic_id and end == lane.highest else float("-inf")
         has_gap = end - first != len(records) or (lane.records and lane.end != first)
         size = _bound(records)
         if has_gap or not topic_id or self._size + size > self._limit:
@@ -122,9 +130,9 @@ class DecodedEvents:
         return Run(records, found, records_bytes(records))
 
     def is_behind(self, place: Partition, offset: int, seconds: float) -> bool:
-        """Whether the indexer is about to decode this offset: it is not past it, and moved within this many seconds."""
+        """Whether the indexer is about to decode this offset: it is near, not past it, and read on in these seconds."""
         lane = self._lanes.get(place)
-        return lane is not None and lane.reached <= offset and self._clock() - lane.moved_at < seconds
+        return lane is not None and 0 <= offset - lane.reached <= NEAR and self._clock() - lane.moved_at < seconds
 
     def _forget(self, lane: _Lane, count: int) -> None:
         """Forget the first records of a partition."""

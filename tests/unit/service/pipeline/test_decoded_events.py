@@ -14,7 +14,7 @@ from activity_indexer.event import Event
 from activity_indexer.offsets import Span
 from activity_indexer.pipeline.batch import Batch
 from activity_indexer.pipeline.decode import decode_record
-from activity_indexer.pipeline.decoded_events import BESIDE, INVALID, DecodedEvents, Run
+from activity_indexer.pipeline.decoded_events import BESIDE, INVALID, NEAR, DecodedEvents, Run
 from activity_indexer.ports import Record
 from activity_indexer.positions import Partition
 
@@ -136,6 +136,29 @@ def test_the_indexer_is_behind_until_it_is_past_a_place_or_makes_no_progress() -
     assert store.is_behind(PLACE, 2, 1.0)
     assert not store.is_behind(PLACE, 1, 1.0)
     clock[0] = 1.0
+    assert not store.is_behind(PLACE, 2, 1.0)
+
+
+def test_an_indexer_far_behind_is_not_about_to_decode_a_place() -> None:
+    store = opened()
+    keep(store, at(0, 1))
+    assert store.is_behind(PLACE, 2 + NEAR, 1.0)
+    assert not store.is_behind(PLACE, 3 + NEAR, 1.0)
+
+
+def test_an_indexer_that_reads_again_is_not_waited_for() -> None:
+    store = opened()
+    keep(store, at(0, 1, 2, 3))
+    keep(store, at(0, 1))
+    assert not store.is_behind(PLACE, 4, 1.0)
+    keep(store, at(2, 3, 4))
+    assert store.is_behind(PLACE, 5, 1.0)
+
+
+def test_an_indexer_whose_topic_has_no_id_is_not_waited_for() -> None:
+    store = opened()
+    store.topic_id = str
+    keep(store, at(0, 1))
     assert not store.is_behind(PLACE, 2, 1.0)
 
 

@@ -37,7 +37,7 @@ LEAVE_TIMEOUT: Final = 5.0
 
 
 class KafkaAuditSource:
-    """An audit.RecordSource. It joins the group at the first poll, and joins again when its client has broken down.
+    """A ports.AuditSource. It joins the group at the first poll, and joins again when its client has broken down.
 
     `_handed` and `_settled` are next offsets: of what poll handed out, and of what is committed. Both are forgotten in
     a rebalance, so that an offset of an earlier assignment is never committed over a newer one.

@@ -50,7 +50,7 @@ class RedisClient:
             async with ResponsiveTimeout(limit):
                 connection = await self._connected()
                 return await connection.ask(command)
-        except (RedisError, NotRedis, OSError, TimeoutError) as error:
+        except (RedisError, NotRedis, OSError, ValueError) as error:  # ValueError: a host that has no encoding
             if connection is not None and not isinstance(error, RedisError):
                 connection.close()
             raise Unavailable(explained(error)) from error
@@ -69,7 +69,10 @@ class RedisClient:
         try:
             found = await self.info(limit, "cluster")
         except Unavailable as error:
-            if isinstance(error.__cause__, RedisError):  # INFO may be forbidden; then the keys themselves show it
+            logged_in = self._connection is not None and not self._connection.closed
+            if (
+                isinstance(error.__cause__, RedisError) and logged_in
+            ):  # INFO may be forbidden: the keys show it
                 return
             raise
         if found.get("cluster_enabled", "0") != "0":
@@ -84,7 +87,8 @@ class RedisClient:
         async with self._connecting:
             connection = self._connection
             idle = self._clock() - self._used_at
-            if connection is None or connection.closed or 0 < self._address.idle_limit < idle:
+            stale = connection is not None and not connection.busy and 0 < self._address.idle_limit < idle
+            if connection is None or connection.closed or stale:
                 if connection is not None:
                     connection.close()
                 self._connection = connection = await self._connect()
@@ -133,6 +137,11 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._transport: asyncio.Transport | None = None
         self._lost: Exception = ConnectionError("the server closed the connection")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reply is waited for."""
+        return bool(self._waiting)
 
     @property
     def closed(self) -> bool:

@@ -6,6 +6,7 @@ client that takes a list of arguments looks at each. Connections, logins, TLS an
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import time
@@ -64,6 +65,8 @@ class RedisSeenStore:
         self._clock = clock
         self._ahead: float | None = None
         self._client = RedisClient(settings)
+        # Offsets have a connection of their own: a question that is given up closes that of all others beside it.
+        self._offsets_client = RedisClient(settings)
         self._checked = False
 
     async def seen(self, ids: Sequence[bytes]) -> Mapping[bytes, bytes]:
@@ -113,15 +116,18 @@ class RedisSeenStore:
         places = list(partitions)
         if not places:
             return {}
-        found = await self._ask(encoded(b"HMGET", self._offsets_key, *map(_field, places)))
+        asked = encoded(b"HMGET", self._offsets_key, *map(_field, places))
+        found = await self._offsets_client.ask(asked, self._timeout * 2)
         return {place: _number(value) for place, value in zip(places, found, strict=True) if value is not None}
 
     async def remember(self, offsets: Mapping[Partition, int]) -> None:
         """Keep what the group committed for as long as the ids."""
         pairs = [text for place, offset in offsets.items() for text in (_field(place), b"%d" % offset)]
         if pairs:
-            await self._ask(encoded(b"HSET", self._offsets_key, *pairs))
-            await self._ask(encoded(b"PEXPIRE", self._offsets_key, b"%d" % self._ttl))
+            key, limit = self._offsets_key, self._timeout * 2
+            kept = self._offsets_client.ask(encoded(b"HSET", key, *pairs), limit)
+            expires = self._offsets_client.ask(encoded(b"PEXPIRE", key, b"%d" % self._ttl), limit)
+            await asyncio.gather(kept, expires)
 
     @property
     def _offsets_key(self) -> bytes:
@@ -130,6 +136,7 @@ class RedisSeenStore:
     async def stop(self) -> None:
         """Close the connections."""
         await self._client.close()
+        await self._offsets_client.close()
 
     def _keys(self, ids: Iterable[bytes]) -> bytes:
         """The ids as the last arguments of a command: each follows a short hash of what it belongs to."""

@@ -211,6 +211,42 @@ async def test_a_wrong_password_is_said_each_time_and_never_shown() -> None:
     assert len(server.connections) == 2
 
 
+async def test_a_refused_login_is_tried_once_for_a_question() -> None:
+    async with client_of(always(b"-WRONGPASS invalid username-password pair\r\n"), "redis://u:p@{address}") as (
+        client,
+        server,
+    ):
+        with pytest.raises(Unavailable, match="WRONGPASS"):
+            await client.refuse_cluster(5.0)
+    assert len(server.connections) == 1
+
+
+async def test_without_the_right_to_ask_for_it_a_server_is_taken_as_it_is() -> None:
+    async with client_of(always(b"-NOPERM this user has no permissions to run the 'info' command\r\n")) as (client, _):
+        await client.refuse_cluster(5.0)
+
+
+@pytest.mark.parametrize("host", ["redis..svc", ".redis", "a" * 64, "a%00b"])
+async def test_a_host_that_cannot_be_looked_up_is_unavailable(host: str) -> None:
+    client = RedisClient(RedisSettings(url=f"redis://{host}:6379/0"))
+    with pytest.raises(Unavailable, match="Redis"):
+        await client.ask(PING, 5.0)
+
+
+async def test_a_connection_with_a_question_under_way_is_not_idle() -> None:
+    clock = Clock(0.0)
+    url = "redis://{address}?health_check_interval=1"
+    async with client_of(always(b""), url, clock=clock) as (client, server):
+        first = asyncio.create_task(client.ask(PING, 5.0))
+        await server.asked.wait()
+        clock.now = 5.0
+        with pytest.raises(Unavailable, match="TimeoutError"):
+            await client.ask(PING, 0.1)
+        with pytest.raises(Unavailable):
+            await first
+    assert len(server.connections) == 1
+
+
 async def test_an_idle_connection_is_not_trusted_for_longer_than_the_url_says() -> None:
     clock = Clock(0.0)
     url = "redis://{address}?health_check_interval=1"
