@@ -282,9 +282,7 @@ def _removed(value: bytes, body: bytes, envelope: _Envelope) -> tuple[Transactio
     """The transaction of a deletion, which has no body."""
     found = _deleted(body)
     transaction = Transaction(id=found.id, user_id=found.user_id)
-    usual = value.count(b'"') - body.count(b'"') == (
-        10 if envelope.source is None else 14
-    )  # no odd names
+    usual = value.count(b'"') - body.count(b'"') == (10 if envelope.source is None else 14)  # no odd names
     problem = (
         (None if usual else _repeated_name(value, ""))
         or _repeated_name(body, "transaction.")

@@ -70,9 +70,7 @@ class RedisClient:
             found = await self.info(limit, "cluster")
         except Unavailable as error:
             logged_in = self._connection is not None and not self._connection.closed
-            if (
-                isinstance(error.__cause__, RedisError) and logged_in
-            ):  # INFO may be forbidden: the keys show it
+            if isinstance(error.__cause__, RedisError) and logged_in:  # INFO may be forbidden: the keys show it
                 return
             raise
         if found.get("cluster_enabled", "0") != "0":
