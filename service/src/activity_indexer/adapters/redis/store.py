@@ -117,16 +117,16 @@ class RedisSeenStore:
         if not places:
             return {}
         asked = encoded(b"HMGET", self._offsets_key, *map(_field, places))
-        found = await self._offsets_client.ask(asked, self._timeout * 2)
+        found = await self._ask(asked, self._offsets_client)
         return {place: _number(value) for place, value in zip(places, found, strict=True) if value is not None}
 
     async def remember(self, offsets: Mapping[Partition, int]) -> None:
         """Keep what the group committed for as long as the ids."""
         pairs = [text for place, offset in offsets.items() for text in (_field(place), b"%d" % offset)]
         if pairs:
-            key, limit = self._offsets_key, self._timeout * 2
-            kept = self._offsets_client.ask(encoded(b"HSET", key, *pairs), limit)
-            expires = self._offsets_client.ask(encoded(b"PEXPIRE", key, b"%d" % self._ttl), limit)
+            key = self._offsets_key
+            kept = self._ask(encoded(b"HSET", key, *pairs), self._offsets_client)
+            expires = self._ask(encoded(b"PEXPIRE", key, b"%d" % self._ttl), self._offsets_client)
             await asyncio.gather(kept, expires)
 
     @property
@@ -145,14 +145,15 @@ class RedisSeenStore:
         before = b"$%d\r\n%b" % (len(head) + ID_BYTES, head)
         return before + (b"\r\n" + before).join(ids) + b"\r\n"
 
-    async def _ask(self, command: bytes) -> Any:
+    async def _ask(self, command: bytes, other: RedisClient | None = None) -> Any:
         """The reply; after a failure the server is looked at again, as it may be another one."""
+        client = other or self._client
         limit = self._timeout * 2  # a first round trip connects as well
         try:
             if not self._checked:
-                await self._client.refuse_cluster(limit)
+                await client.refuse_cluster(limit)
                 self._checked = True
-            return await self._client.ask(command, limit)
+            return await client.ask(command, limit)
         except Unavailable:
             self._checked = False
             raise

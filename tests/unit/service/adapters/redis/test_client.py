@@ -13,7 +13,9 @@ from fixtures.clock import Clock
 from activity_indexer.adapters.redis.address import Address
 from activity_indexer.adapters.redis.client import RedisClient, beginning, encoded
 from activity_indexer.adapters.redis.errors import RedisError, explained
+from activity_indexer.adapters.redis.store import RedisSeenStore
 from activity_indexer.errors import Unavailable
+from activity_indexer.positions import Partition
 from activity_indexer.settings import RedisSettings
 
 Answer = Callable[[list[bytes]], bytes | None]
@@ -301,3 +303,16 @@ def test_an_error_is_quoted_with_what_to_do(error: str, advice: str) -> None:
     assert text.startswith(f"Redis: {error}")
     assert advice in text
     assert bool(advice) == text.endswith(")")
+
+
+async def test_the_store_keeps_offsets_in_no_node_of_a_cluster_either() -> None:
+    text = b"cluster_enabled:1\r\n"
+    server = Server(lambda command: b"$%d\r\n%b\r\n" % (len(text), text) if command[0] == b"INFO" else b":1\r\n")
+    async with await asyncio.start_server(server.handle, "127.0.0.1", 0) as listening:
+        url = f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        store = RedisSeenStore(RedisSettings(url=url), 60.0, lambda: "namespace")
+        for asking in (store.remember({Partition("t", 0): 1}), store.committed([Partition("t", 0)])):
+            with pytest.raises(Unavailable, match="Cluster is not supported"):
+                await asking
+        await store.stop()
+        await server.ended()
