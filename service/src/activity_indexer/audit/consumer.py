@@ -90,6 +90,7 @@ class Audit:
         self._task = asyncio.current_task()
         watch = asyncio.create_task(self._watch())
         self._upcoming = asyncio.create_task(self._read_on())
+        # beside joining the group: without the database, too, a member of the group knows what waits
         preparing = asyncio.create_task(self.database.call(self._prepare))
         try:
             while not self._stopping.is_set():
@@ -127,8 +128,6 @@ class Audit:
 
     async def _take_turn(self, turn: _Turn) -> None:
         polled = turn.polled
-        if not self._prepared.is_set():  # only now: without the database, too, a member of the group knows what waits
-            await self.database.call(self._prepare)
         if polled.begun and not self._source.is_current(polled):
             return  # their new owner begins where the store is, which has nothing of this
         try:

@@ -121,14 +121,14 @@ class Compiler:
         for name, text in zip(part.reads, arguments, strict=True):
             if name in part.copies:
                 cleaned.append(text)
-            elif name not in self._vocabulary.things:
-                if isinstance(text, str) and PLACEHOLDER in text:  # it would be taken for a copy
+            elif name in self._vocabulary.things:
+                if type(text) is not str:
                     raise Unusual
-                cleaned.append(text)
-            elif type(text) is str:
                 cleaned.append(self._vocabulary.cleaner(name)(text))
-            else:
+            elif isinstance(text, str) and PLACEHOLDER in text:  # it would be taken for a copy
                 raise Unusual
+            else:
+                cleaned.append(text)
         return tuple(cleaned)
 
     def _check_added(self, part: Part, added: Enrichment) -> None:

@@ -143,7 +143,7 @@ class Decider:
             try:
                 states = await self._documents.states(list(asked))
             except (Unavailable, Refused) as error:
-                self.blind = str(error)
+                self.blind = self.blind or str(error)
         return [_checked(decision, states) for decision in found] if states else found
 
     def _as_planned(self, letter: StoredDeadLetter, fate: Fate) -> Decision:

@@ -130,7 +130,7 @@ class Sender:
         return kept
 
     async def _write(self, chunk: Chunk, at: Checkpoint) -> Checkpoint:
-        """Write it; when a record is too large for its topic, each alone, and only that one is refused."""
+        """Write it; when a record is too large for its topic, by halves, and only that one is refused."""
         if not chunk.decisions:
             return at
         after = advanced(at, chunk.decisions)

@@ -166,7 +166,7 @@ class Session:
             async for decisions in batches:
                 plan.add(decisions)
                 fates.keep(decisions)
-                plan.blind = plan.blind or decider.blind
+        plan.blind = decider.blind
         return plan, fates
 
     async def _send(self, sender: Sender, found: _Prepared) -> Checkpoint:
